@@ -1,0 +1,17 @@
+"""TATS: masked video modelling with an agent that chooses the visible tokens. Importing registers the ids.
+
+Letters in shape comments, here and everywhere:
+    B clips (= num_envs)    C channels            T, H, W frames and pixels    t, h, w token grid
+    L = t * h * w tokens    K visible tokens      M = L - K hidden tokens      D width
+    P values in a token     N attention heads
+"""
+
+from tats_gym.registration import ENV_IDS, register_envs
+from tats_gym.siblings import check_siblings
+from tats_gym.tokens import TokenGrid
+
+__version__ = "0.1.0"
+__all__ = ["ENV_IDS", "TokenGrid"]
+
+check_siblings()
+register_envs()

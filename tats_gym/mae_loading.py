@@ -1,0 +1,50 @@
+"""Where an MAE comes from: a preset's name, or the checkpoint of a run."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
+from tats_gym.tokens import TokenGrid
+
+
+@dataclass(frozen=True)
+class MAESource:
+    """An architecture, and weights where they come from a checkpoint."""
+
+    config: MAEConfig
+    weights: dict[str, Tensor] | None = None
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """Look `name` up among the presets, then on disk (a run's folder or a checkpoint file).
+
+        Raises:
+            ValueError: If it is neither.
+            CheckpointError: If the file there is no checkpoint of an MAE.
+        """
+        if name in MAE_PRESETS:
+            return cls(MAE_PRESETS[name])
+        if not Path(name).exists():
+            near = difflib.get_close_matches(name, MAE_PRESETS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"mae must be one of {', '.join(MAE_PRESETS)}, or a path that exists; got {name!r}{hint}")
+        state = load_checkpoint(Path(name))
+        if "mae" not in state or "mae_config" not in state:
+            raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
+        return cls(MAEConfig(**state["mae_config"]), state["mae"])
+
+
+def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:
+    """Make the MAE; without weights it is initialised from `seed`, and the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mae = MaskedAutoencoder(source.config, grid)
+    if source.weights is not None:
+        mae.load_state_dict(source.weights)
+    return mae

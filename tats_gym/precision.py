@@ -1,0 +1,32 @@
+"""Mixed precision: which arithmetic a device is used with."""
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """Settle "auto": bf16 on a GPU that has it, fp32 elsewhere (few CPUs have bf16 instructions)."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be one of auto, fp32, bf16; got {precision!r}")
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which a network runs forward; parameters and losses stay float32."""
+    enabled = resolve_precision(precision, device) == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Settle "auto": CUDA where it is present, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    resolved = torch.device(device)
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but this torch sees no CUDA device; use 'cpu' or 'auto'")
+    return resolved

@@ -1,0 +1,32 @@
+"""The random state of a process, as plain values that a checkpoint can hold."""
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the state of Python's, NumPy's and torch's global generators, and the GPU's."""
+    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (SB3's buffers draw from it)
+    legacy["state"]["key"] = legacy["state"]["key"].tolist()
+    return {
+        "python": json.dumps(random.getstate()),
+        "numpy": json.dumps(legacy),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on from what `random_state` returned; a GPU's state is taken over only on a GPU."""
+    version, internal, gauss = json.loads(state["python"])
+    random.setstate((version, tuple(internal), gauss))
+    legacy = json.loads(state["numpy"])
+    legacy["state"]["key"] = np.array(legacy["state"]["key"], dtype=np.uint32)
+    np.random.set_state(legacy)  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,94 @@
+"""A run's folder: where it is, what made it, and its metrics as lines of JSON."""
+
+import difflib
+import json
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
+
+
+def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
+    """Make a new folder `parent/name-N` and write config.json into it: settings, seed, versions, commit, command.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    record = {
+        "config": config,
+        "seed": config.get("seed"),
+        "commit": commit(),
+        "versions": versions(),
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the settings that a run was made with.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run, with the nearest names beside it.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        near = difflib.get_close_matches(folder.name, siblings, n=2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise FileNotFoundError(f"{folder} holds no run: there is no {path}{hint}")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["config"]
+    return config
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit of this checkout, "-dirty" where files were changed; None outside a git checkout."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        run = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None if run.returncode == 0 else None
+
+
+def drop_metrics_after(path: Path, step: int) -> None:
+    """Cut metrics.jsonl back to what was known at environment step `step`, for a run that goes on from there."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # a line that was being written when the run was killed
+            continue
+        if row.get("step", 0) <= step:
+            kept.append(line)
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

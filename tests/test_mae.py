@@ -1,0 +1,161 @@
+"""The masked autoencoder, against an independent implementation and by hand."""
+
+import pytest
+import torch
+
+from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD, MAE_PRESETS, MAEConfig, MaskedAutoencoder, sinusoid
+from tats_gym.masks import mask_from_ids, random_ids
+from tats_gym.tokens import TokenGrid
+
+GRID = TokenGrid(frames=8, size=32, mask_ratio=0.75)
+CONFIG = MAEConfig(embed_dim=48, depth=2, num_heads=4, decoder_embed_dim=24, decoder_depth=2, decoder_num_heads=3)
+
+
+@pytest.fixture(name="mae")
+def _mae():
+    torch.manual_seed(0)
+    mae = MaskedAutoencoder(CONFIG, GRID)
+    for parameter in mae.parameters():  # biases and norms too: their place must be right
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return mae
+
+
+def _clips(count=3):
+    return torch.randint(0, 256, (count, *GRID.clip_shape), dtype=torch.uint8)
+
+
+def _their_weights(mae):
+    """Rename our weights to those of transformers' VideoMAEForPreTraining."""
+    renamed = {}
+    for name, value in mae.state_dict().items():
+        name = name.replace("encoder.patch_embed.proj", "videomae.embeddings.patch_embeddings.projection")
+        name = name.replace("encoder.norm.", "videomae.layernorm.")
+        name = name.replace("decoder.blocks", "decoder.decoder_layers").replace(
+            "encoder.blocks", "videomae.encoder.layer"
+        )
+        name = name.replace("norm1", "layernorm_before").replace("norm2", "layernorm_after")
+        name = name.replace("attn.proj", "attention.output.dense")
+        name = name.replace("mlp.fc1", "intermediate.dense").replace("mlp.fc2", "output.dense")
+        if name.endswith("attn.qkv.weight"):
+            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                renamed[name.replace("attn.qkv", f"attention.attention.{part}")] = rows
+        else:
+            renamed[name.replace("attn.", "attention.attention.")] = value
+    return renamed
+
+
+def test_predictions_and_loss_are_those_of_transformers(mae):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=16, num_frames=8, tubelet_size=2, hidden_size=48, num_hidden_layers=2,
+        num_attention_heads=4, intermediate_size=192, decoder_hidden_size=24, decoder_num_hidden_layers=2,
+        decoder_num_attention_heads=3, decoder_intermediate_size=96, layer_norm_eps=1e-6, use_mean_pooling=False,
+        norm_pix_loss=True,
+    )  # fmt: skip
+    theirs = transformers.VideoMAEForPreTraining(config).eval()
+    weights = _their_weights(mae)
+    known = set(theirs.state_dict())
+    for name in [n for n in weights if n.endswith(("q_bias", "v_bias"))]:  # the spelling differs between releases
+        if name not in known:
+            part = "query" if name.endswith("q_bias") else "value"
+            weights[name.replace(name.rsplit(".", 1)[1], f"{part}.bias")] = weights.pop(name)
+    missing, unexpected = theirs.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all("position" in name for name in missing), missing
+
+    clips = _clips()
+    ids = random_ids(len(clips), GRID.num_tokens, GRID.num_visible)
+    mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = ((clips / 255 - mean) / std).transpose(1, 2)  # (B, T, C, H, W)
+    with torch.no_grad():
+        output = theirs(pixels, bool_masked_pos=mask_from_ids(ids, GRID.num_tokens))
+        ours = mae(clips, ids)
+    torch.testing.assert_close(ours.pred, output.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.errors.mean(), output.loss, atol=1e-4, rtol=1e-4)
+
+
+def test_the_order_of_the_visible_tokens_does_not_matter(mae):
+    clips, ids = _clips(), random_ids(3, GRID.num_tokens, GRID.num_visible)
+    one, two = mae(clips, ids), mae(clips, ids.flip(1))
+    torch.testing.assert_close(one.errors, two.errors, atol=1e-5, rtol=1e-4)
+
+
+def test_hidden_pixels_do_not_reach_the_prediction(mae):
+    clips, ids = _clips(1), torch.tensor([[0, 5, 9, 12]])
+    other = GRID.cut(clips.clone())
+    hidden = mask_from_ids(ids, GRID.num_tokens)[0]
+    other[0, hidden] = 255 - other[0, hidden]
+    torch.testing.assert_close(mae(clips, ids).pred, mae(GRID.join(other), ids).pred, atol=0, rtol=0)
+
+
+def test_targets_have_mean_zero_and_deviation_one_in_each_patch_and_channel(mae):
+    patches = GRID.cut(_clips(1))
+    target = mae.target(patches).unflatten(-1, (-1, 3))  # (B, L, P / C, C)
+    torch.testing.assert_close(target.mean(-2), torch.zeros(1, GRID.num_tokens, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(target.std(-2), torch.ones(1, GRID.num_tokens, 3), atol=1e-4, rtol=0)
+    # Value 5 of the first patch in channel 1: its pixel, by hand.
+    pixels = patches[0, 0].view(3, -1).float()[1] / 255
+    expected = (pixels[5] - pixels.mean()) / (pixels.std() + 1e-6)
+    torch.testing.assert_close(target[0, 0, 5, 1], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_errors_are_spread_over_the_hidden_tokens_alone(mae):
+    ids = torch.tensor([[1, 2, 3, 4]])
+    reconstruction = mae(_clips(1), ids)
+    spread = reconstruction.spread(reconstruction.errors)
+    assert spread.shape == (1, 16)
+    assert (spread[0, 1:5] == 0).all()
+    assert (spread[0, 5:] > 0).all()
+    torch.testing.assert_close(spread.sum() / 12, reconstruction.errors.mean())
+
+
+def test_embedding_adds_positions_and_carries_no_gradient(mae):
+    clips = _clips(2)
+    tokens = mae.embed(clips)
+    assert not tokens.requires_grad
+    mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    convolved = mae.encoder.patch_embed.proj((clips / 255 - mean) / std).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(tokens, convolved + sinusoid(16, 48), atol=1e-4, rtol=1e-4)
+
+
+def test_positions_by_hand():
+    table = sinusoid(3, 4)
+    torch.testing.assert_close(table[0], torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    angle = torch.tensor([2.0, 2.0, 2 / 100, 2 / 100])
+    expected = torch.stack((angle[0].sin(), angle[1].cos(), angle[2].sin(), angle[3].cos()))
+    torch.testing.assert_close(table[2], expected)
+
+
+def test_vit_b_has_the_published_weights():
+    with torch.device("meta"):
+        mae = MaskedAutoencoder(MAE_PRESETS["base"], TokenGrid())
+    shapes = {name: tuple(value.shape) for name, value in mae.state_dict().items()}
+    assert shapes["encoder.patch_embed.proj.weight"] == (768, 3, 2, 16, 16)
+    assert shapes["encoder.blocks.11.attn.q_bias"] == (768,)
+    assert shapes["encoder.blocks.0.attn.qkv.weight"] == (2304, 768)
+    assert shapes["encoder_to_decoder.weight"] == (384, 768)
+    assert shapes["decoder.blocks.3.mlp.fc1.weight"] == (1536, 384)
+    assert shapes["decoder.head.weight"] == (1536, 384)
+    assert not any("pos_embed" in name or "k_bias" in name or "qkv.bias" in name for name in shapes)
+    count = sum(parameter.numel() for parameter in mae.parameters())
+    encoder = sum(parameter.numel() for parameter in mae.encoder.parameters())
+    assert round(count / 1e6, 1) == 94.2
+    assert round(encoder / 1e6, 1) == 86.2
+
+
+def test_training_lowers_the_loss(mae):
+    torch.manual_seed(0)
+    clips, ids = _clips(1), torch.tensor([[0, 5, 9, 12]])
+    adam = torch.optim.Adam(mae.parameters(), lr=1e-3)
+    first = mae(clips, ids).errors.mean().item()
+    for _ in range(60):
+        adam.zero_grad()
+        loss = mae(clips, ids).errors.mean()
+        loss.backward()
+        adam.step()
+    assert loss.item() < 0.7 * first
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="num_heads must divide embed_dim, got 5 and 48"):
+        MAEConfig(embed_dim=48, num_heads=5)

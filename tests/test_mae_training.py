@@ -1,0 +1,101 @@
+"""The MAE's optimiser: schedule, accumulation, the finite check."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.mae_training import MAEOptimConfig, MAEOptimizer, NonFiniteLossError
+from tats_gym.masks import random_ids
+from tats_gym.tokens import TokenGrid
+
+GRID = TokenGrid(frames=4, size=32, visible=2)
+TINY = MAEConfig(embed_dim=24, depth=1, num_heads=2, decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2)
+
+
+def _optimizer(steps_per_epoch=10, num_envs=4, seed=0, **config):
+    torch.manual_seed(seed)
+    mae = MaskedAutoencoder(TINY, GRID)
+    settings = {"epochs": 5, "warmup_epochs": 1, **config}
+    return mae, MAEOptimizer(mae, MAEOptimConfig(**settings), num_envs=num_envs, steps_per_epoch=steps_per_epoch)
+
+
+def _loss(mae, seed=0, count=4):
+    generator = torch.Generator().manual_seed(seed)
+    clips = torch.randint(0, 256, (count, *GRID.clip_shape), dtype=torch.uint8, generator=generator)
+    return mae(clips, random_ids(count, 8, 2, generator=generator)).errors.mean()
+
+
+def test_the_schedule_by_hand():
+    _, optimizer = _optimizer(num_envs=64, base_lr=1.6e-3, min_lr=4e-4)
+    peak, floor = 1.6e-3 / 4, 4e-4 / 4  # 64 / 256
+    assert optimizer.lr_at(0) == pytest.approx(peak / 10)
+    assert optimizer.lr_at(9) == pytest.approx(peak)
+    assert optimizer.lr_at(10) == pytest.approx(peak)
+    assert optimizer.lr_at(30) == pytest.approx((peak + floor) / 2)
+    assert optimizer.lr_at(50) == pytest.approx(floor)
+    assert optimizer.lr_at(99) == pytest.approx(floor)
+    assert optimizer.lr_at(20) == pytest.approx(floor + (peak - floor) * (1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_biases_norms_and_the_mask_token_do_not_decay():
+    mae, optimizer = _optimizer()
+    decayed = {id(p) for group in optimizer.adamw.param_groups if group["weight_decay"] > 0 for p in group["params"]}
+    for name, parameter in mae.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.ndim > 1 and name != "mask_token"), name
+    assert sum(len(group["params"]) for group in optimizer.adamw.param_groups) == len(list(mae.parameters()))
+
+
+def test_accumulating_two_halves_equals_the_whole():
+    whole_mae, whole = _optimizer(num_envs=4)
+    halves_mae, halves = _optimizer(num_envs=2, steps_per_epoch=20, accumulate=2)
+    clips = torch.randint(0, 256, (4, *GRID.clip_shape), dtype=torch.uint8)
+    ids = random_ids(4, 8, 2)
+    whole.step(whole_mae(clips, ids).errors.mean())
+    for part in (slice(0, 2), slice(2, 4)):
+        assert halves.steps == 0
+        halves.step(halves_mae(clips[part], ids[part]).errors.mean())
+    assert whole.steps == halves.steps == 1
+    assert whole.lr == halves.lr
+    for one, two in zip(whole_mae.parameters(), halves_mae.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_step(bad):
+    mae, optimizer = _optimizer()
+    optimizer.step(_loss(mae))
+    before = [parameter.clone() for parameter in mae.parameters()]
+    with pytest.raises(NonFiniteLossError, match=f"loss is {bad} at optimiser step 1"):
+        optimizer.step(_loss(mae) * bad)
+    assert all(torch.equal(old, new) for old, new in zip(before, mae.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in mae.parameters())
+
+
+def test_going_on_from_the_state_is_going_on():
+    mae, optimizer = _optimizer()
+    for seed in range(3):
+        optimizer.step(_loss(mae, seed))
+    again, other = _optimizer(seed=1)
+    again.load_state_dict(mae.state_dict())
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for model, stepper in ((mae, optimizer), (again, other)):
+        stepper.step(_loss(model, 7))
+    assert optimizer.steps == other.steps == 4
+    assert all(torch.equal(one, two) for one, two in zip(mae.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs and accumulate must be at least 1, got 0 and 1"),
+        ({"epochs": 20}, r"warmup_epochs must lie in \[0, epochs\), got 40 with epochs 20"),
+        ({"base_lr": 0.0}, "base_lr must be positive"),
+        ({"accumulate": 0}, "at least 1"),
+    ],
+)
+def test_impossible_recipes_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MAEOptimConfig(**settings)
