@@ -1,0 +1,20 @@
+"""Clips: where videos lie, how they are read and cut, and the stream that hands them out."""
+
+from tats_gym.clips.readers import VideoReader, VideoReadError, open_video
+from tats_gym.clips.roots import MissingDataError, data_root
+from tats_gym.clips.sources import Video, VideoList, list_videos
+from tats_gym.clips.stream import ClipBatch, ClipConfig, ClipStream
+
+__all__ = [
+    "ClipBatch",
+    "ClipConfig",
+    "ClipStream",
+    "MissingDataError",
+    "Video",
+    "VideoList",
+    "VideoReadError",
+    "VideoReader",
+    "data_root",
+    "list_videos",
+    "open_video",
+]

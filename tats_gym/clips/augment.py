@@ -1,0 +1,89 @@
+"""Where a clip is cut from its video: the window of frames, the crop box, and the resize."""
+
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+Box = tuple[int, int, int, int]
+"""Top, left, height and width in pixels."""
+
+CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
+SNAP = 3
+"""A side that differs from the output by less than this many pixels is cut at the output's size."""
+
+SCALE_PAIRS = tuple(pair for pair in product(range(len(CROP_SCALES)), repeat=2) if abs(pair[0] - pair[1]) <= 1)
+"""The 10 choices of (height, width) among `CROP_SCALES`: at most one scale apart."""
+
+OFFSETS = (
+    *product((0, 4), (0, 4)),  # corners
+    *((0, 2), (2, 0), (2, 2), (2, 4), (4, 2)),  # centre and middles of the edges
+    *product((1, 3), (1, 3)),  # quarter points
+)
+"""The 13 places of a crop as (top, left), in quarters of the free space."""
+
+
+def random_start(num_frames: int, frames: int, stride: int, rng: np.random.Generator) -> int:
+    """First frame of a window, uniform over the places where it fits; 0 in a video that is too short."""
+    return int(rng.integers(max(num_frames - frames * stride, 0), endpoint=True))
+
+
+def centre_start(num_frames: int, frames: int, stride: int) -> int:
+    """First frame of the window in the middle; 0 in a video that is too short."""
+    return max(num_frames - frames * stride, 0) // 2
+
+
+def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDArray[np.int64]:
+    """Every `stride`-th frame from `start` on; past the end of the video its last frame repeats.
+
+    Returns:
+        Indices of shape (T,).
+    """
+    return np.minimum(start + stride * np.arange(frames), num_frames - 1)
+
+
+def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Generator) -> Box:
+    """A box of VideoMAE's MultiScaleCrop, one of 10 shapes in one of 13 places, both drawn uniformly.
+
+    A side is a share (`CROP_SCALES`) of the frame's shorter side, or `size` where it is less than 3 pixels
+    off. Departure: it never exceeds the frame, where the original would pad with black.
+
+    Args:
+        height: Of the frame, in pixels.
+        width: Of the frame, in pixels.
+        size: Side of the square that the crop will be resized to.
+        rng: Source of the draw.
+    """
+    base = min(height, width)
+    sides = [int(base * scale) for scale in CROP_SCALES]
+    sides = [size if abs(side - size) < SNAP and size <= base else side for side in sides]
+    tall, wide = (max(sides[scale], 1) for scale in SCALE_PAIRS[rng.integers(len(SCALE_PAIRS))])
+    down, right = OFFSETS[rng.integers(len(OFFSETS))]
+    return down * ((height - tall) // 4), right * ((width - wide) // 4), tall, wide
+
+
+def centre_crop_box(height: int, width: int) -> Box:
+    """The largest square in the middle of the frame."""
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int) -> Tensor:
+    """Cut the same box out of every frame and resize it, in uint8 throughout.
+
+    Args:
+        frames: Pixels of shape (T, H, W, 3).
+        box: What to cut, within the frame.
+        size: Side of the result in pixels; a smaller box is enlarged.
+
+    Returns:
+        Pixels of shape (C, T, size, size), uint8.
+    """
+    top, left, height, width = box
+    pixels: Tensor = torch.from_numpy(frames[:, top : top + height, left : left + width])
+    pixels = pixels.permute(0, 3, 1, 2)  # (T, C, h, w)
+    pixels = functional.resize(pixels, [size, size], antialias=True)  # (T, C, H, W)
+    return pixels.transpose(0, 1).contiguous()  # (C, T, H, W)

@@ -1,0 +1,160 @@
+"""The demo data set: procedural videos written to disk in Something-Something v2's own layout, once."""
+
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+
+from tats_gym.clips.demo_drawing import Bytes
+from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, HEIGHT, WIDTH, DemoClip, render_demo_clip
+
+__all__ = ["DEMO_CLASSES", "DemoClip", "demo_root", "make_demo_data", "render_demo_clip"]
+
+VIDEO_FOLDER = "20bn-something-something-v2"
+LABEL_FOLDER = "labels"
+GENERATOR_FILE = "generator.json"
+"""Tells which generator made the folder and how many clips; a folder without it is not a demo set."""
+
+TRAIN_CLIPS, VALIDATION_CLIPS = 300, 84
+
+FIRST_ID = {"train": 100_000, "validation": 200_000}
+"""A clip's id is this plus its index."""
+
+logger = logging.getLogger(__name__)
+
+
+def demo_root() -> Path:
+    """The default folder: demo-v1 (the generator's version) under $TATS_GYM_DATA, or else under the user's cache."""
+    data = os.environ.get("TATS_GYM_DATA")
+    if data:
+        return Path(data).expanduser() / f"demo-v{DEMO_VERSION}"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "tats_gym" / f"demo-v{DEMO_VERSION}"
+
+
+def make_demo_data(
+    root: Path | None = None,
+    *,
+    train: int | None = None,
+    validation: int | None = None,
+    workers: int = 2,
+) -> Path:
+    """Render and encode the demo set unless it is there; return its folder.
+
+    The set is written beside `root` and renamed into place when it is whole, so that no reader ever sees a part of one,
+    and several processes may call this at once: the first to finish wins.
+
+    Args:
+        root: Where the set lies, by default `demo_root()`.
+        train: Number of training clips; by default what is there, or `TRAIN_CLIPS`.
+        validation: Number of validation clips; by default what is there, or `VALIDATION_CLIPS`.
+        workers: Threads; NumPy and the encoder let go of the interpreter lock for most of the time.
+
+    Raises:
+        FileExistsError: `root` holds something else, for example a demo set of another version or size.
+    """
+    root = demo_root() if root is None else Path(root)
+    asked = {split: n for split, n in (("train", train), ("validation", validation)) if n is not None}
+    if min([workers, *asked.values()]) < 1:
+        raise ValueError(f"train, validation and workers must be at least 1, got {train}, {validation}, {workers}")
+    if _holds(root, asked):
+        return root
+    counts = {"train": TRAIN_CLIPS, "validation": VALIDATION_CLIPS} | asked
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = root.parent / f".{root.name}.{uuid.uuid4().hex}"
+    try:
+        _write(partial, counts, workers)
+        _move_into_place(partial, root, counts)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def _holds(root: Path, asked: dict[str, int]) -> bool:
+    """Whether a demo set of the size asked for lies at `root`; False for nothing there, an error for anything else."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    generator = root / GENERATOR_FILE
+    if not generator.is_file():
+        raise FileExistsError(f"{root} should be absent, empty or a demo set, but has no {GENERATOR_FILE}")
+    found = json.loads(generator.read_text())
+    wanted = {"version": DEMO_VERSION} | asked
+    if wanted.items() - found.items():
+        raise FileExistsError(f"{root} should hold the demo set {wanted}, but holds {found}; choose another folder")
+    promised = found["train"] + found["validation"]
+    videos = sum(1 for _ in (root / VIDEO_FOLDER).glob("*.webm"))
+    if videos != promised:
+        raise FileExistsError(f"{root} should hold {promised} videos, but holds {videos}; delete it")
+    return True
+
+
+def _move_into_place(partial: Path, root: Path, counts: dict[str, int]) -> None:
+    """Rename, unless another process was faster with the same set."""
+    try:
+        partial.rename(root)
+    except OSError:
+        if not _holds(root, counts):
+            raise
+        logger.info("another process wrote %s in the meantime", root)
+
+
+def _write(folder: Path, counts: dict[str, int], workers: int) -> None:
+    """Write the whole set into a new folder."""
+    videos, labels = folder / VIDEO_FOLDER, folder / LABEL_FOLDER
+    videos.mkdir(parents=True)
+    labels.mkdir()
+    logger.info("making %d demo videos for %s", sum(counts.values()), folder.parent)
+    for split, count in counts.items():
+        _write_json(labels / f"{split}.json", list(_write_split(videos, split, count, workers)))
+    classes = {_plain(template): str(label) for label, template in enumerate(DEMO_CLASSES)}
+    _write_json(labels / "labels.json", classes)
+    _write_json(labels / "test.json", [])
+    _write_json(folder / GENERATOR_FILE, {"version": DEMO_VERSION} | counts)
+
+
+def _write_split(videos: Path, split: str, count: int, workers: int) -> Iterator[dict[str, object]]:
+    """Write one split's videos; yield their entries in Something-Something's form."""
+
+    def write_one(index: int) -> dict[str, object]:
+        clip = render_demo_clip(split, index)
+        name = str(FIRST_ID[split] + index)
+        encode(videos / f"{name}.webm", clip.frames)
+        return _entry(name, clip)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for done, entry in enumerate(pool.map(write_one, range(count)), start=1):
+            if done % 100 == 0 or done == count:
+                logger.info("%s: %d of %d", split, done, count)
+            yield entry
+
+
+def _entry(name: str, clip: DemoClip) -> dict[str, object]:
+    return {"id": name, "label": clip.text, "template": clip.template, "placeholders": clip.placeholders}
+
+
+def _plain(template: str) -> str:
+    """A template as labels.json spells it, without brackets."""
+    return template.replace("[", "").replace("]", "")
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def encode(path: Path, frames: Bytes) -> None:
+    """Write RGB frames (T, HEIGHT, WIDTH, 3) as a WebM video. VP8: at this size twice as fast to encode as VP9."""
+    options = {"deadline": "realtime", "cpu-used": "16"}
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libvpx", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.bit_rate = 500_000
+        stream.thread_count = 1  # clips are encoded side by side
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))

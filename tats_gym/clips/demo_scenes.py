@@ -1,0 +1,235 @@
+"""The demo videos: small procedural scenes whose class shows only in how something moves.
+
+There is one law of scenes for all classes: a backdrop under a slightly shaking camera, two or three single objects, one
+that may be absent, and a pair. A few numbers of a scene (`MOTIONS`) are drawn as a rising path over time. A class lets
+exactly one of them follow its path, forwards or backwards, and freezes the others at a random moment of theirs. At a
+random moment every number therefore has the same distribution whether it moves or not: a single frame, taken at a
+random time, says nothing about the class. (The time itself does: who knows that a frame is the first one knows that an
+object on the left has not yet moved to the left.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tats_gym.clips.demo_drawing import Bytes, Floats, background, cosine, ease, paste, place, sine, sprite
+
+DEMO_VERSION = 1
+"""Version of the generator: whatever changes a pixel or a label raises it."""
+
+FRAMES, HEIGHT, WIDTH, FPS = 48, 112, 144, 12
+
+SPLITS = ("train", "validation")
+
+MOTIONS = ("x", "y", "size", "angle", "presence", "gap")
+"""The numbers of a scene that a class may move, each rising for one class and falling for the next."""
+
+DEMO_CLASSES = (
+    "Moving [something] from left to right",
+    "Moving [something] from right to left",
+    "Moving [something] down",
+    "Moving [something] up",
+    "Moving [something] towards the camera",
+    "Moving [something] away from the camera",
+    "Turning [something] clockwise",
+    "Turning [something] counterclockwise",
+    "Making [something] appear",
+    "Making [something] vanish",
+    "Moving [something] and [something] away from each other",
+    "Moving [something] and [something] closer to each other",
+)
+"""Templates in Something-Something's notation; a class's label is its position here."""
+
+NOUNS = (
+    "apple",
+    "book",
+    "bottle",
+    "box",
+    "candle",
+    "coin",
+    "cup",
+    "key",
+    "lemon",
+    "mug",
+    "pen",
+    "shoe",
+    "spoon",
+    "toy",
+)
+
+MARGIN = 32
+"""Pixels drawn beyond each edge of the frame, so that objects can be cut by it."""
+
+SHAKE = 3
+"""Furthest that the camera leaves its place, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoClip:
+    """One video with its label and with what an annotator could not give: where the objects are."""
+
+    frames: Bytes
+    """RGB, (T, H, W, 3)."""
+    objects: NDArray[np.bool_]
+    """Pixels of any object, (T, H, W)."""
+    acting: NDArray[np.bool_]
+    """Pixels of the one or two objects that the label speaks about, (T, H, W)."""
+    label: int
+    """Position of the template in `DEMO_CLASSES`."""
+    template: str
+    text: str
+    """The template in lower case with nouns in place of [something]."""
+    placeholders: list[str]
+    """Those nouns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """One object: its look, where it is in each frame (T,), and whether the label speaks about it."""
+
+    image: Bytes
+    x: Floats
+    y: Floats
+    radius: Floats
+    angle: Floats
+    presence: Floats
+    acting: bool
+
+
+def render_demo_clip(split: str, index: int) -> DemoClip:
+    """Draw one clip, a pure function of its arguments. Classes take turns: the label is `index` modulo their number.
+
+    Args:
+        split: One of `SPLITS`.
+        index: Any number from 0; the data set on disk takes the first few, others are as good.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if index < 0:
+        raise ValueError(f"index must be at least 0, got {index}")
+    seed = np.random.SeedSequence([DEMO_VERSION, SPLITS.index(split), index])
+    rng = np.random.Generator(np.random.PCG64(seed))
+    label = index % len(DEMO_CLASSES)
+    template = DEMO_CLASSES[label]
+    placeholders = [NOUNS[i] for i in rng.integers(len(NOUNS), size=template.count("[something]"))]
+    text = template.lower()
+    for noun in placeholders:
+        text = text.replace("[something]", noun, 1)
+    frames, owners = _film(rng, _Scene(rng, moving=MOTIONS[label // 2], falling=label % 2 == 1).bodies())
+    return DemoClip(
+        frames=frames,
+        objects=owners > 0,
+        acting=owners == 2,
+        label=label,
+        template=template,
+        text=text,
+        placeholders=placeholders,
+    )
+
+
+class _Scene:
+    """Draws the objects of one clip; `moving` names the one number that follows its path."""
+
+    def __init__(self, rng: np.random.Generator, *, moving: str, falling: bool) -> None:
+        self.rng = rng
+        self.moving = moving
+        self.falling = falling
+
+    def bodies(self) -> list[_Body]:
+        """All objects, furthest first."""
+        main = self.single("x", "y", "size", "angle")
+        guest = self.single("presence")
+        others = [self.single() for _ in range(self.rng.integers(2))]
+        bodies = [main, guest, *others, *self.pair()]
+        return [bodies[i] for i in np.argsort(self.rng.random(len(bodies)))]
+
+    def single(self, *motions: str) -> _Body:
+        """An object anywhere in the frame; `motions` names what may move about it, and thus may be absent."""
+        return self.body(
+            x=12 + 120 * self.track("x" in motions and "x"),
+            y=12 + 88 * self.track("y" in motions and "y"),
+            size=self.track("size" in motions and "size"),
+            angle=self.track("angle" in motions and "angle"),
+            presence=self.track("presence") if "presence" in motions else None,
+            acting=self.moving in motions,
+        )
+
+    def pair(self) -> tuple[_Body, _Body]:
+        """Two objects side by side, touching when their gap is closed."""
+        rng = self.rng
+        sizes = self.track(), self.track()
+        reach = 0.42 * (_radius(sizes[0]) + _radius(sizes[1])) + 26 * self.track("gap")
+        tilt = (rng.random() - 0.5) * np.pi / 3
+        x, y = 58 + 28 * rng.random(), 40 + 32 * rng.random()
+        first, second = (
+            self.body(
+                x=x + side * reach * cosine(tilt),
+                y=y + side * reach * sine(tilt),
+                size=size,
+                angle=self.track(),
+                presence=None,
+                acting=self.moving == "gap",
+            )
+            for side, size in zip((-1, 1), sizes, strict=True)
+        )
+        return first, second
+
+    def body(
+        self, *, x: Floats, y: Floats, size: Floats, angle: Floats, presence: Floats | None, acting: bool
+    ) -> _Body:
+        """An object on its way, swaying a little around it as all do."""
+        rng = self.rng
+        turn = 2 * np.pi * rng.random() + (2 + 3 * rng.random()) * angle
+        threshold = 0.4 + 0.2 * rng.random()
+        return _Body(
+            image=sprite(rng),
+            x=x + _sway(rng, 3.0),
+            y=y + _sway(rng, 3.0),
+            radius=_radius(size),
+            angle=turn + _sway(rng, 0.25),
+            presence=np.ones(FRAMES) if presence is None else np.clip(8 * (presence - threshold) + 0.5, 0, 1),
+            acting=acting,
+        )
+
+    def track(self, motion: str | bool = False) -> Floats:
+        """A path from 0 to 1 if `motion` is what moves here, else one random moment of such a path; (T,)."""
+        rng = self.rng
+        start, end = 0.25 * rng.random(), 1 - 0.25 * rng.random()
+        low, high = 0.25 * rng.random(), 1 - 0.25 * rng.random()
+        path = low + (high - low) * ease((np.arange(FRAMES) / (FRAMES - 1) - start) / (end - start))
+        moment = rng.integers(FRAMES)
+        if motion != self.moving:
+            return np.full(FRAMES, path[moment])
+        return path[::-1] if self.falling else path
+
+
+def _radius(size: Floats) -> Floats:
+    """From 11 to 26 pixels for a size from 0 to 1."""
+    return 11 + 15 * size
+
+
+def _sway(rng: np.random.Generator, most: float) -> Floats:
+    """A slow swing around zero with a random amplitude of up to `most`; (T,)."""
+    period = 16 + 32 * rng.random()
+    return most * rng.random() * sine(2 * np.pi * (np.arange(FRAMES) / period + rng.random()))
+
+
+def _film(rng: np.random.Generator, bodies: list[_Body]) -> tuple[Bytes, Bytes]:
+    """Draw the bodies before a backdrop; frames (T, H, W, 3) and owners (T, H, W): 0 none, 1 idle, 2 acting."""
+    pan = np.rint(2 * np.stack([_sway(rng, SHAKE), _sway(rng, SHAKE)])).astype(np.int64)  # in half pixels
+    height, width = HEIGHT + 2 * SHAKE + 1, WIDTH + 2 * SHAKE + 1
+    # Drawn at twice the size, the backdrop holds its own shifts by half a pixel: every second row, every second column.
+    backdrop = background(rng, 2 * height, 2 * width, cell=int(rng.integers(14, 33)))
+    shifted = backdrop.reshape(height, 2, width, 2, 3).transpose(1, 3, 0, 2, 4).copy()  # (2, 2, height, width, 3)
+    frames = np.zeros((FRAMES, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, 3), np.uint8)
+    owners = np.zeros(frames.shape[:3], np.uint8)
+    inner = np.s_[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    for frame, (right, down) in zip(frames[inner], (pan + 2 * SHAKE).T, strict=True):
+        half = shifted[down % 2, right % 2]
+        frame[:] = half[down // 2 : down // 2 + HEIGHT, right // 2 : right // 2 + WIDTH]
+    for body in bodies:
+        x, y = body.x + MARGIN - pan[0] / 2, body.y + MARGIN - pan[1] / 2
+        patches = place(body.image, x=x, y=y, radius=body.radius, angle=body.angle, presence=body.presence)
+        paste(patches, frames, owners, 2 if body.acting else 1)
+    return frames[inner].copy(), owners[inner].copy()
