@@ -1,0 +1,116 @@
+"""The way into Stable-Baselines3: a VecEnv around the vector environment."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from envs.token_selection import TokenSelectionVectorEnv
+
+
+class TokenSelectionVecEnv(VecEnv):
+    """What any SB3 algorithm takes as `env`.
+
+    Stock algorithms use it as NumPy. Ours set `as_tensors`, and then reach through `vector_env` for tensors.
+
+    Args:
+        vector_env: The environment itself, or its id's `gymnasium.make_vec` result; under SAME_STEP.
+    """
+
+    def __init__(self, vector_env: Any) -> None:
+        env = vector_env.unwrapped
+        if not isinstance(env, TokenSelectionVectorEnv):
+            raise TypeError(f"expected a TokenSelectionVectorEnv, got {type(env).__name__}; make it with make_vec")
+        if env.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
+            raise ValueError("SB3 resets by itself: make the environment with autoreset_mode='same_step'")
+        self.vector_env = env
+        self.render_mode = env.render_mode
+        self.as_tensors = False
+        self._actions: NDArray[Any] | None = None
+        self._observations: NDArray[np.float32] | None = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> Any:
+        """Reset with the seed and options that were set before; returns observations (B, L, D)."""
+        self.vector_env.restart(seed=self._seeds[0], options=self._options[0] or None)
+        self._reset_seeds()
+        self._reset_options()
+        return self._first_observations()
+
+    def resume(self, position: int, seed: int) -> Any:
+        """Take in hand the clips at a position of a seed's stream; returns observations (B, L, D)."""
+        self.vector_env.resume(position, seed)
+        self._reset_seeds()
+        return self._first_observations()
+
+    def _first_observations(self) -> Any:
+        self.reset_infos = [{"clip": clip} for clip in self.vector_env.clips.tolist()]
+        tokens = self.vector_env.observe()
+        if self.as_tensors:
+            return tokens
+        self._observations = tokens.float().cpu().numpy()
+        return self._observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Apply the actions; returns the next clips' observations, rewards, dones and infos."""
+        assert self._actions is not None, "step_async comes first"
+        observations, rewards, dones, _, infos = self.vector_env.step(self._actions)
+        errors, clips = infos["final_info"]["errors"], infos["final_info"]["clips"]
+        details = [
+            {
+                "episode": {"r": float(rewards[b]), "l": 1, "t": 0.0},
+                "TimeLimit.truncated": False,
+                "clip": int(clips[b]),
+                "errors": errors[b],
+            }
+            for b in range(self.num_envs)
+        ]
+        self._observations = observations
+        return observations, rewards, dones, details
+
+    def refresh(self) -> None:
+        """Embed the clips in hand again, into the very array that the last step returned.
+
+        A trainer calls this after it has changed the MAE: the observation that the algorithm is about to act on
+        was made with the weights before.
+        """
+        if self._observations is not None:
+            self._observations[:] = self.vector_env.observe().float().cpu().numpy()
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed the next reset; SB3 asks for one seed an environment, the first is used."""
+        return super().seed(seed)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.vector_env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return an attribute of the environment, once for each index."""
+        return [getattr(self.vector_env, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of the environment; it is one object, so for all clips at once."""
+        setattr(self.vector_env, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the environment once; the result is repeated for each index."""
+        result = getattr(self.vector_env, method_name)(*args, **kwargs)
+        return [result] * len(list(self._get_indices(indices)))
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Say that episodes are monitored, since infos carry "episode"; no other wrapper is there."""
+        from stable_baselines3.common.monitor import Monitor
+
+        return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Draw every clip of the last step."""
+        return self.vector_env.render() or [None] * self.num_envs

@@ -1,0 +1,54 @@
+"""One clip at a time: the vector environment with B = 1, for `gymnasium.make` and the checkers."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.mae import MaskedAutoencoder
+
+
+class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
+    """`TokenSelectionVectorEnv` for a single clip; see there for spaces, rewards and arguments.
+
+    `info` holds the clip's id and, after a step, the hidden tokens' `errors` (L,).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012 (Gymnasium's own form)
+
+    def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
+        settings["autoreset_mode"] = "disabled"
+        self.vector_env = TokenSelectionVectorEnv(num_envs=1, render_mode=render_mode, **settings)
+        self.render_mode = render_mode
+        self.observation_space = self.vector_env.single_observation_space
+        self.action_space = self.vector_env.single_action_space
+
+    def attach(self, mae: MaskedAutoencoder) -> None:
+        """Use this live MAE from now on."""
+        self.vector_env.attach(mae)
+        self.observation_space = self.vector_env.single_observation_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Take the next clip of the stream, or the one that `options={"clips": [id]}` names."""
+        super().reset(seed=seed)
+        observations, infos = self.vector_env.reset(seed=seed, options=options)
+        return observations[0], {"clip": int(infos["clips"][0])}
+
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Apply one action: K token indices, or L scores. Ends the episode; the observation stays the clip's."""
+        observations, rewards, _, _, infos = self.vector_env.step(np.asarray(action)[None])
+        info = {"clip": int(infos["clips"][0]), "errors": infos["errors"][0]}
+        return observations[0], float(rewards[0]), True, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draw the clip of the last step, its reconstruction, error and mask; after a reset, with nothing hidden."""
+        frames = self.vector_env.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """Stop the stream's workers."""
+        self.vector_env.close()

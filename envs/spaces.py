@@ -1,0 +1,151 @@
+"""Two spaces that Gymnasium lacks: tokens in a box without arrays of bounds, and K distinct indices."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import InvalidAction
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+
+class TokenBox(spaces.Box):
+    """A Box for token embeddings (..., L, D) whose bounds take no memory.
+
+    A plain Box keeps four arrays of its own size: 700 MiB for 64 clips of 1568 x 768. Here they are views of a
+    single number.
+
+    Args:
+        shape: (L, D), or (B, L, D) when batched.
+        grid_shape: (t, h, w) with L = t * h * w, for agents that treat time and space apart.
+        low: Smallest value.
+        high: Largest value.
+        seed: Seed for `sample`.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        grid_shape: tuple[int, int, int],
+        low: float = -np.inf,
+        high: float = np.inf,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(low, high, (1,) * len(shape), np.float32, seed)
+        self.grid_shape = grid_shape
+        self._limits = (low, high)
+        self._shape = tuple(shape)
+        for name in ("low", "high", "bounded_below", "bounded_above"):
+            setattr(self, name, np.broadcast_to(getattr(self, name), self._shape))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenBox, (self._shape, self.grid_shape, *self._limits)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenBox) and self.__reduce__() == other.__reduce__()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"TokenBox({self._shape}, grid_shape={self.grid_shape})"
+
+
+class Subset(spaces.MultiDiscrete):
+    """K distinct indices below L, in any order; `batch` rows of them when batched.
+
+    A MultiDiscrete to whoever asks, but `sample` never repeats an index and `contains` forbids it.
+
+    Args:
+        num_tokens: L.
+        num_visible: K.
+        batch: Rows, B; None for a single action of shape (K,).
+        seed: Seed for `sample`.
+    """
+
+    def __init__(
+        self,
+        num_tokens: int,
+        num_visible: int,
+        batch: int | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        if not 0 < num_visible < num_tokens:
+            raise ValueError(f"num_visible must lie in (0, {num_tokens}), got {num_visible}")
+        self.num_tokens, self.num_visible, self.batch = num_tokens, num_visible, batch
+        shape = (num_visible,) if batch is None else (batch, num_visible)
+        super().__init__(np.full(shape, num_tokens), seed=seed)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> NDArray[np.int64]:
+        """Draw uniformly among all subsets; masks and probabilities are not supported."""
+        if mask is not None or probability is not None:
+            raise ValueError("Subset.sample takes neither mask nor probability")
+        noise = self.np_random.random((self.batch or 1, self.num_tokens))
+        ids = np.argpartition(noise, self.num_visible, axis=1)[:, : self.num_visible].astype(self.dtype)
+        return ids[0] if self.batch is None else ids
+
+    def contains(self, x: Any) -> bool:
+        """Tell whether x is a legal action."""
+        if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer) or x.shape != self.shape:
+            return False
+        return first_fault(x.reshape(-1, self.num_visible), self.num_tokens) is None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Subset, (self.num_tokens, self.num_visible, self.batch)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subset) and self.__reduce__() == other.__reduce__()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        batch = "" if self.batch is None else f", batch={self.batch}"
+        return f"Subset({self.num_visible} of {self.num_tokens}{batch})"
+
+
+@batch_space.register(TokenBox)
+def _batch_token_box(space: TokenBox, n: int = 1) -> TokenBox:
+    return TokenBox((n, *space.shape), space.grid_shape, *space._limits)
+
+
+@batch_space.register(Subset)
+def _batch_subset(space: Subset, n: int = 1) -> Subset:
+    return Subset(space.num_tokens, space.num_visible, batch=n, seed=space.np_random)
+
+
+def first_fault(ids: NDArray[Any], num_tokens: int) -> str | None:
+    """Name what is wrong with rows of token indices (B, K): the first one out of range, or the first repeated."""
+    out_of_range = (ids < 0) | (ids >= num_tokens)
+    if out_of_range.any():
+        row, column = np.argwhere(out_of_range)[0]
+        return f"token {ids[row, column]} of clip {row} lies outside [0, {num_tokens})"
+    ordered = np.sort(ids, axis=1)
+    repeated = ordered[:, 1:] == ordered[:, :-1]
+    if repeated.any():
+        row, column = np.argwhere(repeated)[0]
+        return f"token {ordered[row, column]} of clip {row} is chosen more than once; choose distinct tokens"
+    return None
+
+
+def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
+    """Return actions (B, K) as int64, or raise InvalidAction naming what is wrong with them."""
+    ids = np.asarray(actions)
+    expected = (num_envs, space.num_visible)
+    if ids.shape != expected:
+        raise InvalidAction(f"expected {space.num_visible} token indices a clip, shape {expected}, got {ids.shape}")
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise InvalidAction(f"token indices must be integers, got {ids.dtype}")
+    fault = first_fault(ids, space.num_tokens)
+    if fault:
+        raise InvalidAction(fault)
+    return ids.astype(np.int64)
+
+
+def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.float32]:
+    """Return actions (B, L) as float32, or raise InvalidAction naming what is wrong with them."""
+    scores = np.asarray(actions, dtype=np.float32)
+    if scores.shape != (num_envs, num_tokens):
+        raise InvalidAction(f"expected one score a token, shape {(num_envs, num_tokens)}, got {scores.shape}")
+    if not np.isfinite(scores).all():
+        row, column = np.argwhere(~np.isfinite(scores))[0]
+        raise InvalidAction(f"the score of token {column} of clip {row} is {scores[row, column]}")
+    return scores

@@ -1,0 +1,23 @@
+"""Fixtures that several modules share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tats_gym.clips.demo import make_demo_data
+from tests.layouts import write_layout
+
+torch.set_num_threads(1)  # many small products, and two runs must add in the same order
+
+
+@pytest.fixture(scope="session")
+def clips_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ten small videos, one of them held out or more."""
+    return write_layout("folder", tmp_path_factory.mktemp("folder"), train=8, validation=2)
+
+
+@pytest.fixture(scope="session")
+def demo_root() -> Path:
+    """The demo set itself, made once and kept where users have it."""
+    return make_demo_data()

@@ -1,0 +1,92 @@
+"""The two spaces."""
+
+import pickle
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from gymnasium.error import InvalidAction
+from gymnasium.vector.utils import batch_space
+
+from envs.spaces import Subset, TokenBox, check_ids, check_scores
+
+
+def test_a_token_box_takes_no_memory():
+    space = batch_space(TokenBox((1568, 768), (8, 14, 14)), 256)
+    assert space.shape == (256, 1568, 768)
+    assert space.low.strides == (0, 0, 0)
+    assert len(pickle.dumps(space)) < 500
+    assert space.grid_shape == (8, 14, 14)
+
+
+def test_a_token_box_is_a_box():
+    space = TokenBox((4, 3), (1, 2, 2), seed=0)
+    sample = space.sample()
+    assert sample.shape == (4, 3)
+    assert sample.dtype == np.float32
+    assert space.contains(sample)
+    assert not space.contains(sample[:2])
+    for copy in (deepcopy(space), pickle.loads(pickle.dumps(space))):
+        assert copy == space
+    assert space != TokenBox((4, 3), (4, 1, 1))
+
+
+def test_a_subset_samples_distinct_tokens_uniformly():
+    space = Subset(6, 2, batch=20_000, seed=0)
+    ids = space.sample()
+    assert space.contains(ids)
+    assert (ids[:, 0] != ids[:, 1]).all()
+    np.testing.assert_allclose(np.bincount(ids.ravel(), minlength=6) / len(ids), 2 / 6, atol=0.015)
+
+
+@pytest.mark.parametrize(
+    ("action", "legal"),
+    [
+        ([0, 5], True),
+        ([5, 0], True),
+        ([0, 0], False),
+        ([0, 6], False),
+        ([-1, 2], False),
+        ([0], False),
+        ([0.0, 1.0], False),
+    ],
+)
+def test_a_subset_contains_what_is_distinct_and_in_range(action, legal):
+    assert Subset(6, 2).contains(np.array(action)) is legal
+
+
+def test_a_subset_batches_and_copies():
+    space = Subset(6, 2, seed=3)
+    batched = batch_space(space, 4)
+    assert batched.shape == (4, 2)
+    assert batched == Subset(6, 2, batch=4)
+    assert pickle.loads(pickle.dumps(space)) == space
+    assert space.sample().shape == (2,)
+
+
+def test_equal_seeds_give_equal_samples():
+    one, two = Subset(50, 7, seed=1), Subset(50, 7, seed=1)
+    np.testing.assert_array_equal(one.sample(), two.sample())
+
+
+def test_illegal_actions_are_named():
+    space = Subset(6, 2)
+    with pytest.raises(InvalidAction, match=r"token 6 of clip 1 lies outside \[0, 6\)"):
+        check_ids(np.array([[0, 1], [2, 6]]), 2, space)
+    with pytest.raises(InvalidAction, match="token 3 of clip 0 is chosen more than once"):
+        check_ids(np.array([[3, 3], [2, 1]]), 2, space)
+    with pytest.raises(InvalidAction, match=r"shape \(2, 2\), got \(2, 3\)"):
+        check_ids(np.zeros((2, 3), dtype=int), 2, space)
+    with pytest.raises(InvalidAction, match="must be integers, got float64"):
+        check_ids(np.zeros((2, 2)), 2, space)
+    with pytest.raises(InvalidAction, match="the score of token 1 of clip 0 is nan"):
+        check_scores(np.array([[0, np.nan, 1]]), 1, 3)
+    with pytest.raises(InvalidAction, match=r"shape \(1, 3\), got \(1, 2\)"):
+        check_scores(np.zeros((1, 2)), 1, 3)
+
+
+def test_masks_for_sampling_are_refused():
+    with pytest.raises(ValueError, match="neither mask nor probability"):
+        Subset(6, 2).sample(mask=np.ones(6))
+    with pytest.raises(ValueError, match=r"num_visible must lie in \(0, 6\), got 6"):
+        Subset(6, 6)

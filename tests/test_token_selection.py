@@ -1,0 +1,293 @@
+"""The environments: one contract for every id, and the physics by hand."""
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import batch_space
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+import tats_gym
+from envs import TokenSelectionEnv, TokenSelectionVectorEnv
+from tats_gym.clips import MissingDataError
+from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.tokens import TokenGrid
+from tests.layouts import SMALL, write_layout
+
+
+@pytest.fixture(scope="module", name="roots")
+def _roots(tmp_path_factory):
+    """Every dataset's files; the demo's own maker is left out by reading its layout as ssv2 does."""
+    return {
+        data: write_layout(data, tmp_path_factory.mktemp(data))
+        for data in ("ssv2", "k400", "ucf101", "hmdb51", "folder")
+    }
+
+
+@pytest.fixture(params=tats_gym.ENV_IDS, name="env_id")
+def _env_id(request):
+    return request.param
+
+
+@pytest.fixture(name="settings")
+def _settings(env_id, roots, demo_root):
+    data = env_id.split("-")[1]
+    return {**SMALL, "root": str(demo_root if data == "demo" else roots[data])}
+
+
+@pytest.fixture(name="folder")
+def _folder(clips_root):
+    return {**SMALL, "data": "folder", "root": str(clips_root)}
+
+
+def test_gymnasiums_checker_passes_without_a_warning(env_id, settings):
+    env = gymnasium.make(env_id, render_mode="rgb_array", **settings)
+    with warnings.catch_warnings():
+        # An embedding has no bounds; Gymnasium would like some, and says so at both ends.
+        warnings.filterwarnings("ignore", message=".*A Box observation space m..imum value is.*infinity.*")
+        check_env(env.unwrapped)
+    env.close()
+
+
+@pytest.mark.parametrize("action", ["ids", "scores"])
+def test_sb3s_checker_passes_without_a_warning(env_id, settings, action):
+    env = gymnasium.make(env_id, action=action, **settings)
+    with warnings.catch_warnings():
+        # Tokens are (L, D), which SB3 would flatten for its own networks; ours take them as they are.
+        warnings.filterwarnings("ignore", message=".*unconventional shape.*")
+        # Scores lie in [-5, 5]: within [-1, 1] and at unit deviation most would tie at the bound.
+        warnings.filterwarnings("ignore", message=".*recommend you to use a symmetric and normalized Box.*")
+        sb3_check_env(env.unwrapped)
+    env.close()
+
+
+@pytest.mark.parametrize("action", ["ids", "scores"])
+def test_the_vector_contract(env_id, settings, action):
+    env = gymnasium.make_vec(env_id, num_envs=3, action=action, **settings)
+    assert env.num_envs == 3
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert env.observation_space == batch_space(env.single_observation_space, 3)
+    assert env.action_space == batch_space(env.single_action_space, 3)
+    assert env.action_space.shape[1] == (3 if action == "ids" else 8)
+
+    env.action_space.seed(0)
+    observations, infos = env.reset(seed=7)
+    assert env.observation_space.contains(observations)
+    assert infos["_clips"].all()
+    for _ in range(3):
+        actions = env.action_space.sample()
+        assert env.action_space.contains(actions)
+        following, rewards, terminations, truncations, infos = env.step(actions)
+        assert env.observation_space.contains(following)
+        assert not np.shares_memory(following, observations)
+        assert rewards.shape == (3,)
+        assert rewards.dtype == np.float32
+        assert np.isfinite(rewards).all()
+        assert terminations.dtype == truncations.dtype == np.bool_
+        assert terminations.all()
+        assert not truncations.any()
+        errors = infos["final_info"]["errors"]
+        assert (errors > 0).sum(1).tolist() == [5, 5, 5]
+        np.testing.assert_allclose(rewards, -errors.sum(1) / 5, rtol=1e-5)
+        observations = following
+
+    again = gymnasium.make_vec(env.spec)
+    np.testing.assert_array_equal(again.reset(seed=7)[0], env.reset(seed=7)[0])
+    again.close()
+    env.close()
+    env.close()
+
+
+@pytest.mark.parametrize("action", ["ids", "scores"])
+def test_the_batch_equals_single_environments(folder, action):
+    settings = {**folder, "action": action}
+    native = TokenSelectionVectorEnv(3, **settings)
+    single = SyncVectorEnv([lambda: TokenSelectionEnv(**settings)] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    native.action_space.seed(0)
+    observations, _ = native.reset(seed=0, options={"clips": [4, 0, 2]})
+    theirs = [env.reset(seed=0, options={"clips": [i]})[0] for env, i in zip(single.envs, (4, 0, 2), strict=True)]
+    np.testing.assert_allclose(observations, np.stack(theirs), atol=1e-5)
+    actions = native.action_space.sample()
+    _, rewards, terminations, _, infos = native.step(actions)
+    _, their_rewards, their_terminations, _, their_infos = single.step(actions)
+    np.testing.assert_allclose(rewards, their_rewards, atol=1e-5)
+    np.testing.assert_array_equal(terminations, their_terminations)
+    np.testing.assert_allclose(infos["final_info"]["errors"], np.stack(their_infos["final_info"]["errors"]), atol=1e-5)
+    native.close()
+    single.close()
+
+
+def test_a_step_is_what_the_mae_says(folder):
+    env = TokenSelectionVectorEnv(2, **folder)
+    observations, _ = env.reset(seed=0, options={"clips": [1, 3]})
+    clips = env.stream.centre([1, 3]).pixels
+    np.testing.assert_allclose(observations, env.mae.embed(clips).numpy(), atol=1e-6)
+    ids = np.array([[0, 3, 6], [7, 1, 2]])
+    before = {name: value.clone() for name, value in env.mae.state_dict().items()}
+    _, rewards, _, _, infos = env.step(ids)
+    with torch.no_grad():
+        expected = env.mae(clips, torch.from_numpy(ids)).errors
+    np.testing.assert_allclose(rewards, -expected.mean(1).numpy(), atol=1e-6)
+    np.testing.assert_allclose(infos["final_info"]["errors"][0, [1, 2, 4, 5, 7]], expected[0].numpy(), atol=1e-6)
+    assert infos["final_info"]["clips"].tolist() == [1, 3]
+    assert all(torch.equal(before[name], value) for name, value in env.mae.state_dict().items())
+    assert env.loss is None
+    env.close()
+
+
+def test_scores_show_the_highest(folder):
+    by_score, by_id = (TokenSelectionVectorEnv(1, action=a, **folder) for a in ("scores", "ids"))
+    rewards = []
+    scores = np.array([[0.1, 4, -1, 3, -5, 2, 0, -2]], dtype=np.float32)
+    for env, action in ((by_score, scores), (by_id, np.array([[3, 1, 5]]))):
+        env.reset(seed=0)
+        rewards.append(env.step(action)[1])
+        env.close()
+    np.testing.assert_allclose(rewards[0], rewards[1], atol=1e-6)
+
+
+def test_the_rewards_are_what_their_names_say(folder):
+    rewards = {}
+    for reward in ("error", "neg_error", "gain"):
+        env = TokenSelectionVectorEnv(2, reward=reward, **folder)
+        env.reset(seed=5)
+        rewards[reward] = env.step(np.array([[0, 1, 2], [3, 4, 5]]))[1]
+        env.close()
+    np.testing.assert_allclose(rewards["error"], -rewards["neg_error"])
+    assert (rewards["error"] > 0).all()
+    assert (np.abs(rewards["gain"]) < 0.5 * rewards["error"]).all()
+    assert (rewards["gain"] != 0).any()
+
+
+def test_gain_of_the_random_mask_itself_is_zero(folder, monkeypatch):
+    env = TokenSelectionVectorEnv(2, reward="gain", **folder)
+    env.reset(seed=5)
+    ids = torch.tensor([[0, 1, 2], [3, 4, 5]])
+    monkeypatch.setattr(env, "_random_ids", lambda: ids)
+    np.testing.assert_allclose(env.step(ids.numpy())[1], 0, atol=1e-6)
+    env.close()
+
+
+def test_a_seed_settles_clips_crops_and_rewards(folder):
+    def trace(seed):
+        env = TokenSelectionVectorEnv(2, **folder)
+        observations, _ = env.reset(seed=seed)
+        trace = [observations.sum()]
+        for _ in range(6):
+            observations, rewards, *_ = env.step(np.array([[0, 1, 2], [5, 6, 7]]))
+            trace += [observations.sum(), *rewards]
+        env.close()
+        return trace
+
+    assert trace(1) == trace(1)
+    assert trace(1) != trace(2)
+
+
+def test_disabled_autoreset_leaves_the_reset_to_the_caller(folder):
+    env = TokenSelectionVectorEnv(3, autoreset_mode="disabled", **folder)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    first, _ = env.reset(seed=0)
+    actions = np.array([[0, 1, 2]] * 3)
+    same, _, terminations, _, infos = env.step(actions)
+    np.testing.assert_array_equal(first, same)
+    assert terminations.all()
+    assert infos["errors"].shape == (3, 8)
+    with pytest.raises(ResetNeeded, match=r"environments \[0, 1, 2\] have ended"):
+        env.step(actions)
+    new, _ = env.reset(options={"reset_mask": np.array([True, False, True])})
+    np.testing.assert_array_equal(new[1], first[1])
+    assert (new[0] != first[0]).any()
+    with pytest.raises(ResetNeeded, match=r"environments \[1\] have ended"):
+        env.step(actions)
+    env.reset(options={"reset_mask": np.array([False, True, False])})
+    env.step(actions)
+    with pytest.raises(gymnasium.error.Error, match="reset_mask must be bool"):
+        env.reset(options={"reset_mask": np.array([False, False, False])})
+    env.close()
+
+
+def test_the_graph_is_kept_only_where_a_trainer_asks(folder):
+    env = TokenSelectionVectorEnv(2, **folder)
+    env.reset(seed=0)
+    env.keep_graph = True
+    outcome = env.step_tensors(torch.tensor([[0, 1, 2], [5, 6, 7]]))
+    assert not outcome.errors.requires_grad
+    env.loss.backward()
+    assert env.mae.encoder.patch_embed.proj.weight.grad.abs().sum() > 0
+    torch.testing.assert_close(env.loss.detach(), outcome.errors.sum() / 10)
+    env.close()
+
+
+def test_rendering_draws_each_clip_of_the_last_step(folder):
+    env = TokenSelectionVectorEnv(2, render_mode="rgb_array", **folder)
+    env.reset(seed=0)
+    unmasked = env.render()[0]
+    env.step(env.action_space.sample())
+    one, two = env.render()
+    assert unmasked.shape == one.shape
+    assert (unmasked != one).any()
+    assert one.dtype == np.uint8
+    assert one.ndim == 3
+    assert (one != two).any()
+    env.close()
+
+
+def test_an_attached_mae_must_share_the_geometry(folder):
+    env = TokenSelectionVectorEnv(1, **folder)
+    other = MaskedAutoencoder(MAE_PRESETS["tiny"], TokenGrid(frames=8, size=32, visible=3))
+    with pytest.raises(ValueError, match="make both with the same TokenGrid"):
+        env.attach(other)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"mask_ratoi": 0.9}, TypeError, "unknown setting 'mask_ratoi'; did you mean 'mask_ratio'"),
+        ({"reward": "money"}, ValueError, "reward must be one of"),
+        ({"action": "pixels"}, ValueError, "action must be one of"),
+        ({"autoreset_mode": "next_step"}, ValueError, "autoreset_mode must be one of"),
+        ({"render_mode": "human"}, ValueError, "render_mode must be one of"),
+        ({"mae": "bse"}, ValueError, "mae must be one of .*did you mean 'base'"),
+        ({"precision": "fp8"}, ValueError, "precision must be one of"),
+        ({"visible": 0}, ValueError, "at least one token must be visible"),
+        ({"frames": 5}, ValueError, "frames must be a multiple of tubelet_size"),
+        ({"size": 33}, ValueError, "size must be a multiple of patch_size"),
+    ],
+)
+def test_bad_settings_are_named(folder, settings, error, message):
+    def make_and_reset():
+        TokenSelectionVectorEnv(1, **{**folder, **settings}).reset(seed=0)
+
+    with pytest.raises(error, match=message):
+        make_and_reset()
+
+
+def test_bad_calls_are_named(folder, tmp_path):
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        TokenSelectionVectorEnv(0, **folder)
+    env = TokenSelectionVectorEnv(2, **folder)
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) before the first step"):
+        env.step(np.array([[0, 1, 2], [0, 1, 2]]))
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction, match="token 2 of clip 1 is chosen more than once"):
+        env.step(np.array([[0, 1, 2], [2, 1, 2]]))
+    with pytest.raises(gymnasium.error.Error, match=r"must name 2 clips, one an environment, got 1"):
+        env.reset(options={"clips": [0]})
+    with pytest.raises(gymnasium.error.Error, match="reset knows the options"):
+        env.reset(options={"clip": [0]})
+    with pytest.raises(IndexError, match="99"):
+        env.reset(options={"clips": [0, 99]})
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", [i for i in tats_gym.ENV_IDS if "demo" not in i])
+def test_missing_data_say_where_they_were_looked_for(env_id, tmp_path):
+    with pytest.raises(MissingDataError, match="TatsMask-demo-v0") as caught:
+        gymnasium.make_vec(env_id, num_envs=1, root=str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in str(caught.value)
