@@ -1,0 +1,224 @@
+"""What happens around the agent's steps: the MAE is trained, progress is measured, the run is saved."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.image
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from agents.held_out import HeldOut, Scores, as_metrics
+from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.figures import mask_figure
+from tats_gym.mae_training import MAEOptimizer
+
+SILENT = ("stdout", "log", "json", "csv")
+
+
+class JointTraining(BaseCallback):
+    """The hook: one backward pass of the MAE after each environment step, on the masks that the agent made.
+
+    With any SB3 algorithm. The environment leaves the loss with its graph; this owns everything that changes weights.
+
+    Args:
+        optimizer: Steps the MAE that is attached to the environment.
+        log_interval: Rollouts between two lines of the log.
+    """
+
+    def __init__(self, optimizer: MAEOptimizer, *, log_interval: int = 1) -> None:
+        super().__init__()
+        self.optimizer, self.log_interval = optimizer, log_interval
+        self.last_loss = float("nan")
+        self._losses: list[float] = []
+        self._rewards: list[Tensor] = []
+        self._rollouts = 0
+
+    @property
+    def env(self) -> TokenSelectionVecEnv:
+        """The training environment."""
+        env = self.training_env
+        if not isinstance(env, TokenSelectionVecEnv):
+            raise TypeError(f"joint training needs a TokenSelectionVecEnv, got {type(env).__name__}")
+        return env
+
+    def _on_training_start(self) -> None:
+        self.env.vector_env.keep_graph = True
+
+    def _on_step(self) -> bool:
+        vector_env = self.env.vector_env
+        assert vector_env.loss is not None
+        self.last_loss = self.optimizer.step(vector_env.loss)
+        vector_env.loss = None
+        self._losses.append(self.last_loss)
+        self._rewards.append(vector_env.last_rewards)
+        if not self.env.as_tensors:
+            self.env.refresh()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._rollouts += 1
+        if self._rollouts % self.log_interval == 0:
+            self.logger.record("mae/loss", sum(self._losses) / len(self._losses))
+            self.logger.record("mae/learning_rate", self.optimizer.lr_at(self.optimizer.steps))
+            self.logger.record("mae/steps", self.optimizer.steps)
+            self.logger.record("rollout/reward", torch.stack(self._rewards).mean().item())
+            self._losses, self._rewards = [], []
+
+    def _on_training_end(self) -> None:
+        self.env.vector_env.keep_graph = False
+
+
+class Progress(BaseCallback):
+    """A progress bar with clips/s, the share of time spent waiting for clips, and the time left; the same as metrics.
+
+    Args:
+        joint: Where the loss is read.
+        total_timesteps: Environment steps (clips) at the end of the run.
+        log_interval: Rollouts between two lines of the log.
+        quiet: Leave out the bar.
+    """
+
+    def __init__(self, joint: JointTraining, total_timesteps: int, *, log_interval: int, quiet: bool = False) -> None:
+        super().__init__()
+        self.joint, self.total_timesteps = joint, total_timesteps
+        self.log_interval, self.quiet = log_interval, quiet
+        self.scores: Scores | None = None
+        self._rollouts = 0
+        self.bar = tqdm(disable=True)
+
+    def _on_training_start(self) -> None:
+        bar = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} clips [{elapsed}<{remaining}{postfix}]"
+        self.bar = tqdm(
+            total=self.total_timesteps, initial=self.num_timesteps, bar_format=bar, disable=self.quiet, mininterval=0.5
+        )
+        self._mark()
+
+    def _mark(self) -> None:
+        self._since = (time.perf_counter(), self.num_timesteps, self.joint.env.vector_env.stream.wait_s)
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.num_timesteps - self.bar.n)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._rollouts += 1
+        if self._rollouts % self.log_interval:
+            return
+        started, steps, waited = self._since
+        seconds = time.perf_counter() - started
+        clips_per_s = (self.num_timesteps - steps) / seconds
+        wait_share = (self.joint.env.vector_env.stream.wait_s - waited) / seconds
+        self._mark()
+        self.logger.record("time/clips_per_s", clips_per_s)
+        self.logger.record("time/data_wait_share", wait_share)
+        self.logger.record("time/peak_memory_mib", peak_memory_mib(self.joint.env.vector_env.device))
+        self.logger.record("time/broken_videos", sum(self.joint.env.vector_env.stream.broken.values()))
+        gain = "" if self.scores is None else f", gain {self.scores.gain:+.4f}"
+        self.bar.set_description_str(f"loss {self.joint.last_loss:.4f}{gain}", refresh=False)
+        self.bar.set_postfix_str(f"{clips_per_s:.1f} clips/s, data wait {wait_share:.0%}", refresh=False)
+
+    def close(self) -> None:
+        """Take the bar away; also after an error."""
+        self.bar.close()
+
+
+class Evaluation(BaseCallback):
+    """Measures the agent on held-out clips every so often, and draws what it does.
+
+    Args:
+        held_out: The clips and the measure.
+        folder: Where pictures go.
+        interval: Environment steps from one measurement to the next.
+        progress: Told of the newest scores.
+        num_pictures: Clips that are drawn each time.
+    """
+
+    def __init__(
+        self, held_out: HeldOut, folder: Path, *, interval: int, progress: Progress, num_pictures: int = 1
+    ) -> None:
+        super().__init__()
+        self.held_out, self.folder, self.interval = held_out, folder, interval
+        self.progress, self.num_pictures = progress, num_pictures
+        self.last_picture: Path | None = None
+
+    def _on_training_start(self) -> None:
+        self._next = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= self._next:
+            self._next = (self.num_timesteps // self.interval + 1) * self.interval
+            self.measure()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def measure(self) -> Scores:
+        """Measure and draw now; the numbers are logged with the next line of the log."""
+        policy = self.model.policy
+        policy.set_training_mode(False)
+        scores, state = self.held_out.measure(policy)
+        metrics = as_metrics("held_out", scores)
+        if state is not None:
+            metrics |= as_metrics("sampler", state)
+        for name, value in metrics.items():
+            self.logger.record(name, value)
+        self._draw()
+        self.progress.scores = scores
+        return scores
+
+    def _draw(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        pixels, reconstruction, probabilities = self.held_out.picture(self.model.policy)
+        for clip in range(min(self.num_pictures, len(pixels))):
+            title = f"after {self.num_timesteps} clips, held-out clip {clip}"
+            image = mask_figure(
+                self.held_out.mae.grid, pixels, reconstruction, clip=clip, probabilities=probabilities, title=title
+            )
+            self.last_picture = self.folder / f"masks-{self.num_timesteps:09d}-clip{clip}.png"
+            matplotlib.image.imsave(self.last_picture, image)
+            self.logger.record(f"masks/clip{clip}", Image(image, "HWC"), exclude=SILENT)
+
+
+class StopRequestedError(Exception):
+    """The user or the system asked the run to end."""
+
+
+class Boundary(BaseCallback):
+    """Saves between rollouts, where MAE, agent and clips are at rest, and ends the run there when asked to.
+
+    Args:
+        save: Writes a checkpoint.
+        interval: Environment steps from one checkpoint to the next.
+    """
+
+    def __init__(self, save: Callable[[], object], *, interval: int) -> None:
+        super().__init__()
+        self.save, self.interval = save, interval
+        self.stop = False
+
+    def _on_training_start(self) -> None:
+        self._next = (self.num_timesteps // self.interval + 1) * self.interval
+
+    def _on_rollout_start(self) -> None:
+        if self.stop:
+            raise StopRequestedError
+        if self.num_timesteps >= self._next:
+            self._next = (self.num_timesteps // self.interval + 1) * self.interval
+            self.save()
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the most memory held so far: the GPU's on a GPU, else this process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

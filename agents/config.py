@@ -1,0 +1,187 @@
+"""Everything that a training run can be told, and the named presets."""
+
+import difflib
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import tyro
+
+from agents.policy import Credit, SamplerConfig
+from tats_gym.clips import ClipConfig
+from tats_gym.mae import MAE_PRESETS, MAEConfig
+from tats_gym.mae_training import MAEOptimConfig
+from tats_gym.precision import Precision
+from tats_gym.registration import ENV_IDS
+from tats_gym.tokens import TokenGrid
+
+
+@dataclass(frozen=True, kw_only=True)
+class TatsConfig:
+    """How the sampler learns; the defaults are Table 1's, what it does not give is our reading."""
+
+    learning_rate: float = 1.5e-6
+    """AdamW's, constant."""
+    warmup_epochs: int = 10
+    """m_o: epochs at the start with uniform masks, in which the MAE alone is trained."""
+    n_steps: int = 1
+    """k: environment steps, each with a step of the MAE, for one update of the sampler."""
+    n_epochs: int = 1
+    """PPO's passes over a rollout."""
+    batch_size: int | None = None
+    """Clips in a PPO minibatch; None takes the whole rollout."""
+    clip_range: float = 0.2
+    """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
+    credit: Credit = "token"
+    """What is paid: each hidden token its error (the paper's), or the clip its reward (position, joint)."""
+    baseline: bool = True
+    """Subtract the value from what is paid."""
+    policy_coef: float = 1e-4
+    """c1."""
+    vf_coef: float = 1e-4
+    """c2."""
+    ent_coef: float = 1e-4
+    """c3; c1 / c3 is the sampler's inverse temperature."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "n_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup_epochs", "policy_coef", "vf_coef", "ent_coef"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One joint training of an agent and an MAE."""
+
+    env: str = "TatsMask-demo-v0"
+    """Id of the environment."""
+    agent: str = "tats"
+    """Name of a registered agent, or module:function of your own; see agents/__init__.py."""
+    num_envs: int = 32
+    """B: clips in an environment step, masked and reconstructed together."""
+    reward: Literal["neg_error", "error", "gain"] = "neg_error"
+    """What a clip is paid; per-token credit (tats.credit token) does not use it."""
+    seed: int = 0
+    """Of weights, clips, crops and draws."""
+    device: str = "auto"
+    """auto takes CUDA where it is present."""
+    precision: Precision = "auto"
+    """auto takes bf16 on a GPU that has it."""
+    epoch_clips: int | None = None
+    """Clips that count as an epoch; None takes the size of the training set."""
+    out: str = "runs"
+    """Folder in which the run's own folder is made."""
+    log_interval: int = 10
+    """Rollouts from one line of the log to the next."""
+    eval_interval: int | None = None
+    """Clips from one measurement on held-out clips to the next; None takes an epoch."""
+    eval_clips: int = 64
+    """Held-out clips that are measured."""
+    checkpoint_interval: int | None = None
+    """Clips from one checkpoint to the next; None takes an epoch."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
+    quiet: bool = False
+    """No progress bar."""
+    clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
+    grid: tyro.conf.OmitArgPrefixes[TokenGrid] = field(default_factory=TokenGrid)
+    mae: MAEConfig = field(default_factory=MAEConfig)
+    mae_optim: MAEOptimConfig = field(default_factory=MAEOptimConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    tats: TatsConfig = field(default_factory=TatsConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("env", self.env, ENV_IDS)
+        if self.clips.data != data_of(self.env):
+            raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
+        for name in ("num_envs", "log_interval", "eval_clips", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("epoch_clips", "eval_interval", "checkpoint_interval"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for config.json and checkpoints."""
+        return asdict(self)
+
+
+def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
+    """Build the settings back from what `as_dict` returned (tuples may have become lists on the way)."""
+    parts = {
+        "clips": ClipConfig,
+        "grid": TokenGrid,
+        "mae": MAEConfig,
+        "sampler": SamplerConfig,
+        "tats": TatsConfig,
+    }
+    built = {name: part(**values[name]) for name, part in parts.items()}
+    optim = values["mae_optim"]
+    built["mae_optim"] = MAEOptimConfig(**{**optim, "betas": tuple(optim["betas"])})
+    return PretrainConfig(**{**values, **built})
+
+
+def data_of(env_id: str) -> str:
+    """Return the dataset that an id reads: TatsMask-ssv2-v0 -> ssv2."""
+    return env_id.split("-")[1]
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError with the nearest choice if `value` is none of them."""
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}{hint}")
+
+
+def _paper(data: str, epochs: int) -> PretrainConfig:
+    """Return Table 1's recipe; epochs are Table 7's for SSv2, our reading for the others."""
+    return PretrainConfig(
+        env=f"TatsMask-{data}-v0",
+        clips=ClipConfig(data=data, stride=4 if data == "k400" else 2, num_workers=8),
+        mae_optim=MAEOptimConfig(epochs=epochs),
+    )
+
+
+_DEMO = PretrainConfig(
+    env="TatsMask-demo-v0",
+    num_envs=16,
+    clips=ClipConfig(data="demo", num_workers=1),
+    grid=TokenGrid(size=96, mask_ratio=0.9),
+    mae=MAE_PRESETS["tiny"],
+    mae_optim=MAEOptimConfig(epochs=8, warmup_epochs=1, base_lr=8e-3),
+    sampler=SamplerConfig(critic="shared"),
+    tats=TatsConfig(learning_rate=1e-3, warmup_epochs=2),
+    epoch_clips=400,
+    eval_interval=400,
+)
+"""Minutes on two cores: everything small, learning rates high."""
+
+PRESETS = {
+    "paper-ssv2": _paper("ssv2", 800),
+    "paper-k400": _paper("k400", 800),
+    "paper-ucf101": _paper("ucf101", 200),
+    "paper-hmdb51": _paper("hmdb51", 200),
+    "demo": _DEMO,
+}
+
+
+def preset_for(env_id: str, name: str | None = None) -> PretrainConfig:
+    """Return the preset of this name for an id; without a name `paper-X`, and `demo` for demo and folder.
+
+    Raises:
+        ValueError: If there is no such id or preset, with the nearest name.
+    """
+    check_choice("--env", env_id, ENV_IDS)
+    data = data_of(env_id)
+    name = name or (f"paper-{data}" if f"paper-{data}" in PRESETS else "demo")
+    check_choice("--preset", name, tuple(PRESETS))
+    preset = PRESETS[name]
+    return replace(preset, env=env_id, clips=replace(preset.clips, data=data))

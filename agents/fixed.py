@@ -1,0 +1,65 @@
+"""Agents that do not learn: the masks that a sampler has to beat."""
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor
+
+from agents.rollouts import TokenRolloutBuffer, TokenRollouts
+from envs.sb3 import TokenSelectionVecEnv
+from envs.spaces import Subset
+from tats_gym.masks import random_ids
+
+
+class RandomPolicy(BasePolicy):
+    """Draws K of L tokens uniformly, whatever it sees."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: Subset,
+        lr_schedule: Schedule | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        super().__init__(observation_space, action_space)
+        self.num_tokens, self.num_visible = action_space.num_tokens, action_space.num_visible
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)
+        return random_ids(len(observation), self.num_tokens, self.num_visible, device=observation.device)
+
+
+class RandomMasks(TokenRollouts):
+    """Uniform random masks, as in MAE-ST: the phase before a sampler starts, without end."""
+
+    def __init__(
+        self, env: TokenSelectionVecEnv, n_steps: int = 1, seed: int | None = None, device: torch.device | str = "auto"
+    ) -> None:
+        super().__init__(
+            RandomPolicy,  # type: ignore[arg-type]
+            env,
+            learning_rate=0.0,
+            n_steps=n_steps,
+            gamma=1.0,
+            gae_lambda=1.0,
+            ent_coef=0.0,
+            vf_coef=0.0,
+            max_grad_norm=torch.inf,
+            use_sde=False,
+            sde_sample_freq=-1,
+            rollout_buffer_class=TokenRolloutBuffer,
+            rollout_buffer_kwargs={"per_token": False},
+            seed=seed,
+            device=device,
+        )
+
+    @property
+    def warming_up(self) -> bool:
+        """Always: the masks stay uniform."""
+        return True
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy"], []

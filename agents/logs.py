@@ -1,0 +1,40 @@
+"""Where the numbers of a run go: TensorBoard and metrics.jsonl, through SB3's logger."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
+
+
+class JSONLines(KVWriter):
+    """Appends one line of JSON for each dump; NaN and infinities become null."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Write the numbers that are not excluded from JSON."""
+        row: dict[str, Any] = {"step": step}
+        for key, value in sorted(filter_excluded_keys(key_values, key_excluded, "json").items()):
+            if isinstance(value, str):
+                row[key] = value
+            elif isinstance(value, int | float | np.number):
+                row[key] = value if isinstance(value, int) else _finite(float(value))
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def run_logger(folder: Path) -> Logger:
+    """Make SB3's logger write into a run's folder, and nothing to the terminal."""
+    return Logger(str(folder), [TensorBoardOutputFormat(str(folder)), JSONLines(folder / "metrics.jsonl")])

@@ -1,0 +1,218 @@
+"""One run: environment, MAE and agent put together, trained, saved, and gone on with."""
+
+import json
+import logging
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from agents import find_agent
+from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
+from agents.config import PretrainConfig, config_from_dict
+from agents.held_out import HeldOut, Scores
+from agents.logs import run_logger
+from envs.sb3 import TokenSelectionVecEnv
+from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.clips import ClipStream
+from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.mae_training import MAEOptimizer
+from tats_gym.random_state import random_state, restore_random_state
+from tats_gym.runs import create_run, drop_metrics_after, read_config
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves behind."""
+
+    folder: Path
+    """The run's folder."""
+    scores: Scores
+    """The last measurement on held-out clips."""
+    picture: Path | None
+    """The last picture of masks."""
+    finished: bool
+    """False where the run was stopped before its end."""
+
+
+class Pretraining:
+    """A run's parts, from its settings.
+
+    Args:
+        config: The settings.
+        folder: The run's folder; made anew when None.
+    """
+
+    def __init__(self, config: PretrainConfig, folder: Path | None = None) -> None:
+        self.config = config
+        build_agent = find_agent(config.agent)
+        settings: dict[str, Any] = {
+            **asdict(config.clips),
+            **asdict(config.grid),
+            "reward": config.reward,
+            "device": config.device,
+            "precision": config.precision,
+        }
+        vector_env = gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
+        self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
+        self.mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)
+        self.vector_env.attach(self.mae)
+        self.env = TokenSelectionVecEnv(vector_env)
+        epoch_clips = config.epoch_clips or len(self.vector_env.stream)
+        self.epoch_clips = epoch_clips
+        steps_per_epoch = math.ceil(epoch_clips / config.num_envs)
+        self.total_timesteps = config.mae_optim.epochs * steps_per_epoch * config.num_envs
+        self.optimizer = MAEOptimizer(
+            self.mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=steps_per_epoch
+        )
+        self.held_out = self._held_out()
+        self.agent: BaseAlgorithm = build_agent(self.env, config)
+        name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
+        self.folder = folder or create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
+
+    def _held_out(self) -> HeldOut:
+        config = self.config
+        clips = replace(config.clips, split="validation", num_workers=0)
+        stream = ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed)
+        return HeldOut(
+            stream,
+            self.mae,
+            num_clips=config.eval_clips,
+            num_visible=config.grid.num_visible,
+            batch_size=config.num_envs,
+            seed=config.seed,
+            reward=config.reward,
+            precision=config.precision,
+        )
+
+    # --- Saving and going on -----------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the run needs to go on between two rollouts, as tensors and plain values."""
+        return {
+            "config": self.config.as_dict(),
+            "step": self.agent.num_timesteps,
+            "mae": self.mae.state_dict(),
+            "mae_config": asdict(self.config.mae),
+            "mae_optim": self.optimizer.state_dict(),
+            "agent": self.agent.get_parameters(),
+            "agent_updates": getattr(self.agent, "_n_updates", 0),
+            # The clips in hand were taken but not yet masked: the resumed run takes them again.
+            "clips_position": self.vector_env.stream.position - self.config.num_envs,
+            "random": random_state(self.vector_env.device),
+            "random_env": json.dumps(self.vector_env.np_random.bit_generator.state),
+        }
+
+    def save(self) -> Path:
+        """Write a checkpoint into the run's folder."""
+        return save_checkpoint(
+            self.folder / "checkpoints", self.agent.num_timesteps, self.state(), keep=self.config.keep_checkpoints
+        )
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        self.mae.load_state_dict(state["mae"])
+        self.optimizer.load_state_dict(state["mae_optim"])
+        self.agent.set_parameters(state["agent"], device=self.vector_env.device)
+        self.agent.num_timesteps = state["step"]
+        self.agent._n_updates = state["agent_updates"]
+        self.agent._last_obs = self.env.resume(state["clips_position"], self.config.seed)
+        self.agent._last_episode_starts = np.ones(self.config.num_envs, dtype=np.bool_)
+        self.vector_env.np_random.bit_generator.state = json.loads(state["random_env"])
+        restore_random_state(state["random"], self.vector_env.device)
+
+    # --- Training ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        """Train to the end, or until Ctrl-C or SIGTERM; either way a checkpoint is left behind.
+
+        Raises:
+            NonFiniteLossError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
+        """
+        config = self.config
+        self.agent.set_logger(run_logger(self.folder))
+        joint = JointTraining(self.optimizer, log_interval=config.log_interval)
+        progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=config.quiet)
+        evaluation = Evaluation(
+            self.held_out,
+            self.folder / "pictures",
+            interval=config.eval_interval or self.epoch_clips,
+            progress=progress,
+        )
+        boundary = Boundary(self.save, interval=config.checkpoint_interval or self.epoch_clips)
+        callbacks = [boundary, joint, progress, evaluation]
+        try:
+            finished = self._learn(boundary, callbacks)
+            self.save()
+            scores = evaluation.measure()
+            self.agent.logger.dump(self.agent.num_timesteps)
+        finally:
+            progress.close()
+            self.vector_env.keep_graph = False
+            self.agent.logger.close()
+        return Result(self.folder, scores, evaluation.last_picture, finished)
+
+    def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> bool:
+        """Let the agent learn; False if it was stopped before the end."""
+        logs: dict[str, Any] = (
+            {"log_interval": self.config.log_interval} if isinstance(self.agent, OnPolicyAlgorithm) else {}
+        )
+        done = self.agent.num_timesteps
+        try:
+            with _stop_on_signal(boundary):
+                self.agent.learn(
+                    max(0, self.total_timesteps - done), callback=callbacks, reset_num_timesteps=done == 0, **logs
+                )
+        except StopRequestedError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Stop worker processes."""
+        self.env.close()
+
+
+def resume(folder: Path, config: PretrainConfig | None = None) -> Pretraining:
+    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
+    config = config or run_config(folder)
+    state = load_checkpoint(latest_checkpoint(folder))
+    run = Pretraining(config, folder)
+    run.load(state)
+    drop_metrics_after(folder / "metrics.jsonl", state["step"])
+    return run
+
+
+def run_config(folder: Path) -> PretrainConfig:
+    """Return the settings that the run in `folder` was started with."""
+    return config_from_dict(read_config(folder))
+
+
+@contextmanager
+def _stop_on_signal(boundary: Boundary) -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into a stop at the next boundary; a second Ctrl-C interrupts at once."""
+    watched = (signal.SIGINT, signal.SIGTERM)
+
+    def ask(number: int, frame: object) -> None:
+        logger.warning("%s: saving and ending; again to end at once", signal.Signals(number).name)
+        boundary.stop = True
+        for each in watched:
+            signal.signal(each, before[each])
+
+    before = {each: signal.signal(each, ask) for each in watched}
+    try:
+        yield
+    finally:
+        for each in watched:
+            signal.signal(each, before[each])

@@ -1,0 +1,69 @@
+"""The distribution over masks: K of L tokens drawn one after another without replacement (Plackett-Luce)."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class PlackettLuce:
+    """Draw K of L tokens without replacement, each draw in proportion to exp(logit) among the tokens left.
+
+    Everything is computed in float32 whatever the logits come in: noise in half precision ties at the boundary.
+
+    Args:
+        logits: (B, L), unnormalised.
+        num_visible: K.
+    """
+
+    def __init__(self, logits: Tensor, num_visible: int) -> None:
+        if not 0 < num_visible < logits.shape[-1]:
+            raise ValueError(f"num_visible must lie in (0, {logits.shape[-1]}), got {num_visible}")
+        self.logits = logits.float()
+        self.num_visible = num_visible
+
+    @cached_property
+    def token_log_prob(self) -> Tensor:
+        """(B, L) log-probability of every token at the first draw: the plain categorical's."""
+        return self.logits.log_softmax(-1)
+
+    def sample(self) -> Tensor:
+        """Draw (B, K) token ids in draw order, by Gumbel top-k."""
+        gumbel = -torch.empty_like(self.logits).exponential_().log()
+        return (self.logits.detach() + gumbel).topk(self.num_visible, dim=-1).indices
+
+    def mode(self) -> Tensor:
+        """Return the K likeliest tokens (B, K), the likeliest first."""
+        return self.logits.topk(self.num_visible, dim=-1).indices
+
+    def log_prob(self, ids: Tensor) -> Tensor:
+        """Return the log-probability (B, K) of each draw given the draws before it; their sum is the joint one."""
+        return self.logits.gather(-1, ids) - self._left(ids)
+
+    def _left(self, ids: Tensor) -> Tensor:
+        """Log of the total weight (B, K) left in the urn before each draw, summed from the last draw backwards.
+
+        Adding what was drawn to what was never drawn stays exact where subtracting from the total would cancel.
+        """
+        never = self.logits.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)  # (B, 1)
+        drawn_last_first = self.logits.gather(-1, ids).flip(-1)
+        return torch.cat((never, drawn_last_first), -1).logcumsumexp(-1)[..., 1:].flip(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy (B,) of the first draw, the plain categorical's: the H of TATS's objective."""
+        return -(self.token_log_prob.exp() * self.token_log_prob).sum(-1)
+
+    def entropy_along(self, ids: Tensor) -> Tensor:
+        """Estimate the entropy (B,) of the whole ordered draw: each draw's exact entropy, summed along `ids`.
+
+        Its mean over draws is the entropy, with a far smaller deviation than -log_prob's. About K times `entropy`;
+        logged, never optimised.
+        """
+        left = self._left(ids)  # (B, K)
+        probs = self.token_log_prob.exp()
+        # Sum of w_j * logit_j over the tokens left before each draw, with weights relative to the whole urn.
+        drawn = probs.gather(-1, ids) * self.logits.gather(-1, ids)
+        never = (probs * self.logits).scatter(-1, ids, 0).sum(-1, keepdim=True)
+        weighted = torch.cat((never, drawn.flip(-1)), -1).cumsum(-1)[..., 1:].flip(-1)
+        whole = self.logits.logsumexp(-1, keepdim=True)
+        return (left - weighted * (whole - left).exp()).sum(-1)

@@ -1,0 +1,72 @@
+"""Train a token sampler and a masked autoencoder together: python scripts/train_ppo.py --env TatsMask-demo-v0."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that a checkout runs without being installed
+
+import tats_gym  # noqa: E402, F401 (registers the environments)
+from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
+from agents.pretraining import Pretraining, Result, resume, run_config  # noqa: E402
+from tats_gym.checkpoint import CheckpointError  # noqa: E402
+from tats_gym.clips import VideoReadError  # noqa: E402
+from tats_gym.mae_training import NonFiniteLossError  # noqa: E402
+
+EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
+
+DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
+
+--preset NAME   start from another preset than the id's own: {", ".join(PRESETS)}
+--resume RUN    go on with the run in this folder, from its newest checkpoint"""
+
+
+def main(arguments: list[str]) -> int:
+    """Parse, build, train, and say where everything is."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--env", default="TatsMask-demo-v0")
+    first.add_argument("--preset")
+    first.add_argument("--resume", type=Path)
+    chosen, rest = first.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        run = _build(chosen, rest)
+        print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
+        try:
+            result = run.run()
+        finally:
+            run.close()
+    except EXPLAINED as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    _report(result)
+    return 0 if result.finished else 130
+
+
+def _build(chosen: argparse.Namespace, rest: list[str]) -> Pretraining:
+    if chosen.resume:
+        return resume(chosen.resume, _parse(rest, default=run_config(chosen.resume)))
+    return Pretraining(_parse(rest, default=preset_for(chosen.env, chosen.preset)))
+
+
+def _parse(rest: list[str], default: PretrainConfig) -> PretrainConfig:
+    return tyro.cli(PretrainConfig, args=rest, default=default, prog="train_ppo.py", description=DESCRIPTION)
+
+
+def _report(result: Result) -> None:
+    scores = result.scores
+    print(
+        f"held-out error under the agent's masks {scores.error_own:.4f}, under fixed random masks "
+        f"{scores.error_random:.4f}; gain {scores.gain:+.4f} ± {scores.gain_interval:.4f} (95 % over clips)"
+    )
+    print(f"picture:    {result.picture}\nmetrics:    {result.folder / 'metrics.jsonl'}")
+    if not result.finished:
+        print(f"stopped; go on with: python scripts/train_ppo.py --resume {result.folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

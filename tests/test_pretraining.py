@@ -1,0 +1,148 @@
+"""A whole run: what it leaves behind, and that going on is the same as never having stopped."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from agents.callbacks import JointTraining
+from agents.config import config_from_dict
+from agents.pretraining import Pretraining, resume
+from tats_gym.checkpoint import load_checkpoint
+from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
+from tats_gym.runs import read_config
+from tests.runs import tiny_config
+
+
+def _train(config):
+    run = Pretraining(config)
+    result = run.run()
+    run.close()
+    return run, result
+
+
+def _rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_everything_behind(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path)
+    run, result = _train(config)
+    assert result.finished
+    assert run.agent.num_timesteps == 32
+    assert run.optimizer.steps == 8
+    assert run.agent._n_updates == 6  # two of the eight rollouts were the warm-up's
+
+    record = json.loads((result.folder / "config.json").read_text())
+    assert record["seed"] == 0
+    assert set(record["versions"]) >= {"python", "torch", "gymnasium", "stable-baselines3"}
+    assert config_from_dict(record["config"]) == config
+
+    rows = _rows(result.folder)
+    assert [row["step"] for row in rows] == [4, 8, 12, 16, 20, 24, 28, 32, 32]
+    wanted = {
+        "mae/loss", "mae/learning_rate", "rollout/reward", "time/clips_per_s", "time/data_wait_share",
+        "time/peak_memory_mib", "held_out/error_own", "held_out/error_random", "held_out/gain", "sampler/entropy_share",
+        "sampler/logit_deviation", "sampler/never_chosen", "sampler/value_error", "train/approx_kl",
+        "train/clip_fraction", "train/learning_rate",
+    }  # fmt: skip
+    seen = {key for row in rows for key in row}
+    assert wanted <= seen, wanted - seen
+    assert rows[-1]["held_out/gain"] == pytest.approx(result.scores.gain)
+
+    events = EventAccumulator(str(result.folder)).Reload()
+    assert wanted <= set(events.Tags()["scalars"])
+    assert "masks/clip0" in events.Tags()["images"]
+    assert result.picture.stat().st_size > 10_000
+    assert len(list((result.folder / "checkpoints").iterdir())) == 2
+
+
+def test_the_mae_learns(clips_root, tmp_path):
+    base = tiny_config(clips_root, tmp_path)
+    config = replace(base, mae_optim=replace(base.mae_optim, epochs=40), eval_interval=10_000)
+    _, result = _train(config)
+    rows = [row["mae/loss"] for row in _rows(result.folder) if "mae/loss" in row]
+    assert sum(rows[-4:]) < 0.9 * sum(rows[:4])
+
+
+@pytest.mark.parametrize(("agent", "workers"), [("tats", 0), ("tats", 2), ("random", 0), ("ppo", 0)])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, agent, workers, monkeypatch):
+    config = tiny_config(clips_root, tmp_path, agent=agent)
+    config = replace(config, clips=replace(config.clips, num_workers=workers), tats=replace(config.tats, n_steps=2))
+    whole, _ = _train(config)
+
+    def stop_at_16(self, loss, step=MAEOptimizer.step):
+        if self.steps == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, loss)
+
+    monkeypatch.setattr(MAEOptimizer, "step", stop_at_16)
+    half, result = _train(config)
+    monkeypatch.undo()
+    assert not result.finished
+    assert half.agent.num_timesteps == 16
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    again = resume(result.folder)
+    assert again.run().finished
+    again.close()
+    for one, two in ((whole.mae, again.mae), (whole.agent.policy, again.agent.policy)):
+        for (name, ours), (_, theirs) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
+            assert torch.equal(ours, theirs), name
+    assert again.optimizer.steps == 8
+    keys = ("step", "mae/loss", "held_out/gain")
+    trace = [[{k: row.get(k) for k in keys} for row in _rows(folder)] for folder in (whole.folder, result.folder)]
+    # The stopped run measured once more where it stopped; otherwise the rows are the same.
+    assert [row for row in trace[1] if row in trace[0]] == trace[0]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):
+    def explode_at_5(self, loss, step=MAEOptimizer.step):
+        return step(self, loss * float("nan") if self.steps == 5 else loss)
+
+    monkeypatch.setattr(MAEOptimizer, "step", explode_at_5)
+    run = Pretraining(tiny_config(clips_root, tmp_path))
+    with pytest.raises(NonFiniteLossError, match="optimiser step 5"):
+        run.run()
+    run.close()
+    state = load_checkpoint(run.folder)
+    assert state["step"] == 16
+    assert all(torch.isfinite(value).all() for value in state["mae"].values())
+    assert not run.vector_env.keep_graph
+
+
+def test_one_forward_and_one_backward_a_clip(clips_root, tmp_path, monkeypatch):
+    run = Pretraining(tiny_config(clips_root, tmp_path, eval_interval=10_000))
+    counts = {"forward": 0, "backward": 0}
+    run.mae.register_forward_hook(lambda *_: counts.__setitem__("forward", counts["forward"] + 1))
+    run.mae.register_full_backward_pre_hook(lambda *_: counts.__setitem__("backward", counts["backward"] + 1))
+    measured = []
+    monkeypatch.setattr(JointTraining, "_on_training_start", _counted(JointTraining, counts, measured))
+    run.run()
+    run.close()
+    during = counts["forward"] - measured[0]
+    # Eight environment steps, and a measurement before and after: own and random masks, and the picture.
+    assert during == 8 + 2 * 3
+    assert counts["backward"] == 8
+
+
+def _counted(owner, counts, measured, start=JointTraining._on_training_start):
+    def record(self):
+        start(self)
+        measured.append(counts["forward"])
+
+    return record
+
+
+def test_settings_survive_the_run_folder(clips_root, tmp_path):
+    run = Pretraining(tiny_config(clips_root, tmp_path))
+    run.close()
+    assert config_from_dict(read_config(run.folder)) == run.config
+    with pytest.raises(FileNotFoundError, match="did you mean"):
+        read_config(run.folder.parent / "folder-tats-seed0-11")
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        resume(tmp_path / "nothing")

@@ -1,0 +1,196 @@
+"""TATS's credit and objective, against a step written by hand."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from agents.policy import SamplerConfig, TatsPolicy
+from agents.rollouts import TokenRolloutBuffer
+from agents.tats import TATS
+from envs.sb3 import TokenSelectionVecEnv
+from envs.spaces import Subset, TokenBox
+from envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tests.layouts import SMALL
+
+C1, C2, C3 = 2e-3, 3e-3, 5e-3
+
+
+def _buffer(**kwargs):
+    return TokenRolloutBuffer(1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, **kwargs)
+
+
+def _outcome():
+    errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 2.0, 0.0]])
+    errors[1, 3] = 6.0
+    mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
+    return Outcome(rewards=torch.tensor([-2.0, -4.0]), errors=errors, mask=mask, clips=torch.tensor([0, 1]))
+
+
+def _keep(buffer, log_prob):
+    ids = torch.tensor([[0], [1]])
+    buffer.keep(torch.zeros(2, 4, 8), ids, torch.tensor([[1.5], [2.0]]), log_prob, _outcome())
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    return next(buffer.get())
+
+
+def test_per_token_credit_by_hand():
+    data = _keep(_buffer(per_token=True, policy_coef=0.1), torch.zeros(2, 4))
+    # c1 * L / M * (e_i - V) on hidden tokens, zero on visible ones
+    expected = 0.1 * 4 / 3 * torch.tensor([[0.0, -0.5, 0.5, 1.5], [2.0, 0.0, 0.0, 4.0]])
+    torch.testing.assert_close(data.advantages, expected)
+    torch.testing.assert_close(data.returns, torch.tensor([2.0, 4.0]))  # mean hidden errors
+
+
+def test_per_token_credit_without_a_baseline_pays_the_error():
+    data = _keep(_buffer(per_token=True, baseline=False), torch.zeros(2, 4))
+    torch.testing.assert_close(data.advantages, 4 / 3 * _outcome().errors)
+
+
+def test_per_clip_credit_pays_the_reward():
+    data = _keep(_buffer(per_token=False, policy_coef=0.1), torch.zeros(2))
+    torch.testing.assert_close(data.advantages, 0.1 * torch.tensor([-3.5, -6.0]))
+    torch.testing.assert_close(data.returns, torch.tensor([-2.0, -4.0]))
+
+
+def test_a_policy_of_another_credit_is_refused():
+    with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), the credit pays \(2, 4\)"):
+        _keep(_buffer(per_token=True), torch.zeros(2))
+
+
+def test_minibatches_cover_the_rollout_once():
+    buffer = TokenRolloutBuffer(3, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, per_token=False)
+    for step in range(3):
+        tokens = torch.full((2, 4, 8), float(step))
+        buffer.keep(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    seen = [(data.observations[:, 0, 0], data.actions) for data in buffer.get(batch_size=2)]
+    assert [len(s) for s, _ in seen] == [2, 2, 2]
+    rows = sorted((int(step), int(ids)) for steps, actions in seen for step, ids in zip(steps, actions, strict=True))
+    assert rows == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert buffer.values.shape == buffer.returns.shape == (6,)
+
+
+def test_an_unfinished_rollout_is_not_handed_out():
+    with pytest.raises(RuntimeError, match="holds 0 of 1 steps"):
+        next(_buffer(per_token=True).get())
+
+
+@pytest.fixture(name="env")
+def _env(clips_root):
+    vector_env = TokenSelectionVectorEnv(3, data="folder", root=str(clips_root), **SMALL)
+    yield TokenSelectionVecEnv(vector_env)
+    vector_env.close()
+
+
+def _tats(env, **kwargs):
+    torch.manual_seed(0)
+    agent = TATS(
+        "TatsPolicy", env, seed=0, learning_rate=1e-2, policy_coef=C1, vf_coef=C2, ent_coef=C3, device="cpu",
+        policy_kwargs={"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}, **kwargs,
+    )  # fmt: skip
+    with torch.no_grad():  # away from uniform, so that every term has a gradient
+        agent.policy.actor_head.weight.normal_()
+        agent.policy.critic_head.weight.normal_()
+    return agent
+
+
+def _hand_written_step(policy, rollout, n_epochs, clip_range, lr):
+    """PPO per token: clipped ratio of every hidden token, squared value error, entropy of the plain categorical."""
+    tokens, outcome = rollout
+    old = None
+    for _ in range(n_epochs):
+        distribution, values = policy.score(tokens)
+        log_p = distribution.logits.log_softmax(-1)
+        value = values[:, 0]
+        if old is None:
+            old, baseline = log_p.detach(), value.detach()
+        losses = []
+        for b in range(len(tokens)):
+            hidden = outcome.mask[b].nonzero()[:, 0]
+            ratio = (log_p[b, hidden] - old[b, hidden]).exp()
+            advantage = outcome.errors[b, hidden] - baseline[b]
+            policy_term = torch.minimum(
+                ratio * advantage, ratio.clamp(1 - clip_range, 1 + clip_range) * advantage
+            ).mean()
+            value_term = (value[b] - outcome.errors[b, hidden].mean()) ** 2
+            entropy = -(log_p[b].exp() * log_p[b]).sum()
+            losses.append(-C1 * policy_term + C2 * value_term - C3 * entropy)
+        policy.zero_grad()
+        torch.stack(losses).mean().backward()
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                if parameter.grad is not None:
+                    parameter -= lr * parameter.grad
+
+
+@pytest.mark.parametrize("n_epochs", [1, 3])
+def test_one_update_is_the_hand_written_one(env, n_epochs, monkeypatch):
+    agent = _tats(env, n_epochs=n_epochs, clip_range=0.1)
+    by_hand = copy.deepcopy(agent.policy)
+    kept = []
+    keep = TokenRolloutBuffer.keep
+    monkeypatch.setattr(
+        TokenRolloutBuffer,
+        "keep",
+        lambda self, tokens, ids, values, log_prob, outcome: (
+            kept.append((tokens, outcome)),
+            keep(self, tokens, ids, values, log_prob, outcome),
+        ),
+    )
+    before = copy.deepcopy(agent.policy.state_dict())
+    agent.learn(3)
+    _hand_written_step(by_hand, kept[0], n_epochs, 0.1, 1e-2)
+    moved = 0.0
+    for (name, ours), (_, theirs) in zip(agent.policy.named_parameters(), by_hand.named_parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-7, rtol=1e-5, msg=name)
+        moved = max(moved, (ours - before[name]).abs().max().item())
+    assert moved > 1e-5
+
+
+@pytest.mark.parametrize("credit", ["token", "position", "joint"])
+def test_every_credit_trains_with_minibatches_and_epochs(env, credit):
+    agent = _tats(env, credit=credit, n_steps=2, n_epochs=2, batch_size=3)
+    before = copy.deepcopy(agent.policy.state_dict())
+    agent.learn(12)
+    assert agent.num_timesteps == 12
+    assert agent._n_updates == 4
+    assert any(not torch.equal(before[name], value) for name, value in agent.policy.state_dict().items())
+
+
+def test_the_warm_up_uses_uniform_masks_and_updates_nothing(env, monkeypatch):
+    agent = _tats(env, warmup_timesteps=6)
+    before = copy.deepcopy(agent.policy.state_dict())
+    monkeypatch.setattr(TatsPolicy, "forward", lambda *_: pytest.fail("the sampler was asked during warm-up"))
+    agent.learn(6)
+    assert agent.num_timesteps == 6
+    assert all(torch.equal(before[name], value) for name, value in agent.policy.state_dict().items())
+    monkeypatch.undo()
+    agent.learn(3, reset_num_timesteps=False)
+    assert agent._n_updates == 1
+
+
+def test_tats_needs_its_own_kind_of_environment():
+    with pytest.raises(TypeError, match="needs a TokenSelectionVecEnv"):
+        TATS("TatsPolicy", "CartPole-v1")
+
+
+def test_saving_leaves_the_observation_out_and_loading_goes_on(env, tmp_path):
+    agent = _tats(env)
+    agent.learn(3)
+    agent.save(tmp_path / "agent.zip")
+    again = _tats(env)
+    again.set_parameters(tmp_path / "agent.zip")
+    for ours, theirs in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    loaded = TATS.load(tmp_path / "agent.zip", env=env)
+    assert loaded._last_obs is None
+    assert loaded.policy.credit == "token"
+
+
+def test_settings_that_make_no_sampler_are_refused():
+    with pytest.raises(ValueError, match="temperature positive, got 1 and 0"):
+        SamplerConfig(temperature=0)
+    with pytest.raises(ValueError, match="critic must be"):
+        SamplerConfig(critic="none")

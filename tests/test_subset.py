@@ -1,0 +1,127 @@
+"""Plackett-Luce by enumeration of every ordered draw."""
+
+from itertools import permutations
+
+import pytest
+import torch
+
+from agents.subset import PlackettLuce
+
+
+def _every_draw(num_tokens, num_visible):
+    return torch.tensor(list(permutations(range(num_tokens), num_visible)))
+
+
+def _by_definition(logits, draw):
+    """Multiply exp(logit) / (sum over what is left), one draw after another."""
+    weights = logits.double().exp().tolist()
+    left, probability = set(range(len(weights))), 1.0
+    for token in draw.tolist():
+        probability *= weights[token] / sum(weights[j] for j in left)
+        left.remove(token)
+    return probability
+
+
+@pytest.fixture(name="logits")
+def _logits():
+    return torch.tensor([0.3, -1.2, 2.0, 0.0, 0.7])
+
+
+def _distribution(logits, draws, num_visible):
+    return PlackettLuce(logits.expand(len(draws), -1), num_visible)
+
+
+def test_log_probabilities_are_the_definitions_and_sum_to_one(logits):
+    draws = _every_draw(5, 3)
+    joint = _distribution(logits, draws, 3).log_prob(draws).sum(1).exp()
+    expected = torch.tensor([_by_definition(logits, draw) for draw in draws])
+    torch.testing.assert_close(joint, expected, atol=1e-6, rtol=1e-5)
+    assert joint.sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_each_draw_is_conditioned_on_the_draws_before(logits):
+    draw = torch.tensor([[2, 0]])
+    first, second = PlackettLuce(logits[None], 2).log_prob(draw)[0].exp().tolist()
+    weights = logits.exp()
+    assert first == pytest.approx((weights[2] / weights.sum()).item(), rel=1e-5)
+    assert second == pytest.approx((weights[0] / (weights.sum() - weights[2])).item(), rel=1e-5)
+
+
+def test_extreme_logits_stay_exact():
+    # Subtracting the drawn weights from the total would leave nothing of what is left.
+    logits = torch.tensor([[60.0, 30.0, 0.0, -1.0]])
+    log_prob = PlackettLuce(logits, 3).log_prob(torch.tensor([[0, 1, 2]]))[0]
+    assert log_prob[2].item() == pytest.approx(-torch.tensor(-1.0).exp().log1p().item(), abs=1e-5)
+
+
+def test_samples_come_as_often_as_they_should(logits):
+    torch.manual_seed(0)
+    sampled = PlackettLuce(logits.expand(200_000, -1), 2).sample()
+    draws = _every_draw(5, 2)
+    expected = _distribution(logits, draws, 2).log_prob(draws).sum(1).exp()
+    counts = torch.stack([(sampled == draw).all(1).float().mean() for draw in draws])
+    torch.testing.assert_close(counts, expected, atol=3e-3, rtol=0)
+
+
+def test_samples_are_distinct_in_half_precision_too():
+    torch.manual_seed(0)
+    sampled = PlackettLuce(torch.randn(64, 300).bfloat16(), 40).sample()
+    assert (sampled.sort(1).values.diff(dim=1) > 0).all()
+
+
+def test_the_mode_is_the_likeliest_set(logits):
+    assert PlackettLuce(logits[None], 3).mode().tolist() == [[2, 4, 0]]
+
+
+def test_entropy_is_the_first_draws(logits):
+    p = logits.double().softmax(0)
+    entropy = PlackettLuce(logits[None], 3).entropy().item()
+    assert entropy == pytest.approx(-(p * p.log()).sum().item(), abs=1e-6)
+    uniform = PlackettLuce(torch.zeros(1, 1568), 78).entropy().item()
+    assert uniform == pytest.approx(torch.tensor(1568.0).log().item(), abs=1e-4)
+
+
+def test_entropy_along_draws_averages_to_the_exact_entropy(logits):
+    draws = _every_draw(5, 3)
+    distribution = _distribution(logits, draws, 3)
+    joint = distribution.log_prob(draws).sum(1)
+    exact = -(joint.exp() * joint).sum()
+    estimate = (joint.exp() * distribution.entropy_along(draws)).sum()
+    torch.testing.assert_close(estimate, exact, atol=1e-5, rtol=1e-5)
+    # and scatters less than what it replaces
+    spread = (joint.exp() * (distribution.entropy_along(draws) - exact) ** 2).sum()
+    naive = (joint.exp() * (-joint - exact) ** 2).sum()
+    assert spread < 0.25 * naive
+
+
+def test_the_entropys_gradient_is_that_of_the_enumeration(logits):
+    logits = logits.clone().requires_grad_()
+    draws = _every_draw(5, 3)
+    distribution = _distribution(logits, draws, 3)
+    joint = distribution.log_prob(draws).sum(1)
+    (exact,) = torch.autograd.grad(-(joint.exp() * joint).sum(), logits, retain_graph=True)
+    # E[H_along] differentiates to E[grad H_along + H_along grad log_prob].
+    along = distribution.entropy_along(draws)
+    surrogate = (joint.exp().detach() * (along + along.detach() * joint)).sum()
+    (estimate,) = torch.autograd.grad(surrogate, logits)
+    torch.testing.assert_close(estimate, exact, atol=1e-5, rtol=1e-4)
+
+
+def test_log_prob_gradients_match_finite_differences():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 6)
+    draw = torch.tensor([[4, 1, 3]])
+    logits.requires_grad_()
+    PlackettLuce(logits, 3).log_prob(draw).sum().backward()
+    for j in range(6):
+        step = torch.zeros(1, 6)
+        step[0, j] = 1e-2
+        with torch.no_grad():
+            up, down = (PlackettLuce(logits + s, 3).log_prob(draw).sum() for s in (step, -step))
+        assert logits.grad[0, j].item() == pytest.approx((up - down).item() / 2e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("num_visible", [0, 5, 9])
+def test_impossible_numbers_of_draws_are_refused(logits, num_visible):
+    with pytest.raises(ValueError, match=r"num_visible must lie in \(0, 5\)"):
+        PlackettLuce(logits[None], num_visible)

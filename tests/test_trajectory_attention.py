@@ -1,0 +1,83 @@
+"""Folded trajectory attention against the published form, written here from its definition."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from agents.trajectory_attention import TrajectoryAttention, TrajectoryBlock
+
+
+def _unfolded(module, x):
+    """Trajectory attention as defined: token by token, frame by frame, every trajectory token projected."""
+    batch, length, width = x.shape
+    heads, frames = module.num_heads, module.num_frames
+    space, head_dim = length // frames, width // heads
+    q, k, v = F.linear(x, module.qkv.weight, module.qkv.bias).chunk(3, dim=-1)
+    trajectories = torch.zeros(batch, length, frames, width, dtype=x.dtype)
+    for frame in range(frames):
+        inside = slice(frame * space, (frame + 1) * space)
+        for head in range(heads):
+            part = slice(head * head_dim, (head + 1) * head_dim)
+            scores = q[:, :, part] @ k[:, inside, part].transpose(1, 2) / head_dim**0.5
+            trajectories[:, :, frame, part] = scores.softmax(-1) @ v[:, inside, part]
+    output = torch.zeros(batch, length, width, dtype=x.dtype)
+    key_bias = torch.randn(width, dtype=x.dtype)  # any bias on the second keys leaves the result as it is
+    for token in range(length):
+        along = trajectories[:, token]  # (B, t, D)
+        q2 = F.linear(along[:, token // space], module.trajectory_q.weight, module.trajectory_q.bias)
+        k2 = F.linear(along, module.trajectory_k.weight, key_bias)
+        v2 = F.linear(along, module.trajectory_v.weight, module.trajectory_v.bias)
+        for head in range(heads):
+            part = slice(head * head_dim, (head + 1) * head_dim)
+            scores = (k2[:, :, part] @ q2[:, part, None])[..., 0] / head_dim**0.5  # (B, t)
+            output[:, token, part] = (scores.softmax(-1)[..., None] * v2[:, :, part]).sum(1)
+    return F.linear(output, module.proj.weight, module.proj.bias)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "frames", "space"), [(24, 3, 4, 5), (16, 1, 2, 9), (32, 4, 8, 1), (16, 2, 1, 6)]
+)
+def test_folded_equals_unfolded_in_value_and_gradient(width, heads, frames, space):
+    torch.manual_seed(0)
+    module = TrajectoryAttention(width, heads, frames)
+    x = torch.randn(2, frames * space, width, requires_grad=True)
+    weights = torch.randn(2, frames * space, width)
+    outputs, gradients = [], []
+    for form in (module, lambda x: _unfolded(module, x)):
+        output = form(x)
+        parameters = [x, *module.parameters()]
+        gradients.append(torch.autograd.grad((output * weights).sum(), parameters))
+        outputs.append(output)
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
+    for folded, unfolded in zip(*gradients, strict=True):
+        torch.testing.assert_close(folded, unfolded, atol=1e-5 * unfolded.abs().max().item() + 1e-6, rtol=1e-4)
+
+
+def test_tokens_of_a_frame_may_be_permuted_together():
+    torch.manual_seed(0)
+    module = TrajectoryAttention(16, 2, 3)
+    x = torch.randn(1, 12, 16)
+    order = torch.tensor([1, 3, 0, 2, 4, 5, 6, 7, 11, 10, 9, 8])  # within each frame of 4
+    torch.testing.assert_close(module(x[:, order]), module(x)[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_frames_are_kept_apart():
+    torch.manual_seed(0)
+    module = TrajectoryAttention(16, 2, 3)
+    x = torch.randn(1, 12, 16)
+    moved = x[:, torch.tensor([4, 1, 2, 3, 0, 5, 6, 7, 8, 9, 10, 11])]  # a token exchanged between two frames
+    assert (module(x)[:, 11] - module(moved)[:, 11]).abs().max() > 1e-3
+
+
+def test_the_block_adds_to_its_input():
+    torch.manual_seed(0)
+    block = TrajectoryBlock(16, 2, 2, mlp_ratio=2.0)
+    for parameter in (*block.attn.proj.parameters(), *block.mlp[2].parameters()):
+        torch.nn.init.zeros_(parameter)
+    x = torch.randn(1, 8, 16)
+    assert torch.equal(block(x), x)
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="num_heads must divide width, got 5 and 16"):
+        TrajectoryAttention(16, 5, 2)
