@@ -102,7 +102,18 @@ class Progress(BaseCallback):
     def _mark(self) -> None:
         self._since = (time.perf_counter(), self.num_timesteps, self.joint.env.vector_env.stream.wait_s)
 
+    def _speed(self) -> tuple[float, float]:
+        """Return clips/s, and the share of time spent waiting for clips, since the last mark."""
+        started, steps, waited = self._since
+        seconds = max(time.perf_counter() - started, 1e-9)
+        waited = self.joint.env.vector_env.stream.wait_s - waited
+        return (self.num_timesteps - steps) / seconds, waited / seconds
+
     def _on_step(self) -> bool:
+        gain = "" if self.scores is None else f", gain {self.scores.gain:+.4f}"
+        clips_per_s, wait_share = self._speed()
+        self.bar.set_description_str(f"loss {self.joint.last_loss:.4f}{gain}", refresh=False)
+        self.bar.set_postfix_str(f"{clips_per_s:.1f} clips/s, data wait {wait_share:.0%}", refresh=False)
         self.bar.update(self.num_timesteps - self.bar.n)
         return True
 
@@ -110,18 +121,13 @@ class Progress(BaseCallback):
         self._rollouts += 1
         if self._rollouts % self.log_interval:
             return
-        started, steps, waited = self._since
-        seconds = time.perf_counter() - started
-        clips_per_s = (self.num_timesteps - steps) / seconds
-        wait_share = (self.joint.env.vector_env.stream.wait_s - waited) / seconds
+        vector_env = self.joint.env.vector_env
+        clips_per_s, wait_share = self._speed()
         self._mark()
         self.logger.record("time/clips_per_s", clips_per_s)
         self.logger.record("time/data_wait_share", wait_share)
-        self.logger.record("time/peak_memory_mib", peak_memory_mib(self.joint.env.vector_env.device))
-        self.logger.record("time/broken_videos", sum(self.joint.env.vector_env.stream.broken.values()))
-        gain = "" if self.scores is None else f", gain {self.scores.gain:+.4f}"
-        self.bar.set_description_str(f"loss {self.joint.last_loss:.4f}{gain}", refresh=False)
-        self.bar.set_postfix_str(f"{clips_per_s:.1f} clips/s, data wait {wait_share:.0%}", refresh=False)
+        self.logger.record("time/peak_memory_mib", peak_memory_mib(vector_env.device))
+        self.logger.record("time/broken_videos", sum(vector_env.stream.broken.values()))
 
     def close(self) -> None:
         """Take the bar away; also after an error."""

@@ -122,7 +122,8 @@ class HeldOut:
     def _repeatably(self) -> Iterator[None]:
         """Draw from a random state of its own, so that measuring changes nothing in the training."""
         with torch.no_grad(), torch.random.fork_rng(), autocast(self.precision, self.device):
-            torch.manual_seed(self.seed)
+            # Not `seed` itself: an agent that draws as `random_ids` does would draw the very masks of `random`.
+            torch.manual_seed(self.seed + 1)
             yield
 
 

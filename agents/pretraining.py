@@ -62,6 +62,7 @@ class Pretraining:
             **asdict(config.clips),
             **asdict(config.grid),
             "reward": config.reward,
+            "action": config.action,
             "device": config.device,
             "precision": config.precision,
         }

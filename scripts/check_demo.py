@@ -21,6 +21,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 
 SHOTS = 8

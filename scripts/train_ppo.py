@@ -8,7 +8,8 @@ from pathlib import Path
 import tyro
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # so that a checkout runs without being installed
+# A checkout runs without being installed, and agents are found where the command is given.
+sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
 import tats_gym  # noqa: E402, F401 (registers the environments)
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402

@@ -42,7 +42,7 @@ class MAEConfig:
 
 
 MAE_PRESETS = {
-    "tiny": MAEConfig(embed_dim=192, depth=4, num_heads=3, decoder_embed_dim=96, decoder_depth=2, decoder_num_heads=3),
+    "tiny": MAEConfig(embed_dim=128, depth=2, num_heads=4, decoder_embed_dim=128, decoder_depth=2, decoder_num_heads=4),
     "small": MAEConfig(embed_dim=384, num_heads=6, decoder_embed_dim=192, decoder_num_heads=3),
     "base": MAEConfig(),
     "large": MAEConfig(embed_dim=1024, depth=24, num_heads=16, decoder_embed_dim=512, decoder_num_heads=8),

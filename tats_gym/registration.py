@@ -9,8 +9,8 @@ DATASETS: dict[str, dict[str, Any]] = {
     "k400": {"stride": 4},
     "ucf101": {"stride": 2},
     "hmdb51": {"stride": 2},
-    "folder": {"stride": 2, "mae": "tiny", "size": 96, "mask_ratio": 0.9},
-    "demo": {"stride": 2, "mae": "tiny", "size": 96, "mask_ratio": 0.9},
+    "folder": {"stride": 2, "mae": "tiny", "size": 48, "mask_ratio": 0.8},
+    "demo": {"stride": 2, "mae": "tiny", "size": 48, "mask_ratio": 0.8},
 }
 """What each id's environment is made with where it departs from the defaults (16 frames, 224 px, ViT-B, .95)."""
 

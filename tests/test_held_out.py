@@ -1,0 +1,83 @@
+"""The measure of a sampler."""
+
+import pytest
+import torch
+
+from agents import TatsPolicy
+from agents.fixed import RandomPolicy
+from agents.held_out import HeldOut, choose
+from envs.spaces import Subset, TokenBox
+from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE
+
+BOX, SUBSET = TokenBox((64, WIDTH), (4, 4, 4)), Subset(64, GRID["visible"])
+
+
+class _Centre(NoiseStream):
+    def centre(self, ids):
+        return self.take(len(ids))
+
+
+@pytest.fixture(name="held_out")
+def _held_out():
+    return HeldOut(
+        _Centre(), ToyMAE(), num_clips=48, num_visible=8, batch_size=16, seed=0, reward="neg_error", precision="fp32"
+    )  # fmt: skip
+
+
+class _Knowing(RandomPolicy):
+    """Knows the toy's hard tokens: those whose embedding is the first direction."""
+
+    def _predict(self, observation, deterministic=False):
+        hard = observation @ ToyMAE().directions[0]
+        return hard.topk(self.num_visible, dim=1).indices
+
+
+def test_the_best_masks_score_the_best_error(held_out):
+    scores, state = held_out.measure(_Knowing(BOX, SUBSET))
+    assert state is None
+    assert scores.error_own == pytest.approx(BEST_ERROR, abs=1e-5)
+    assert scores.error_random == pytest.approx(UNIFORM_ERROR, abs=0.02)
+    assert scores.gain == pytest.approx(scores.error_random - scores.error_own, abs=1e-5)
+    assert 0 < scores.gain_interval < scores.gain
+
+
+def test_random_masks_gain_nothing_within_the_interval(held_out):
+    scores, _ = held_out.measure(RandomPolicy(BOX, SUBSET))
+    assert abs(scores.gain) < 2 * scores.gain_interval
+
+
+def test_measuring_changes_no_random_state_and_repeats(held_out):
+    policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3)
+    before = torch.get_rng_state()
+    one, two = held_out.measure(policy), held_out.measure(policy)
+    assert torch.equal(before, torch.get_rng_state())
+    assert one == two
+
+
+def test_the_state_of_an_untrained_sampler_is_uniform(held_out):
+    policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3)
+    state = held_out.measure(policy)[1]
+    assert state.entropy_share == pytest.approx(1, abs=1e-5)
+    assert state.logit_deviation == pytest.approx(0, abs=1e-6)
+    assert state.never_chosen == 0
+    assert state.subset_entropy == pytest.approx(sum(torch.tensor(64.0 - k).log().item() for k in range(8)), rel=1e-4)
+    # The value of an untrained critic is 0; the reward is minus the mean error.
+    assert state.value_error == pytest.approx(UNIFORM_ERROR, abs=0.03)
+
+
+def test_collapse_is_seen(held_out):
+    policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3)
+    with torch.no_grad():
+        policy.actor_head.weight.normal_(std=20)
+    state = held_out.measure(policy)[1]
+    assert state.logit_deviation > 5
+    assert state.never_chosen > 0.3
+
+
+def test_scores_are_turned_into_the_highest_tokens():
+    class Scores(RandomPolicy):
+        def _predict(self, observation, deterministic=False):
+            return torch.arange(64.0).expand(len(observation), -1)
+
+    chosen = choose(Scores(BOX, SUBSET), torch.zeros(2, 64, WIDTH), 8)
+    assert sorted(chosen[0].tolist()) == list(range(56, 64))

@@ -1,0 +1,129 @@
+"""The scripts as a user runs them, and the README's code as it stands."""
+
+import json
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--frames", "4", "--stride", "1", "--size", "32", "--visible", "3", "--num-envs", "4", "--epoch-clips", "8",
+    "--eval-clips", "2", "--num-workers", "0", "--mae-optim.epochs", "2", "--mae-optim.warmup-epochs", "1",
+    "--tats.warmup-epochs", "1", "--device", "cpu",
+]  # fmt: skip
+
+
+def _run(script, *arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(name="main")
+def _main(monkeypatch):
+    """The script's own main, in this process: importing torch again and again takes minutes."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    return runpy.run_path(str(ROOT / "scripts" / "train_ppo.py"))["main"]
+
+
+def test_help_shows_every_group_with_its_sources(main, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for wanted in ("--preset NAME", "--resume RUN", "paper-ssv2", "--mask-ratio", "--root", "--mae-optim.base-lr",
+                   "--sampler.critic", "--tats.credit", "m_o: epochs at the start"):  # fmt: skip
+        assert wanted in shown, wanted
+
+
+def test_check_demo_has_help():
+    assert _run("check_demo.py", "--help").returncode == 0
+
+
+def test_a_folder_trains_and_goes_on_from_another_place(clips_root, tmp_path):
+    done = _run(
+        "train_ppo.py",
+        "--env",
+        "TatsMask-folder-v0",
+        "--root",
+        clips_root,
+        "--out",
+        tmp_path / "out",
+        *TINY,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "held-out error under the agent's masks" in done.stdout
+    assert "clips/s" in done.stderr
+    folder = next((tmp_path / "out").iterdir())
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 16
+    longer = _run("train_ppo.py", "--resume", folder, "--mae-optim.epochs", "3", cwd=tmp_path)
+    assert longer.returncode == 0, longer.stderr
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 24
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(clips_root, tmp_path):
+    command = [sys.executable, "scripts/train_ppo.py", "--env", "TatsMask-folder-v0", "--root", str(clips_root),
+               "--out", str(tmp_path), *TINY, "--mae-optim.epochs", "5000"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/checkpoints/*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "go on with: python scripts/train_ppo.py --resume" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env", "TatsMask-ssv3-v0"], "--env must be one of .*did you mean 'TatsMask-ssv2-v0'"),
+        (["--preset", "paper-ssv"], "--preset must be one of .*did you mean 'paper-ssv2'"),
+        (["--mask-ratoi", "0.9"], "(?s)mask-ratoi.*--mask-ratio"),
+        (["--mask-ratio", "1.5"], "mask_ratio must lie in .0, 1., got 1.5"),
+        (["--num-envs", "0"], "num_envs must be at least 1, got 0"),
+        (["--frames", "15"], "frames must be a multiple of tubelet_size"),
+        (["--agent", "tatts"], "--agent must be one of .*did you mean 'tats'"),
+        (["--env", "TatsMask-ssv2-v0", "--root", "/nowhere/at/all"], "(?s)/nowhere/at/all.*TatsMask-demo-v0"),
+        (["--resume", "/nowhere/at/all"], "/nowhere/at/all holds no run"),
+        (["--tats.credit", "tokn"], "(?s)tokn"),
+    ],
+)
+def test_bad_arguments_are_answered_without_a_traceback(main, capsys, arguments, message):
+    try:
+        code = main(arguments)
+    except SystemExit as ended:  # how the command line's own parser leaves
+        code = ended.code
+    assert code in (1, 2)
+    shown = capsys.readouterr()
+    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", shown.err + shown.out)
+    assert re.search(message, plain), plain
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_readmes_python_runs_as_it_stands(number, demo_root):
+    exec(compile(_blocks("python")[number], f"README block {number}", "exec"), {})
+
+
+def test_the_readmes_agent_trains(main, capsys, clips_root, tmp_path, monkeypatch):
+    (code,) = (block for block in _blocks("python") if block.startswith("# my_agents.py"))
+    (tmp_path / "my_agents.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = _blocks("bash")[-1].split()
+    assert command[:2] == ["python", "scripts/train_ppo.py"]
+    folder = ["--env", "TatsMask-folder-v0", "--root", str(clips_root), "--out", str(tmp_path / "out")]
+    assert main([*command[2:], *folder, *TINY]) == 0
+    assert "gain" in capsys.readouterr().out
