@@ -66,12 +66,14 @@ def test_the_state_of_an_untrained_sampler_is_uniform(held_out):
 
 
 def test_collapse_is_seen(held_out):
+    torch.manual_seed(0)
     policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3)
     with torch.no_grad():
-        policy.actor_head.weight.normal_(std=20)
+        policy.actor_head.weight.normal_(std=200)
     state = held_out.measure(policy)[1]
     assert state.logit_deviation > 5
-    assert state.never_chosen > 0.3
+    assert state.never_chosen in (0.25, 0.75)  # one of the toy's two kinds of tokens
+    assert 0.25 < state.entropy_share < 0.95  # from entropy alone it would not look so bad
 
 
 def test_scores_are_turned_into_the_highest_tokens():

@@ -29,7 +29,7 @@ def test_the_adapter_speaks_sb3(make):
     env = make()
     env.seed(4)
     observations = env.reset()
-    assert observations.shape == (3, 8, 192)
+    assert observations.shape == (3, 8, 128)
     assert [info["clip"] for info in env.reset_infos] == env.vector_env.clips.tolist()
     observations, rewards, dones, infos = env.step(env.vector_env.action_space.sample())
     assert rewards.dtype == np.float32
