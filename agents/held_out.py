@@ -121,7 +121,8 @@ class HeldOut:
     @contextmanager
     def _repeatably(self) -> Iterator[None]:
         """Draw from a random state of its own, so that measuring changes nothing in the training."""
-        with torch.no_grad(), torch.random.fork_rng(), autocast(self.precision, self.device):
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.precision, self.device):
             # Not `seed` itself: an agent that draws as `random_ids` does would draw the very masks of `random`.
             torch.manual_seed(self.seed + 1)
             yield

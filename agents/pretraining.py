@@ -23,7 +23,7 @@ from agents.held_out import HeldOut, Scores
 from agents.logs import run_logger
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.clips import ClipStream
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import MAEOptimizer
@@ -124,9 +124,15 @@ class Pretraining:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
-        self.mae.load_state_dict(state["mae"])
-        self.optimizer.load_state_dict(state["mae_optim"])
-        self.agent.set_parameters(state["agent"], device=self.vector_env.device)
+        try:
+            self.mae.load_state_dict(state["mae"])
+            self.optimizer.load_state_dict(state["mae_optim"])
+            self.agent.set_parameters(state["agent"], device=self.vector_env.device)
+        except (KeyError, RuntimeError, ValueError) as err:
+            raise CheckpointError(
+                f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
+                f"leave the sizes and the agent as they were: {err}"
+            ) from err
         self.agent.num_timesteps = state["step"]
         self.agent._n_updates = state["agent_updates"]
         self.agent._last_obs = self.env.resume(state["clips_position"], self.config.seed)

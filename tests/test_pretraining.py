@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents.callbacks import JointTraining
 from agents.config import config_from_dict
 from agents.pretraining import Pretraining, resume
-from tats_gym.checkpoint import load_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
 from tats_gym.runs import read_config
 from tests.runs import tiny_config
@@ -136,6 +136,15 @@ def _counted(owner, counts, measured, start=JointTraining._on_training_start):
         measured.append(counts["forward"])
 
     return record
+
+
+def test_going_on_with_other_networks_is_refused(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path)
+    _, result = _train(config)
+    with pytest.raises(CheckpointError, match="made with other networks than these settings describe"):
+        resume(result.folder, replace(config, mae=replace(config.mae, depth=2)))
+    with pytest.raises(CheckpointError, match="leave the sizes and the agent as they were"):
+        resume(result.folder, replace(config, sampler=replace(config.sampler, critic="separate")))
 
 
 def test_settings_survive_the_run_folder(clips_root, tmp_path):

@@ -1,6 +1,7 @@
 """The scripts as a user runs them, and the README's code as it stands."""
 
 import json
+import os
 import re
 import runpy
 import signal
@@ -72,14 +73,18 @@ def test_a_folder_trains_and_goes_on_from_another_place(clips_root, tmp_path):
 def test_ctrl_c_saves_and_says_how_to_go_on(clips_root, tmp_path):
     command = [sys.executable, "scripts/train_ppo.py", "--env", "TatsMask-folder-v0", "--root", str(clips_root),
                "--out", str(tmp_path), *TINY, "--mae-optim.epochs", "5000"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command[command.index("--num-workers") + 1] = "2"
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/checkpoints/*.pt")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+    assert errors.count("saving and ending") == 1
     assert "go on with: python scripts/train_ppo.py --resume" in output
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -146,6 +147,12 @@ def _keys(seed: int, position: int, length: int) -> Iterator[Key]:
         first = 0
 
 
+def _leave_signals_to_the_parent(_: int) -> None:
+    """Let a worker outlive Ctrl-C, which a terminal sends to every process: the parent ends it when it is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler, which a fork would inherit
+
+
 class ClipStream:
     """Clips of a dataset, shuffled anew each epoch, without end.
 
@@ -254,6 +261,7 @@ class ClipStream:
             sampler=_keys(self.seed, self.position, len(self)),
             batch_size=None,
             num_workers=self.config.num_workers,
+            worker_init_fn=_leave_signals_to_the_parent,
             generator=torch.Generator(),  # else each start would draw from torch's global generator
         )
         return iter(loader)
