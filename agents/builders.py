@@ -12,7 +12,7 @@ from envs.sb3 import TokenSelectionVecEnv
 def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
     """Make TATS as the run's settings say."""
     tats = config.tats
-    epoch_clips = config.epoch_clips or len(env.vector_env.stream)
+    steps_per_epoch = config.steps_per_epoch(len(env.vector_env.stream))
     return TATS(
         "TatsPolicy",
         env,
@@ -26,7 +26,7 @@ def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
         policy_coef=tats.policy_coef,
         vf_coef=tats.vf_coef,
         ent_coef=tats.ent_coef,
-        warmup_timesteps=tats.warmup_epochs * epoch_clips,
+        warmup_timesteps=tats.warmup_epochs * steps_per_epoch * config.num_envs,
         policy_kwargs={"sampler": config.sampler, "precision": config.precision},
         seed=config.seed,
         device=env.vector_env.device,

@@ -1,6 +1,7 @@
 """Everything that a training run can be told, and the named presets."""
 
 import difflib
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -49,6 +50,10 @@ class TatsConfig:
         for name in ("warmup_epochs", "policy_coef", "vf_coef", "ent_coef"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
+        if self.clip_range <= 0:
+            raise ValueError(f"clip_range must be positive, got {self.clip_range}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
 
@@ -109,6 +114,10 @@ class PretrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    def steps_per_epoch(self, num_clips: int) -> int:
+        """Return the environment steps of an epoch over a training set of `num_clips`."""
+        return math.ceil((self.epoch_clips or num_clips) / self.num_envs)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for config.json and checkpoints."""

@@ -1,21 +1,25 @@
 """The measure of a sampler: error on held-out clips under its masks and under fixed random ones, by one MAE."""
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.policy import TatsPolicy
 from envs.rewards import REWARDS
-from tats_gym.clips import ClipStream
+from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.mae import MaskedAutoencoder, Reconstruction
 from tats_gym.masks import random_ids
 from tats_gym.precision import Precision, autocast
+
+logger = logging.getLogger(__name__)
 
 NEVER = 1e-3
 
@@ -79,8 +83,8 @@ class HeldOut:
         self.mae, self.num_visible, self.seed = mae, num_visible, seed
         self.reward, self.precision = reward, precision
         self.device = mae.mask_token.device
-        ids = range(min(num_clips, len(stream)))
-        self.batches = [stream.centre(ids[i : i + batch_size]).pixels for i in ids[::batch_size]]
+        clips = _readable_clips(stream, num_clips)  # (n, C, T, H, W)
+        self.batches = clips.split(batch_size)
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
         self.random = [random_ids(len(b), num_tokens, num_visible, generator=generator) for b in self.batches]
@@ -126,6 +130,19 @@ class HeldOut:
             # Not `seed` itself: an agent that draws as `random_ids` does would draw the very masks of `random`.
             torch.manual_seed(self.seed + 1)
             yield
+
+
+def _readable_clips(stream: ClipStream, num_clips: int) -> Tensor:
+    """Take evenly spaced clips, since lists are often sorted by class; a video that cannot be read is left out."""
+    clips = []
+    for id_ in np.linspace(0, len(stream) - 1, min(num_clips, len(stream))).round().astype(int).tolist():
+        try:
+            clips.append(stream.centre([id_]).pixels)
+        except VideoReadError as err:
+            logger.warning("left out of the held-out clips: %s", err)
+    if not clips:
+        raise VideoReadError(f"none of the {min(num_clips, len(stream))} held-out videos could be read")
+    return torch.cat(clips)
 
 
 def _scores(own: Tensor, random: Tensor) -> Scores:

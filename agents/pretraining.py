@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,11 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.save_util import recursive_getattr
 
 from agents import find_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
@@ -26,9 +27,9 @@ from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.clips import ClipStream
 from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.mae_training import MAEOptimizer
+from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
 from tats_gym.random_state import random_state, restore_random_state
-from tats_gym.runs import create_run, drop_metrics_after, read_config
+from tats_gym.runs import create_run, drop_metrics_after, read_config, update_config
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +72,16 @@ class Pretraining:
         self.mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)
         self.vector_env.attach(self.mae)
         self.env = TokenSelectionVecEnv(vector_env)
-        epoch_clips = config.epoch_clips or len(self.vector_env.stream)
-        self.epoch_clips = epoch_clips
-        steps_per_epoch = math.ceil(epoch_clips / config.num_envs)
-        self.total_timesteps = config.mae_optim.epochs * steps_per_epoch * config.num_envs
+        steps_per_epoch = config.steps_per_epoch(len(self.vector_env.stream))
+        self.epoch_timesteps = steps_per_epoch * config.num_envs
+        self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
         self.optimizer = MAEOptimizer(
             self.mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=steps_per_epoch
         )
         self.held_out = self._held_out()
         self.agent: BaseAlgorithm = build_agent(self.env, config)
+        self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
+        self._resumed = False
         name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
         self.folder = folder or create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
 
@@ -109,6 +111,7 @@ class Pretraining:
             "mae_config": asdict(self.config.mae),
             "mae_optim": self.optimizer.state_dict(),
             "agent": self.agent.get_parameters(),
+            "agent_variables": {name: recursive_getattr(self.agent, name).detach() for name in self._variables()},
             "agent_updates": getattr(self.agent, "_n_updates", 0),
             # The clips in hand were taken but not yet masked: the resumed run takes them again.
             "clips_position": self.vector_env.stream.position - self.config.num_envs,
@@ -116,8 +119,23 @@ class Pretraining:
             "random_env": json.dumps(self.vector_env.np_random.bit_generator.state),
         }
 
+    def _variables(self) -> list[str]:
+        """Name the agent's single tensors, such as SAC's entropy coefficient, which SB3 keeps apart."""
+        return self.agent._get_torch_save_params()[1]
+
     def save(self) -> Path:
-        """Write a checkpoint into the run's folder."""
+        """Write a checkpoint into the run's folder.
+
+        Raises:
+            NonFiniteLossError: If a weight of the MAE or the agent is NaN or infinite; nothing is written.
+        """
+        for name, module in (("MAE", self.mae), ("agent", self.agent.policy)):
+            sums = [parameter.detach().sum() for parameter in module.parameters()]
+            if sums and not torch.stack(sums).isfinite().all():
+                raise NonFiniteLossError(
+                    f"weights of the {name} are not finite at environment step {self.agent.num_timesteps}; "
+                    "they were not saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
+                )
         return save_checkpoint(
             self.folder / "checkpoints", self.agent.num_timesteps, self.state(), keep=self.config.keep_checkpoints
         )
@@ -133,6 +151,9 @@ class Pretraining:
                 f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
                 f"leave the sizes and the agent as they were: {err}"
             ) from err
+        for name in self._variables():
+            recursive_getattr(self.agent, name).data.copy_(state["agent_variables"][name])
+        self._resumed = True
         self.agent.num_timesteps = state["step"]
         self.agent._n_updates = state["agent_updates"]
         self.agent._last_obs = self.env.resume(state["clips_position"], self.config.seed)
@@ -155,10 +176,10 @@ class Pretraining:
         evaluation = Evaluation(
             self.held_out,
             self.folder / "pictures",
-            interval=config.eval_interval or self.epoch_clips,
+            interval=config.eval_interval or self.epoch_timesteps,
             progress=progress,
         )
-        boundary = Boundary(self.save, interval=config.checkpoint_interval or self.epoch_clips)
+        boundary = Boundary(self.save, interval=config.checkpoint_interval or self.epoch_timesteps)
         callbacks = [boundary, joint, progress, evaluation]
         try:
             finished = self._learn(boundary, callbacks)
@@ -173,15 +194,13 @@ class Pretraining:
 
     def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> bool:
         """Let the agent learn; False if it was stopped before the end."""
-        logs: dict[str, Any] = (
-            {"log_interval": self.config.log_interval} if isinstance(self.agent, OnPolicyAlgorithm) else {}
-        )
-        done = self.agent.num_timesteps
+        # SB3 counts rollouts in on-policy algorithms and episodes, of which a step has num_envs, in the others.
+        per_rollout = 1 if isinstance(self.agent, OnPolicyAlgorithm) else self.config.num_envs
+        logs: dict[str, Any] = {"log_interval": self.config.log_interval * per_rollout}
+        left = max(0, self.total_timesteps - self.agent.num_timesteps)
         try:
             with _stop_on_signal(boundary):
-                self.agent.learn(
-                    max(0, self.total_timesteps - done), callback=callbacks, reset_num_timesteps=done == 0, **logs
-                )
+                self.agent.learn(left, callback=callbacks, reset_num_timesteps=not self._resumed, **logs)
         except StopRequestedError:
             return False
         return True
@@ -197,6 +216,7 @@ def resume(folder: Path, config: PretrainConfig | None = None) -> Pretraining:
     state = load_checkpoint(latest_checkpoint(folder))
     run = Pretraining(config, folder)
     run.load(state)
+    update_config(folder, config.as_dict())
     drop_metrics_after(folder / "metrics.jsonl", state["step"])
     return run
 

@@ -1,7 +1,8 @@
 """Rollouts as tensors: what our agents collect, and the buffer that turns errors into credit."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome
+from tats_gym.mae_training import NonFiniteLossError
 from tats_gym.masks import random_ids
 
 
@@ -94,7 +96,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         baseline = values if self.baseline else torch.zeros_like(values)
         if not self.per_token:
             return self.policy_coef * (outcome.rewards - baseline), outcome.rewards
-        num_tokens, num_hidden = outcome.mask.shape[1], outcome.mask[0].numel() - self.action_dim
+        num_tokens = outcome.mask.shape[1]
+        num_hidden = num_tokens - self.action_dim
         returns = outcome.errors.sum(1) / num_hidden
         advantages = (outcome.errors - baseline[:, None]) * outcome.mask
         # PPO averages over all L tokens; the objective's mean is over the M hidden ones.
@@ -131,10 +134,18 @@ class TokenRollouts(OnPolicyAlgorithm):
     warmup_timesteps: int = 0
 
     def _setup_model(self) -> None:
-        if not isinstance(self.env, TokenSelectionVecEnv):
+        if self.env is not None and not isinstance(self.env, TokenSelectionVecEnv):
             raise TypeError(f"{type(self).__name__} needs a TokenSelectionVecEnv, got {type(self.env).__name__}")
-        self.env.as_tensors = True
         super()._setup_model()
+
+    def learn(self, *args: Any, **kwargs: Any) -> Self:
+        """Learn as SB3 does; the environment hands out tensors meanwhile."""
+        assert isinstance(self.env, TokenSelectionVecEnv), "set_env comes first"
+        self.env.as_tensors = True
+        try:
+            return super().learn(*args, **kwargs)
+        finally:
+            self.env.as_tensors = False
 
     @property
     def warming_up(self) -> bool:
@@ -176,9 +187,20 @@ class TokenRollouts(OnPolicyAlgorithm):
         return callback.on_step()
 
     def train(self) -> None:
-        """Update the sampler, unless the rollout was made of uniform masks."""
-        if not self.rollout_is_uniform:
-            super().train()
+        """Update the sampler, unless the rollout was made of uniform masks.
+
+        Raises:
+            NonFiniteLossError: If the loss became NaN or infinite.
+        """
+        if self.rollout_is_uniform:
+            return
+        super().train()
+        loss = self.logger.name_to_value.get("train/loss", 0.0)
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the sampler's loss is {loss} at environment step {self.num_timesteps}; nothing more was saved. "
+                "Resume from the last checkpoint with a lower learning rate, or in fp32"
+            )
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts"]

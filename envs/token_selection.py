@@ -24,7 +24,7 @@ SCORE_LIMIT = 5.0
 
 
 class Outcome(NamedTuple):
-    """What one step tells, as tensors on the environment's device."""
+    """What one step tells, as tensors on the environment's device, but for the ids of the clips."""
 
     rewards: Tensor
     """(B,) float32."""
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     mask: Tensor
     """(B, L) bool, True where a token was hidden."""
     clips: Tensor
-    """(B,) ids of the clips that were masked."""
+    """(B,) ids of the clips that were masked, on the host."""
 
 
 class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):

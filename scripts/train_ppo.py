@@ -29,7 +29,7 @@ DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 def main(arguments: list[str]) -> int:
     """Parse, build, train, and say where everything is."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--env", default="TatsMask-demo-v0")
+    first.add_argument("--env")
     first.add_argument("--preset")
     first.add_argument("--resume", type=Path)
     chosen, rest = first.parse_known_args(arguments)
@@ -50,8 +50,10 @@ def main(arguments: list[str]) -> int:
 
 def _build(chosen: argparse.Namespace, rest: list[str]) -> Pretraining:
     if chosen.resume:
+        if chosen.env or chosen.preset:
+            raise ValueError("--resume goes on with the run's own --env and --preset; leave these two out")
         return resume(chosen.resume, _parse(rest, default=run_config(chosen.resume)))
-    return Pretraining(_parse(rest, default=preset_for(chosen.env, chosen.preset)))
+    return Pretraining(_parse(rest, default=preset_for(chosen.env or "TatsMask-demo-v0", chosen.preset)))
 
 
 def _parse(rest: list[str], default: PretrainConfig) -> PretrainConfig:

@@ -40,6 +40,13 @@ def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
     return folder
 
 
+def update_config(folder: Path, config: dict[str, Any]) -> None:
+    """Put other settings into a run's config.json, for a run that goes on with them."""
+    path = folder / "config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(record | {"config": config}, indent=2) + "\n", encoding="utf-8")
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings that a run was made with.
 

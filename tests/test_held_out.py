@@ -7,13 +7,18 @@ from agents import TatsPolicy
 from agents.fixed import RandomPolicy
 from agents.held_out import HeldOut, choose
 from envs.spaces import Subset, TokenBox
+from tats_gym.clips import VideoReadError
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE
 
 BOX, SUBSET = TokenBox((64, WIDTH), (4, 4, 4)), Subset(64, GRID["visible"])
 
 
 class _Centre(NoiseStream):
+    broken_ids = ()
+
     def centre(self, ids):
+        if set(ids) & set(self.broken_ids):
+            raise VideoReadError(f"clip {ids}")
         return self.take(len(ids))
 
 
@@ -22,6 +27,18 @@ def _held_out():
     return HeldOut(
         _Centre(), ToyMAE(), num_clips=48, num_visible=8, batch_size=16, seed=0, reward="neg_error", precision="fp32"
     )  # fmt: skip
+
+
+def test_a_held_out_video_that_cannot_be_read_is_left_out(caplog):
+    stream = _Centre()
+    stream.broken_ids = (0, 63)
+    settings = {"num_visible": 8, "batch_size": 16, "seed": 0, "reward": "neg_error", "precision": "fp32"}
+    held_out = HeldOut(stream, ToyMAE(), num_clips=64, **settings)
+    assert sum(len(batch) for batch in held_out.batches) == 62
+    assert caplog.text.count("left out of the held-out clips") == 2
+    stream.broken_ids = range(64)
+    with pytest.raises(VideoReadError, match="none of the 3 held-out videos"):
+        HeldOut(stream, ToyMAE(), num_clips=3, **settings)
 
 
 class _Knowing(RandomPolicy):

@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.callbacks import JointTraining
 from agents.config import config_from_dict
-from agents.pretraining import Pretraining, resume
+from agents.pretraining import Pretraining, resume, run_config
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
 from tats_gym.runs import read_config
 from tests.runs import tiny_config
+from tests.test_sb3 import MeanToken
 
 
 def _train(config):
@@ -113,6 +115,43 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
     assert state["step"] == 16
     assert all(torch.isfinite(value).all() for value in state["mae"].values())
     assert not run.vector_env.keep_graph
+
+
+@pytest.mark.parametrize("part", ["MAE", "agent"])
+def test_weights_that_are_not_finite_are_not_saved(clips_root, tmp_path, part):
+    run, result = _train(tiny_config(clips_root, tmp_path))
+    module = run.mae if part == "MAE" else run.agent.policy
+    before = sorted((result.folder / "checkpoints").iterdir())
+    with torch.no_grad():
+        next(module.parameters()).view(-1)[0] = torch.nan
+    with pytest.raises(NonFiniteLossError, match=f"weights of the {part} are not finite at environment step 32"):
+        run.save()
+    assert sorted((result.folder / "checkpoints").iterdir()) == before
+
+
+def build_sac(env, config):
+    kwargs = {"features_extractor_class": MeanToken}
+    return SAC("MlpPolicy", env, policy_kwargs=kwargs, buffer_size=50, learning_starts=4, device="cpu")
+
+
+def test_an_off_policy_agent_goes_on_with_its_own_variables(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path, agent="tests.test_pretraining:build_sac", action="scores")
+    run, result = _train(config)
+    again = resume(result.folder)
+    again.close()
+    assert again.agent.log_ent_coef.item() == run.agent.log_ent_coef.item() != 0
+    # Built without a seed, it still saw the clips of the run's.
+    assert run.vector_env.stream.seed == config.seed
+    assert len(_rows(result.folder)) <= 9
+
+
+def test_a_longer_run_remembers_that_it_is(clips_root, tmp_path):
+    _, result = _train(tiny_config(clips_root, tmp_path))
+    config = run_config(result.folder)
+    run = resume(result.folder, replace(config, mae_optim=replace(config.mae_optim, epochs=6)))
+    run.close()
+    assert run_config(result.folder).mae_optim.epochs == 6
+    assert run.total_timesteps == 48
 
 
 def test_one_forward_and_one_backward_a_clip(clips_root, tmp_path, monkeypatch):

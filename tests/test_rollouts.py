@@ -12,6 +12,7 @@ from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
 from envs.spaces import Subset, TokenBox
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.mae_training import NonFiniteLossError
 from tests.layouts import SMALL
 
 C1, C2, C3 = 2e-3, 3e-3, 5e-3
@@ -171,6 +172,22 @@ def test_the_warm_up_uses_uniform_masks_and_updates_nothing(env, monkeypatch):
     assert agent._n_updates == 1
 
 
+def test_a_sampler_that_is_not_finite_stops_the_training(env):
+    agent = _tats(env)
+    with torch.no_grad():
+        agent.policy.actor_head.weight.fill_(torch.nan)
+    with pytest.raises(NonFiniteLossError, match="the sampler's loss is nan at environment step 3"):
+        agent.learn(6)
+
+
+def test_the_environment_speaks_numpy_before_and_after_learning(env):
+    agent = _tats(env)
+    agent.learn(3)
+    observations = env.reset()
+    assert isinstance(observations, np.ndarray)
+    assert env.vector_env.action_space.contains(agent.predict(observations)[0])
+
+
 def test_tats_needs_its_own_kind_of_environment():
     with pytest.raises(TypeError, match="needs a TokenSelectionVecEnv"):
         TATS("TatsPolicy", "CartPole-v1")
@@ -184,6 +201,7 @@ def test_saving_leaves_the_observation_out_and_loading_goes_on(env, tmp_path):
     again.set_parameters(tmp_path / "agent.zip")
     for ours, theirs in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+    assert TATS.load(tmp_path / "agent.zip").predict(np.zeros((8, 128), dtype=np.float32))[0].shape == (3,)
     loaded = TATS.load(tmp_path / "agent.zip", env=env)
     assert loaded._last_obs is None
     assert loaded.policy.credit == "token"

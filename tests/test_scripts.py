@@ -70,7 +70,8 @@ def test_a_folder_trains_and_goes_on_from_another_place(clips_root, tmp_path):
     assert rows[-1]["step"] == 24
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(clips_root, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_path, number):
     command = [sys.executable, "scripts/train_ppo.py", "--env", "TatsMask-folder-v0", "--root", str(clips_root),
                "--out", str(tmp_path), *TINY, "--mae-optim.epochs", "5000"]  # fmt: skip
     command[command.index("--num-workers") + 1] = "2"
@@ -80,7 +81,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(clips_root, tmp_path):
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/checkpoints/*.pt")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
+    os.killpg(process.pid, number)  # as terminals and schedulers do: workers get it too
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
@@ -100,6 +101,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(clips_root, tmp_path):
         (["--agent", "tatts"], "--agent must be one of .*did you mean 'tats'"),
         (["--env", "TatsMask-ssv2-v0", "--root", "/nowhere/at/all"], "(?s)/nowhere/at/all.*TatsMask-demo-v0"),
         (["--resume", "/nowhere/at/all"], "/nowhere/at/all holds no run"),
+        (["--resume", "runs", "--preset", "demo"], "goes on with the run's own --env and --preset"),
+        (["--tats.batch-size", "0"], "batch_size must be at least 1"),
         (["--tats.credit", "tokn"], "(?s)tokn"),
     ],
 )

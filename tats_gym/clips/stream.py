@@ -148,9 +148,12 @@ def _keys(seed: int, position: int, length: int) -> Iterator[Key]:
 
 
 def _leave_signals_to_the_parent(_: int) -> None:
-    """Let a worker outlive Ctrl-C, which a terminal sends to every process: the parent ends it when it is done."""
+    """Let a worker outlive the signals that terminals and schedulers send to every process of a job.
+
+    The parent decides what they mean, and ends its workers when it is done; they also end when it is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler, which a fork would inherit
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class ClipStream:
