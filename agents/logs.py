@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
+from torch.utils.tensorboard import SummaryWriter
 
 
 class JSONLines(KVWriter):
@@ -35,6 +36,15 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def run_logger(folder: Path) -> Logger:
-    """Make SB3's logger write into a run's folder, and nothing to the terminal."""
-    return Logger(str(folder), [TensorBoardOutputFormat(str(folder)), JSONLines(folder / "metrics.jsonl")])
+def run_logger(folder: Path, step: int) -> Logger:
+    """Make SB3's logger write into a run's folder, and nothing to the terminal.
+
+    Args:
+        folder: The run's.
+        step: Environment steps so far; what TensorBoard holds of later ones is taken back.
+    """
+    board = TensorBoardOutputFormat(str(folder))
+    if step:
+        board.writer.close()
+        board.writer = SummaryWriter(str(folder), purge_step=step + 1)
+    return Logger(str(folder), [board, JSONLines(folder / "metrics.jsonl")])

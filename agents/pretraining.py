@@ -170,7 +170,7 @@ class Pretraining:
             NonFiniteLossError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
         """
         config = self.config
-        self.agent.set_logger(run_logger(self.folder))
+        self.agent.set_logger(run_logger(self.folder, self.agent.num_timesteps))
         joint = JointTraining(self.optimizer, log_interval=config.log_interval)
         progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=config.quiet)
         evaluation = Evaluation(

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents.callbacks import JointTraining
 from agents.config import config_from_dict
 from agents.pretraining import Pretraining, resume, run_config
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
 from tats_gym.runs import read_config
 from tests.runs import tiny_config
@@ -143,6 +143,18 @@ def test_an_off_policy_agent_goes_on_with_its_own_variables(clips_root, tmp_path
     # Built without a seed, it still saw the clips of the run's.
     assert run.vector_env.stream.seed == config.seed
     assert len(_rows(result.folder)) <= 9
+
+
+def test_going_on_from_an_older_checkpoint_logs_each_step_once(clips_root, tmp_path):
+    _, result = _train(tiny_config(clips_root, tmp_path))
+    latest_checkpoint(result.folder).unlink()  # as if the run had been killed before it was written
+    again = resume(result.folder)
+    assert again.agent.num_timesteps == 24
+    again.run()
+    again.close()
+    logged = EventAccumulator(str(result.folder)).Reload().Scalars("mae/loss")
+    assert [event.step for event in logged] == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert [row["step"] for row in _rows(result.folder) if "mae/loss" in row] == [4, 8, 12, 16, 20, 24, 28, 32]
 
 
 def test_a_longer_run_remembers_that_it_is(clips_root, tmp_path):
