@@ -1,6 +1,5 @@
 """Everything that a training run can be told, and the named presets."""
 
-import difflib
 import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -9,6 +8,7 @@ import tyro
 
 from agents.policy import Credit, SamplerConfig
 from tats_gym.clips import ClipConfig
+from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
 from tats_gym.precision import Precision
@@ -147,9 +147,7 @@ def data_of(env_id: str) -> str:
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise ValueError with the nearest choice if `value` is none of them."""
     if value not in choices:
-        near = difflib.get_close_matches(value, choices, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}{hint}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")
 
 
 def _paper(data: str, epochs: int) -> PretrainConfig:

@@ -1,11 +1,11 @@
 """The environment's settings as flat keywords: each is a field of one dataclass."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from envs.rewards import REWARDS
+from tats_gym.hints import did_you_mean
 from tats_gym.precision import Precision
 
 
@@ -51,8 +51,8 @@ def split_settings(settings: Mapping[str, Any], owners: tuple[type, ...]) -> dic
     parts: dict[type, dict[str, Any]] = {owner: {} for owner in owners}
     for name, value in settings.items():
         if name not in home:
-            near = difflib.get_close_matches(name, home, n=2)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise TypeError(f"unknown setting {name!r}{hint} (known: {', '.join(sorted(home))})")
+            raise TypeError(
+                f"unknown setting {name!r}{did_you_mean(name, home, most=2)} (known: {', '.join(sorted(home))})"
+            )
         parts[home[name]][name] = value
     return parts

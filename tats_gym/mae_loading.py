@@ -1,6 +1,5 @@
 """Where an MAE comes from: a preset's name, or the checkpoint of a run."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
@@ -31,9 +31,10 @@ class MAESource:
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])
         if not Path(name).exists():
-            near = difflib.get_close_matches(name, MAE_PRESETS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"mae must be one of {', '.join(MAE_PRESETS)}, or a path that exists; got {name!r}{hint}")
+            raise ValueError(
+                f"mae must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
+                f"got {name!r}{did_you_mean(name, MAE_PRESETS)}"
+            )
         state = load_checkpoint(Path(name))
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")

@@ -1,6 +1,5 @@
 """A run's folder: where it is, what made it, and its metrics as lines of JSON."""
 
-import difflib
 import json
 import platform
 import subprocess
@@ -9,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from tats_gym.hints import did_you_mean
 
 RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
@@ -56,9 +57,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        near = difflib.get_close_matches(folder.name, siblings, n=2)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise FileNotFoundError(f"{folder} holds no run: there is no {path}{hint}")
+        raise FileNotFoundError(
+            f"{folder} holds no run: there is no {path}{did_you_mean(folder.name, siblings, most=2)}"
+        )
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["config"]
     return config
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import av
 
 from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, HEIGHT, WIDTH, DemoClip, render_demo_clip
+from tats_gym.clips.roots import data_root
 
 __all__ = ["DEMO_CLASSES", "DemoClip", "demo_root", "make_demo_data", "render_demo_clip"]
 
@@ -31,11 +31,7 @@ logger = logging.getLogger(__name__)
 
 def demo_root() -> Path:
     """The default folder: demo-v1 (the generator's version) under $TATS_GYM_DATA, or else under the user's cache."""
-    data = os.environ.get("TATS_GYM_DATA")
-    if data:
-        return Path(data).expanduser() / f"demo-v{DEMO_VERSION}"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "tats_gym" / f"demo-v{DEMO_VERSION}"
+    return data_root(f"demo-v{DEMO_VERSION}")
 
 
 def make_demo_data(
