@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tats_gym.masks import hidden_ids, mask_from_ids
+from tats_gym.positions import POSITIONS, PositionKind
 from tats_gym.tokens import CHANNELS, TokenGrid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,15 +35,27 @@ class MAEConfig:
     """Attention heads in the decoder; must divide decoder_embed_dim."""
     mlp_ratio: float = 4.0
     """Width of the hidden layer of every MLP, in widths of its block."""
+    pos_embed: PositionKind = "sinusoid"
+    """sinusoid: VideoMAE's, fixed. learned: a vector a time plus one a place (MAE-ST's), for small grids."""
 
     def __post_init__(self) -> None:
         for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):
             if getattr(self, width) < 1 or getattr(self, heads) < 1 or getattr(self, width) % getattr(self, heads):
                 raise ValueError(f"{heads} must divide {width}, got {getattr(self, heads)} and {getattr(self, width)}")
+        if self.pos_embed not in POSITIONS:
+            raise ValueError(f"pos_embed must be one of {tuple(POSITIONS)}, got {self.pos_embed!r}")
 
 
 MAE_PRESETS = {
-    "tiny": MAEConfig(embed_dim=128, depth=2, num_heads=4, decoder_embed_dim=128, decoder_depth=2, decoder_num_heads=4),
+    "tiny": MAEConfig(
+        embed_dim=128,
+        depth=2,
+        num_heads=4,
+        decoder_embed_dim=128,
+        decoder_depth=2,
+        decoder_num_heads=4,
+        pos_embed="learned",
+    ),
     "small": MAEConfig(embed_dim=384, num_heads=6, decoder_embed_dim=192, decoder_num_heads=3),
     "base": MAEConfig(),
     "large": MAEConfig(embed_dim=1024, depth=24, num_heads=16, decoder_embed_dim=512, decoder_num_heads=8),
@@ -123,8 +136,8 @@ class Decoder(Transformer):
 class MaskedAutoencoder(nn.Module):
     """Encodes the visible tokens of a clip and predicts the pixels of the hidden ones.
 
-    Parameter names are those of the published VideoMAE, so that weights travel both ways. Positions are fixed
-    sinusoids and no part of the weights. Source: Table 5; targets and positions as in VideoMAE.
+    Parameter names are those of the published VideoMAE, so that weights travel both ways. Source: Table 5;
+    targets and positions as in VideoMAE.
 
     Args:
         config: Widths and depths.
@@ -133,8 +146,6 @@ class MaskedAutoencoder(nn.Module):
 
     mean: Tensor
     std: Tensor
-    pos_embed: Tensor
-    decoder_pos_embed: Tensor
 
     def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
         super().__init__()
@@ -143,12 +154,13 @@ class MaskedAutoencoder(nn.Module):
         self.encoder_to_decoder = nn.Linear(config.embed_dim, config.decoder_embed_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_embed_dim))
         self.decoder = Decoder(config, grid)
+        positions = POSITIONS[config.pos_embed]
+        self.pos_embed = positions(grid, config.embed_dim)
+        self.decoder_pos_embed = positions(grid, config.decoder_embed_dim)
         values = grid.patch_values // CHANNELS
         constants = {
             "mean": torch.tensor(IMAGENET_MEAN).repeat_interleave(values) * 255,
             "std": torch.tensor(IMAGENET_STD).repeat_interleave(values) * 255,
-            "pos_embed": sinusoid(grid.num_tokens, config.embed_dim),
-            "decoder_pos_embed": sinusoid(grid.num_tokens, config.decoder_embed_dim),
         }
         for name, constant in constants.items():
             self.register_buffer(name, constant, persistent=False)
@@ -158,7 +170,7 @@ class MaskedAutoencoder(nn.Module):
     def embed(self, clips: Tensor) -> Tensor:
         """Embed every token of clips (B, C, T, H, W) in uint8: (B, L, D), positions added, no gradient."""
         with torch.no_grad():
-            return self._embed(self.grid.cut(clips), self.pos_embed)
+            return self._embed(self.grid.cut(clips), self.pos_embed())
 
     def forward(self, clips: Tensor, ids_keep: Tensor) -> Reconstruction:
         """Reconstruct the hidden tokens of clips (B, C, T, H, W) in uint8 from the visible ones, ids_keep (B, K)."""
@@ -167,9 +179,10 @@ class MaskedAutoencoder(nn.Module):
         ids_hidden = hidden_ids(mask, num_tokens - num_visible)
         patches = self.grid.cut(clips)  # (B, L, P) uint8
 
-        latent = self.encoder(self._embed(_take(patches, ids_keep), self.pos_embed[ids_keep]))  # (B, K, D)
-        visible = self.encoder_to_decoder(latent) + self.decoder_pos_embed[ids_keep]
-        hidden = (self.mask_token + self.decoder_pos_embed[ids_hidden]).to(visible.dtype)
+        latent = self.encoder(self._embed(_take(patches, ids_keep), self.pos_embed()[ids_keep]))  # (B, K, D)
+        positions = self.decoder_pos_embed()  # (L, decoder_embed_dim)
+        visible = self.encoder_to_decoder(latent) + positions[ids_keep]
+        hidden = (self.mask_token + positions[ids_hidden]).to(visible.dtype)
         decoded = self.decoder(torch.cat((visible, hidden), dim=1), last=ids_hidden.shape[1])
         pred = self.decoder.head(decoded)  # (B, M, P)
         return Reconstruction(pred, self.target(_take(patches, ids_hidden)), ids_hidden, mask)
@@ -194,14 +207,6 @@ class MaskedAutoencoder(nn.Module):
     def _embed(self, patches: Tensor, positions: Tensor) -> Tensor:
         embedded: Tensor = self.encoder.patch_embed((patches - self.mean) / self.std)
         return embedded + positions
-
-
-def sinusoid(length: int, width: int) -> Tensor:
-    """Return the fixed 1-D sine (even) and cosine (odd columns) positions (L, D) of VideoMAE."""
-    position = torch.arange(length, dtype=torch.float64)[:, None]
-    column = torch.arange(width, dtype=torch.float64)
-    angle = position / 10_000 ** (2 * (column // 2) / width)
-    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
 
 
 def _take(tokens: Tensor, ids: Tensor) -> Tensor:

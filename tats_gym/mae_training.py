@@ -1,6 +1,7 @@
 """One optimiser step of the MAE after another: AdamW, schedule, accumulation, the finite check."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class MAEOptimConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates."""
     weight_decay: float = 0.05
-    """AdamW's weight decay; none on biases, norms and the mask token."""
+    """AdamW's weight decay; none on biases, norms, positions and the mask token."""
     accumulate: int = 1
     """Environment steps whose gradients are summed for one optimiser step."""
 
@@ -64,7 +65,9 @@ class MAEOptimizer:
         self.lr, self.min_lr = config.base_lr * scale, min(config.min_lr, config.base_lr) * scale
         self.warmup_steps = max(1, config.warmup_epochs * steps_per_epoch // config.accumulate)
         self.total_steps = max(self.warmup_steps + 1, config.epochs * steps_per_epoch // config.accumulate)
-        groups = param_groups_weight_decay(mae, config.weight_decay, no_weight_decay_list=("mask_token",))
+        groups = param_groups_weight_decay(
+            mae, config.weight_decay, no_weight_decay_list=("mask_token", *_positions(mae))
+        )
         self.adamw = torch.optim.AdamW(groups, lr=self.lr, betas=config.betas, fused=True)
         self.steps = 0
         self._accumulated = 0
@@ -110,3 +113,7 @@ class MAEOptimizer:
         """Go on from what `state_dict` returned."""
         self.adamw.load_state_dict(state["adamw"])
         self.steps = state["steps"]
+
+
+def _positions(mae: MaskedAutoencoder) -> Iterator[str]:
+    return (name for name, _ in mae.named_parameters() if "pos_embed." in name)

@@ -1,10 +1,13 @@
 """The masked autoencoder, against an independent implementation and by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD, MAE_PRESETS, MAEConfig, MaskedAutoencoder, sinusoid
+from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD, MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.masks import mask_from_ids, random_ids
+from tats_gym.positions import sinusoid
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=8, size=32, mask_ratio=0.75)
@@ -124,6 +127,22 @@ def test_positions_by_hand():
     angle = torch.tensor([2.0, 2.0, 2 / 100, 2 / 100])
     expected = torch.stack((angle[0].sin(), angle[1].cos(), angle[2].sin(), angle[3].cos()))
     torch.testing.assert_close(table[2], expected)
+
+
+def test_learned_positions_are_weights_one_a_time_and_one_a_place():
+    mae = MaskedAutoencoder(replace(CONFIG, pos_embed="learned"), GRID)  # 4 x 2 x 2 tokens
+    assert mae.pos_embed.time.shape == (4, 1, 48)
+    assert mae.decoder_pos_embed.place.shape == (1, 4, 24)
+    torch.testing.assert_close(mae.pos_embed()[4 * 3 + 2], mae.pos_embed.time[3, 0] + mae.pos_embed.place[0, 2])
+    mae(_clips(), torch.tensor([[0, 5, 9, 12]] * 3)).errors.mean().backward()
+    positions = {name: p for name, p in mae.named_parameters() if "pos_embed" in name}
+    assert len(positions) == 4
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in positions.values())
+
+
+def test_an_unknown_kind_of_positions_is_refused():
+    with pytest.raises(ValueError, match=r"pos_embed must be one of .*'learned'.*, got 'rope'"):
+        MAEConfig(pos_embed="rope")
 
 
 def test_vit_b_has_the_published_weights():

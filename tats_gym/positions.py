@@ -1,0 +1,53 @@
+"""Where a token lies, as a vector added to it: VideoMAE's fixed sinusoid, or learned places and times."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from tats_gym.tokens import TokenGrid
+
+PositionKind = Literal["sinusoid", "learned"]
+
+
+class SinusoidPositions(nn.Module):
+    """The fixed 1-D sine and cosine positions of VideoMAE; no part of the weights."""
+
+    table: Tensor
+
+    def __init__(self, grid: TokenGrid, width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", sinusoid(grid.num_tokens, width), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return (L, D)."""
+        return self.table
+
+
+class LearnedPositions(nn.Module):
+    """A trainable vector for every time plus one for every place, as in MAE-ST.
+
+    They start at random with the sinusoid's energy, so that different places are told apart from the first step: a
+    sinusoid over a few dozen tokens is nearly the same vector everywhere.
+    """
+
+    def __init__(self, grid: TokenGrid, width: int) -> None:
+        super().__init__()
+        times, height, across = grid.shape
+        self.time = nn.Parameter(torch.randn(times, 1, width) / 2)
+        self.place = nn.Parameter(torch.randn(1, height * across, width) / 2)
+
+    def forward(self) -> Tensor:
+        """Return (L, D)."""
+        return (self.time + self.place).flatten(0, 1)
+
+
+POSITIONS = {"sinusoid": SinusoidPositions, "learned": LearnedPositions}
+
+
+def sinusoid(length: int, width: int) -> Tensor:
+    """Return the fixed 1-D sine (even) and cosine (odd columns) positions (L, D) of VideoMAE."""
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    column = torch.arange(width, dtype=torch.float64)
+    angle = position / 10_000 ** (2 * (column // 2) / width)
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
