@@ -60,6 +60,13 @@ def test_a_video_is_cut_anew_each_epoch(folder):
     assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_keeping_videos_decoded_changes_no_clip(folder, num_workers):
+    with stream_of(folder) as plain, stream_of(folder, cache_mib=1, num_workers=num_workers) as kept:
+        for _ in range(3):
+            assert same(plain.take(VIDEOS), kept.take(VIDEOS))
+
+
 def test_workers_and_batch_sizes_change_no_clip(folder):
     with stream_of(folder) as alone, stream_of(folder, num_workers=2) as helped:
         whole = alone.take(12)

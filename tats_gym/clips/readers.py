@@ -67,7 +67,7 @@ class DecordReader:
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `VideoReader.get_batch`."""
-        _check_indices(indices, len(self), self._path)
+        check_indices(indices, len(self), self._path)
         try:
             frames: NDArray[np.uint8] = self._video.get_batch(list(indices)).asnumpy()
         except self._errors as err:
@@ -126,7 +126,7 @@ class PyAVReader:
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `VideoReader.get_batch`."""
-        _check_indices(indices, len(self), self._path)
+        check_indices(indices, len(self), self._path)
         wanted = sorted(set(indices))
         try:
             frames = dict(zip(wanted, self._decode(wanted), strict=True))
@@ -182,7 +182,8 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
     raise ValueError(f"reader must be one of {READERS}, got {reader!r}")
 
 
-def _check_indices(indices: Sequence[int], length: int, path: Path) -> None:
+def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
+    """Raise IndexError for indices that no video has, VideoReadError for those beyond the end of this one."""
     if len(indices) == 0:
         raise ValueError("indices must name at least one frame, got none")
     if min(indices) < 0:

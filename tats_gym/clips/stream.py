@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count as count_from
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -24,8 +25,9 @@ from tats_gym.clips.augment import (
     random_start,
     window_indices,
 )
+from tats_gym.clips.cache import VideoCache
 from tats_gym.clips.layouts import Split
-from tats_gym.clips.readers import READERS, Reader, VideoReadError, open_video
+from tats_gym.clips.readers import READERS, Reader, VideoReadError
 from tats_gym.clips.sources import VideoList, check_source, list_videos
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class ClipConfig:
     """Library that decodes, see `open_video`."""
     num_workers: int = 0
     """Processes that decode ahead; 0 decodes in the calling process."""
+    cache_mib: int = 0
+    """Memory, in each process that decodes, for videos kept decoded from epoch to epoch, in MiB; 0 keeps none."""
 
     def __post_init__(self) -> None:
         check_source(self.data, self.split)
@@ -66,8 +70,9 @@ class ClipConfig:
             raise ValueError(f"crop must be one of {get_args(Crop)}, got {self.crop!r}")
         if self.reader not in READERS:
             raise ValueError(f"reader must be one of {READERS}, got {self.reader!r}")
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers must not be negative, got {self.num_workers}")
+        for name in ("num_workers", "cache_mib"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class _Clips(Dataset[Sample]):
 
     def __init__(self, config: ClipConfig, videos: VideoList, frames: int, size: int) -> None:
         self.config, self.frames, self.size = config, frames, size
+        self.cache = VideoCache(config.cache_mib, config.reader)
         # One block of bytes: workers share it, while they would copy objects as they count references.
         self.paths = np.array([os.fsencode(video.path) for video in videos.videos])
 
@@ -126,7 +132,7 @@ class _Clips(Dataset[Sample]):
 
     def view(self, id_: int, rng: np.random.Generator | None) -> Tensor:
         """A view drawn with `rng`, or the centre view where it is None: (C, T, H, W)."""
-        with closing(open_video(self.path(id_), self.config.reader)) as video:
+        with closing(self.cache.open(Path(self.path(id_)))) as video:
             window = len(video), self.frames, self.config.stride
             start = centre_start(*window) if rng is None else random_start(*window, rng)
             frames = video.get_batch(window_indices(*window, start).tolist())  # (T, H, W, C)

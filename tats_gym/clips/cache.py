@@ -1,0 +1,64 @@
+"""Decoded videos kept in memory, for sets that are small enough: every epoch after the first only crops."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tats_gym.clips.readers import Reader, VideoReader, VideoReadError, check_indices, open_video
+
+
+class KeptVideo:
+    """A video whose frames lie in memory; a `VideoReader`."""
+
+    def __init__(self, path: Path, frames: NDArray[np.uint8], fps: float) -> None:
+        self._path, self._frames, self.fps = path, frames, fps
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """See `VideoReader.get_batch`."""
+        check_indices(indices, len(self), self._path)
+        return self._frames[list(indices)]  # (T, H, W, 3)
+
+    def close(self) -> None:
+        """Keep the frames: another clip may be cut from them."""
+
+
+class VideoCache:
+    """Opens videos, and keeps them decoded until the memory for that is used up.
+
+    Nothing is dropped for something newer: where a set does not fit, every epoch would drop each video just before
+    it is wanted again.
+
+    Args:
+        size_mib: Memory for frames; 0 keeps none.
+        reader: Library that decodes, see `open_video`.
+    """
+
+    def __init__(self, size_mib: int, reader: Reader) -> None:
+        self.reader = reader
+        self._left = size_mib * 2**20
+        self._kept: dict[Path, KeptVideo] = {}
+
+    def open(self, path: Path) -> VideoReader:
+        """Open a video; raises as `open_video` does."""
+        if path in self._kept:
+            return self._kept[path]
+        video = open_video(path, self.reader)
+        if not self._left:
+            return video
+        size = video.get_batch([0]).nbytes * len(video)
+        if size > self._left:
+            self._left = 0
+            return video
+        try:
+            frames = video.get_batch(range(len(video)))
+        except VideoReadError:  # clips may still be cut from the part that decodes
+            return video
+        video.close()
+        self._left -= size
+        self._kept[path] = KeptVideo(path, frames, video.fps)
+        return self._kept[path]
