@@ -197,11 +197,13 @@ class MaskedAutoencoder(nn.Module):
     def target(self, patches: Tensor) -> Tensor:
         """Normalise patches (B, M, P) in uint8 per patch and channel; values then ordered (frame row column, channel).
 
-        (x - mean) / (unbiased deviation + 1e-6) on pixels in [0, 1], as in VideoMAE.
+        (x - mean) / (unbiased deviation + 1e-6) on pixels in [0, 1], as in VideoMAE; here on [0, 255].
         """
-        pixels = patches.unflatten(-1, (CHANNELS, -1)).float() / 255
-        deviation, mean = torch.std_mean(pixels, dim=-1, keepdim=True)
-        normalised: Tensor = (pixels - mean) / (deviation + 1e-6)
+        pixels = patches.unflatten(-1, (CHANNELS, -1)).float()
+        centred = pixels - pixels.mean(-1, keepdim=True)
+        # torch.std is not vectorised on CPUs: 10 times slower.
+        deviation = (centred.square().sum(-1, keepdim=True) / (pixels.shape[-1] - 1)).sqrt()
+        normalised: Tensor = centred / (deviation + 255e-6)
         return normalised.transpose(-1, -2).flatten(-2)
 
     def _embed(self, patches: Tensor, positions: Tensor) -> Tensor:
@@ -210,7 +212,10 @@ class MaskedAutoencoder(nn.Module):
 
 
 def _take(tokens: Tensor, ids: Tensor) -> Tensor:
-    return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
+    """Pick rows of tokens (B, L, P) by ids (B, K): whole rows at once, where a gather would go value by value."""
+    first = torch.arange(len(tokens), device=ids.device)[:, None] * tokens.shape[1]
+    taken: Tensor = tokens.flatten(0, 1).index_select(0, (first + ids).flatten()).unflatten(0, ids.shape)
+    return taken
 
 
 def _initialise(module: nn.Module) -> None:
