@@ -23,6 +23,7 @@ AGENTS = {
     "tats": "agents.builders:build_tats",
     "ppo": "agents.builders:build_ppo",
     "random": "agents.builders:build_random",
+    "constant": "agents.builders:build_constant",
 }
 ENTRY_POINTS = "tats_gym.agents"
 

@@ -3,7 +3,7 @@
 from stable_baselines3 import PPO
 
 from agents.config import PretrainConfig
-from agents.fixed import RandomMasks
+from agents.fixed import ConstantMasks, RandomMasks
 from agents.policy import TatsPolicy
 from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
@@ -53,3 +53,8 @@ def build_ppo(env: TokenSelectionVecEnv, config: PretrainConfig) -> PPO:
 def build_random(env: TokenSelectionVecEnv, config: PretrainConfig) -> RandomMasks:
     """Make the baseline: uniform masks, nothing learnt."""
     return RandomMasks(env, n_steps=config.tats.n_steps, seed=config.seed, device=env.vector_env.device)
+
+
+def build_constant(env: TokenSelectionVecEnv, config: PretrainConfig) -> ConstantMasks:
+    """Make the control: one mask, drawn by the seed, for every clip."""
+    return ConstantMasks(env, n_steps=config.tats.n_steps, seed=config.seed, device=env.vector_env.device)

@@ -27,11 +27,11 @@ class JointTraining(BaseCallback):
     With any SB3 algorithm. The environment leaves the loss with its graph; this owns everything that changes weights.
 
     Args:
-        optimizer: Steps the MAE that is attached to the environment.
+        optimizer: Steps the MAE that is attached to the environment; None leaves it as it is.
         log_interval: Rollouts between two lines of the log.
     """
 
-    def __init__(self, optimizer: MAEOptimizer, *, log_interval: int = 1) -> None:
+    def __init__(self, optimizer: MAEOptimizer | None, *, log_interval: int = 1) -> None:
         super().__init__()
         self.optimizer, self.log_interval = optimizer, log_interval
         self.last_loss = float("nan")
@@ -48,12 +48,12 @@ class JointTraining(BaseCallback):
         return env
 
     def _on_training_start(self) -> None:
-        self.env.vector_env.keep_graph = True
+        self.env.vector_env.keep_graph = self.optimizer is not None
 
     def _on_step(self) -> bool:
         vector_env = self.env.vector_env
         assert vector_env.loss is not None
-        self.last_loss = self.optimizer.step(vector_env.loss)
+        self.last_loss = vector_env.loss.item() if self.optimizer is None else self.optimizer.step(vector_env.loss)
         vector_env.loss = None
         self._losses.append(self.last_loss)
         self._rewards.append(vector_env.last_rewards)
@@ -65,8 +65,9 @@ class JointTraining(BaseCallback):
         self._rollouts += 1
         if self._rollouts % self.log_interval == 0:
             self.logger.record("mae/loss", sum(self._losses) / len(self._losses))
-            self.logger.record("mae/learning_rate", self.optimizer.lr_at(self.optimizer.steps))
-            self.logger.record("mae/steps", self.optimizer.steps)
+            if self.optimizer is not None:
+                self.logger.record("mae/learning_rate", self.optimizer.lr_at(self.optimizer.steps))
+                self.logger.record("mae/steps", self.optimizer.steps)
             self.logger.record("rollout/reward", torch.stack(self._rewards).mean().item())
             self._losses, self._rewards = [], []
 

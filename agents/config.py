@@ -88,6 +88,12 @@ class PretrainConfig:
     """Clips from one measurement on held-out clips to the next; None takes an epoch."""
     eval_clips: int = 64
     """Held-out clips that are measured."""
+    eval_masks: int = 4
+    """Masks of each kind that are drawn for a held-out clip."""
+    init_mae: str | None = None
+    """A run's folder or a checkpoint whose MAE this run starts from; None starts from scratch."""
+    train_mae: bool = True
+    """False leaves the MAE as it is: the sampler alone learns."""
     checkpoint_interval: int | None = None
     """Clips from one checkpoint to the next; None takes an epoch."""
     keep_checkpoints: int = 2
@@ -105,7 +111,7 @@ class PretrainConfig:
         check_choice("env", self.env, ENV_IDS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
-        for name in ("num_envs", "log_interval", "eval_clips", "keep_checkpoints"):
+        for name in ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("epoch_clips", "eval_interval", "checkpoint_interval"):

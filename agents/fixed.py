@@ -11,6 +11,7 @@ from torch import Tensor
 from agents.rollouts import TokenRolloutBuffer, TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
 from envs.spaces import Subset
+from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
 
 
@@ -32,14 +33,29 @@ class RandomPolicy(BasePolicy):
         return random_ids(len(observation), self.num_tokens, self.num_visible, device=observation.device)
 
 
+class ConstantPolicy(RandomPolicy):
+    """Shows the same K tokens of every clip, drawn once."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("ids", random_ids(1, self.num_tokens, self.num_visible))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)
+        assert isinstance(self.ids, Tensor)
+        return self.ids.expand(len(observation), -1)
+
+
 class RandomMasks(TokenRollouts):
     """Uniform random masks, as in MAE-ST: the phase before a sampler starts, without end."""
+
+    policy_type: type[RandomPolicy] = RandomPolicy
 
     def __init__(
         self, env: TokenSelectionVecEnv, n_steps: int = 1, seed: int | None = None, device: torch.device | str = "auto"
     ) -> None:
         super().__init__(
-            RandomPolicy,  # type: ignore[arg-type]
+            self.policy_type,  # type: ignore[arg-type]
             env,
             learning_rate=0.0,
             n_steps=n_steps,
@@ -63,3 +79,15 @@ class RandomMasks(TokenRollouts):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
+
+
+class ConstantMasks(RandomMasks):
+    """One mask for every clip: the control that shows what a sampler gains by merely holding still."""
+
+    policy_type = ConstantPolicy
+
+    def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+        """Mask the clips in hand (B, K)."""
+        assert isinstance(self.policy, ConstantPolicy)
+        ids: Tensor = self.policy.ids  # type: ignore[assignment]
+        return ids.expand(vector_env.num_envs, -1)

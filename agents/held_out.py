@@ -17,6 +17,7 @@ from envs.rewards import REWARDS
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.mae import MaskedAutoencoder, Reconstruction
 from tats_gym.masks import random_ids
+from tats_gym.motion import lift, token_motion
 from tats_gym.precision import Precision, autocast
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ NEVER = 1e-3
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over the held-out clips."""
+    """Means over the held-out clips and the masks drawn for each."""
 
     error_own: float
     """Mean hidden error under the agent's masks."""
@@ -36,6 +37,12 @@ class Scores:
     """error_random - error_own: above zero, the agent's masks are easier to complete than random ones."""
     gain_interval: float
     """Half-width of the 95 % interval of `gain`, over clips."""
+    content_gain: float
+    """Error under masks that were made for other clips, minus error_own: zero where masks do not depend on the clip."""
+    overlap: float
+    """Share of tokens that masks of two clips have in common: K / L for uniform masks, 1 for one that never moves."""
+    motion_lift: float
+    """Motion of the chosen tokens over that of all, by frame difference: 1 is chance."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class HeldOut:
         stream: Clips to take from, in their centre view.
         mae: The MAE that is measured with; its grid and its device are used.
         num_clips: How many clips, fewer where the stream has fewer.
+        num_masks: Masks of each kind that are drawn for a clip.
         num_visible: K.
         batch_size: Clips in one forward pass.
         seed: Of the random masks, and of the agent's draws: both are the same each time.
@@ -74,47 +82,86 @@ class HeldOut:
         mae: MaskedAutoencoder,
         *,
         num_clips: int,
+        num_masks: int,
         num_visible: int,
         batch_size: int,
         seed: int,
         reward: str,
         precision: Precision,
     ) -> None:
-        self.mae, self.num_visible, self.seed = mae, num_visible, seed
-        self.reward, self.precision = reward, precision
+        self.mae, self.num_masks, self.num_visible, self.seed = mae, num_masks, num_visible, seed
+        self.batch_size, self.reward, self.precision = batch_size, reward, precision
         self.device = mae.mask_token.device
-        clips = _readable_clips(stream, num_clips)  # (n, C, T, H, W)
-        self.batches = clips.split(batch_size)
+        self.stream = stream
+        self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (N, C, T, H, W)
+        self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (N, L)
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
-        self.random = [random_ids(len(b), num_tokens, num_visible, generator=generator) for b in self.batches]
+        masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
+        self.random = torch.stack(masks)  # (S, N, K)
 
     def measure(self, policy: BasePolicy) -> tuple[Scores, SamplerState | None]:
         """Measure the agent's masks; the state of its distribution only where it has one (`TatsPolicy`)."""
-        own, random, states = [], [], []
+        chosen = self.choices(policy)
+        own, random = self.errors(chosen), self.errors(self.random)
+        for_others = self.errors(chosen.roll(1, dims=1))
+        gains = (random - own).mean(0)  # (N,)
+        scores = Scores(
+            error_own=own.mean().item(),
+            error_random=random.mean().item(),
+            gain=gains.mean().item(),
+            gain_interval=1.96 * gains.std().item() / len(gains) ** 0.5 if len(gains) > 1 else math.nan,
+            content_gain=(for_others - own).mean().item(),
+            overlap=overlap(chosen, self.mae.grid.num_tokens),
+            motion_lift=math.nan if self.motion is None else mean_lift(self.motion, chosen),
+        )
+        return scores, self._sampler_state(policy, chosen[0], own[0], random[0])
+
+    def choices(self, policy: BasePolicy) -> Tensor:
+        """Let the agent mask every clip: (S, N, K) token ids on the host, S draws for each of the N clips."""
+        batches = []
         with self._repeatably():
-            for pixels, ids in zip(self.batches, self.random, strict=True):
-                clips = pixels.to(self.device)
+            for clips in self._batches():
                 tokens = self.mae.embed(clips).float()
-                chosen = choose(policy, tokens, self.num_visible)
-                errors, random_errors = (self.mae(clips, i).errors for i in (chosen, ids.to(self.device)))
-                own.append(errors.mean(1))
-                random.append(random_errors.mean(1))
-                if isinstance(policy, TatsPolicy):
-                    reward = REWARDS[self.reward](errors, random_errors)
-                    target = errors.mean(1) if policy.credit == "token" else reward
-                    states.append(_state(policy, tokens, chosen, target))
-        scores = _scores(torch.cat(own), torch.cat(random))
-        if not states:
-            return scores, None
-        values = torch.cat(states).mean(0)  # one row a clip
+                draws = [choose(policy, tokens, self.num_visible) for _ in range(self.num_masks)]
+                batches.append(torch.stack(draws).cpu())
+        return torch.cat(batches, dim=1)
+
+    def errors(self, ids: Tensor) -> Tensor:
+        """Return the mean hidden error (S, N) under masks (S, N, K)."""
+        batches = []
+        with self._repeatably():
+            for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
+                draws = [self.mae(clips, draw.to(self.device)).errors.mean(1) for draw in chosen]
+                batches.append(torch.stack(draws).cpu())
+        return torch.cat(batches, dim=1)
+
+    def _sampler_state(
+        self, policy: BasePolicy, chosen: Tensor, errors: Tensor, random_errors: Tensor
+    ) -> SamplerState | None:
+        """Describe the distribution, given one draw for every clip (N, K) and the errors (N,) under it."""
+        if not isinstance(policy, TatsPolicy):
+            return None
+        # What pays the clip is a mean over its hidden tokens: their mean error stands for all of them.
+        reward = REWARDS[self.reward](errors[:, None], random_errors[:, None])
+        target = errors if policy.credit == "token" else reward
+        rows = []
+        with self._repeatably():
+            parts = (chosen.split(self.batch_size), target.split(self.batch_size))
+            for clips, ids, paid in zip(self._batches(), *parts, strict=True):
+                tokens = self.mae.embed(clips).float()
+                rows.append(_state(policy, tokens, ids.to(self.device), paid.to(self.device)))
+        values = torch.cat(rows).mean(0)  # one row a clip
         values[-1] = values[-1].sqrt()
-        return scores, SamplerState(*values.tolist())
+        return SamplerState(*values.tolist())
+
+    def _batches(self) -> Iterator[Tensor]:
+        return (clips.to(self.device) for clips in self.clips.split(self.batch_size))
 
     def picture(self, policy: BasePolicy) -> tuple[Tensor, Reconstruction, Tensor | None]:
         """Mask and reconstruct the first clips: pixels, reconstruction, and the sampler's probabilities (B, L)."""
         with self._repeatably():
-            clips = self.batches[0].to(self.device)
+            clips = next(self._batches())
             tokens = self.mae.embed(clips).float()
             chosen = choose(policy, tokens, self.num_visible)
             probabilities = None
@@ -132,23 +179,35 @@ class HeldOut:
             yield
 
 
-def _readable_clips(stream: ClipStream, num_clips: int) -> Tensor:
+def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tensor]:
     """Take evenly spaced clips, since lists are often sorted by class; a video that cannot be read is left out."""
-    clips = []
+    ids, clips = [], []
     for id_ in np.linspace(0, len(stream) - 1, min(num_clips, len(stream))).round().astype(int).tolist():
         try:
             clips.append(stream.centre([id_]).pixels)
         except VideoReadError as err:
             logger.warning("left out of the held-out clips: %s", err)
+        else:
+            ids.append(id_)
     if not clips:
         raise VideoReadError(f"none of the {min(num_clips, len(stream))} held-out videos could be read")
-    return torch.cat(clips)
+    return ids, torch.cat(clips)
 
 
-def _scores(own: Tensor, random: Tensor) -> Scores:
-    gains = random - own
-    interval = 1.96 * gains.std().item() / len(gains) ** 0.5 if len(gains) > 1 else math.nan
-    return Scores(own.mean().item(), random.mean().item(), gains.mean().item(), interval)
+def overlap(ids: Tensor, num_tokens: int) -> float:
+    """Return the share of tokens that masks (S, N, K) of two different clips have in common, over all pairs."""
+    draws, clips, num_visible = ids.shape
+    if clips < 2:
+        return math.nan
+    shown = torch.zeros(clips, num_tokens)  # how often a clip shows a token
+    shown.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
+    every, same = shown.sum(0).square().sum(), shown.square().sum()
+    return ((every - same) / (clips * (clips - 1) * num_visible)).item()
+
+
+def mean_lift(values: Tensor, ids: Tensor) -> float:
+    """Return the mean over clips and draws of what the tokens chosen (S, N, K) have of values (N, L), over the mean."""
+    return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
 
 
 def choose(policy: BasePolicy, tokens: Tensor, num_visible: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from agents.subset import PlackettLuce
 from agents.trajectory_attention import TrajectoryBlock
 from envs.spaces import Subset, TokenBox
+from tats_gym.positions import LearnedPositions
 from tats_gym.precision import Precision, autocast
 
 Credit = Literal["token", "position", "joint"]
@@ -29,6 +30,8 @@ class SamplerConfig:
     """Width of one attention head; must divide the width."""
     mlp_ratio: float = 0.0
     """Width of an MLP after each attention, in widths; 0 for none."""
+    positions: Literal["tokens", "learned"] = "tokens"
+    """tokens: those that the tokens bring, which their content drowns. learned: a norm, then positions of its own."""
     critic: Literal["separate", "shared"] = "separate"
     """separate: the value network has a trunk of its own. shared: it reads the actor's."""
     temperature: float = 1.0
@@ -39,22 +42,38 @@ class SamplerConfig:
             raise ValueError(
                 f"depth must be at least 1 and temperature positive, got {self.depth} and {self.temperature}"
             )
-        if self.critic not in ("separate", "shared"):
-            raise ValueError(f"critic must be 'separate' or 'shared', got {self.critic!r}")
+        for name, choices in (("critic", ("separate", "shared")), ("positions", ("tokens", "learned"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+
+
+class Placed(nn.Module):
+    """Brings tokens to unit variance and adds learned positions of the same order."""
+
+    def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.positions = LearnedPositions(grid_shape, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, L, width) to (B, L, width)."""
+        placed: Tensor = self.norm(tokens) + self.positions()
+        return placed
 
 
 class Trunk(nn.Module):
-    """Tokens in, tokens out: an optional change of width, trajectory attention, a norm."""
+    """Tokens in, tokens out: optionally another width and positions, then trajectory attention, a norm."""
 
-    def __init__(self, config: SamplerConfig, embed_dim: int, num_frames: int) -> None:
+    def __init__(self, config: SamplerConfig, embed_dim: int, grid_shape: tuple[int, int, int]) -> None:
         super().__init__()
         width = config.width or embed_dim
         if width % config.head_dim:
             raise ValueError(f"head_dim must divide the sampler's width, got {config.head_dim} and {width}")
         self.resize = nn.Identity() if width == embed_dim else nn.Linear(embed_dim, width)
+        self.place = Placed(grid_shape, width) if config.positions == "learned" else nn.Identity()
         self.blocks = nn.Sequential(
             *(
-                TrajectoryBlock(width, width // config.head_dim, num_frames, config.mlp_ratio)
+                TrajectoryBlock(width, width // config.head_dim, grid_shape[0], config.mlp_ratio)
                 for _ in range(config.depth)
             )
         )
@@ -62,7 +81,7 @@ class Trunk(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, L, D) to (B, L, width)."""
-        normed: Tensor = self.norm(self.blocks(self.resize(tokens)))
+        normed: Tensor = self.norm(self.blocks(self.place(self.resize(tokens))))
         return normed
 
 
@@ -119,12 +138,12 @@ class TatsPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         assert isinstance(self.observation_space, TokenBox)
-        embed_dim, num_frames = self.observation_space.shape[-1], self.observation_space.grid_shape[0]
+        embed_dim, grid_shape = self.observation_space.shape[-1], self.observation_space.grid_shape
         width = self.sampler.width or embed_dim
-        self.actor = Trunk(self.sampler, embed_dim, num_frames)
+        self.actor = Trunk(self.sampler, embed_dim, grid_shape)
         self.actor_head = nn.Linear(width, 1)
         separate = self.sampler.critic == "separate"
-        self.critic = Trunk(self.sampler, embed_dim, num_frames) if separate else None
+        self.critic = Trunk(self.sampler, embed_dim, grid_shape) if separate else None
         self.critic_head = nn.Linear(width, 1)
         for module in self.modules():
             if isinstance(module, nn.Linear):

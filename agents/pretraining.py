@@ -69,7 +69,7 @@ class Pretraining:
         }
         vector_env = gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        self.mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)
+        self.mae = build_mae(self._mae_source(resumed=folder is not None), config.grid, seed=config.seed)
         self.vector_env.attach(self.mae)
         self.env = TokenSelectionVecEnv(vector_env)
         steps_per_epoch = config.steps_per_epoch(len(self.vector_env.stream))
@@ -78,14 +78,24 @@ class Pretraining:
         self.optimizer = MAEOptimizer(
             self.mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=steps_per_epoch
         )
-        self.held_out = self._held_out()
+        self.held_out = self.held_out_with(config.eval_masks)
         self.agent: BaseAlgorithm = build_agent(self.env, config)
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
         self._resumed = False
         name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
         self.folder = folder or create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
 
-    def _held_out(self) -> HeldOut:
+    def _mae_source(self, *, resumed: bool) -> MAESource:
+        config = self.config
+        if config.init_mae is None or resumed:  # a resumed run brings its own weights
+            return MAESource(config.mae)
+        source = MAESource.find(config.init_mae)
+        if source.config != config.mae:
+            raise ValueError(f"init_mae {config.init_mae} holds {source.config}, but mae is {config.mae}")
+        return source
+
+    def held_out_with(self, num_masks: int) -> HeldOut:
+        """Make the measure on held-out clips, with this many masks a clip."""
         config = self.config
         clips = replace(config.clips, split="validation", num_workers=0)
         stream = ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed)
@@ -93,6 +103,7 @@ class Pretraining:
             stream,
             self.mae,
             num_clips=config.eval_clips,
+            num_masks=num_masks,
             num_visible=config.grid.num_visible,
             batch_size=config.num_envs,
             seed=config.seed,
@@ -171,7 +182,7 @@ class Pretraining:
         """
         config = self.config
         self.agent.set_logger(run_logger(self.folder, self.agent.num_timesteps))
-        joint = JointTraining(self.optimizer, log_interval=config.log_interval)
+        joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
         progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=config.quiet)
         evaluation = Evaluation(
             self.held_out,

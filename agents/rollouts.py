@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from envs.sb3 import TokenSelectionVecEnv
-from envs.token_selection import Outcome
+from envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.mae_training import NonFiniteLossError
 from tats_gym.masks import random_ids
 
@@ -171,11 +171,11 @@ class TokenRollouts(OnPolicyAlgorithm):
         callback.on_rollout_end()
         return True
 
-    def _step(self, vector_env: Any, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback) -> bool:
+    def _step(
+        self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback
+    ) -> bool:
         if self.rollout_is_uniform:
-            grid = vector_env.grid
-            ids = random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
-            outcome = vector_env.step_tensors(ids)
+            outcome = vector_env.step_tensors(self.unlearned_ids(vector_env))
         else:
             tokens = vector_env.observe().float()
             with torch.no_grad():
@@ -185,6 +185,11 @@ class TokenRollouts(OnPolicyAlgorithm):
         self.num_timesteps += vector_env.num_envs
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
+
+    def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+        """Mask the clips in hand (B, K) while nothing is learnt: uniformly."""
+        grid = vector_env.grid
+        return random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
 
     def train(self) -> None:
         """Update the sampler, unless the rollout was made of uniform masks.

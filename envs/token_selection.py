@@ -97,6 +97,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self._set_spaces(self._mae_source.config.embed_dim)
         self.keep_graph = False
         self.loss: Tensor | None = None
+        """Mean hidden error of the last step, with its graph where `keep_graph` is set."""
         self.last_rewards = torch.zeros(num_envs)
         self._pixels: Tensor | None = None  # (B, C, T, H, W) uint8: the clips in hand
         self.clips = torch.zeros(num_envs, dtype=torch.int64)
@@ -154,7 +155,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         """
         pixels = self._hand()
         reconstruction, errors = self._reconstruct(pixels, ids_keep, keep_graph=self.keep_graph)
-        self.loss = errors.mean() if self.keep_graph else None
+        self.loss = errors.mean()
         errors = errors.detach()
         random_errors = None
         if self.config.reward in NEEDS_RANDOM_MASK:

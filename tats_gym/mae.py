@@ -155,8 +155,8 @@ class MaskedAutoencoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_embed_dim))
         self.decoder = Decoder(config, grid)
         positions = POSITIONS[config.pos_embed]
-        self.pos_embed = positions(grid, config.embed_dim)
-        self.decoder_pos_embed = positions(grid, config.decoder_embed_dim)
+        self.pos_embed = positions(grid.shape, config.embed_dim)
+        self.decoder_pos_embed = positions(grid.shape, config.decoder_embed_dim)
         values = grid.patch_values // CHANNELS
         constants = {
             "mean": torch.tensor(IMAGENET_MEAN).repeat_interleave(values) * 255,

@@ -1,11 +1,10 @@
 """Where a token lies, as a vector added to it: VideoMAE's fixed sinusoid, or learned places and times."""
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-
-from tats_gym.tokens import TokenGrid
 
 PositionKind = Literal["sinusoid", "learned"]
 
@@ -15,9 +14,9 @@ class SinusoidPositions(nn.Module):
 
     table: Tensor
 
-    def __init__(self, grid: TokenGrid, width: int) -> None:
+    def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
         super().__init__()
-        self.register_buffer("table", sinusoid(grid.num_tokens, width), persistent=False)
+        self.register_buffer("table", sinusoid(math.prod(grid_shape), width), persistent=False)
 
     def forward(self) -> Tensor:
         """Return (L, D)."""
@@ -31,9 +30,9 @@ class LearnedPositions(nn.Module):
     sinusoid over a few dozen tokens is nearly the same vector everywhere.
     """
 
-    def __init__(self, grid: TokenGrid, width: int) -> None:
+    def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
         super().__init__()
-        times, height, across = grid.shape
+        times, height, across = grid_shape
         self.time = nn.Parameter(torch.randn(times, 1, width) / 2)
         self.place = nn.Parameter(torch.randn(1, height * across, width) / 2)
 

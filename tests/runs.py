@@ -21,6 +21,7 @@ def tiny_config(root, out, **changes) -> PretrainConfig:
         epoch_clips=8,
         eval_interval=16,
         eval_clips=2,
+        eval_masks=1,
         log_interval=1,
         clips=replace(preset.clips, root=str(root), stride=1, num_workers=0),
         grid=TokenGrid(frames=4, size=32, visible=3),

@@ -5,7 +5,7 @@ import torch
 
 from agents import TatsPolicy
 from agents.fixed import RandomPolicy
-from agents.held_out import HeldOut, choose
+from agents.held_out import HeldOut, choose, overlap
 from envs.spaces import Subset, TokenBox
 from tats_gym.clips import VideoReadError
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE
@@ -25,16 +25,20 @@ class _Centre(NoiseStream):
 @pytest.fixture(name="held_out")
 def _held_out():
     return HeldOut(
-        _Centre(), ToyMAE(), num_clips=48, num_visible=8, batch_size=16, seed=0, reward="neg_error", precision="fp32"
+        _Centre(), ToyMAE(), num_clips=48, num_masks=2, num_visible=8, batch_size=16, seed=0, reward="neg_error",
+        precision="fp32",
     )  # fmt: skip
 
 
 def test_a_held_out_video_that_cannot_be_read_is_left_out(caplog):
     stream = _Centre()
     stream.broken_ids = (0, 63)
-    settings = {"num_visible": 8, "batch_size": 16, "seed": 0, "reward": "neg_error", "precision": "fp32"}
+    settings = {
+        "num_masks": 1, "num_visible": 8, "batch_size": 16, "seed": 0, "reward": "neg_error", "precision": "fp32"
+    }  # fmt: skip
     held_out = HeldOut(stream, ToyMAE(), num_clips=64, **settings)
-    assert sum(len(batch) for batch in held_out.batches) == 62
+    assert len(held_out.clips) == len(held_out.ids) == 62
+    assert not set(stream.broken_ids) & set(held_out.ids)
     assert caplog.text.count("left out of the held-out clips") == 2
     stream.broken_ids = range(64)
     with pytest.raises(VideoReadError, match="none of the 3 held-out videos"):
@@ -56,6 +60,39 @@ def test_the_best_masks_score_the_best_error(held_out):
     assert scores.error_random == pytest.approx(UNIFORM_ERROR, abs=0.02)
     assert scores.gain == pytest.approx(scores.error_random - scores.error_own, abs=1e-5)
     assert 0 < scores.gain_interval < scores.gain
+
+
+def test_masks_that_fit_their_clips_are_worth_less_on_others(held_out):
+    fitting, _ = held_out.measure(_Knowing(BOX, SUBSET))
+    # A stranger's mask hits hard tokens one time in four: its error is the uniform one, give or take.
+    assert fitting.content_gain == pytest.approx(fitting.error_random - BEST_ERROR, abs=0.1)
+    assert fitting.content_gain > 0.1
+
+
+class _Still(RandomPolicy):
+    """Shows the same tokens always."""
+
+    def _predict(self, observation, deterministic=False):
+        return torch.arange(self.num_visible).expand(len(observation), -1)
+
+
+def test_a_mask_that_never_moves_is_told_from_one_that_fits(held_out):
+    still, _ = held_out.measure(_Still(BOX, SUBSET))
+    assert still.overlap == pytest.approx(1)
+    assert still.content_gain == pytest.approx(0, abs=1e-6)
+
+
+def test_uniform_masks_overlap_by_chance(held_out):
+    scores, _ = held_out.measure(RandomPolicy(BOX, SUBSET))
+    assert scores.overlap == pytest.approx(8 / 64, abs=0.01)
+    assert scores.motion_lift == pytest.approx(1, abs=0.1)
+    assert abs(scores.content_gain) < 0.05
+
+
+def test_overlap_by_hand():
+    ids = torch.tensor([[[0, 1], [1, 2], [4, 5]], [[0, 1], [1, 2], [0, 5]]])  # 2 draws, 3 clips
+    pairs = [1 / 2, (0 + 0 + 1 / 2 + 1 / 2) / 4, 0]  # clips 0 and 1, 0 and 2, 1 and 2
+    assert overlap(ids, 6) == pytest.approx(sum(pairs) / 3)
 
 
 def test_random_masks_gain_nothing_within_the_interval(held_out):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from agents.callbacks import JointTraining
 from agents.config import config_from_dict
 from agents.pretraining import Pretraining, resume, run_config
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from tats_gym.mae import MAE_PRESETS
 from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
 from tats_gym.runs import read_config
 from tests.runs import tiny_config
@@ -61,6 +63,27 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
     assert "masks/clip0" in events.Tags()["images"]
     assert result.picture.stat().st_size > 10_000
     assert len(list((result.folder / "checkpoints").iterdir())) == 2
+
+
+def test_a_sampler_can_learn_alone_under_the_mae_of_another_run(clips_root, tmp_path):
+    _, first = _train(tiny_config(clips_root, tmp_path))
+    config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder), train_mae=False)
+    run, result = _train(config)
+    before = load_checkpoint(first.folder)["mae"]
+    after = load_checkpoint(result.folder)["mae"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert run.optimizer.steps == 0
+    assert run.agent._n_updates == 6
+    assert "mae/loss" in _rows(result.folder)[0]
+    shutil.rmtree(first.folder)
+    resume(result.folder).close()  # a resumed run brings its own weights
+
+
+def test_an_mae_of_another_size_is_no_start(clips_root, tmp_path):
+    _, first = _train(tiny_config(clips_root, tmp_path))
+    config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder), mae=MAE_PRESETS["tiny"])
+    with pytest.raises(ValueError, match=r"init_mae .* holds MAEConfig"):
+        Pretraining(config)
 
 
 def test_the_mae_learns(clips_root, tmp_path):
@@ -176,8 +199,8 @@ def test_one_forward_and_one_backward_a_clip(clips_root, tmp_path, monkeypatch):
     run.run()
     run.close()
     during = counts["forward"] - measured[0]
-    # Eight environment steps, and a measurement before and after: own and random masks, and the picture.
-    assert during == 8 + 2 * 3
+    # Eight environment steps, and a measurement before and after: own, others' and random masks, and the picture.
+    assert during == 8 + 2 * 4
     assert counts["backward"] == 8
 
 

@@ -1,0 +1,185 @@
+"""Where each credit pushes a sampler's logits, measured against what would lower the error under its own masks."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from agents.subset import PlackettLuce
+from tats_gym.mae import MaskedAutoencoder
+from tats_gym.masks import random_ids
+
+STEEPEST = "clip, neg_error, value per clip"
+"""The credit whose mean gradient is 1 / K of the steepest descent of the expected error, with the least noise."""
+
+
+@dataclass(frozen=True)
+class CreditGradient:
+    """How one credit's gradient with respect to the logits compares with the steepest descent of the error.
+
+    The error is the expected mean hidden error under the sampler's own masks. Credit and descent are compared
+    across disjoint halves of the draws, so that the noise which they share in a half does not look like agreement.
+    """
+
+    cosine: float
+    """Between the credit's mean ascent direction and the steepest descent, over all clips and tokens at once.
+
+    Noise shrinks it by sqrt(n s^2 / (1 + n s^2)) for each of the two, with n = draws / 2 and s the
+    `signal_to_noise` of this credit and of `STEEPEST`.
+    """
+    slope: float
+    """First-order change of the error when each clip's logits take a step of norm 1 along the credit's mean ascent
+    direction, averaged over clips; below zero, the credit lowers the error. Noise shrinks it about as it does
+    `cosine`, but for the credit's own factor alone."""
+    signal_to_noise: float
+    """Norm of the mean gradient, less what noise adds to it, over the root of the total variance of one draw's
+    gradient; both squared and averaged over clips before they are divided."""
+    draws: int
+    """Masks that were drawn for each clip."""
+
+
+class _Drawn(NamedTuple):
+    """S masks for each of the B clips, and the errors under them."""
+
+    ids: Tensor
+    """(S, B, K) visible tokens in draw order."""
+    mask: Tensor
+    """(S, B, L) True where a token was hidden."""
+    errors: Tensor
+    """(S, B, L) error of every token; zero where visible."""
+    random: Tensor
+    """(S, B) mean hidden error under an independent uniform mask of the same clip."""
+
+
+class _Moments(NamedTuple):
+    """Mean and noise of one credit's gradient over draws."""
+
+    mean: Tensor
+    """(B, L)."""
+    variance: Tensor
+    """(B,) of a single draw, summed over tokens."""
+
+
+def credit_gradients(
+    mae: MaskedAutoencoder,
+    clips: Tensor,
+    logits: Tensor,
+    num_visible: int,
+    *,
+    draws: int,
+    seed: int,
+    batch_size: int = 64,
+) -> dict[str, CreditGradient]:
+    """Compare the credits' gradients with respect to the logits, at a ratio of 1, on the same draws.
+
+    - "token": hidden token i has the advantage e_i - V and the plain categorical's log-probability; V is the clip's
+      mean hidden error.
+    - "token, no baseline": the same with V = 0.
+    - "clip, neg_error": the clip is paid minus its mean hidden error, less one value for all clips, on the mean
+      log-probability of its K draws, as an untrained value network has it.
+    - "clip, neg_error, value per clip": the same less the clip's own mean, as a perfect value network has it.
+    - "clip, gain": the clip is paid how much lower its error is than under a uniform mask, less one value for all.
+    - "clip, error": "clip, neg_error" with its sign turned.
+
+    A value is the mean over the other draws of its half, never over the one that is paid: no gradient is biased.
+    Keeps a few times draws * B * L numbers.
+
+    Args:
+        mae: The frozen MAE, on the device of clips and logits.
+        clips: (B, C, T, H, W) in uint8.
+        logits: (B, L) of the sampler; zeros for a uniform one.
+        num_visible: K.
+        draws: Masks for each clip, even and at least 4. The MAE reconstructs 2 * draws * B clips.
+        seed: Of all masks; the global generators are left as they were.
+        batch_size: Clips in one forward pass.
+
+    Returns:
+        One comparison for each credit, by the names above.
+    """
+    if draws < 4 or draws % 2:
+        raise ValueError(f"draws must be even and at least 4, to be halved, got {draws}")
+    if logits.shape != (len(clips), mae.grid.num_tokens):
+        raise ValueError(
+            f"logits must be (B, L) = {(len(clips), mae.grid.num_tokens)} for these clips, got {tuple(logits.shape)}"
+        )
+    gpus = [logits.device] if logits.is_cuda else []
+    halves = []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        for _ in range(2):
+            each = logits.detach().expand(draws // 2, -1, -1)  # (S, B, L)
+            halves.append(_moments(each, _draw(mae, clips, each, num_visible, batch_size)))
+    return {name: _compare(name, halves, num_visible, draws) for name in halves[0]}
+
+
+def _draw(mae: MaskedAutoencoder, clips: Tensor, logits: Tensor, num_visible: int, batch_size: int) -> _Drawn:
+    """Draw a mask for each row of logits (S, B, L), and a uniform one, and let the MAE reconstruct both."""
+    shape, num_tokens = logits.shape[:2], logits.shape[2]
+    own = PlackettLuce(logits, num_visible).sample().flatten(0, 1)  # (S * B, K)
+    uniform = random_ids(len(own), num_tokens, num_visible, device=logits.device)
+    masks, errors, random = [], [], []
+    with torch.no_grad():
+        for rows in torch.arange(len(own), device=logits.device).split(batch_size):
+            pixels = clips[rows % len(clips)]
+            reconstruction = mae(pixels, own[rows])
+            masks.append(reconstruction.mask)
+            errors.append(reconstruction.spread(reconstruction.errors))
+            random.append(mae(pixels, uniform[rows]).errors.mean(1))
+    return _Drawn(*(torch.cat(rows).unflatten(0, shape) for rows in ([own], masks, errors, random)))
+
+
+def _moments(logits: Tensor, drawn: _Drawn) -> dict[str, _Moments]:
+    """Differentiate what each credit ascends with respect to logits (S, B, L), each draw's its own."""
+    with torch.enable_grad():
+        logits = logits.clone().requires_grad_()
+        objectives = _objectives(PlackettLuce(logits, drawn.ids.shape[2]), drawn)
+        moments = {}
+        for name, objective in objectives.items():
+            (gradient,) = torch.autograd.grad(objective.sum(), logits, retain_graph=True)  # (S, B, L)
+            # Its sum over tokens is zero: a log-probability stays when all logits of a clip move together.
+            moments[name] = _Moments(gradient.mean(0), gradient.var(0).sum(1))
+    return moments
+
+
+def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
+    """Return what each credit ascends, (S, B), by name: advantage times log-probability."""
+    num_hidden = drawn.mask.shape[2] - drawn.ids.shape[2]
+    own = drawn.errors.sum(2) / num_hidden  # (S, B)
+    gain = drawn.random - own
+    of_clip, of_all, gain_of_all = _mean_of_others(own, 0), _mean_of_others(own, 0, 1), _mean_of_others(gain, 0, 1)
+    token = distribution.token_log_prob * drawn.mask / num_hidden  # (S, B, L)
+    clip = distribution.log_prob(drawn.ids).mean(2)  # (S, B)
+    return {
+        "token": ((drawn.errors - of_clip[..., None]) * token).sum(2),
+        "token, no baseline": (drawn.errors * token).sum(2),
+        "clip, neg_error": (of_all - own) * clip,
+        STEEPEST: (of_clip - own) * clip,
+        "clip, gain": (gain - gain_of_all) * clip,
+        "clip, error": (own - of_all) * clip,
+    }
+
+
+def _mean_of_others(values: Tensor, *dims: int) -> Tensor:
+    """Return for each of the values the mean over `dims` of all but itself."""
+    total = values.sum(dims, keepdim=True)
+    return (total - values) / (values.numel() // total.numel() - 1)
+
+
+def _compare(name: str, halves: list[dict[str, _Moments]], num_visible: int, draws: int) -> CreditGradient:
+    credits, cosines, slopes = [half[name] for half in halves], [], []
+    for credit, other in zip(credits, reversed(halves), strict=True):
+        # The joint log-probability is the sum over the K draws, not their mean.
+        descent = num_visible * other[STEEPEST].mean  # (B, L)
+        cosines.append(F.cosine_similarity(credit.mean.flatten(), descent.flatten(), dim=0))
+        slopes.append(-(F.normalize(credit.mean, dim=1) * descent).sum(1).mean())
+    mean = torch.stack([credit.mean for credit in credits]).mean(0)  # (B, L)
+    variance = torch.stack([credit.variance for credit in credits]).mean(0).mean()
+    signal = (mean.square().sum(1).mean() - variance / draws).clamp(min=0)
+    return CreditGradient(
+        cosine=torch.stack(cosines).mean().item(),
+        slope=torch.stack(slopes).mean().item(),
+        signal_to_noise=(signal / variance).sqrt().item(),
+        draws=draws,
+    )

@@ -1,0 +1,72 @@
+"""The studies by name: what is compared with what, at which size."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from agents.config import PRESETS, PretrainConfig
+from agents.policy import SamplerConfig
+from agents.study import Changes, Study
+from tats_gym.mae_training import MAEOptimConfig
+
+_DEMO = replace(
+    PRESETS["demo"],
+    clips=replace(PRESETS["demo"].clips, num_workers=0, cache_mib=1024),
+    sampler=SamplerConfig(width=64, positions="learned"),
+    eval_clips=84,
+    log_interval=10,
+    keep_checkpoints=1,
+)
+
+
+def _trained(config: PretrainConfig, *, clips: int, num_envs: int, parts: int) -> PretrainConfig:
+    """Return a run over so many clips, measured and saved at the end of each of its parts."""
+    epoch = clips // parts
+    return replace(
+        config,
+        num_envs=num_envs,
+        epoch_clips=epoch,
+        eval_interval=epoch,
+        mae_optim=MAEOptimConfig(epochs=parts, warmup_epochs=1, base_lr=1e-3 * 256 / num_envs, min_lr=0.0),
+        tats=replace(config.tats, warmup_epochs=0, learning_rate=3e-3, policy_coef=1.0, vf_coef=1.0, ent_coef=1e-2),
+    )
+
+
+def _uniform(clips: int) -> PretrainConfig:
+    """Return the training of an MAE under uniform masks, 16 clips a step."""
+    return replace(_trained(_DEMO, clips=clips, num_envs=16, parts=10), agent="random")
+
+
+_PER_TOKEN: dict[str, Changes] = {
+    "token": {"tats.credit": "token", "tats.ent_coef": 1.0},
+    "token, no baseline": {"tats.credit": "token", "tats.baseline": False, "tats.ent_coef": 1.0},
+}
+_PER_CLIP: dict[str, Changes] = {
+    f"{credit}, {reward}": {"tats.credit": credit, "reward": reward}
+    for credit in ("position", "joint")
+    for reward in ("neg_error", "gain")
+}
+
+STUDIES: Mapping[str, Study] = {
+    "frozen": Study(
+        about="Which credit and reward teach a sampler to lower the error of an MAE that does not change?",
+        start=_uniform(16_000),
+        base=replace(_trained(_DEMO, clips=10_240, num_envs=64, parts=4), train_mae=False),
+        arms={
+            "uniform": {"agent": "random", "mae_optim.epochs": 2},
+            **_PER_TOKEN,
+            **_PER_CLIP,
+            "joint, error": {"tats.credit": "joint", "reward": "error"},
+        },
+    ),
+    "joint": Study(
+        about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",
+        start=_uniform(8_000),
+        base=replace(_trained(_DEMO, clips=12_800, num_envs=16, parts=4)),
+        arms={
+            "uniform": {"agent": "random"},
+            "constant": {"agent": "constant"},
+            **{arm: {**changes, "tats.n_steps": 4} for arm, changes in {**_PER_TOKEN, **_PER_CLIP}.items()},
+        },
+    ),
+}
+"""Per-token credit has the paper's c1 = c3; per-clip credit c3 = c1 / 100, as its advantages are that much smaller."""

@@ -1,0 +1,94 @@
+"""Run a study: several arms with several seeds, resumable, its numbers and its picture under benchmarks/results."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import matplotlib.image
+import tyro
+
+from agents.studies import STUDIES
+from agents.study import Study, gradient_rows, run_study
+from agents.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.runs import commit, versions
+
+CONTROL = "uniform"
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to run, and where."""
+
+    name: Annotated[Literal["frozen", "joint"], tyro.conf.Positional]
+    """Which study; see agents/studies.py."""
+    root: str | None = None
+    """A folder of videos to use instead of the demo data."""
+    label: str = "demo"
+    """Name of the data, for the names of the results."""
+    seeds: int = 5
+    """Every arm is run with the seeds 0, 1, ..."""
+    jobs: int = os.cpu_count() or 1
+    """Runs side by side; each takes its share of the cores."""
+    out: Path = Path("runs/studies")
+    """Where the runs lie; a study that was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where the numbers and the picture go."""
+
+
+def main(config: StudyConfig) -> None:
+    """Run what is missing, then estimate, print, draw and write."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    study = on_folder(STUDIES[config.name], config.root) if config.root else STUDIES[config.name]
+    folder = config.out / f"{config.name}-{config.label}"
+    rows = run_study(study, folder, range(config.seeds), jobs=config.jobs)
+    summary = summarise(rows, control=CONTROL if config.name == "joint" else None)
+    record: dict[str, Any] = {
+        "about": study.about,
+        "data": config.label,
+        "command": shlex.join(["python", *sys.argv]),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+        "versions": versions(),
+        "seeds": list(range(config.seeds)),
+        "clips": {"start": clips_of(study.start), "arm": clips_of(study.base)},
+        "cost_core_s": round(sum(row["cost_s"] for row in rows)),
+        "arms": as_plain(summary),
+    }
+    print(as_table(summary))
+    if config.name == "frozen":
+        gradients = summarise(gradient_rows(study, folder, range(config.seeds), jobs=config.jobs))
+        record["gradients_at_uniform"] = as_plain(gradients)
+        for credit, measures in gradients.items():
+            print(f"{credit:32s}", "  ".join(f"{name} {found}" for name, found in measures.items()))
+    config.results.mkdir(parents=True, exist_ok=True)
+    path = config.results / f"study_{config.name}_{config.label}"
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.label}: {config.seeds} seeds")
+    matplotlib.image.imsave(path.with_suffix(".png"), picture)
+    print(f"numbers: {path}.json\npicture: {path}.png")
+
+
+def on_folder(study: Study, root: str) -> Study:
+    """Return the study on a folder of videos."""
+
+    def moved(config: Any) -> Any:
+        return replace(config, env="TatsMask-folder-v0", clips=replace(config.clips, data="folder", root=root))
+
+    return replace(study, start=moved(study.start), base=moved(study.base))
+
+
+def clips_of(config: Any) -> int:
+    """Return the clips that a run takes."""
+    return int(config.mae_optim.epochs * config.steps_per_epoch(0) * config.num_envs)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(StudyConfig, description=__doc__))

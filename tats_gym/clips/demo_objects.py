@@ -1,0 +1,57 @@
+"""Where the objects of the demo clips are: how much of each token they cover."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from tats_gym.clips.augment import centre_crop_box, centre_start, crop_and_resize, window_indices
+from tats_gym.clips.demo import FIRST_ID, render_demo_clip
+from tats_gym.clips.demo_scenes import DemoClip
+from tats_gym.clips.stream import ClipStream
+from tats_gym.tokens import TokenGrid
+
+
+class Coverage(NamedTuple):
+    """Shares of each token's pixels, in [0, 1]."""
+
+    objects: Tensor
+    """That any object covers (n, L), float32."""
+    acting: Tensor
+    """That the one or two objects cover which the label speaks about (n, L), float32."""
+
+
+def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> Coverage:
+    """Tell how much of each token the objects cover in the demo clips that `stream.centre(ids)` shows.
+
+    The scenes are drawn again, as the videos do not hold the masks; an edge of an object is as soft as in the clip.
+
+    Args:
+        stream: Clips of the demo data.
+        ids: Positions in the stream's list of videos.
+        grid: How the stream's clips divide into tokens.
+
+    Raises:
+        ValueError: The stream shows other data.
+    """
+    if stream.config.data != "demo":
+        raise ValueError(f"data must be 'demo', whose objects are known, got {stream.config.data!r}")
+    shares = torch.empty(len(ids), 2, grid.num_tokens)
+    for row, id_ in zip(shares, ids, strict=True):
+        index = int(stream.videos.videos[id_].path.stem) - FIRST_ID[stream.config.split]
+        row[:] = _shares(render_demo_clip(stream.config.split, index), stream.config.stride, grid)
+    return Coverage(*shares.unbind(1))
+
+
+def _shares(clip: DemoClip, stride: int, grid: TokenGrid) -> Tensor:
+    """Shares (2, L) of one clip, any object and acting ones, cut from its masks as the centre view is from frames."""
+    window = len(clip.frames), grid.frames, stride
+    chosen = window_indices(*window, centre_start(*window))
+    objects, acting = clip.objects[chosen], clip.acting[chosen]
+    masks = 255 * np.stack([objects, acting, np.zeros_like(acting)], axis=-1, dtype=np.uint8)  # (T, H, W, C)
+    view = crop_and_resize(masks, centre_crop_box(*acting.shape[1:]), grid.size)  # (C, T, H, W)
+    tokens = rearrange(grid.cut(view[None]), "1 l (c p) -> c l p", c=len(view))
+    return tokens[:2].float().mean(-1) / 255

@@ -1,0 +1,50 @@
+"""How much each token of a clip changes over time, and how far a mask prefers such tokens."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from tats_gym.tokens import TokenGrid
+
+
+def token_motion(grid: TokenGrid, clips: Tensor) -> Tensor:
+    """Measure how much each token differs from the one at its place a tubelet earlier.
+
+    Args:
+        grid: How the clips divide into tokens; at least two tubelets.
+        clips: Pixels (B, C, T, H, W), uint8.
+
+    Returns:
+        Root mean square differences (B, L) of pixels in [0, 1], float32. The first tubelet has none before it: it is
+        compared with the second, so both have the same values.
+
+    Raises:
+        ValueError: The clips are one tubelet long, or are not of the grid's shape.
+        TypeError: The clips are not uint8.
+    """
+    if clips.dtype != torch.uint8:
+        raise TypeError(f"clips must be uint8, got {clips.dtype}")
+    t = grid.shape[0]
+    if t < 2:
+        raise ValueError(
+            f"motion needs at least two tubelets, got frames {grid.frames} and tubelet_size {grid.tubelet_size}; "
+            "choose a longer clip, or a smaller tubelet_size"
+        )
+    tokens = rearrange(grid.cut(clips), "b (t n) p -> b t n p", t=t)
+    change = (tokens[:, 1:].float() - tokens[:, :-1]) / 255  # (B, t - 1, h * w, P)
+    motion = change.square().mean(-1).sqrt()  # (B, t - 1, h * w)
+    return torch.cat([motion[:, :1], motion], dim=1).flatten(1)  # (B, L)
+
+
+def lift(values: Tensor, ids: Tensor) -> Tensor:
+    """Divide the mean of `values` over the chosen tokens by their mean over all tokens of the clip.
+
+    Args:
+        values: One a token (B, L), not negative.
+        ids: The chosen tokens (B, K).
+
+    Returns:
+        Ratios (B,): 1 is what uniform masks reach on average, 0 is no token with a value. NaN where the clip's mean is
+        zero, since no choice is then better than another.
+    """
+    return values.gather(1, ids).mean(1) / values.mean(1)

@@ -1,0 +1,96 @@
+"""A study runs every arm with every seed once, goes on where it was stopped, and says what came out."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from agents.pretraining import Pretraining
+from agents.statistics import estimate
+from agents.studies import STUDIES
+from agents.study import ROW, Cell, Study, changed, run_cell, run_study
+from agents.study_report import as_plain, as_table, study_figure, summarise
+from tests.runs import tiny_config
+
+
+@pytest.fixture(name="study")
+def _study(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path)
+    return Study(
+        about="Nothing.",
+        start=replace(config, agent="random"),
+        base=config,
+        arms={"uniform": {"agent": "random"}, "joint, gain": {"tats.credit": "joint", "reward": "gain"}},
+    )
+
+
+def test_a_study_runs_every_cell_once(study, tmp_path):
+    folder = tmp_path / "study"
+    rows = run_study(study, folder, [0, 1], jobs=1)
+    assert [(row["arm"], row["seed"]) for row in rows] == [
+        ("uniform", 0), ("joint, gain", 0), ("uniform", 1), ("joint, gain", 1)
+    ]  # fmt: skip
+    assert all(row["steps"] == 32 and row["cost_s"] > 0 and len(row["shown"]) == 8 for row in rows)
+    assert all(sum(row["shown"]) == pytest.approx(3, abs=1e-3) for row in rows)
+    assert [point["step"] for point in rows[1]["curve"]] == [4, 20, 32]  # written with the next line of the log
+    written = (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns
+    assert run_study(study, folder, [0, 1], jobs=1) == rows
+    assert (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns == written
+
+    summary = summarise(rows, control="uniform")
+    drop = [rows[1], rows[3]]
+    expected = [u["error_random"] - row["error_random"] for u, row in zip((rows[0], rows[2]), drop, strict=True)]
+    assert summary["joint, gain"]["error_random_drop"].values == pytest.approx(expected)
+    assert "error_random_drop" not in summary["uniform"]
+    assert json.loads(json.dumps(as_plain(summary)))["uniform"]["error_own"]["values"] == pytest.approx(
+        [rows[0]["error_own"], rows[2]["error_own"]], abs=1e-5
+    )
+    assert [line.split("  ")[0] for line in as_table(summary).splitlines()] == ["arm", "uniform", "joint, gain"]
+    assert study_figure(rows, (2, 2, 2), "two arms").std() > 10
+
+
+def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkeypatch):
+    whole = run_cell(Cell(study.base, tmp_path / "whole"))
+    cell = Cell(study.base, tmp_path / "stopped")
+
+    def stop_early(self, boundary, callbacks, learn=Pretraining._learn):
+        boundary.save = lambda save=boundary.save: (save(), setattr(boundary, "stop", True))
+        return learn(self, boundary, callbacks)
+
+    monkeypatch.setattr(Pretraining, "_learn", stop_early)
+    with pytest.raises(InterruptedError, match="run the study again to go on"):
+        run_cell(cell)
+    monkeypatch.undo()
+    assert not (cell.folder / ROW).exists()
+    resumed = run_cell(cell)
+    # The cost differs, and the curve has one more measurement: that of the stop.
+    assert json.dumps({**resumed, "cost_s": 0, "curve": []}) == json.dumps({**whole, "cost_s": 0, "curve": []})
+    assert json.dumps(resumed["curve"][-1]) == json.dumps(whole["curve"][-1])
+
+
+def test_an_estimate_by_hand():
+    found = estimate([1.0, 2.0, 3.0])
+    error = 1 / math.sqrt(3)
+    assert found.mean == 2
+    assert (found.low, found.high) == pytest.approx((2 - 4.302653 * error, 2 + 4.302653 * error), rel=1e-5)
+    assert found.detectable == pytest.approx((4.302653 + 1.060660) * error, rel=1e-5)
+    assert math.isnan(estimate([1.0]).low)
+    with pytest.raises(ValueError, match="at least one value"):
+        estimate([])
+
+
+def test_settings_are_changed_by_dotted_names():
+    config = changed(STUDIES["frozen"].base, {"reward": "gain", "tats.credit": "joint"})
+    assert (config.reward, config.tats.credit) == ("gain", "joint")
+    assert config.tats.learning_rate == STUDIES["frozen"].base.tats.learning_rate
+    with pytest.raises(TypeError, match="credits"):
+        changed(config, {"tats.credits": "joint"})
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_arm_of_every_study_is_a_valid_run(name):
+    study = STUDIES[name]
+    assert "uniform" in study.arms
+    for changes in study.arms.values():
+        assert changed(study.base, changes) != study.base
