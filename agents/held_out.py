@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from agents.config import PretrainConfig
 from agents.policy import TatsPolicy
 from envs.rewards import REWARDS
 from tats_gym.clips import ClipStream, VideoReadError
@@ -177,6 +178,22 @@ class HeldOut:
             # Not `seed` itself: an agent that draws as `random_ids` does would draw the very masks of `random`.
             torch.manual_seed(self.seed + 1)
             yield
+
+
+def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: int) -> HeldOut:
+    """Make the measure that a run's settings describe, with `num_masks` masks a clip."""
+    clips = replace(config.clips, split="validation", num_workers=0)
+    return HeldOut(
+        ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed),
+        mae,
+        num_clips=config.eval_clips,
+        num_masks=num_masks,
+        num_visible=config.grid.num_visible,
+        batch_size=config.num_envs,
+        seed=config.seed,
+        reward=config.reward,
+        precision=config.precision,
+    )
 
 
 def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tensor]:

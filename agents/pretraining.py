@@ -5,7 +5,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +20,11 @@ from stable_baselines3.common.save_util import recursive_getattr
 from agents import find_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
 from agents.config import PretrainConfig, config_from_dict
-from agents.held_out import HeldOut, Scores
+from agents.held_out import Scores, held_out_for
 from agents.logs import run_logger
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
-from tats_gym.clips import ClipStream
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
 from tats_gym.random_state import random_state, restore_random_state
@@ -38,6 +37,8 @@ logger = logging.getLogger(__name__)
 class Result:
     """What a run leaves behind."""
 
+    config: PretrainConfig
+    """The settings it was made with."""
     folder: Path
     """The run's folder."""
     scores: Scores
@@ -78,7 +79,7 @@ class Pretraining:
         self.optimizer = MAEOptimizer(
             self.mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=steps_per_epoch
         )
-        self.held_out = self.held_out_with(config.eval_masks)
+        self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks)
         self.agent: BaseAlgorithm = build_agent(self.env, config)
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
         self._resumed = False
@@ -93,23 +94,6 @@ class Pretraining:
         if source.config != config.mae:
             raise ValueError(f"init_mae {config.init_mae} holds {source.config}, but mae is {config.mae}")
         return source
-
-    def held_out_with(self, num_masks: int) -> HeldOut:
-        """Make the measure on held-out clips, with this many masks a clip."""
-        config = self.config
-        clips = replace(config.clips, split="validation", num_workers=0)
-        stream = ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed)
-        return HeldOut(
-            stream,
-            self.mae,
-            num_clips=config.eval_clips,
-            num_masks=num_masks,
-            num_visible=config.grid.num_visible,
-            batch_size=config.num_envs,
-            seed=config.seed,
-            reward=config.reward,
-            precision=config.precision,
-        )
 
     # --- Saving and going on -----------------------------------------------------------------------------------------
 
@@ -201,7 +185,7 @@ class Pretraining:
             progress.close()
             self.vector_env.keep_graph = False
             self.agent.logger.close()
-        return Result(self.folder, scores, evaluation.last_picture, finished)
+        return Result(config, self.folder, scores, evaluation.last_picture, finished)
 
     def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> bool:
         """Let the agent learn; False if it was stopped before the end."""

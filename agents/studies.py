@@ -33,7 +33,7 @@ def _trained(config: PretrainConfig, *, clips: int, num_envs: int, parts: int) -
 
 def _uniform(clips: int) -> PretrainConfig:
     """Return the training of an MAE under uniform masks, 16 clips a step."""
-    return replace(_trained(_DEMO, clips=clips, num_envs=16, parts=10), agent="random")
+    return replace(_trained(_DEMO, clips=clips, num_envs=16, parts=10), agent="random", eval_interval=clips // 2)
 
 
 _PER_TOKEN: dict[str, Changes] = {
@@ -50,7 +50,7 @@ STUDIES: Mapping[str, Study] = {
     "frozen": Study(
         about="Which credit and reward teach a sampler to lower the error of an MAE that does not change?",
         start=_uniform(16_000),
-        base=replace(_trained(_DEMO, clips=10_240, num_envs=64, parts=4), train_mae=False),
+        base=replace(_trained(_DEMO, clips=7_680, num_envs=64, parts=3), train_mae=False),
         arms={
             "uniform": {"agent": "random", "mae_optim.epochs": 2},
             **_PER_TOKEN,
@@ -61,7 +61,7 @@ STUDIES: Mapping[str, Study] = {
     "joint": Study(
         about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",
         start=_uniform(8_000),
-        base=replace(_trained(_DEMO, clips=12_800, num_envs=16, parts=4)),
+        base=_trained(_DEMO, clips=6_400, num_envs=16, parts=4),
         arms={
             "uniform": {"agent": "random"},
             "constant": {"agent": "constant"},

@@ -16,16 +16,16 @@ import torch
 
 from agents.config import PretrainConfig
 from agents.credit_gradient import credit_gradients
-from agents.held_out import HeldOut, mean_lift
+from agents.held_out import HeldOut, held_out_for, mean_lift
 from agents.pretraining import Pretraining, resume
 from tats_gym.clips.demo_objects import object_coverage
-from tats_gym.mae_loading import MAESource
+from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
 
 ROW = "row.json"
-FINAL_MASKS = 16
+FINAL_MASKS = 8
 """Masks a held-out clip in the last measurement."""
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips and masks for each over which the credits' gradients are taken."""
@@ -103,17 +103,12 @@ def gradient_rows(study: Study, folder: Path, seeds: Sequence[int], *, jobs: int
 
 def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
     """Compare the credits' gradients for a uniform sampler on held-out clips, under the MAE `init_mae`."""
-    run = Pretraining(replace(config, eval_clips=GRADIENT_CLIPS), Path())
-    try:
-        assert config.init_mae is not None
-        run.mae.load_state_dict(MAESource.find(config.init_mae).weights or {})
-        clips = run.held_out.clips
-        uniform = torch.zeros(len(clips), config.grid.num_tokens)
-        found = credit_gradients(
-            run.mae, clips, uniform, config.grid.num_visible, draws=GRADIENT_DRAWS, seed=config.seed
-        )
-    finally:
-        run.close()
+    assert config.init_mae is not None
+    mae = build_mae(MAESource.find(config.init_mae), config.grid, seed=config.seed)
+    clips = held_out_for(replace(config, eval_clips=GRADIENT_CLIPS), mae, num_masks=1).clips
+    uniform = torch.zeros(len(clips), config.grid.num_tokens)
+    num_visible, draws = config.grid.num_visible, GRADIENT_DRAWS
+    found = credit_gradients(mae, clips, uniform, num_visible, draws=draws, seed=config.seed)
     return [{"arm": credit, "seed": config.seed, **asdict(gradient)} for credit, gradient in found.items()]
 
 
@@ -199,7 +194,7 @@ def _open(cell: Cell) -> Pretraining:
 def _row(run: Pretraining) -> dict[str, Any]:
     """Measure a finished run with more masks than its curve was measured with."""
     config = run.config
-    held_out = run.held_out_with(FINAL_MASKS)
+    held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     scores, state = held_out.measure(run.agent.policy)
     chosen = held_out.choices(run.agent.policy)
     num_tokens = config.grid.num_tokens

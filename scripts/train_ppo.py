@@ -61,10 +61,14 @@ def _parse(rest: list[str], default: PretrainConfig) -> PretrainConfig:
 
 
 def _report(result: Result) -> None:
-    scores = result.scores
+    scores, chance = result.scores, result.config.grid.num_visible / result.config.grid.num_tokens
     print(
-        f"held-out error under the agent's masks {scores.error_own:.4f}, under fixed random masks "
-        f"{scores.error_random:.4f}; gain {scores.gain:+.4f} ± {scores.gain_interval:.4f} (95 % over clips)"
+        f"held-out clips, one MAE (as this run left it): error {scores.error_own:.4f} under the agent's masks, "
+        f"{scores.error_random:.4f} under random ones\n"
+        f"gain {scores.gain:+.4f} ± {scores.gain_interval:.4f} (95 % over clips), "
+        f"of which {scores.content_gain:+.4f} because masks fit their clips\n"
+        f"masks of two clips share {scores.overlap:.0%} of their tokens (chance {chance:.0%}); "
+        f"chosen tokens move {scores.motion_lift:.2f} times as much as all"
     )
     print(f"picture:    {result.picture}\nmetrics:    {result.folder / 'metrics.jsonl'}")
     if not result.finished:

@@ -7,7 +7,7 @@ from stable_baselines3 import PPO
 
 from agents import AGENTS, TATS, TatsPolicy, find_agent
 from agents.config import PRESETS, PretrainConfig
-from agents.fixed import RandomMasks
+from agents.fixed import ConstantMasks, RandomMasks
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
 
@@ -48,6 +48,19 @@ def test_a_reward_of_the_other_sign_teaches_the_opposite(clips_root):
     agent = TATS("TatsPolicy", env, seed=0, learning_rate=3e-3, credit="position", policy_coef=1, device="cpu")
     agent.learn(16 * 60)
     assert -_error(agent, env) > UNIFORM_ERROR + 0.05  # the reward is +error here
+    env.close()
+
+
+def test_the_constant_control_masks_every_clip_alike(clips_root):
+    env = toy_env(clips_root)
+    agent, other = ConstantMasks(env, seed=0), ConstantMasks(env, seed=1)
+    agent.learn(16 * 2)
+    chosen, others = (each.policy._predict(env.vector_env.observe()) for each in (agent, other))
+    assert (chosen == chosen[0]).all()
+    assert len(set(chosen[0].tolist())) == 8
+    assert not torch.equal(chosen, others)
+    outcome = env.vector_env.step_tensors(agent.unlearned_ids(env.vector_env))
+    assert not outcome.mask[:, chosen[0]].any()
     env.close()
 
 
@@ -109,6 +122,7 @@ def test_the_paper_presets_hold_its_tables():
         assert (optim.base_lr, optim.betas, optim.warmup_epochs) == (1.5e-4, (0.9, 0.95), 40)
         assert (tats.learning_rate, tats.warmup_epochs, tats.n_steps) == (1.5e-6, 10, 1)
         assert (tats.policy_coef, tats.vf_coef, tats.ent_coef) == (1e-4, 1e-4, 1e-4)
-        assert preset.sampler.temperature == 1
+        assert (preset.sampler.temperature, preset.sampler.positions) == (1, "tokens")
+        assert preset.mae.pos_embed == "sinusoid"
         assert (preset.mae.embed_dim, preset.mae.depth, preset.mae.decoder_depth) == (768, 12, 4)
     assert PRESETS["paper-ssv2"].mae_optim.epochs == 800

@@ -23,6 +23,7 @@ def stream_of(root, grid, *, data="demo", split="validation", stride=3):
 
 
 def test_shares_by_hand(demo_root, monkeypatch):
+    demo_objects._shares.cache_clear()
     objects, acting = np.zeros((2, FRAMES, HEIGHT, WIDTH), bool)
     objects[20, :28, 16:72] = True  # the window's first frame: half of the upper left token in one of its two frames
     objects[26, 56:, 72:128] = True  # the window's last frame: all of the lower right token

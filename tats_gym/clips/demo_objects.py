@@ -1,6 +1,7 @@
 """Where the objects of the demo clips are: how much of each token they cover."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from tats_gym.clips.augment import centre_crop_box, centre_start, crop_and_resize, window_indices
 from tats_gym.clips.demo import FIRST_ID, render_demo_clip
-from tats_gym.clips.demo_scenes import DemoClip
 from tats_gym.clips.stream import ClipStream
 from tats_gym.tokens import TokenGrid
 
@@ -42,12 +42,14 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
     shares = torch.empty(len(ids), 2, grid.num_tokens)
     for row, id_ in zip(shares, ids, strict=True):
         index = int(stream.videos.videos[id_].path.stem) - FIRST_ID[stream.config.split]
-        row[:] = _shares(render_demo_clip(stream.config.split, index), stream.config.stride, grid)
+        row[:] = _shares(stream.config.split, index, stream.config.stride, grid)
     return Coverage(*shares.unbind(1))
 
 
-def _shares(clip: DemoClip, stride: int, grid: TokenGrid) -> Tensor:
+@lru_cache(maxsize=512)
+def _shares(split: str, index: int, stride: int, grid: TokenGrid) -> Tensor:
     """Shares (2, L) of one clip, any object and acting ones, cut from its masks as the centre view is from frames."""
+    clip = render_demo_clip(split, index)
     window = len(clip.frames), grid.frames, stride
     chosen = window_indices(*window, centre_start(*window))
     objects, acting = clip.objects[chosen], clip.acting[chosen]
