@@ -13,6 +13,7 @@ _DEMO = replace(
     clips=replace(PRESETS["demo"].clips, num_workers=0, cache_mib=1024),
     sampler=SamplerConfig(width=64, positions="learned"),
     eval_clips=84,
+    eval_masks=2,
     log_interval=10,
     keep_checkpoints=1,
 )
@@ -27,46 +28,48 @@ def _trained(config: PretrainConfig, *, clips: int, num_envs: int, parts: int) -
         epoch_clips=epoch,
         eval_interval=epoch,
         mae_optim=MAEOptimConfig(epochs=parts, warmup_epochs=1, base_lr=1e-3 * 256 / num_envs, min_lr=0.0),
-        tats=replace(config.tats, warmup_epochs=0, learning_rate=3e-3, policy_coef=1.0, vf_coef=1.0, ent_coef=1e-2),
+        tats=replace(config.tats, warmup_epochs=0, learning_rate=3e-3, policy_coef=1.0, vf_coef=1.0),
     )
 
 
 def _uniform(clips: int) -> PretrainConfig:
-    """Return the training of an MAE under uniform masks, 16 clips a step."""
-    return replace(_trained(_DEMO, clips=clips, num_envs=16, parts=10), agent="random", eval_interval=clips // 2)
+    """Return the training of an MAE under uniform masks, 16 clips a step, at a constant learning rate."""
+    config = _trained(_DEMO, clips=clips, num_envs=16, parts=10)
+    optim = replace(config.mae_optim, min_lr=config.mae_optim.base_lr)
+    return replace(config, agent="random", eval_interval=clips // 2, mae_optim=optim)
 
 
-_PER_TOKEN: dict[str, Changes] = {
+_START = _uniform(19_200)
+_TOKEN: dict[str, Changes] = {
     "token": {"tats.credit": "token", "tats.ent_coef": 1.0},
     "token, no baseline": {"tats.credit": "token", "tats.baseline": False, "tats.ent_coef": 1.0},
+    "token, colder": {"tats.credit": "token", "tats.ent_coef": 0.1},
 }
-_PER_CLIP: dict[str, Changes] = {
-    f"{credit}, {reward}": {"tats.credit": credit, "reward": reward}
-    for credit in ("position", "joint")
+_POSITION: dict[str, Changes] = {
+    f"position, {reward}": {"tats.credit": "position", "tats.ent_coef": 1e-4, "reward": reward}
     for reward in ("neg_error", "gain")
+}
+_JOINT: dict[str, Changes] = {
+    f"joint, {reward}": {"tats.credit": "joint", "tats.ent_coef": 1e-3, "reward": reward}
+    for reward in ("gain", "neg_error", "error")
 }
 
 STUDIES: Mapping[str, Study] = {
     "frozen": Study(
         about="Which credit and reward teach a sampler to lower the error of an MAE that does not change?",
-        start=_uniform(16_000),
+        start=_START,
         base=replace(_trained(_DEMO, clips=7_680, num_envs=64, parts=3), train_mae=False),
-        arms={
-            "uniform": {"agent": "random", "mae_optim.epochs": 2},
-            **_PER_TOKEN,
-            **_PER_CLIP,
-            "joint, error": {"tats.credit": "joint", "reward": "error"},
-        },
+        arms={**_JOINT, **_TOKEN, **_POSITION, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
     ),
     "joint": Study(
         about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",
-        start=_uniform(8_000),
-        base=_trained(_DEMO, clips=6_400, num_envs=16, parts=4),
+        start=_START,
+        base=replace(_trained(_DEMO, clips=6_400, num_envs=16, parts=4)),
         arms={
             "uniform": {"agent": "random"},
             "constant": {"agent": "constant"},
-            **{arm: {**changes, "tats.n_steps": 4} for arm, changes in {**_PER_TOKEN, **_PER_CLIP}.items()},
+            **{arm: {**changes, "tats.n_steps": 4} for arm, changes in {**_TOKEN, **_POSITION, **_JOINT}.items()},
         },
     ),
 }
-"""Per-token credit has the paper's c1 = c3; per-clip credit c3 = c1 / 100, as its advantages are that much smaller."""
+"""c1 is 1. Per-token credit has the paper's c3 = c1, or a tenth; the clip's advantages are smaller, and so is their c3."""

@@ -74,19 +74,20 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
     return config
 
 
-def run_study(study: Study, folder: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
+def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
     """Run what has not been run yet, `jobs` cells side by side, and return the rows of all arms.
 
     Args:
         study: What to run.
         folder: Holds a folder for each cell; cells whose row lies there are not run again.
+        starts: Holds the runs whose MAE the arms start from; studies with the same start can share them.
         seeds: Every arm is run with each.
         jobs: Processes; each takes its share of the cores.
     """
-    starts = [Cell(replace(study.start, seed=seed), folder / "start" / f"seed{seed}") for seed in seeds]
-    run_cells(starts, jobs=jobs)
+    firsts = [Cell(replace(study.start, seed=seed), starts / f"seed{seed}") for seed in seeds]
+    run_cells(firsts, jobs=jobs)
     cells = []
-    for start in starts:
+    for start in firsts:
         base = replace(study.base, seed=start.config.seed, init_mae=str(latest_run(start.folder)))
         for arm, changes in study.arms.items():
             cells.append(Cell(changed(base, changes), folder / arm / f"seed{base.seed}"))
@@ -94,9 +95,9 @@ def run_study(study: Study, folder: Path, seeds: Sequence[int], *, jobs: int) ->
     return [{"arm": cell.folder.parent.name, **read_row(cell.folder)} for cell in cells]
 
 
-def gradient_rows(study: Study, folder: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
-    """Compare the credits' gradients under the MAE of each seed: a row for each credit."""
-    start = {seed: latest_run(folder / "start" / f"seed{seed}") for seed in seeds}
+def gradient_rows(study: Study, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
+    """Compare the credits' gradients under the MAE that the arms of each seed start from: a row for each credit."""
+    start = {seed: latest_run(starts / f"seed{seed}") for seed in seeds}
     configs = [replace(study.base, seed=seed, init_mae=str(start[seed])) for seed in seeds]
     return [row for _, rows in side_by_side(gradients, configs, jobs=jobs) for row in rows]
 

@@ -47,7 +47,8 @@ def main(config: StudyConfig) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     study = on_folder(STUDIES[config.name], config.root) if config.root else STUDIES[config.name]
     folder = config.out / f"{config.name}-{config.label}"
-    rows = run_study(study, folder, range(config.seeds), jobs=config.jobs)
+    starts = config.out / f"start-{config.label}"
+    rows = run_study(study, folder, starts, range(config.seeds), jobs=config.jobs)
     summary = summarise(rows, control=CONTROL if config.name == "joint" else None)
     record: dict[str, Any] = {
         "about": study.about,
@@ -64,7 +65,7 @@ def main(config: StudyConfig) -> None:
     }
     print(as_table(summary))
     if config.name == "frozen":
-        gradients = summarise(gradient_rows(study, folder, range(config.seeds), jobs=config.jobs))
+        gradients = summarise(gradient_rows(study, starts, range(config.seeds), jobs=config.jobs))
         record["gradients_at_uniform"] = as_plain(gradients)
         for credit, measures in gradients.items():
             print(f"{credit:32s}", "  ".join(f"{name} {found}" for name, found in measures.items()))

@@ -27,7 +27,7 @@ def _study(clips_root, tmp_path):
 
 def test_a_study_runs_every_cell_once(study, tmp_path):
     folder = tmp_path / "study"
-    rows = run_study(study, folder, [0, 1], jobs=1)
+    rows = run_study(study, folder, tmp_path / "starts", [0, 1], jobs=1)
     assert [(row["arm"], row["seed"]) for row in rows] == [
         ("uniform", 0), ("joint, gain", 0), ("uniform", 1), ("joint, gain", 1)
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
     assert all(sum(row["shown"]) == pytest.approx(3, abs=1e-3) for row in rows)
     assert [point["step"] for point in rows[1]["curve"]] == [4, 20, 32]  # written with the next line of the log
     written = (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns
-    assert run_study(study, folder, [0, 1], jobs=1) == rows
+    assert run_study(study, folder, tmp_path / "starts", [0, 1], jobs=1) == rows
     assert (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns == written
 
     summary = summarise(rows, control="uniform")
