@@ -72,4 +72,4 @@ STUDIES: Mapping[str, Study] = {
         },
     ),
 }
-"""c1 is 1. Per-token credit has the paper's c3 = c1, or a tenth; the clip's advantages are smaller, and so is their c3."""
+"""c1 is 1. Per-token credit has the paper's c3 = c1, or a tenth; a clip's advantage is smaller, and so is its c3."""

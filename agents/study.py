@@ -5,6 +5,8 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,9 +19,10 @@ import torch
 from agents.config import PretrainConfig
 from agents.credit_gradient import credit_gradients
 from agents.held_out import HeldOut, held_out_for, mean_lift
-from agents.pretraining import Pretraining, resume
+from agents.pretraining import Pretraining, resume, run_config
 from tats_gym.clips.demo_objects import object_coverage
 from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.runs import commit
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
@@ -114,11 +117,33 @@ def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
 
 
 def run_cells(cells: Sequence[Cell], *, jobs: int) -> None:
-    """Run the cells that have no row yet, `jobs` at a time."""
+    """Run the cells that have no row yet, `jobs` at a time.
+
+    Raises:
+        ValueError: If a folder holds a run that was made with other settings than its cell has now.
+    """
+    for cell in cells:
+        _check_settings(cell)
     waiting = [cell for cell in cells if not (cell.folder / ROW).is_file()]
     for done, (cell, row) in enumerate(side_by_side(run_cell, waiting, jobs=jobs), start=1):
         name = f"{cell.folder.parent.name}/{cell.folder.name}"
         logger.info("%d of %d: %s, gain %+.4f, %.0f s", done, len(waiting), name, row["gain"], row["cost_s"])
+
+
+def _check_settings(cell: Cell) -> None:
+    try:
+        before = run_config(latest_run(cell.folder))
+    except FileNotFoundError:
+        return
+    if _anywhere(before) != _anywhere(cell.config):
+        raise ValueError(
+            f"{cell.folder} holds a run with other settings than the study has now; choose another --out, or delete it"
+        )
+
+
+def _anywhere(config: PretrainConfig) -> PretrainConfig:
+    """Return the settings without those that change when a study is moved."""
+    return replace(config, out="", quiet=True, init_mae=None)
 
 
 def side_by_side(function: Callable[[In], Out], items: Sequence[In], *, jobs: int) -> Iterator[tuple[In, Out]]:
@@ -131,7 +156,7 @@ def side_by_side(function: Callable[[In], Out], items: Sequence[In], *, jobs: in
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_process, initargs=(threads,)) as pool:
         futures = {pool.submit(function, item): item for item in items}
         try:
             for future in as_completed(futures):
@@ -139,6 +164,19 @@ def side_by_side(function: Callable[[In], Out], items: Sequence[In], *, jobs: in
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _start_process(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+
+
+def _stop_with_parent() -> None:
+    """Ask this process to save and end when the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -202,6 +240,7 @@ def _row(run: Pretraining) -> dict[str, Any]:
     shown = torch.bincount(chosen.flatten(), minlength=num_tokens) / chosen.shape[:2].numel()
     return {
         "seed": config.seed,
+        "commit": commit(),
         "steps": run.agent.num_timesteps,
         "mae_steps": run.optimizer.steps,
         **asdict(scores),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import matplotlib.image
 import tyro
 
+from agents.config import PretrainConfig
 from agents.studies import STUDIES
 from agents.study import Study, gradient_rows, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
@@ -46,26 +47,14 @@ def main(config: StudyConfig) -> None:
     """Run what is missing, then estimate, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     study = on_folder(STUDIES[config.name], config.root) if config.root else STUDIES[config.name]
-    folder = config.out / f"{config.name}-{config.label}"
+    seeds = range(config.seeds)
     starts = config.out / f"start-{config.label}"
-    rows = run_study(study, folder, starts, range(config.seeds), jobs=config.jobs)
-    summary = summarise(rows, control=CONTROL if config.name == "joint" else None)
-    record: dict[str, Any] = {
-        "about": study.about,
-        "data": config.label,
-        "command": shlex.join(["python", *sys.argv]),
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-        "versions": versions(),
-        "seeds": list(range(config.seeds)),
-        "clips": {"start": clips_of(study.start), "arm": clips_of(study.base)},
-        "cost_core_s": round(sum(row["cost_s"] for row in rows)),
-        "arms": as_plain(summary),
-    }
+    rows = run_study(study, config.out / f"{config.name}-{config.label}", starts, seeds, jobs=config.jobs)
+    summary = summarise(rows, control=CONTROL if study.base.train_mae else None)
     print(as_table(summary))
-    if config.name == "frozen":
-        gradients = summarise(gradient_rows(study, starts, range(config.seeds), jobs=config.jobs))
+    record = {**origin(config, study, rows), "arms": as_plain(summary)}
+    if not study.base.train_mae:
+        gradients = summarise(gradient_rows(study, starts, seeds, jobs=config.jobs))
         record["gradients_at_uniform"] = as_plain(gradients)
         for credit, measures in gradients.items():
             print(f"{credit:32s}", "  ".join(f"{name} {found}" for name, found in measures.items()))
@@ -77,18 +66,35 @@ def main(config: StudyConfig) -> None:
     print(f"numbers: {path}.json\npicture: {path}.png")
 
 
+def origin(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Say where the numbers come from."""
+    return {
+        "about": study.about,
+        "data": config.label,
+        "command": shlex.join(["python", *sys.argv]),
+        "commits": sorted({row["commit"] for row in rows} | {commit()}, key=str),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+        "versions": versions(),
+        "seeds": list(range(config.seeds)),
+        "clips": {"start": clips_of(study.start), "arm": clips_of(study.base)},
+        "arms_s": round(sum(row["cost_s"] for row in rows)),
+        "jobs": config.jobs,
+    }
+
+
 def on_folder(study: Study, root: str) -> Study:
     """Return the study on a folder of videos."""
 
-    def moved(config: Any) -> Any:
+    def moved(config: PretrainConfig) -> PretrainConfig:
         return replace(config, env="TatsMask-folder-v0", clips=replace(config.clips, data="folder", root=root))
 
     return replace(study, start=moved(study.start), base=moved(study.base))
 
 
-def clips_of(config: Any) -> int:
+def clips_of(config: PretrainConfig) -> int:
     """Return the clips that a run takes."""
-    return int(config.mae_optim.epochs * config.steps_per_epoch(0) * config.num_envs)
+    return config.mae_optim.epochs * config.steps_per_epoch(0) * config.num_envs
 
 
 if __name__ == "__main__":

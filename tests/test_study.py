@@ -9,7 +9,7 @@ import pytest
 from agents.pretraining import Pretraining
 from agents.statistics import estimate
 from agents.studies import STUDIES
-from agents.study import ROW, Cell, Study, changed, run_cell, run_study
+from agents.study import ROW, Cell, Study, changed, run_cell, run_cells, run_study, side_by_side
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from tests.runs import tiny_config
 
@@ -67,6 +67,18 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkey
     # The cost differs, and the curve has one more measurement: that of the stop.
     assert json.dumps({**resumed, "cost_s": 0, "curve": []}) == json.dumps({**whole, "cost_s": 0, "curve": []})
     assert json.dumps(resumed["curve"][-1]) == json.dumps(whole["curve"][-1])
+
+
+def test_rows_of_other_settings_are_not_taken_for_ours(study, tmp_path):
+    cell = Cell(study.base, tmp_path / "cell")
+    run_cells([cell], jobs=1)
+    run_cells([replace(cell, config=replace(cell.config, init_mae="moved", out="elsewhere"))], jobs=1)
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        run_cells([replace(cell, config=replace(cell.config, reward="gain"))], jobs=1)
+
+
+def test_processes_share_the_work():
+    assert sorted(side_by_side(abs, [-3, 1, -2], jobs=2)) == [(-3, 3), (-2, 2), (1, 1)]
 
 
 def test_an_estimate_by_hand():

@@ -6,12 +6,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import av
 
 from tats_gym.clips.demo_drawing import Bytes
-from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, HEIGHT, WIDTH, DemoClip, render_demo_clip
+from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
 from tats_gym.clips.roots import data_root
 
 __all__ = ["DEMO_CLASSES", "DemoClip", "demo_root", "make_demo_data", "render_demo_clip"]
@@ -143,13 +144,21 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1) + "\n")
 
 
-def encode(path: Path, frames: Bytes) -> None:
-    """Write RGB frames (T, HEIGHT, WIDTH, 3) as a WebM video. VP8: at this size twice as fast to encode as VP9."""
+def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: int = 500_000) -> None:
+    """Write RGB frames (T, H, W, 3) as a WebM video. VP8: at small sizes twice as fast to encode as VP9.
+
+    Args:
+        path: The file; it is overwritten.
+        frames: Height and width must be even.
+        fps: Frames a second.
+        bit_rate: Bits a second that the encoder aims at.
+    """
     options = {"deadline": "realtime", "cpu-used": "16"}
     with av.open(path, "w") as container:
-        stream = container.add_stream("libvpx", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.bit_rate = 500_000
+        stream = container.add_stream("libvpx", rate=fps, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = bit_rate
         stream.thread_count = 1  # clips are encoded side by side
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

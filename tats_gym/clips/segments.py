@@ -1,0 +1,172 @@
+"""Cuts long videos into short segments, each a small video file of its own."""
+
+import json
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tats_gym.clips.demo import encode
+from tats_gym.clips.demo_drawing import Bytes
+from tats_gym.clips.layouts import SUFFIXES
+from tats_gym.clips.readers import VideoReadError, open_video
+
+BITS_PER_PIXEL = 1.0
+"""Bits that the encoder may spend on a pixel of a frame: at these sizes a loss that is hard to see."""
+
+SETTINGS_FILE = "segments.json"
+"""Tells how the segments of a folder were cut, so that it never holds two kinds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutConfig:
+    """Where segments begin, how long they are and how large."""
+
+    frames: int = 48
+    """Frames in a segment."""
+    stride: int | None = None
+    """Frames from one start to the next, by default `frames`. Less makes segments overlap, more leaves gaps."""
+    short_side: int = 112
+    """Pixels of the shorter side, even. Frames that are smaller already keep their size."""
+    limit: int | None = None
+    """Most segments of one video, the first ones; by default all."""
+
+    def __post_init__(self) -> None:
+        counts = {"frames": self.frames, "stride": self.step, "limit": 1 if self.limit is None else self.limit}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+        if self.short_side < 2 or self.short_side % 2:
+            raise ValueError(f"short_side must be even and at least 2, got {self.short_side}")
+
+    @property
+    def step(self) -> int:
+        """Frames from one start to the next."""
+        return self.frames if self.stride is None else self.stride
+
+    def starts(self, length: int) -> range:
+        """First frame of each segment of a video of `length` frames."""
+        return range(0, length - self.frames + 1, self.step)[: self.limit]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the segments of a video of this size, both even."""
+        scale = min(1.0, self.short_side / min(height, width))
+        return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
+
+
+def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
+    """The files among `paths` and every video below its folders; hidden ones are passed over.
+
+    Raises:
+        FileNotFoundError: A path does not exist, or no file is a video.
+        ValueError: No path is given, `out` lies inside one, so that its segments would be cut again, or two videos
+            share a name.
+    """
+    if not paths:
+        raise ValueError("paths must name at least one file or folder, got none")
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file or folder")
+        if out.resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"out must lie outside the videos' folder {path}, got {out}")
+        for video in sorted(_below(path)) if path.is_dir() else [path]:
+            other = found.setdefault(video.stem, video)
+            if other.resolve() != video.resolve():
+                raise ValueError(
+                    f"{other} and {video} would give segments of one name; rename one, or cut it elsewhere"
+                )
+    if not found:
+        raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(SUFFIXES)})")
+    return list(found.values())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+            yield path
+
+
+def claim_folder(out: Path, config: CutConfig) -> None:
+    """Make the folder and note its settings.
+
+    Raises:
+        ValueError: It holds segments that were cut with others; `limit` alone may change.
+    """
+    settings = {"frames": config.frames, "stride": config.step, "short_side": config.short_side}
+    note = out / SETTINGS_FILE
+    if not note.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(settings) + "\n")
+    found = json.loads(note.read_text())
+    if found != settings:
+        raise ValueError(f"{out} holds segments cut with {found}, not {settings}; choose another folder for out")
+
+
+class Segments:
+    """The segments of one video. Iterating writes those that `out` lacks, and yields their paths; `len` counts them.
+
+    Raises:
+        VideoReadError: The video cannot be opened, or does not say how fast it plays.
+    """
+
+    def __init__(self, video: Path, out: Path, config: CutConfig) -> None:
+        self.video, self.config = video, config
+        reader = open_video(video, "pyav")
+        reader.close()
+        self.length = len(reader)
+        """Frames of the video."""
+        self.fps = Fraction(reader.fps).limit_denominator(1001)  # 30000/1001 came as a float
+        if self.fps <= 0:
+            raise VideoReadError(f"{video}: it does not say how many frames it shows a second")
+        starts = config.starts(self.length)
+        self.paths = [out / f"{video.stem}-{index:04d}.webm" for index in range(len(starts))]
+        """Every segment, whether there or not."""
+        self._missing = {s: path for s, path in zip(starts, self.paths, strict=True) if not path.exists()}
+
+    def __len__(self) -> int:
+        return len(self._missing)
+
+    def __iter__(self) -> Iterator[Path]:
+        needed = {start + i for start in self._missing for i in range(self.config.frames)}
+        window: deque[Bytes] = deque(maxlen=self.config.frames)
+        for number, frame in self._decode(max(needed, default=-1) + 1):
+            if number not in needed:
+                continue
+            size = window[0].shape[:2] if window else self.config.size(frame.height, frame.width)
+            pixels = frame.to_ndarray(format="rgb24", height=size[0], width=size[1])  # (H, W, 3)
+            window.append(np.asarray(pixels, dtype=np.uint8))
+            path = self._missing.get(number + 1 - self.config.frames)
+            if path is not None:
+                self._write(path, np.stack(window))  # (T, H, W, 3)
+                yield path
+
+    def _decode(self, count: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The first `count` frames with their numbers, in one pass."""
+        number = -1
+        try:
+            with av.open(str(self.video.absolute()), metadata_errors="ignore") as container:
+                frames = container.decode(container.streams.video[0]) if count else ()
+                for number, frame in enumerate(islice(frames, count)):
+                    yield number, frame
+        except av.FFmpegError as err:
+            raise VideoReadError(f"{self.video}: frame {number + 1} of {self.length} does not decode ({err})") from err
+        if number + 1 < count:
+            raise VideoReadError(f"{self.video}: only {number + 1} of its {self.length} frames decode")
+
+    def _write(self, path: Path, frames: Bytes) -> None:
+        """Encode under a hidden name and rename, so that no reader ever sees a part of a file."""
+        partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+        try:
+            pixels_per_second = frames.shape[1] * frames.shape[2] * self.fps
+            encode(partial, frames, fps=self.fps, bit_rate=round(BITS_PER_PIXEL * pixels_per_second))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
