@@ -48,12 +48,15 @@ class SamplerConfig:
 
 
 class Placed(nn.Module):
-    """Brings tokens to unit variance and adds learned positions of the same order."""
+    """Brings tokens to unit variance and adds learned positions that start louder than that.
+
+    Where same places look alike at all times, what a mask should do is spread, and only positions can say how.
+    """
 
     def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.positions = LearnedPositions(grid_shape, width)
+        self.positions = LearnedPositions(grid_shape, width, std=2.0)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, L, width) to (B, L, width)."""

@@ -59,7 +59,7 @@ STUDIES: Mapping[str, Study] = {
         about="Which credit and reward teach a sampler to lower the error of an MAE that does not change?",
         start=_START,
         base=replace(_trained(_DEMO, clips=7_680, num_envs=64, parts=3), train_mae=False),
-        arms={**_JOINT, **_TOKEN, **_POSITION, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
+        arms={**_JOINT, **_POSITION, **_TOKEN, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
     ),
     "joint": Study(
         about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",

@@ -26,15 +26,20 @@ class SinusoidPositions(nn.Module):
 class LearnedPositions(nn.Module):
     """A trainable vector for every time plus one for every place, as in MAE-ST.
 
-    They start at random with the sinusoid's energy, so that different places are told apart from the first step: a
-    sinusoid over a few dozen tokens is nearly the same vector everywhere.
+    They start at random, so that different places are told apart from the first step: a sinusoid over a few dozen
+    tokens is nearly the same vector everywhere.
+
+    Args:
+        grid_shape: (t, h, w).
+        width: D.
+        std: Of either vector's elements at the start; the default gives their sum the sinusoid's energy.
     """
 
-    def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
+    def __init__(self, grid_shape: tuple[int, int, int], width: int, std: float = 0.5) -> None:
         super().__init__()
         times, height, across = grid_shape
-        self.time = nn.Parameter(torch.randn(times, 1, width) / 2)
-        self.place = nn.Parameter(torch.randn(1, height * across, width) / 2)
+        self.time = nn.Parameter(std * torch.randn(times, 1, width))
+        self.place = nn.Parameter(std * torch.randn(1, height * across, width))
 
     def forward(self) -> Tensor:
         """Return (L, D)."""
