@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agents.config import PRESETS, PretrainConfig
-from agents.policy import SamplerConfig
+from agents.config import PRESETS, PretrainConfig, TatsConfig
 from agents.study import Changes, Study
 from tats_gym.mae_training import MAEOptimConfig
 
 _DEMO = replace(
     PRESETS["demo"],
-    clips=replace(PRESETS["demo"].clips, num_workers=0, cache_mib=1024),
-    sampler=SamplerConfig(width=64, positions="learned"),
+    reward="neg_error",
     eval_clips=84,
     eval_masks=2,
     log_interval=10,
@@ -28,7 +26,7 @@ def _trained(config: PretrainConfig, *, clips: int, num_envs: int, parts: int) -
         epoch_clips=epoch,
         eval_interval=epoch,
         mae_optim=MAEOptimConfig(epochs=parts, warmup_epochs=1, base_lr=1e-3 * 256 / num_envs, min_lr=0.0),
-        tats=replace(config.tats, warmup_epochs=0, learning_rate=3e-3, policy_coef=1.0, vf_coef=1.0),
+        tats=TatsConfig(learning_rate=3e-3, warmup_epochs=0, policy_coef=1.0, vf_coef=1.0),
     )
 
 

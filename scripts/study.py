@@ -1,4 +1,7 @@
-"""Run a study: several arms with several seeds, resumable, its numbers and its picture under benchmarks/results."""
+"""Run a study, several arms with several seeds: python scripts/study.py frozen.
+
+A study that was stopped goes on where it was. Its numbers and its picture go to benchmarks/results.
+"""
 
 import json
 import logging
@@ -13,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 import matplotlib.image
 import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from agents.config import PretrainConfig
 from agents.studies import STUDIES

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agents.config import PretrainConfig, preset_for
+from agents.config import PretrainConfig, TatsConfig, preset_for
 from agents.policy import SamplerConfig
 from tats_gym.mae import MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
@@ -15,6 +15,7 @@ def tiny_config(root, out, **changes) -> PretrainConfig:
     config = replace(
         preset,
         num_envs=4,
+        reward="neg_error",
         out=str(out),
         device="cpu",
         quiet=True,
@@ -28,6 +29,6 @@ def tiny_config(root, out, **changes) -> PretrainConfig:
         mae=MAEConfig(embed_dim=64, depth=1, num_heads=1, decoder_embed_dim=32, decoder_depth=1, decoder_num_heads=1),
         mae_optim=MAEOptimConfig(epochs=4, warmup_epochs=1, base_lr=1e-2),
         sampler=SamplerConfig(critic="shared"),
-        tats=replace(preset.tats, warmup_epochs=1),
+        tats=TatsConfig(learning_rate=1e-3, warmup_epochs=1),
     )
     return replace(config, **changes)

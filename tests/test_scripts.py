@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 TINY = [
     "--frames", "4", "--stride", "1", "--size", "32", "--visible", "3", "--num-envs", "4", "--epoch-clips", "8",
     "--eval-clips", "2", "--num-workers", "0", "--mae-optim.epochs", "2", "--mae-optim.warmup-epochs", "1",
-    "--tats.warmup-epochs", "1", "--device", "cpu",
+    "--tats.warmup-epochs", "1", "--tats.n-steps", "1", "--device", "cpu",
 ]  # fmt: skip
 
 
