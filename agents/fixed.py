@@ -30,7 +30,11 @@ class RandomPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)
-        return random_ids(len(observation), self.num_tokens, self.num_visible, device=observation.device)
+        return self.draw(len(observation), observation.device)
+
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        """Mask `count` clips (count, K) without looking at them."""
+        return random_ids(count, self.num_tokens, self.num_visible, device=device)
 
 
 class ConstantPolicy(RandomPolicy):
@@ -40,10 +44,10 @@ class ConstantPolicy(RandomPolicy):
         super().__init__(*args, **kwargs)
         self.register_buffer("ids", random_ids(1, self.num_tokens, self.num_visible))
 
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        assert isinstance(observation, Tensor)
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        """Mask `count` clips (count, K), all alike."""
         assert isinstance(self.ids, Tensor)
-        return self.ids.expand(len(observation), -1)
+        return self.ids.to(device).expand(count, -1)
 
 
 class RandomMasks(TokenRollouts):
@@ -77,6 +81,11 @@ class RandomMasks(TokenRollouts):
         """Always: the masks stay uniform."""
         return True
 
+    def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+        """Mask the clips in hand (B, K)."""
+        assert isinstance(self.policy, RandomPolicy)
+        return self.policy.draw(vector_env.num_envs, vector_env.device)
+
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
 
@@ -85,9 +94,3 @@ class ConstantMasks(RandomMasks):
     """One mask for every clip: the control that shows what a sampler gains by merely holding still."""
 
     policy_type = ConstantPolicy
-
-    def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
-        """Mask the clips in hand (B, K)."""
-        assert isinstance(self.policy, ConstantPolicy)
-        ids: Tensor = self.policy.ids  # type: ignore[assignment]
-        return ids.expand(vector_env.num_envs, -1)

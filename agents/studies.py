@@ -17,11 +17,11 @@ _DEMO = replace(
 )
 
 
-def _trained(config: PretrainConfig, *, clips: int, num_envs: int, parts: int) -> PretrainConfig:
+def _trained(*, clips: int, num_envs: int, parts: int) -> PretrainConfig:
     """Return a run over so many clips, measured and saved at the end of each of its parts."""
     epoch = clips // parts
     return replace(
-        config,
+        _DEMO,
         num_envs=num_envs,
         epoch_clips=epoch,
         eval_interval=epoch,
@@ -32,7 +32,7 @@ def _trained(config: PretrainConfig, *, clips: int, num_envs: int, parts: int) -
 
 def _uniform(clips: int) -> PretrainConfig:
     """Return the training of an MAE under uniform masks, 16 clips a step, at a constant learning rate."""
-    config = _trained(_DEMO, clips=clips, num_envs=16, parts=10)
+    config = _trained(clips=clips, num_envs=16, parts=10)
     optim = replace(config.mae_optim, min_lr=config.mae_optim.base_lr)
     return replace(config, agent="random", eval_interval=clips // 2, mae_optim=optim)
 
@@ -56,13 +56,13 @@ STUDIES: Mapping[str, Study] = {
     "frozen": Study(
         about="Which credit and reward teach a sampler to lower the error of an MAE that does not change?",
         start=_START,
-        base=replace(_trained(_DEMO, clips=7_680, num_envs=64, parts=3), train_mae=False),
+        base=replace(_trained(clips=7_680, num_envs=64, parts=3), train_mae=False),
         arms={**_JOINT, **_POSITION, **_TOKEN, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
     ),
     "joint": Study(
         about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",
         start=_START,
-        base=replace(_trained(_DEMO, clips=6_400, num_envs=16, parts=4)),
+        base=_trained(clips=6_400, num_envs=16, parts=4),
         arms={
             "uniform": {"agent": "random"},
             "constant": {"agent": "constant"},
