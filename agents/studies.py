@@ -66,7 +66,7 @@ STUDIES: Mapping[str, Study] = {
         arms={
             "uniform": {"agent": "random"},
             "constant": {"agent": "constant"},
-            **{arm: {**changes, "tats.n_steps": 4} for arm, changes in {**_TOKEN, **_POSITION, **_JOINT}.items()},
+            **{arm: {**changes, "tats.n_steps": 2} for arm, changes in {**_TOKEN, **_POSITION, **_JOINT}.items()},
         },
     ),
 }

@@ -17,21 +17,16 @@ from typing import Any, TypeVar
 import torch
 
 from agents.config import PretrainConfig
-from agents.credit_gradient import credit_gradients
 from agents.held_out import HeldOut, held_out_for, mean_lift
 from agents.pretraining import Pretraining, resume, run_config
 from tats_gym.clips.demo_objects import object_coverage
-from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.runs import commit
-from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
 
 ROW = "row.json"
 FINAL_MASKS = 8
 """Masks a held-out clip in the last measurement."""
-GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
-"""Held-out clips and masks for each over which the credits' gradients are taken."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -96,24 +91,6 @@ def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *,
             cells.append(Cell(changed(base, changes), folder / arm / f"seed{base.seed}"))
     run_cells(cells, jobs=jobs)
     return [{"arm": cell.folder.parent.name, **read_row(cell.folder)} for cell in cells]
-
-
-def gradient_rows(study: Study, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
-    """Compare the credits' gradients under the MAE that the arms of each seed start from: a row for each credit."""
-    start = {seed: latest_run(starts / f"seed{seed}") for seed in seeds}
-    configs = [replace(study.base, seed=seed, init_mae=str(start[seed])) for seed in seeds]
-    return [row for _, rows in side_by_side(gradients, configs, jobs=jobs) for row in rows]
-
-
-def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
-    """Compare the credits' gradients for a uniform sampler on held-out clips, under the MAE `init_mae`."""
-    assert config.init_mae is not None
-    mae = build_mae(MAESource.find(config.init_mae), config.grid, seed=config.seed)
-    clips = held_out_for(replace(config, eval_clips=GRADIENT_CLIPS), mae, num_masks=1).clips
-    uniform = torch.zeros(len(clips), config.grid.num_tokens)
-    num_visible, draws = config.grid.num_visible, GRADIENT_DRAWS
-    found = credit_gradients(mae, clips, uniform, num_visible, draws=draws, seed=config.seed)
-    return [{"arm": credit, "seed": config.seed, **asdict(gradient)} for credit, gradient in found.items()]
 
 
 def run_cells(cells: Sequence[Cell], *, jobs: int) -> None:
@@ -245,17 +222,17 @@ def _row(run: Pretraining) -> dict[str, Any]:
         "mae_steps": run.optimizer.steps,
         **asdict(scores),
         **({} if state is None else asdict(state)),
-        **_object_lifts(held_out, chosen, config.grid),
+        **object_lifts(held_out, chosen),
         "shown": [round(share, 4) for share in shown.tolist()],
         "curve": list(_curve(run.folder / "metrics.jsonl")),
     }
 
 
-def _object_lifts(held_out: HeldOut, chosen: torch.Tensor, grid: TokenGrid) -> dict[str, float]:
-    """Say how much more of the generator's objects the chosen tokens hold than all tokens: 1 is chance."""
+def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
+    """Say how much more of the demo's objects the tokens chosen (S, N, K) hold than all tokens: 1 is chance."""
     if held_out.stream.config.data != "demo":
         return {}
-    objects, acting = object_coverage(held_out.stream, held_out.ids, grid)
+    objects, acting = object_coverage(held_out.stream, held_out.ids, held_out.mae.grid)
     return {"object_lift": mean_lift(objects, chosen), "acting_lift": mean_lift(acting, chosen)}
 
 

@@ -13,8 +13,9 @@ from agents.statistics import Estimate, estimate
 
 Row = Mapping[str, Any]
 
-MEASURES = (
-    "gain",
+DECIDING = ("gain", "error_random_drop", "cosine", "slope")
+"""Measures that the table shows with their interval over seeds."""
+TABLE = (
     "error_own",
     "error_random",
     "content_gain",
@@ -24,13 +25,9 @@ MEASURES = (
     "acting_lift",
     "logit_deviation",
     "never_chosen",
+    "signal_to_noise",
 )
-"""What is estimated for every arm, where its rows have it."""
-
-TABLE = ("gain", "error_random", "content_gain", "overlap", "motion_lift", "acting_lift", "logit_deviation")
-
-
-GRADIENT_MEASURES = ("cosine", "slope", "signal_to_noise")
+"""Measures that the table shows by their mean."""
 
 
 def summarise(rows: Sequence[Row], control: str | None = None) -> dict[str, dict[str, Estimate]]:
@@ -56,7 +53,7 @@ def summarise(rows: Sequence[Row], control: str | None = None) -> dict[str, dict
 
 def _measured(rows: Any) -> Iterator[str]:
     rows = list(rows)
-    return (name for name in (*MEASURES, *GRADIENT_MEASURES) if all(name in row for row in rows))
+    return (name for name in (*DECIDING, *TABLE) if all(name in row for row in rows))
 
 
 def as_plain(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
@@ -72,16 +69,19 @@ def _rounded(value: Any) -> Any:
 
 
 def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Print the arms below each other: means with the 95 % interval over seeds of what decides, means of the rest."""
-    deciding = ["gain"] + (["error_random_drop"] if any("error_random_drop" in m for m in summary.values()) else [])
-    header = ["arm", *(f"{name} [95 %]" for name in deciding), "detectable", *TABLE[1:]]
-    lines = [header]
+    """Print the arms below each other: means with the 95 % interval over seeds of what decides, means of the rest.
+
+    After the first column stands the smallest difference that so many seeds could have detected.
+    """
+    deciding, means = (
+        [name for name in names if any(name in m for m in summary.values())] for names in (DECIDING, TABLE)
+    )
+    lines = [["arm", f"{deciding[0]} [95 %]", "detectable", *(f"{name} [95 %]" for name in deciding[1:]), *means]]
     for arm, measures in summary.items():
-        cells = [str(measures[name]) if name in measures else "" for name in deciding]
-        cells.append(f"{measures['gain'].detectable:.4f}")
-        cells += [f"{measures[name].mean:.3f}" if name in measures else "" for name in TABLE[1:]]
-        lines.append([arm, *cells])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        shown = [str(measures.get(name, "")) for name in deciding]
+        shown.insert(1, f"{measures[deciding[0]].detectable:.4f}")
+        lines.append([arm, *shown, *(f"{measures[name].mean:.3f}" if name in measures else "" for name in means)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 

@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from agents.config import PretrainConfig
 from agents.studies import STUDIES
-from agents.study import Study, gradient_rows, run_study
+from agents.study import Study, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
+from agents.study_start import gradients, masks_by_hand, start_rows
 from tats_gym.runs import commit, versions
 
 CONTROL = "uniform"
@@ -59,10 +60,10 @@ def main(config: StudyConfig) -> None:
     print(as_table(summary))
     record = {**origin(config, study, rows), "arms": as_plain(summary)}
     if not study.base.train_mae:
-        gradients = summarise(gradient_rows(study, starts, seeds, jobs=config.jobs))
-        record["gradients_at_uniform"] = as_plain(gradients)
-        for credit, measures in gradients.items():
-            print(f"{credit:32s}", "  ".join(f"{name} {found}" for name, found in measures.items()))
+        for title, measure in (("masks_by_hand", masks_by_hand), ("gradients_at_uniform", gradients)):
+            found = summarise(start_rows(measure, study, starts, seeds, jobs=config.jobs))
+            print(f"\n{title}\n{as_table(found)}")
+            record[title] = as_plain(found)
     config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / f"study_{config.name}_{config.label}"
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")

@@ -11,6 +11,7 @@ from agents.statistics import estimate
 from agents.studies import STUDIES
 from agents.study import ROW, Cell, Study, changed, run_cell, run_cells, run_study, side_by_side
 from agents.study_report import as_plain, as_table, study_figure, summarise
+from agents.study_start import gradients, masks_by_hand, start_rows
 from tests.runs import tiny_config
 
 
@@ -48,6 +49,21 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
     )
     assert [line.split("  ")[0] for line in as_table(summary).splitlines()] == ["arm", "uniform", "joint, gain"]
     assert study_figure(rows, (2, 2, 2), "two arms").std() > 10
+
+
+def test_what_is_measured_before_any_arm_is_run(study, tmp_path):
+    study = replace(study, base=replace(study.base, train_mae=False))
+    run_study(replace(study, arms={}), tmp_path / "study", tmp_path / "starts", [0, 1], jobs=1)
+    by_hand = start_rows(masks_by_hand, study, tmp_path / "starts", [0, 1], jobs=1)
+    kinds = summarise(by_hand)
+    assert [row["seed"] for row in by_hand] == [0] * len(kinds) + [1] * len(kinds)
+    for row in by_hand:
+        assert math.isfinite(row["gain"])
+        assert row["error_own"] > 0
+    assert kinds["moving"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
+    table = as_table(summarise(start_rows(gradients, study, tmp_path / "starts", [0], jobs=1)))
+    assert table.splitlines()[0].split()[:4] == ["arm", "cosine", "[95", "%]"]
+    assert table.splitlines()[1].startswith("token  ")
 
 
 def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkeypatch):
