@@ -39,6 +39,8 @@ class StudyConfig:
     """A folder of videos to use instead of the demo data."""
     label: str = "demo"
     """Name of the data, for the names of the results."""
+    arms: tuple[str, ...] = ()
+    """Run only these arms; all where none is named."""
     seeds: int = 5
     """Every arm is run with the seeds 0, 1, ..."""
     jobs: int = os.cpu_count() or 1
@@ -52,7 +54,7 @@ class StudyConfig:
 def main(config: StudyConfig) -> None:
     """Run what is missing, then estimate, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    study = on_folder(STUDIES[config.name], config.root) if config.root else STUDIES[config.name]
+    study = chosen_study(config)
     seeds = range(config.seeds)
     starts = config.out / f"start-{config.label}"
     rows = run_study(study, config.out / f"{config.name}-{config.label}", starts, seeds, jobs=config.jobs)
@@ -87,6 +89,18 @@ def origin(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dic
         "arms_s": round(sum(row["cost_s"] for row in rows)),
         "jobs": config.jobs,
     }
+
+
+def chosen_study(config: StudyConfig) -> Study:
+    """Return the study that was asked for, with the arms and on the data that were asked for."""
+    study = STUDIES[config.name]
+    if config.root:
+        study = on_folder(study, config.root)
+    if unknown := set(config.arms) - set(study.arms):
+        raise SystemExit(f"the study {config.name} has no arm {sorted(unknown)}; it has {list(study.arms)}")
+    if config.arms and study.base.train_mae and CONTROL not in config.arms:
+        raise SystemExit(f"the study {config.name} compares with the arm {CONTROL!r}; name it among --arms too")
+    return replace(study, arms={arm: study.arms[arm] for arm in config.arms or study.arms})
 
 
 def on_folder(study: Study, root: str) -> Study:

@@ -2,7 +2,10 @@
 
 import json
 import math
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +52,37 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
     )
     assert [line.split("  ")[0] for line in as_table(summary).splitlines()] == ["arm", "uniform", "joint, gain"]
     assert study_figure(rows, (2, 2, 2), "two arms").std() > 10
+
+
+@pytest.fixture(name="script")
+def _script(monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    return runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "study.py"))
+
+
+def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, tmp_path, monkeypatch, capsys):
+    frozen = replace(study, base=replace(study.base, train_mae=False))
+    monkeypatch.setitem(script["main"].__globals__, "STUDIES", {"frozen": frozen})
+    folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
+    script["main"](script["StudyConfig"]("frozen", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
+    record = json.loads((tmp_path / "results" / "study_frozen_squares.json").read_text())
+    assert list(record["arms"]) == ["joint, gain"]
+    assert {"uniform", "moving"} < record["masks_by_hand"].keys()
+    assert record["gradients_at_uniform"]["token"]["cosine"]["values"]
+    assert record["seeds"] == [0, 1]
+    assert record["clips"] == {"start": 32, "arm": 32}
+    assert all(record[name] for name in ("commits", "command", "date"))
+    assert (tmp_path / "results" / "study_frozen_squares.png").stat().st_size > 1000
+    assert "joint, gain" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "message"),
+    [("frozen", ("joint",), "no arm .'joint'.; it has"), ("joint", ("token",), "name it among --arms too")],
+)
+def test_arms_that_a_study_cannot_run_are_named(script, name, arms, message):
+    with pytest.raises(SystemExit, match=message):
+        script["chosen_study"](script["StudyConfig"](name, arms=arms))
 
 
 def test_what_is_measured_before_any_arm_is_run(study, tmp_path):
