@@ -1,0 +1,109 @@
+"""The process that worker processes are forked from: it has imported all that they need, and nothing else.
+
+Workers that are replaced are there again within milliseconds, hold no copy of the training process, and do not run
+the user's script again, as processes started by `multiprocessing` would.
+"""
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tats_gym.clips.readers import VideoReadError
+
+BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
+"""What a worker says of a task: (number, one of these, its time, result, cause or traceback)."""
+
+
+def serve(handle: int) -> None:
+    """Fork and kill workers as the connection `handle` asks, until it closes; then every worker is killed.
+
+    The first message is (function, memory limit in bytes or None). Then each ("fork", None) is followed by the file
+    descriptor of the worker's own connection and answered with its process id; ("kill", id) is not answered.
+    """
+    # Terminals and schedulers signal every process of a job; the training process decides what that means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    workers: set[int] = set()
+    with Connection(handle) as control:
+        try:
+            function, memory_limit = control.recv()
+            while True:
+                order, process = control.recv()
+                if order == "fork":
+                    workers.add(_fork(control, function, memory_limit))
+                else:
+                    _kill(process, workers)
+                _reap(workers)
+        except (EOFError, ConnectionError):
+            for process in list(workers):
+                _kill(process, workers)
+
+
+def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int | None) -> int:
+    handle = recv_handle(control)
+    process = os.fork()
+    if process:
+        os.close(handle)
+        control.send(process)
+        return process
+    status = 1
+    try:
+        os.close(control.fileno())
+        torch.set_num_threads(1)
+        with Connection(handle) as tasks:
+            _work(function, tasks, memory_limit)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    os._exit(status)
+
+
+def _kill(process: int, workers: set[int]) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(process, 0)
+    workers.discard(process)
+
+
+def _reap(workers: set[int]) -> None:
+    with suppress(ChildProcessError):
+        while (process := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            workers.discard(process)
+
+
+def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int | None) -> None:
+    """Do what comes until the connection closes, or this process has grown past the limit."""
+    while memory_limit is None or _memory() <= memory_limit:
+        try:
+            number, task = tasks.recv()
+            tasks.send((number, BEGUN, time.monotonic(), None))
+            try:
+                answer = (DONE, function(task))
+            except VideoReadError as err:
+                answer = (LOST, str(err))
+            except Exception:
+                answer = (RAISED, traceback.format_exc())
+            tasks.send((number, answer[0], time.monotonic(), answer[1]))
+        except (EOFError, ConnectionError):
+            return
+
+
+def _memory() -> int:
+    """Bytes of this process's own memory; 0 where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon:"):  # not what is mapped from files, such as the clips that workers share
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0

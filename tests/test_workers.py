@@ -1,0 +1,101 @@
+"""Workers do tasks side by side; one that hangs, dies or grows is replaced, and costs its own task alone."""
+
+import os
+import signal
+import time
+from contextlib import closing
+
+import pytest
+
+from tats_gym.clips import VideoReadError
+from tats_gym.clips.workers import Lost, WorkerError, WorkerPool, run_all
+
+HOARD = []
+
+
+def act(task):
+    """What a task says: some answer, some never do."""
+    kind, value = task
+    if kind == "hang":
+        time.sleep(600)
+    elif kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "refuse":
+        raise VideoReadError(f"{value}: it does not decode")
+    elif kind == "raise":
+        raise KeyError(value)
+    elif kind == "grow":
+        HOARD.append(os.urandom(value * 2**20))
+    elif kind == "signal":
+        os.kill(os.getpid(), value)
+    return os.getpid(), value
+
+
+@pytest.fixture(name="pool_of", scope="module")
+def _pool_of():
+    pools = []
+
+    def make(num_workers=2, **limits):
+        pools.append(WorkerPool(act, num_workers, **limits))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def answers(pool, tasks):
+    for number, task in enumerate(tasks):
+        pool.submit(number, task)
+    return dict(pool.next() for _ in tasks)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_every_task_is_answered_once(num_workers):
+    tasks = [("answer", value) for value in range(40)] + [("refuse", "cut.mp4")]
+    found = dict(run_all(act, tasks, num_workers=num_workers, time_limit_s=60))
+    assert [found[task][1] for task in tasks[:40]] == list(range(40))
+    assert found["refuse", "cut.mp4"] == Lost("cut.mp4: it does not decode")
+    processes = {found[task][0] for task in tasks[:40]}
+    assert (processes == {os.getpid()}) if num_workers == 0 else (os.getpid() not in processes)
+
+
+def test_a_task_that_hangs_or_kills_its_worker_is_lost_alone(pool_of):
+    pool = pool_of(time_limit_s=3)
+    start = time.monotonic()
+    found = answers(pool, [("hang", 0), ("die", 1), *(("answer", value) for value in range(2, 30)), ("hang", 30)])
+    assert time.monotonic() - start < 60
+    assert found[0] == found[30] == Lost("reading it took more than 3 s")
+    assert found[1] == Lost("the process that read it died")
+    assert [found[number][1] for number in range(2, 30)] == list(range(2, 30))
+    assert len(answers(pool, [("answer", 1)] * 3)) == 3  # and it goes on
+
+
+def test_a_worker_that_has_grown_is_replaced(pool_of):
+    pool = pool_of(1, memory_limit_mib=400)
+    found = answers(pool, [("grow", 150)] * 12)
+    assert not any(isinstance(result, Lost) for result in found.values())
+    processes = [process for process, _ in found.values()]
+    assert 3 <= len(set(processes)) <= 12
+    assert max(processes.count(process) for process in processes) <= 3
+
+
+def test_what_the_function_should_not_raise_ends_the_pool():
+    with closing(WorkerPool(act, 1)) as pool:
+        pool.submit(0, ("raise", "typo"))
+        for _ in range(2):
+            with pytest.raises(WorkerError, match="KeyError: 'typo'"):
+                pool.next()
+
+
+def test_a_function_that_does_not_come_over_is_reported(capfd):
+    with closing(WorkerPool(_Local(), 1)) as pool:
+        pool.submit(0, None)
+        with pytest.raises(WorkerError, match="has ended; its messages are above"):
+            pool.next()
+    assert "No module named 'nowhere_to_be_found'" in capfd.readouterr().err
+
+
+class _Local:
+    def __reduce__(self):
+        return __import__, ("nowhere_to_be_found",)
