@@ -79,7 +79,7 @@ def origin(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dic
     return {
         "about": study.about,
         "data": config.label,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command(config),
         "commits": sorted({row["commit"] for row in rows} | {commit()}, key=str),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
@@ -89,6 +89,14 @@ def origin(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dic
         "arms_s": round(sum(row["cost_s"] for row in rows)),
         "jobs": config.jobs,
     }
+
+
+def command(config: StudyConfig) -> str:
+    """Return the command line that asks for the same numbers, wherever the data and the runs lie."""
+    words = ["python", "scripts/study.py", config.name, "--seeds", str(config.seeds)]
+    words += ["--root", "FOLDER", "--label", config.label] if config.root else []
+    words += ["--arms", *config.arms] if config.arms else []
+    return shlex.join(words)
 
 
 def chosen_study(config: StudyConfig) -> Study:
