@@ -182,9 +182,11 @@ class HeldOut:
 
 def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: int) -> HeldOut:
     """Make the measure that a run's settings describe, with `num_masks` masks a clip."""
-    clips = replace(config.clips, split="validation", num_workers=0)
-    return HeldOut(
-        ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed),
+    # One worker, where there are any, so that a file that hangs a decoder does not hang the run.
+    clips = replace(config.clips, split="validation", num_workers=min(config.clips.num_workers, 1))
+    stream = ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed)
+    held_out = HeldOut(
+        stream,
         mae,
         num_clips=config.eval_clips,
         num_masks=num_masks,
@@ -194,6 +196,8 @@ def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: i
         reward=config.reward,
         precision=config.precision,
     )
+    stream.close()
+    return held_out
 
 
 def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tensor]:

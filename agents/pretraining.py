@@ -85,6 +85,7 @@ class Pretraining:
         self._resumed = False
         name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
         self.folder = folder or create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
+        self.vector_env.stream.keep_journal(self.folder / "replaced_clips.jsonl")
 
     def _mae_source(self, *, resumed: bool) -> MAESource:
         config = self.config

@@ -1,13 +1,17 @@
 """The stream's clips follow from seed and position alone, and broken videos are replaced and counted."""
 
+import json
 import logging
+import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
+from tats_gym.clips.decoding import ClipDecoder
 from tests.video_files import frame_numbers, noise_frames, numbered_frames, write_video
 
 VIDEOS = 5
@@ -23,9 +27,9 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def stream_of(root, *, seed=0, frames=4, size=16, **settings):
+def stream_of(root, *, seed=0, frames=4, size=16, shard=(0, 1), **settings):
     config = ClipConfig(data="folder", root=str(root), **settings)
-    with closing(ClipStream(config, frames=frames, size=size, seed=seed)) as stream:
+    with closing(ClipStream(config, frames=frames, size=size, seed=seed, shard=shard)) as stream:
         yield stream
 
 
@@ -89,6 +93,47 @@ def test_seek_goes_on_as_an_uninterrupted_stream_would(folder, num_workers):
         assert not same(resumed.take(4), expected)
         resumed.seek(7, seed=0)
         assert same(resumed.take(4), expected)
+
+
+def test_seeking_within_what_was_decoded_ahead_keeps_the_workers(folder):
+    with stream_of(folder, num_workers=1) as stream:
+        first = stream.take(2)
+        workers = stream._loader
+        stream.seek(1)
+        later = stream.take(3)
+        stream.seek(0)
+        assert same(stream.take(2), first)
+        assert torch.equal(later.pixels[0], first.pixels[1])
+        assert stream._loader is workers
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_repeats_are_other_views_of_one_window(tmp_path, num_workers):
+    for number in range(3):
+        frames = noise_frames(1, 40, 64) // 8 + numbered_frames(20, 40, 64) // 2
+        write_video(tmp_path / f"{number}.mp4", frames)
+    with stream_of(tmp_path, repeats=3, num_workers=num_workers) as stream:
+        assert len(stream) == 9
+        epoch = stream.take(9)
+        assert epoch.ids.view(3, 3).eq(epoch.ids.view(3, 3)[:, :1]).all()
+        assert sorted(epoch.ids[::3].tolist()) == [0, 1, 2]
+        levels = epoch.pixels.float().mean((1, 3, 4)).view(3, 3, 4)  # (video, view, T): which frames they are
+        assert (levels - levels[:, :1]).abs().max() < 1.5  # frames differ by 3 levels from one to the next
+        views = epoch.pixels.view(3, 3, -1)
+        assert not torch.equal(views[:, 0], views[:, 1])
+        assert not torch.equal(views[:, 1], views[:, 2])
+        stream.seek(2)  # in the middle of a window
+        assert torch.equal(torch.cat([stream.take(2).pixels, stream.take(5).pixels]), epoch.pixels[2:])
+
+
+def test_ranks_share_an_epoch(folder):
+    with stream_of(folder) as alone, stream_of(folder, shard=(0, 2)) as one, stream_of(folder, shard=(1, 2)) as two:
+        whole, parts = alone.take(VIDEOS), [each.take(3) for each in (one, two)]
+        assert len(one) == len(two) == 3  # 5 videos: one is taken twice
+        assert torch.equal(torch.stack([part.ids for part in parts], 1).flatten()[:VIDEOS], whole.ids)
+        assert torch.equal(parts[0].pixels, whole.pixels[::2])
+        assert torch.equal(parts[1].pixels[:2], whole.pixels[1::2])
+        assert parts[1].ids[2] == whole.ids[0]
 
 
 def test_taking_clips_leaves_the_global_random_states_alone(folder):
@@ -155,6 +200,64 @@ def test_nothing_but_broken_videos_is_an_error_that_names_the_last(tmp_path, num
             stream.centre([0])
 
 
+class Hanging(ClipDecoder):
+    """A decoder that never comes back from the file hung.mp4."""
+
+    def _window(self, id_, rng):
+        if self.path(id_).endswith("hung.mp4"):
+            time.sleep(600)
+        return super()._window(id_, rng)
+
+
+def hanging(stream):
+    stream._decoder = Hanging(stream.config, stream.videos.videos, *stream._shape)
+    return stream
+
+
+def test_a_video_that_hangs_is_replaced_and_a_resumed_run_replaces_it_again(tmp_path, caplog):
+    videos, journal = tmp_path / "videos", tmp_path / "replaced.jsonl"
+    for name in ("0", "1", "hung"):
+        write_video(videos / f"{name}.mp4", noise_frames(9))
+    start = time.monotonic()
+    with stream_of(videos, num_workers=2, time_limit_s=2) as stream, caplog.at_level(logging.WARNING):
+        stream.keep_journal(journal)
+        whole = hanging(stream).take(9)
+        with pytest.raises(VideoReadError, match=r"hung\.mp4: reading it took more than 2 s"):
+            stream.centre([2])
+    assert time.monotonic() - start < 90
+    assert set(whole.ids.tolist()) == {0, 1}
+    assert [message.count("hung.mp4") for message in caplog.messages] == [1]
+    noted = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert {Path(each["video"]).name for each in noted} == {"hung.mp4"}
+    assert all(each["cause"].endswith("took more than 2 s") for each in noted)
+    # The file is sound now. Who does not know the journal takes it, who goes on with the run does not.
+    with stream_of(videos) as other:
+        assert 2 in other.take(9).ids
+    with journal.open("a") as file:
+        file.write('{"seed": 0, "rank": 0, "dr')  # the run was killed here
+    with stream_of(videos) as resumed:
+        resumed.keep_journal(journal)
+        resumed.seek(3)
+        rest = resumed.take(6)
+    assert torch.equal(rest.pixels, whole.pixels[3:])
+    with stream_of(videos, seed=1) as other:
+        other.keep_journal(journal)
+        assert 2 in other.take(9).ids  # the journal of another seed says nothing about this one
+
+
+def test_too_many_broken_videos_stop_the_stream(tmp_path):
+    for number in range(9):
+        write_video(tmp_path / f"{number}.mp4", noise_frames(5))
+    (tmp_path / "9.mp4").write_bytes(b"no video")
+    with stream_of(tmp_path, max_broken=0.2) as stream:
+        stream.take(300)
+    with (
+        stream_of(tmp_path, max_broken=0.05) as stream,
+        pytest.raises(VideoReadError, match=r"10 of 100 clips could not be read, more than max_broken 0\.05"),
+    ):
+        stream.take(300)
+
+
 @pytest.mark.parametrize(("ids", "bad"), [([0, 5], "5"), ([-1], "-1")])
 def test_ids_outside_the_dataset_are_refused(folder, ids, bad):
     with stream_of(folder) as stream, pytest.raises(IndexError, match=rf"ids must lie in \[0, 5\), got {bad}"):
@@ -170,6 +273,9 @@ def test_ids_outside_the_dataset_are_refused(folder, ids, bad):
         ({"crop": "random"}, "crop must be one of .*, got 'random'"),
         ({"reader": "opencv"}, "reader must be one of .*, got 'opencv'"),
         ({"num_workers": -1}, "num_workers must not be negative, got -1"),
+        ({"repeats": 0}, "repeats must be at least 1, got 0"),
+        ({"time_limit_s": 0}, "time_limit_s must be above 0, got 0"),
+        ({"max_broken": 5}, r"max_broken must lie in \[0, 1\], got 5"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

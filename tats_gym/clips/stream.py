@@ -1,34 +1,22 @@
 """An endless, shuffled, repeatable stream of clips, decoded here or in worker processes."""
 
 import logging
-import os
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count as count_from
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from tats_gym.clips.augment import (
-    centre_crop_box,
-    centre_start,
-    crop_and_resize,
-    multi_scale_crop_box,
-    random_start,
-    window_indices,
-)
-from tats_gym.clips.cache import VideoCache
+from tats_gym.clips.decoding import ClipDecoder, Draw, Order, empty_views
+from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.layouts import Split
+from tats_gym.clips.loading import Ahead, Here
 from tats_gym.clips.readers import READERS, Reader, VideoReadError
-from tats_gym.clips.sources import VideoList, check_source, list_videos
+from tats_gym.clips.sources import check_source, list_videos
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +24,10 @@ Crop = Literal["multiscale", "centre"]
 
 ATTEMPTS = 20
 """Videos that are tried for one clip before the stream gives up."""
-
-ORDER, CLIP = 0, 1
-"""Keep the random numbers of an epoch's order and of a clip apart."""
+JUDGED = 100
+"""Draws after which the share of replaced ones is held against `max_broken`."""
+PREFETCHED = 2
+"""Batches that are decoded ahead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +46,16 @@ class ClipConfig:
     """Where `take` cuts: MultiScaleCrop at random, or the largest square in the middle."""
     reader: Reader = "auto"
     """Library that decodes, see `open_video`."""
+    repeats: int = 1
+    """Views that are cropped from one decoded window, each a clip of the epoch (MAE-ST's repeated sampling)."""
     num_workers: int = 0
-    """Processes that decode ahead; 0 decodes in the calling process."""
+    """Processes that decode ahead; 0 decodes in the calling process, without a time limit."""
+    time_limit_s: float = 60.0
+    """Seconds after which a worker that decodes is killed, and another video takes the place of the one it read."""
+    memory_limit_mib: int = 2048
+    """Memory beyond `cache_mib` at which a worker is replaced by a fresh one: decoders leak."""
+    max_broken: float = 0.1
+    """Share of the clips whose video could not be read above which the stream stops, in [0, 1]."""
     cache_mib: int = 0
     """Memory, in each process that decodes, for videos kept decoded from epoch to epoch, in MiB; 0 keeps none."""
 
@@ -73,6 +70,13 @@ class ClipConfig:
         for name in ("num_workers", "cache_mib"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+        for name in ("time_limit_s", "memory_limit_mib"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.max_broken <= 1:
+            raise ValueError(f"max_broken must lie in [0, 1], got {self.max_broken}")
 
 
 @dataclass(frozen=True)
@@ -87,85 +91,10 @@ class ClipBatch:
     """Classes (B,), int64; -1 where unknown."""
 
 
-class Key(NamedTuple):
-    """All that decides a clip: its video, its window and its crop follow from these."""
-
-    seed: int
-    epoch: int
-    id: int
-
-
-class Sample(NamedTuple):
-    """One clip as it comes from a worker."""
-
-    pixels: Tensor | None
-    """(C, T, H, W); None where every video that was tried is broken."""
-    id: int
-    broken: Sequence[tuple[str, str]] = ()
-    """Path and cause of each video that was tried in vain."""
-
-
-class _Clips(Dataset[Sample]):
-    """The clip of each key: what a worker process holds."""
-
-    def __init__(self, config: ClipConfig, videos: VideoList, frames: int, size: int) -> None:
-        self.config, self.frames, self.size = config, frames, size
-        self.cache = VideoCache(config.cache_mib, config.reader)
-        # One block of bytes: workers share it, while they would copy objects as they count references.
-        self.paths = np.array([os.fsencode(video.path) for video in videos.videos])
-
-    def path(self, id_: int) -> str:
-        return os.fsdecode(bytes(self.paths[id_]))
-
-    def __getitem__(self, key: Key) -> Sample:
-        broken: list[tuple[str, str]] = []
-        id_ = key.id
-        for attempt in range(ATTEMPTS):
-            rng = np.random.default_rng([CLIP, *key, attempt])
-            if attempt:
-                id_ = int(rng.integers(len(self.paths)))
-            try:
-                return Sample(self.view(id_, rng), id_, broken)
-            except VideoReadError as err:
-                broken.append((self.path(id_), str(err)))
-        return Sample(None, id_, broken)  # an error raised here would keep the workers alive in its traceback
-
-    def view(self, id_: int, rng: np.random.Generator | None) -> Tensor:
-        """A view drawn with `rng`, or the centre view where it is None: (C, T, H, W)."""
-        with closing(self.cache.open(Path(self.path(id_)))) as video:
-            window = len(video), self.frames, self.config.stride
-            start = centre_start(*window) if rng is None else random_start(*window, rng)
-            frames = video.get_batch(window_indices(*window, start).tolist())  # (T, H, W, C)
-        height, width = frames.shape[1:3]
-        if rng is None or self.config.crop == "centre":
-            box = centre_crop_box(height, width)
-        else:
-            box = multi_scale_crop_box(height, width, self.size, rng)
-        return crop_and_resize(frames, box, self.size)
-
-
-def _keys(seed: int, position: int, length: int) -> Iterator[Key]:
-    """Keys from `position` on: every id once an epoch, each epoch in its own order, without end."""
-    first = position % length
-    for epoch in count_from(position // length):
-        order = np.random.default_rng([ORDER, seed, epoch]).permutation(length)
-        yield from (Key(seed, epoch, id_) for id_ in order[first:].tolist())
-        first = 0
-
-
-def _leave_signals_to_the_parent(_: int) -> None:
-    """Let a worker outlive the signals that terminals and schedulers send to every process of a job.
-
-    The parent decides what they mean, and ends its workers when it is done; they also end when it is gone.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
 class ClipStream:
     """Clips of a dataset, shuffled anew each epoch, without end.
 
-    The clip at a position follows from the seed alone: neither the number of workers, nor the sizes of the
+    The clip at a position follows from the seed and the journal: neither the number of workers, nor the sizes of the
     batches, nor what was taken before has a part in it. A video that cannot be read is logged, counted in
     `broken`, and another one takes its place.
 
@@ -174,15 +103,27 @@ class ClipStream:
         frames: Frames in a clip, T.
         size: Height and width of a clip in pixels.
         seed: Source of the order, the windows and the crops; not negative.
+        shard: Rank and number of ranks; each takes its own part of every epoch.
         pin_memory: Hand out batches in page-locked memory, for copies to a GPU that overlap with its work.
 
     Raises:
         MissingDataError: The dataset is not on the disk.
     """
 
-    def __init__(self, config: ClipConfig, *, frames: int, size: int, seed: int, pin_memory: bool = False) -> None:
+    def __init__(
+        self,
+        config: ClipConfig,
+        *,
+        frames: int,
+        size: int,
+        seed: int,
+        shard: tuple[int, int] = (0, 1),
+        pin_memory: bool = False,
+    ) -> None:
         if frames < 1 or size < 1:
             raise ValueError(f"frames and size must be at least 1, got {frames} and {size}")
+        if not 0 <= shard[0] < shard[1]:
+            raise ValueError(f"shard must be (rank, ranks) with 0 <= rank < ranks, got {shard}")
         self.config = config
         self.videos = list_videos(config.data, config.root, config.split)
         self.position = 0
@@ -191,86 +132,135 @@ class ClipStream:
         """Seconds that `take` waited for clips, in total."""
         self.broken: Counter[str] = Counter()
         """Path of each video that could not be read to the number of times."""
-        self._clips = _Clips(config, self.videos, frames, size)
+        self.journal = Journal()
+        """What was replaced; a run keeps it in a file, and goes on with it."""
+        self._decoder = ClipDecoder(config, self.videos.videos, frames, size)
         self._labels = torch.tensor([-1 if v.label is None else v.label for v in self.videos.videos])
-        self._shape = (3, frames, size, size)
-        self._pin_memory = pin_memory
-        self._samples: Iterator[Sample] | None = None
+        self._shape = (frames, size)
+        self._shard, self._pin_memory = shard, pin_memory
+        self._loader: Here | Ahead | None = None
+        self._draws = self._replaced = 0
         self.seed = seed
         self.seek(0)
 
     def __len__(self) -> int:
-        """Videos in the dataset, which is also clips in an epoch."""
-        return len(self.videos)
+        """Clips in an epoch of this rank: every video once, `repeats` views of each."""
+        return len(self._order) * self.config.repeats
 
     def take(self, count: int) -> ClipBatch:
         """The next `count` clips.
 
         Raises:
-            VideoReadError: Too many videos in a row could not be read.
+            VideoReadError: Too many videos could not be read, in a row or in all.
+            WorkerError: The worker processes do not start.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
+        start = time.perf_counter()
+        repeats = self.config.repeats
+        batch = self._room(count)
         try:
-            batch = self._gather((self._next() for _ in range(count)), count)
+            loader = self._loader = self._loader or self._start(count)
+            loader.prefetch(-(-(self.position + count) // repeats))
+            for row, view in enumerate(range(self.position, self.position + count)):
+                loader.drop_before(view // repeats)
+                loaded = loader.get(view // repeats)
+                batch.pixels[row], batch.ids[row] = loaded.views[view % repeats], loaded.id
+                if view % repeats == repeats - 1:
+                    self._judge(view // repeats)
         except BaseException:
             self.close()  # what was decoded ahead is lost; the next call goes on from `position`
             raise
         self.position += count
+        loader.drop_before(self.position // repeats)
+        loader.prefetch((self.position + PREFETCHED * count) // repeats)
+        self.wait_s += time.perf_counter() - start
+        batch.labels[:] = self._labels[batch.ids]
         return batch
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
-        """The clips `ids` in their centre view: the window and the square in the middle, decoded here.
+        """The clips `ids` in their centre view: the window and the square in the middle.
 
         Raises:
             IndexError: An id is not in the dataset.
             VideoReadError: A video cannot be read.
         """
         for id_ in ids:
-            if not 0 <= id_ < len(self):
-                raise IndexError(f"ids must lie in [0, {len(self)}), got {id_}")
-        return self._gather(((self._clips.view(id_, None), id_) for id_ in ids), len(ids))
+            if not 0 <= id_ < len(self.videos):
+                raise IndexError(f"ids must lie in [0, {len(self.videos)}), got {id_}")
+        batch = self._room(len(ids))
+        self._loader = self._loader or self._start(len(ids))
+        for row, view in enumerate(self._loader.centre(ids)):
+            batch.pixels[row] = torch.from_numpy(view)
+        batch.ids[:] = torch.tensor(ids, dtype=torch.int64)
+        batch.labels[:] = self._labels[batch.ids]
+        return batch
 
     def seek(self, position: int, seed: int | None = None) -> None:
         """Go on from `position` as a stream that came there by `take` would; `seed` gives a new order."""
         seed = self.seed if seed is None else seed
         if position < 0 or seed < 0:
             raise ValueError(f"position and seed must not be negative, got {position} and {seed}")
-        self.close()
+        if self._loader is not None:
+            self._loader.forget()
         self.position, self.seed = position, seed
+        self._order = Order(seed, len(self.videos), self._shard)
+        self._attempts = self.journal.attempts(seed, self._shard[0])
+
+    def keep_journal(self, path: Path) -> None:
+        """Keep what is replaced in this file, and replace again from now on what it says was replaced."""
+        self.journal.keep(path)
+        self.seek(self.position)
 
     def close(self) -> None:
         """End the worker processes; a later `take` starts them again."""
-        self._samples = None
+        if self._loader is not None:
+            self._loader.close()
+        self._loader = None
 
-    def _gather(self, views: Iterator[tuple[Tensor, int]], count: int) -> ClipBatch:
-        pixels = torch.empty((count, *self._shape), dtype=torch.uint8, pin_memory=self._pin_memory)
-        ids = torch.empty(count, dtype=torch.int64)
-        for row, (view, id_) in enumerate(views):
-            pixels[row], ids[row] = view, id_
-        return ClipBatch(pixels, ids, self._labels[ids])
+    # --- What the loaders ask ----------------------------------------------------------------------------------------
 
-    def _next(self) -> tuple[Tensor, int]:
-        start = time.perf_counter()
-        if self._samples is None:
-            self._samples = self._start()
-        sample = next(self._samples)
-        self.wait_s += time.perf_counter() - start
-        for path, cause in sample.broken:
-            if path not in self.broken:
-                logger.warning("%s; another video takes its place", cause)
-            self.broken[path] += 1
-        if sample.pixels is None:
-            raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {sample.broken[-1][1]}")
-        return sample.pixels, sample.id
+    def draw(self, number: int) -> tuple[Draw, int]:
+        """Return what is drawn at this place, and the attempt to begin with."""
+        return self._order[number], self._attempts.get(number, 0)
 
-    def _start(self) -> Iterator[Sample]:
-        loader = DataLoader(
-            self._clips,
-            sampler=_keys(self.seed, self.position, len(self)),
-            batch_size=None,
-            num_workers=self.config.num_workers,
-            worker_init_fn=_leave_signals_to_the_parent,
-            generator=torch.Generator(),  # else each start would draw from torch's global generator
+    def failed(self, number: int, attempt: int, cause: str) -> None:
+        """Take note that a video could not be read; raises VideoReadError after too many in a row."""
+        path = self._decoder.path(self._decoder.id(self._order[number], attempt))
+        if path not in self.broken:
+            logger.warning("%s; another video takes its place", cause)
+        self.broken[path] += 1
+        self._attempts[number] = attempt + 1
+        self.journal.add(Replacement(self.seed, self._shard[0], number, attempt, path, cause))
+        if attempt + 1 >= ATTEMPTS:
+            raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {cause}")
+
+    def _judge(self, number: int) -> None:
+        """Count a draw that was taken; too many that had to be replaced are an error."""
+        self._draws += 1
+        self._replaced += number in self._attempts
+        if self._draws >= JUDGED and self._replaced > self.config.max_broken * self._draws:
+            raise VideoReadError(
+                f"{self._replaced} of {self._draws} clips could not be read, more than max_broken "
+                f"{self.config.max_broken}; look at the {len(self.broken)} videos that were named, or check all with "
+                "scripts/prepare_data.py verify"
+            )
+
+    def _room(self, count: int) -> ClipBatch:
+        pixels = empty_views(count, *self._shape, pin_memory=self._pin_memory)
+        return ClipBatch(pixels, *(torch.empty(count, dtype=torch.int64) for _ in range(2)))
+
+    def _start(self, count: int) -> Here | Ahead:
+        config = self.config
+        views = empty_views(config.repeats, *self._shape)
+        if not config.num_workers:
+            return Here(self._decoder, self, views)
+        return Ahead(
+            self._decoder,
+            self,
+            slots=(1 + PREFETCHED) * -(-count // config.repeats) + config.num_workers,
+            shape=tuple(views.shape),
+            num_workers=config.num_workers,
+            time_limit_s=config.time_limit_s,
+            memory_limit_mib=config.memory_limit_mib + config.cache_mib,
         )
-        return iter(loader)

@@ -1,0 +1,135 @@
+"""What decides a clip, and the making of it: its video, its window of frames, its crops."""
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tats_gym.clips.augment import (
+    centre_crop_box,
+    centre_start,
+    crop_and_resize,
+    multi_scale_crop_box,
+    random_start,
+    window_indices,
+)
+from tats_gym.clips.cache import VideoCache
+from tats_gym.clips.sources import Video
+
+if TYPE_CHECKING:
+    from tats_gym.clips.stream import ClipConfig
+
+ORDER, CLIP = 0, 1
+"""Keep the random numbers of an epoch's order and of a clip apart."""
+
+
+class Draw(NamedTuple):
+    """All that decides a clip: its video, its window and its crops follow from these."""
+
+    seed: int
+    epoch: int
+    id: int
+    """The video that the epoch's order names; another one where that cannot be read."""
+
+
+class Order:
+    """Which video comes when: every one once an epoch, each epoch in its own order, without end.
+
+    Args:
+        seed: Source of the orders.
+        length: Videos.
+        shard: Rank and number of ranks; each takes every so manieth video. So that all take as many, the last ones
+            of an epoch may begin it anew.
+    """
+
+    def __init__(self, seed: int, length: int, shard: tuple[int, int] = (0, 1)) -> None:
+        self.seed, self._length, self._shard = seed, length, shard
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        """Videos that this rank takes in an epoch."""
+        return -(-self._length // self._shard[1])
+
+    def __getitem__(self, number: int) -> Draw:
+        """The draw at this place, counted from the start of the training."""
+        epoch, place = divmod(number, len(self))
+        if epoch != self._epoch:
+            order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self._length)
+            rank, ranks = self._shard
+            self._epoch, self._order = epoch, np.resize(order, len(self) * ranks)[rank::ranks]
+        return Draw(self.seed, epoch, int(self._order[place]))
+
+
+class ClipDecoder:
+    """Makes clips; picklable, and what a worker process holds.
+
+    Args:
+        config: Which clips.
+        videos: The dataset's.
+        frames: Frames in a clip, T.
+        size: Height and width of a clip in pixels.
+    """
+
+    def __init__(self, config: "ClipConfig", videos: Sequence[Video], frames: int, size: int) -> None:
+        self.config, self.frames, self.size = config, frames, size
+        self.cache = VideoCache(config.cache_mib, config.reader)
+        # One block of bytes: workers share it, while they would copy objects as they count references.
+        self._paths = np.array([os.fsencode(video.path) for video in videos])
+
+    def path(self, id_: int) -> str:
+        """Where a video lies."""
+        return os.fsdecode(bytes(self._paths[id_]))
+
+    def id(self, draw: Draw, attempt: int) -> int:
+        """The video that is tried at this attempt: the one drawn, then others at random."""
+        return self._begin(draw, attempt)[0]
+
+    def draw(self, draw: Draw, attempt: int, out: Tensor) -> int:
+        """Cut one window into as many views as `out` (R, C, T, H, W) holds, and return the id of its video.
+
+        Raises:
+            VideoReadError: The video cannot be read.
+        """
+        id_, rng = self._begin(draw, attempt)
+        frames = self._window(id_, rng)  # (T, H, W, 3)
+        for view in out:
+            view.copy_(crop_and_resize(frames, self._box(frames.shape[1], frames.shape[2], rng), self.size))
+        return id_
+
+    def centre(self, id_: int) -> NDArray[np.uint8]:
+        """Cut the window and the square in the middle of a video: (C, T, H, W).
+
+        Raises:
+            VideoReadError: The video cannot be read.
+        """
+        frames = self._window(id_, None)
+        pixels: NDArray[np.uint8] = crop_and_resize(frames, centre_crop_box(*frames.shape[1:3]), self.size).numpy()
+        return pixels
+
+    def _begin(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
+        """Return the video of this attempt, and what its window and its crops are drawn with."""
+        rng = np.random.default_rng([CLIP, *draw, attempt])
+        return draw.id if attempt == 0 else int(rng.integers(len(self._paths))), rng
+
+    def _window(self, id_: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
+        """Decode the window in the middle, or one that is drawn: (T, H, W, 3)."""
+        with closing(self.cache.open(Path(self.path(id_)))) as video:
+            window = len(video), self.frames, self.config.stride
+            start = centre_start(*window) if rng is None else random_start(*window, rng)
+            return video.get_batch(window_indices(*window, start).tolist())
+
+    def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        if self.config.crop == "centre":
+            return centre_crop_box(height, width)
+        return multi_scale_crop_box(height, width, self.size, rng)
+
+
+def empty_views(count: int, frames: int, size: int, *, pin_memory: bool = False) -> Tensor:
+    """Room for so many views (count, C, T, H, W), uint8."""
+    return torch.empty((count, 3, frames, size, size), dtype=torch.uint8, pin_memory=pin_memory)

@@ -1,0 +1,66 @@
+"""Remembers which draws were replaced, so that a resumed run replaces the same ones."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A draw whose video could not be read."""
+
+    seed: int
+    """Of the stream."""
+    rank: int
+    """Of the process that drew it."""
+    draw: int
+    """Its number, counted from the start of the training."""
+    attempt: int
+    """How many videos had been tried before."""
+    video: str
+    """Path of the video that could not be read."""
+    cause: str
+    """Why."""
+
+
+class Journal:
+    """Replacements in the order in which they were made; written line by line once `keep` has named a file.
+
+    Broken files would be found broken again, but a decoder that hung, or a disk that was slow, may not.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[Replacement] = []
+        self._path: Path | None = None
+
+    def keep(self, path: Path) -> None:
+        """Read what the file holds, and write all that is missing there, now and from now on."""
+        before = list(_read(path)) if path.is_file() else []
+        known = set(before)
+        new = [each for each in self._made if each not in known]
+        self._made, self._path = before, path
+        for each in new:
+            self.add(each)
+
+    def add(self, replacement: Replacement) -> None:
+        """Take note of a replacement; one that is known already is not written again."""
+        if replacement in self._made:
+            return
+        self._made.append(replacement)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(replacement)) + "\n")
+
+    def attempts(self, seed: int, rank: int) -> dict[int, int]:
+        """Return, for each draw that was replaced, the attempt that comes after the last one that failed."""
+        mine = [each for each in self._made if (each.seed, each.rank) == (seed, rank)]
+        return {each.draw: each.attempt + 1 for each in sorted(mine, key=lambda each: each.attempt)}
+
+
+def _read(path: Path) -> Iterator[Replacement]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield Replacement(**json.loads(line))
+        except (ValueError, TypeError):  # cut off while it was written
+            continue
