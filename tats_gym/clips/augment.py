@@ -31,6 +31,11 @@ def random_start(num_frames: int, frames: int, stride: int, rng: np.random.Gener
     return int(rng.integers(max(num_frames - frames * stride, 0), endpoint=True))
 
 
+def start_at(num_frames: int, frames: int, stride: int, where: float) -> int:
+    """First frame of the window at `where`, in [0, 1), among those that fit; 0 in a video that is too short."""
+    return int(where * (max(num_frames - frames * stride, 0) + 1))
+
+
 def centre_start(num_frames: int, frames: int, stride: int) -> int:
     """First frame of the window in the middle; 0 in a video that is too short."""
     return max(num_frames - frames * stride, 0) // 2

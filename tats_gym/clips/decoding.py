@@ -1,8 +1,9 @@
 """What decides a clip, and the making of it: its video, its window of frames, its crops."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,10 +18,13 @@ from tats_gym.clips.augment import (
     crop_and_resize,
     multi_scale_crop_box,
     random_start,
+    start_at,
     window_indices,
 )
 from tats_gym.clips.cache import VideoCache
+from tats_gym.clips.roots import data_root
 from tats_gym.clips.sources import Video
+from tats_gym.clips.window_cache import WindowCache
 
 if TYPE_CHECKING:
     from tats_gym.clips.stream import ClipConfig
@@ -79,6 +83,10 @@ class ClipDecoder:
     def __init__(self, config: "ClipConfig", videos: Sequence[Video], frames: int, size: int) -> None:
         self.config, self.frames, self.size = config, frames, size
         self.cache = VideoCache(config.cache_mib, config.reader)
+        self._windows = None
+        if config.cache_windows:
+            folder = data_root("windows", config.cache_dir)
+            self._windows = WindowCache(folder, config.cache_windows, frames, config.stride, config.reader)
         # One block of bytes: workers share it, while they would copy objects as they count references.
         self._paths = np.array([os.fsencode(video.path) for video in videos])
 
@@ -119,10 +127,18 @@ class ClipDecoder:
 
     def _window(self, id_: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
         """Decode the window in the middle, or one that is drawn: (T, H, W, 3)."""
-        with closing(self.cache.open(Path(self.path(id_)))) as video:
+        path = Path(self.path(id_))
+        if rng is None:
+            return self._decode(path, centre_start)
+        if self._windows is None:
+            return self._decode(path, partial(random_start, rng=rng))
+        which = int(rng.integers(self._windows.windows))
+        return self._windows.get(path, which, lambda where: self._decode(path, partial(start_at, where=where)))
+
+    def _decode(self, path: Path, start: Callable[[int, int, int], int]) -> NDArray[np.uint8]:
+        with closing(self.cache.open(path)) as video:
             window = len(video), self.frames, self.config.stride
-            start = centre_start(*window) if rng is None else random_start(*window, rng)
-            return video.get_batch(window_indices(*window, start).tolist())
+            return video.get_batch(window_indices(*window, start(*window)).tolist())
 
     def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         if self.config.crop == "centre":

@@ -58,6 +58,12 @@ class ClipConfig:
     """Share of the clips whose video could not be read above which the stream stops, in [0, 1]."""
     cache_mib: int = 0
     """Memory, in each process that decodes, for videos kept decoded from epoch to epoch, in MiB; 0 keeps none."""
+    cache_windows: int = 0
+    """Windows of each video that are kept decoded on the disk, for sets that do not fit into memory: every epoch takes
+    one of them, and only the crops are new. 0 keeps none, and cuts a new window each time. A window of 16 frames of
+    320x240 takes 3.5 MiB."""
+    cache_dir: str | None = None
+    """Folder of these windows, best on a local disk; None: `windows` beside the datasets, see `root`."""
 
     def __post_init__(self) -> None:
         check_source(self.data, self.split)
@@ -67,7 +73,7 @@ class ClipConfig:
             raise ValueError(f"crop must be one of {get_args(Crop)}, got {self.crop!r}")
         if self.reader not in READERS:
             raise ValueError(f"reader must be one of {READERS}, got {self.reader!r}")
-        for name in ("num_workers", "cache_mib"):
+        for name in ("num_workers", "cache_mib", "cache_windows"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.repeats < 1:

@@ -1,0 +1,81 @@
+"""Decoded windows kept on the disk, for epochs after the first: reading one costs no decoding."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tats_gym.clips.readers import VideoReadError
+
+logger = logging.getLogger(__name__)
+
+SPARED = 0.05
+"""Share of the disk that is left free."""
+
+
+class WindowCache:
+    """Keeps windows of frames as they were decoded, one file each; any number of processes and runs can share it.
+
+    A file is written whole or not at all. Once the disk is nearly full, or cannot be written, nothing is added.
+    What a changed video or another reader gives is kept apart; old files are for the user to delete.
+
+    Args:
+        folder: Holds the windows; made where it is missing.
+        windows: Of each video.
+        made_with: All else that decides what a window holds, such as its length and the library that decodes.
+    """
+
+    def __init__(self, folder: Path, windows: int, *made_with: object) -> None:
+        self.folder, self.windows, self._made_with = folder, windows, made_with
+        self._full = False
+
+    def get(self, path: Path, which: int, decode: Callable[[float], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return a window (T, H, W, 3) of a video, from the disk or else from `decode`.
+
+        Args:
+            path: Of the video.
+            which: Which of its windows, in [0, windows).
+            decode: Is given where the window lies, in [0, 1): the windows are spread evenly, shifted at random.
+
+        Raises:
+            VideoReadError: The video is gone, or from `decode`.
+        """
+        try:
+            about = path.stat()
+        except OSError as err:
+            raise VideoReadError(f"{path}: there is no such file") from err
+        facts = (os.fsencode(path), about.st_size, about.st_mtime_ns, self.windows, *self._made_with)
+        digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
+        kept = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"
+        with suppress(OSError, ValueError, EOFError):  # it is not there yet, or is no array: then it is made again
+            window: NDArray[np.uint8] = np.load(kept, mmap_mode="c", allow_pickle=False)
+            return window
+        shift = int.from_bytes(digest.digest()[:4], "big") / 2**32
+        window = decode((which + shift) / self.windows)
+        if not self._full:
+            self._keep(window, kept)
+        return window
+
+    def _keep(self, window: NDArray[np.uint8], kept: Path) -> None:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            disk = shutil.disk_usage(kept.parent)
+            if disk.free - window.nbytes < SPARED * disk.total:
+                raise OSError(f"the disk is {1 - SPARED:.0%} full")
+            with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+                try:
+                    np.save(file, window, allow_pickle=False)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+            os.replace(file.name, kept)
+        except OSError as err:
+            self._full = True
+            logger.warning("no more windows are kept in %s: %s", self.folder, err)

@@ -1,0 +1,87 @@
+"""Windows are decoded once, kept whole, and made again where what is kept does not fit."""
+
+import logging
+import shutil
+from collections import namedtuple
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
+from tats_gym.clips.window_cache import WindowCache
+from tests.video_files import noise_frames, write_video
+
+
+class Decoder:
+    """Decodes a window of grey that tells where it lies, and counts."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, where):
+        self.calls.append(where)
+        return np.full((2, 3, 4, 3), round(100 * where), np.uint8)
+
+
+@pytest.fixture(name="video")
+def _video(tmp_path):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"a video")
+    return path
+
+
+def test_a_window_is_decoded_once(video, tmp_path):
+    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 4, 16, 2)
+    windows = [cache.get(video, which, decode) for which in (0, 1, 2, 3)]
+    assert [int(4 * where) for where in decode.calls] == [0, 1, 2, 3]  # spread over the video
+    again = WindowCache(tmp_path / "kept", 4, 16, 2)
+    for which, window in enumerate(windows):
+        np.testing.assert_array_equal(again.get(video, which, decode), window)
+    assert len(decode.calls) == 4
+    WindowCache(tmp_path / "kept", 4, 16, 4).get(video, 0, decode)  # another stride
+    WindowCache(tmp_path / "kept", 2, 16, 2).get(video, 0, decode)  # other windows
+    video.write_bytes(b"another video")
+    again.get(video, 0, decode)
+    assert len(decode.calls) == 7
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_what_was_damaged_is_decoded_again(video, tmp_path, content):
+    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 1)
+    whole = np.array(cache.get(video, 0, decode))
+    (kept,) = (tmp_path / "kept").rglob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:-1] if content is None else content)
+    np.testing.assert_array_equal(cache.get(video, 0, decode), whole)
+    np.testing.assert_array_equal(cache.get(video, 0, decode), whole)
+    assert len(decode.calls) == 2
+
+
+def test_a_full_disk_only_ends_the_keeping(video, tmp_path, monkeypatch, caplog):
+    disk = namedtuple("Disk", ["total", "used", "free"])(1000, 960, 40)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
+    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 2)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            cache.get(video, 0, decode)
+    assert len(decode.calls) == 3
+    assert [message.endswith("the disk is 95% full") for message in caplog.messages] == [True]
+    assert not list((tmp_path / "kept").rglob("*.*"))
+    with pytest.raises(VideoReadError, match="there is no such file"):
+        cache.get(tmp_path / "gone.mp4", 0, decode)
+
+
+def test_a_stream_cuts_new_crops_from_kept_windows(tmp_path):
+    for number in range(3):
+        write_video(tmp_path / "videos" / f"{number}.mp4", noise_frames(40, 40, 64))
+    config = ClipConfig(data="folder", root=str(tmp_path / "videos"), cache_windows=2, cache_dir=str(tmp_path / "kept"))
+    with closing(ClipStream(config, frames=4, size=16, seed=0)) as stream:
+        first = stream.take(36)
+        kept = sorted((tmp_path / "kept").rglob("*.npy"))
+        assert len(kept) == 6
+        stream.seek(0)
+        assert torch.equal(stream.take(36).pixels, first.pixels)
+        assert sorted((tmp_path / "kept").rglob("*.npy")) == kept
+    of_one = first.pixels[first.ids == 0]
+    assert len({view.numpy().tobytes() for view in of_one}) > 2  # more views than windows
