@@ -80,6 +80,27 @@ def test_a_worker_that_has_grown_is_replaced(pool_of):
     assert max(processes.count(process) for process in processes) <= 3
 
 
+def test_a_pool_can_be_closed_before_its_workers_are_there():
+    pool = WorkerPool(act, 2)
+    pool.submit(0, ("answer", 0))
+    server = pool._foreman._server
+    pool.close()
+    pool.close()
+    assert server.returncode is not None
+    assert not pool._foreman.is_alive()
+
+
+def test_no_process_outlives_its_pool(pool_of):
+    with closing(WorkerPool(act, 2)) as pool:
+        processes = {result[0] for result in answers(pool, [("answer", 0)] * 40).values()}
+        pool.submit(99, ("hang", 0))
+        pool.submit(100, ("answer", 0))
+        pool.next()
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
 def test_what_the_function_should_not_raise_ends_the_pool():
     with closing(WorkerPool(act, 1)) as pool:
         pool.submit(0, ("raise", "typo"))

@@ -83,7 +83,7 @@ def _reap(workers: set[int]) -> None:
 
 def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int | None) -> None:
     """Do what comes until the connection closes, or this process has grown past the limit."""
-    while memory_limit is None or _memory() <= memory_limit:
+    while True:
         try:
             number, task = tasks.recv()
             tasks.send((number, BEGUN, time.monotonic(), None))
@@ -95,6 +95,8 @@ def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int |
                 answer = (RAISED, traceback.format_exc())
             tasks.send((number, answer[0], time.monotonic(), answer[1]))
         except (EOFError, ConnectionError):
+            return
+        if memory_limit is not None and _memory() > memory_limit:
             return
 
 

@@ -130,7 +130,7 @@ class _Foreman(threading.Thread):
                 start_new_session=True,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
-        self._control = Connection(ours.detach())
+        self._line, self._control = ours, Connection(os.dup(ours.fileno()))
         self._first = (function, memory_limit)
 
     def submit(self, number: int, task: Any) -> None:
@@ -140,14 +140,13 @@ class _Foreman(threading.Thread):
     def close(self) -> None:
         self._closing = True
         self._ring.send(b"\0")
-        self._control.close()  # the server kills the workers when it sees that
+        self._line.shutdown(socket.SHUT_RDWR)  # the server kills the workers when it sees that
+        self.join()
         self._server.wait()
-        if self is not threading.current_thread():
-            self.join()
-        self._bell.close()
-        self._ring.close()
-        for worker in self._workers:
-            worker.connection.close()
+        for each in (self._line, self._bell, self._ring):
+            each.close()
+        for connection in (self._control, *(worker.connection for worker in self._workers)):
+            connection.close()
 
     def run(self) -> None:
         try:
