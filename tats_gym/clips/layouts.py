@@ -63,7 +63,9 @@ class VideoList:
     videos: tuple[Video, ...]
     classes: tuple[str, ...]
     missing: int
-    """Videos that the annotations of the whole split name and the disk lacks."""
+    """Videos that the annotations of the whole split name and the disk lacks, whatever the subset."""
+    annotated: int = 0
+    """Videos that the annotations of the whole split name."""
     broken: int = 0
     """Videos that an index knows not to decode; they are left out."""
 

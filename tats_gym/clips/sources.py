@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.index import find_index, read_index
 from tats_gym.clips.layouts import SPLITS, Listing, Part, Split, Tree, Video, VideoList
 from tats_gym.clips.official import read_hmdb51, read_k400, read_ssv2, read_ucf101
 from tats_gym.clips.plain import read_folder, read_list
@@ -49,6 +50,7 @@ def list_videos(
     fold: int = 1,
     subset: float | None = None,
     subset_seed: int = 0,
+    index: str | Path | None = None,
 ) -> VideoList:
     """List a dataset's videos. The demo data are made first where they are missing.
 
@@ -58,16 +60,22 @@ def list_videos(
         split: Which part.
         fold: Which of the three official divisions of UCF101 and HMDB51; the others have one.
         subset: A share of every class, in (0, 1), or a number of clips of every class, see `choose_subset`. None
-            takes all.
+            takes all, or what the index was made of.
         subset_seed: Another one gives another choice.
+        index: An index made by scripts/prepare_data.py, see `find_index`. With it the folder is not searched, and
+            videos that it knows to be broken are left out.
 
     Raises:
         MissingDataError: The folder, the annotations or all videos are missing.
-        ValueError: A name is unknown, an annotation file is not what its owner distributes.
+        ValueError: A name is unknown, an annotation file is not what its owner distributes, or the index is
+            damaged or of something else.
     """
     check_source(data, split, fold=fold, subset=subset, subset_seed=subset_seed)
     part = Part(split, fold)
     folder = dataset_folder(data, root)
+    index_path = find_index(index, folder, data, part)
+    if index_path is not None:
+        return _list_index(index_path, data, folder, part, subset, subset_seed)
     listing = LAYOUTS[data].read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
     absent = [name for name, path, _ in listing.entries if path is None]
@@ -77,7 +85,38 @@ def list_videos(
     if absent:
         total = len(listing.entries)
         logger.warning("%s %s: %d of %d videos are missing: %s, ...", data, split, len(absent), total, first)
-    return VideoList(tuple(choose_subset(videos, subset, subset_seed)), listing.classes, len(absent))
+    chosen = tuple(choose_subset(videos, subset, subset_seed))
+    return VideoList(chosen, listing.classes, missing=len(absent), annotated=len(listing.entries))
+
+
+def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
+    """The videos that an index names, less the broken ones."""
+    if not folder.is_dir():
+        raise missing_data(data, folder, "the folder does not exist")
+    header, rows = read_index(path)
+    if (header.data, header.part) != (data, part):
+        raise ValueError(
+            f"{path}, line 1: expected an index of {data} {part.split}, fold {part.fold}, "
+            f"got {header.data} {header.split}, fold {header.fold}"
+        )
+    if header.subset is not None:
+        made_of = f"the subset {header.subset:g} with seed {header.subset_seed}"
+        if subset is None:
+            logger.info("%s %s: the index %s holds %s, which is taken", data, part.split, path, made_of)
+        elif (subset, subset_seed) != (header.subset, header.subset_seed):
+            raise ValueError(
+                f"{path}, line 1: the index is of {made_of}, but the subset {subset:g} with seed {subset_seed} is "
+                "asked for; verify that one, or take no index (none)"
+            )
+        subset = None
+    named = {row.name: row for row in rows}
+    videos = choose_subset([Video(folder / row.path, row.label, row.name) for row in rows], subset, subset_seed)
+    usable = tuple(video for video in videos if named[video.name].finding.status != "broken")
+    if not usable:
+        raise missing_data(data, folder, f"the index {path} says that none of its {len(videos)} videos decodes")
+    broken = len(videos) - len(usable)
+    logger.info("%s %s: %d videos and %d broken ones in %s", data, part.split, len(usable), broken, path)
+    return VideoList(usable, header.classes, header.missing, header.annotated, broken)
 
 
 def dataset_folder(data: str, root: str | Path | None = None) -> Path:
