@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tats_gym.clips import list_videos
+from tats_gym.clips import list_videos, verify
 from tats_gym.clips.index import read_index
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tests.layouts import write_layout
@@ -189,6 +189,22 @@ def test_the_command_fails_where_nothing_is_usable(main, capsys, root):
     shown = capsys.readouterr()
     assert "1 broken: the file is empty" in shown.out
     assert "no video of train is usable" in shown.err
+
+
+def test_the_command_is_interrupted_and_goes_on(main, capsys, monkeypatch, root):
+    def run_some(function, tasks, **limits):
+        yield from list(run_all(function, tasks[:2], num_workers=0))
+        raise KeyboardInterrupt
+
+    run_all = verify.run_all
+    command = ["--env", "TatsMask-list-v0", "--root", str(root), "--split", "train", "--num-workers", "0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(verify, "run_all", run_some)
+        assert main(["verify", *command]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert main(["verify", *command]) == 0
+    assert "train: going on after the 2 videos of an earlier run" in capsys.readouterr().out
+    assert len(findings(root)) == 8
 
 
 def test_the_command_exports_a_list(main, capsys, tmp_path):
