@@ -194,13 +194,14 @@ PRESETS = {
     "paper-k400": _paper("k400", 800),
     "paper-ucf101": _paper("ucf101", 200),
     "paper-hmdb51": _paper("hmdb51", 200),
+    "list": _paper("list", 200),
     "demo": _DEMO,
     "folder": replace(_DEMO, env="TatsMask-folder-v0", clips=ClipConfig(data="folder", num_workers=2, cache_mib=512)),
 }
 
 
 def preset_for(env_id: str, name: str | None = None) -> PretrainConfig:
-    """Return the preset of this name for an id; without a name `paper-X`, or X for demo and folder.
+    """Return the preset of this name for an id; without a name `paper-X`, or X for list, demo and folder.
 
     Raises:
         ValueError: If there is no such id or preset, with the nearest name.

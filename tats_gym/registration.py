@@ -9,6 +9,7 @@ DATASETS: dict[str, dict[str, Any]] = {
     "k400": {"stride": 4},
     "ucf101": {"stride": 2},
     "hmdb51": {"stride": 2},
+    "list": {"stride": 2},
     "folder": {"stride": 2, "mae": "tiny", "size": 48, "mask_ratio": 0.8},
     "demo": {"stride": 2, "mae": "tiny", "size": 48, "mask_ratio": 0.8},
 }

@@ -44,6 +44,9 @@ def write_layout(data: str, root: Path, train: int = 4, validation: int = 2) -> 
         lines = [f"{Path(file).name} 1\n" for file in files["train"]]
         lines += [f"{Path(file).name} 2\n" for file in files["validation"]]
         (root / "jump_test_split1.txt").write_text("".join(lines))
+    elif data == "list":
+        for split, name in (("train", "train.csv"), ("validation", "val.csv")):
+            (root / name).write_text("".join(f"{file} 0\n" for file in files[split]))
     return root
 
 
@@ -54,6 +57,7 @@ def _name(data: str, i: int) -> str:
         "k400": f"a class/video{i:06d}_000000_000010.mp4",
         "ucf101": f"Jump/v_Jump_g{i:02d}_c01.avi",
         "hmdb51": f"jump/it's_#{i}_jump.avi",
+        "list": f"a class/clip {i}.mp4",
         "folder": f"deep/er/{i}.mp4",
     }[data]
 

@@ -191,6 +191,7 @@ def test_missing_videos_are_counted_logged_once_and_left_out(tmp_path, caplog):
         ("k400", "train.csv", "CVDF"),
         ("ucf101", "classInd.txt", "CRCV"),
         ("hmdb51", "_test_split1.txt", "Serre lab"),
+        ("list", "train.csv", "prepare_data.py list"),
         ("folder", "video", "any folder"),
     ],
 )
@@ -199,7 +200,7 @@ def test_absent_data_say_what_they_are_and_every_way_out(tmp_path, data, file, o
     (tmp_path / "empty").mkdir()
     for root, problem in (
         (tmp_path / "absent", "the folder does not exist"),
-        (tmp_path / "empty", "the folder is empty"),
+        (tmp_path / "empty", "the folder is empty|there is no train.csv"),
         (tmp_path, "there is no|no file there"),
     ):
         with pytest.raises(MissingDataError, match=problem) as caught:
@@ -216,8 +217,21 @@ def test_a_file_is_no_root(tmp_path):
 def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"data must be one of \('ssv2', .*, got 'ssv3'"):
         list_videos("ssv3", tmp_path)
-    with pytest.raises(ValueError, match=r"split must be one of \('train', 'validation'\), got 'test'"):
-        list_videos("ssv2", tmp_path, "test")
+    with pytest.raises(ValueError, match=r"split must be one of \('train', 'validation', 'test'\) for ssv2, got 'val'"):
+        list_videos("ssv2", tmp_path, "val")
+
+
+@pytest.mark.parametrize("data", ["ucf101", "hmdb51", "folder", "demo"])
+def test_data_without_a_test_split_say_which_they_have(tmp_path, data):
+    with pytest.raises(ValueError, match=rf"split must be one of \('train', 'validation'\) for {data}, got 'test'"):
+        list_videos(data, tmp_path, "test")
+
+
+@pytest.mark.parametrize(("data", "folds"), [("ssv2", 1), ("k400", 1), ("ucf101", 3), ("list", 1), ("demo", 1)])
+def test_a_fold_that_there_is_not_is_refused(tmp_path, data, folds):
+    for fold in (0, folds + 1):
+        with pytest.raises(ValueError, match=rf"fold must lie in \[1, {folds}\] for {data}, got {fold}"):
+            list_videos(data, tmp_path, fold=fold)
 
 
 def test_the_root_is_the_argument_then_the_variable_then_the_cache(tmp_path, monkeypatch):

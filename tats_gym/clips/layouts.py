@@ -1,17 +1,17 @@
-"""How each dataset's owner lays out its files: annotations and a folder of videos in, named videos out."""
+"""What every dataset's layout has in common: annotations and a tree of files in, named videos out."""
 
-import csv
 import hashlib
-import json
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from tats_gym.clips.roots import missing_data
 
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 SUFFIXES = (
     *(".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v"),
@@ -19,24 +19,58 @@ SUFFIXES = (
 )
 """Suffixes that make a file a video, in lower case."""
 
-VALIDATION_SHARE = 10
-"""One video in this many is held out where a dataset names no split."""
+
+class Part(NamedTuple):
+    """A part of a dataset."""
+
+    split: Split = "train"
+    fold: int = 1
+    """Which of the official divisions into train and validation, from 1 on."""
 
 
 class Entry(NamedTuple):
     """A video that the annotations name."""
 
     name: str
+    """The same on every machine."""
     path: Path | None
     """None where the disk lacks it."""
     label: int | None
 
 
 class Listing(NamedTuple):
-    """What a dataset's annotations say of one split."""
+    """What a dataset's annotations say of one part."""
 
     classes: tuple[str, ...]
     entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file and its class."""
+
+    path: Path
+    label: int | None
+    """Index into the classes, None where the dataset has none."""
+    name: str = field(default="", compare=False)
+    """What the annotations call it, the same on every machine."""
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """The videos of one split that are on the disk, in the order of the annotations."""
+
+    videos: tuple[Video, ...]
+    classes: tuple[str, ...]
+    missing: int
+    """Videos that the annotations of the whole split name and the disk lacks, whatever the subset."""
+    annotated: int = 0
+    """Videos that the annotations of the whole split name."""
+    broken: int = 0
+    """Videos that an index knows not to decode; they are left out."""
+
+    def __len__(self) -> int:
+        return len(self.videos)
 
 
 class Tree:
@@ -51,9 +85,18 @@ class Tree:
             raise NotADirectoryError(f"{data}: root must be a folder, got the file {root}")
         if not root.is_dir():
             raise missing_data(data, root, "the folder does not exist")
-        self.paths = sorted(_walk(root))
-        if not self.paths:
-            raise missing_data(data, root, "the folder is empty")
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Paths of all files, sorted.
+
+        Raises:
+            MissingDataError: There is none.
+        """
+        paths = sorted(_walk(self.root))
+        if not paths:
+            raise missing_data(self.data, self.root, "the folder is empty")
+        return paths
 
     def annotation(self, *names: str) -> Path:
         """The file with the first of `names` that occurs, the one nearest to the root.
@@ -89,139 +132,7 @@ def _walk(root: Path) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
 
 
-def _with_folder(path: str) -> str:
-    """The last folder and the name."""
-    return "/".join(Path(path).parts[-2:])
-
-
-def _entry(name: str, found: str | None, label: int | None) -> Entry:
-    return Entry(name, None if found is None else Path(found), label)
-
-
-def read_ssv2(tree: Tree, split: Split) -> Listing:
-    """Something-Something V2: the class is the template without its brackets, not the free-text `label`."""
-    old = "something-something-v2-"
-    labels_path = tree.annotation("labels.json", f"{old}labels.json")
-    split_path = tree.annotation(f"{split}.json", f"{old}{split}.json")
-    numbers = {template: int(number) for template, number in _read_json(labels_path, dict).items()}
-    if sorted(numbers.values()) != list(range(len(numbers))):
-        raise ValueError(f"{labels_path}: expected the class numbers 0 to {len(numbers) - 1}, once each")
-    videos = tree.videos(os.path.basename)
-    entries = []
-    for item in _read_json(split_path, list):
-        if not {"id", "template"} <= item.keys():
-            raise ValueError(f"{split_path}: expected 'id' and 'template' in each entry, got {item}")
-        template = item["template"].replace("[", "").replace("]", "")
-        if template not in numbers:
-            raise ValueError(f"{split_path}: the template {template!r} is not in {labels_path}")
-        name = str(item["id"])
-        entries.append(_entry(name, videos.get(name), numbers[template]))
-    return Listing(tuple(sorted(numbers, key=numbers.__getitem__)), entries)
-
-
-def _read_json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise ValueError(f"{path}: it is not valid JSON ({err})") from err
-    if not isinstance(content, kind):
-        raise ValueError(f"{path}: expected a JSON {kind.__name__}, got {type(content).__name__}")
-    return content
-
-
-def read_k400(tree: Tree, split: Split) -> Listing:
-    """Kinetics-400: classes are the sorted labels of the training split.
-
-    A file is known by `{youtube_id}_{start:06d}_{end:06d}`, else by the 11 characters of the id.
-    """
-    train = _read_kinetics_csv(tree.annotation("train.csv", "kinetics_train.csv"))
-    rows = train
-    if split == "validation":
-        names = ("val.csv", "validate.csv", "validation.csv", "kinetics_val.csv")
-        rows = _read_kinetics_csv(tree.annotation(*names))
-    classes = sorted({row["label"] for row in train})
-    numbers = {name: number for number, name in enumerate(classes)}
-    by_stem = tree.videos(os.path.basename)
-    by_id = tree.videos(lambda stem: os.path.basename(stem)[:11])
-    entries = []
-    for row in rows:
-        if row["label"] not in numbers:
-            raise ValueError(f"k400: {row['label']!r} is a class of {split} but not of train")
-        start, end = (int(float(row[field])) for field in ("time_start", "time_end"))
-        name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
-        entries.append(_entry(name, by_stem.get(name) or by_id.get(row["youtube_id"]), numbers[row["label"]]))
-    return Listing(tuple(classes), entries)
-
-
-def _read_kinetics_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: expected a header with {sorted(missing)}, got {reader.fieldnames}")
-        return list(reader)
-
-
-def read_ucf101(tree: Tree, split: Split) -> Listing:
-    """UCF101, split 1: the class is the folder, its number is 1 less than in `classInd.txt`."""
-    index_path = tree.annotation("classInd.txt")
-    classes = tuple(line.split()[1] for line in _lines(index_path))
-    list_path = tree.annotation("trainlist01.txt" if split == "train" else "testlist01.txt")
-    videos = tree.videos(_with_folder)
-    entries = []
-    for line in _lines(list_path):
-        name = line.split()[0]
-        folder = name.split("/")[0]
-        if folder not in classes:
-            raise ValueError(f"{list_path}: the class {folder!r} is not in {index_path}")
-        entries.append(_entry(name, videos.get(os.path.splitext(name)[0]), classes.index(folder)))
-    return Listing(classes, entries)
-
-
-def read_hmdb51(tree: Tree, split: Split) -> Listing:
-    """HMDB51, split 1: a file for each class, with 1 for training, 2 for testing, 0 for neither."""
-    pattern = re.compile(r"(.+)_test_split1\.txt")
-    matches = ((pattern.fullmatch(os.path.basename(path)), path) for path in tree.paths)
-    lists = {match[1]: Path(path) for match, path in matches if match}
-    if not lists:
-        raise missing_data(tree.data, tree.root, "there is no {class}_test_split1.txt")
-    wanted = "1" if split == "train" else "2"
-    videos = tree.videos(_with_folder)
-    classes = tuple(sorted(lists))
-    entries = []
-    for label, name in enumerate(classes):
-        for line in _lines(lists[name]):
-            file, mark = line.rsplit(None, 1)  # file names hold # & ( ) ! ;
-            if mark == wanted:
-                stem = f"{name}/{os.path.splitext(file)[0]}"
-                entries.append(_entry(f"{name}/{file}", videos.get(stem), label))
-    return Listing(classes, entries)
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def read_folder(tree: Tree, split: Split) -> Listing:
-    """Any folder of videos, without labels.
-
-    A hash of the path within the folder holds out about one video in ten, so that a video keeps its side when
-    others come and go. Where that leaves a side empty, validation is the one video with the lowest hash and
-    training is all of them, whether held out or not.
-    """
-    root = str(tree.root)
-    names = {os.path.relpath(path, root): path for path in tree.videos(str).values()}
-    if not names:
-        raise missing_data(tree.data, tree.root, f"no file there is a video ({' '.join(SUFFIXES)})")
-    hashes = {name: _hash(name) for name in names}
-    held_out = [name for name in names if hashes[name] % VALIDATION_SHARE == 0]
-    rest = [name for name in names if hashes[name] % VALIDATION_SHARE]
-    chosen: Sequence[str] = held_out or [min(names, key=hashes.__getitem__)]
-    if split == "train":
-        chosen = rest or list(names)
-    return Listing((), [_entry(name, names[name], None) for name in chosen])
-
-
-def _hash(name: str) -> int:
-    portable = os.fsencode(name.replace(os.sep, "/"))
+def name_hash(name: str, salt: str = "") -> int:
+    """A number of 64 bits that a name has on every machine; another one for each salt."""
+    portable = os.fsencode(salt + name.replace(os.sep, "/"))
     return int.from_bytes(hashlib.blake2b(portable, digest_size=8).digest(), "big")

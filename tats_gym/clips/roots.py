@@ -13,12 +13,16 @@ DISTRIBUTORS = {
         "Kinetics-400, kept by CVDF as kinetics-dataset",
     ),
     "ucf101": (
-        "classInd.txt, trainlist01.txt and testlist01.txt with the {class}/{name}.avi videos",
+        "classInd.txt, trainlist01.txt and testlist01.txt (or 02, 03) with the {class}/{name}.avi videos",
         "UCF101, by the Center for Research in Computer Vision (CRCV) at UCF",
     ),
     "hmdb51": (
-        "the {class}_test_split1.txt files with the {class}/{name}.avi videos",
+        "the {class}_test_split1.txt files (or 2, 3) with the {class}/{name}.avi videos",
         "HMDB51, by the Serre lab at Brown University",
+    ),
+    "list": (
+        "train.csv, val.csv or test.csv, whose lines are `path label`, in that very folder",
+        "you, or from scripts/prepare_data.py list, which writes any dataset in this form",
     ),
     "folder": ("video files", "you: any folder of videos will do"),
     "demo": ("generated videos in the layout of SSv2", "make_demo_data, which draws them"),

@@ -2,82 +2,82 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args
+from typing import NamedTuple
 
 from tats_gym.clips.demo import make_demo_data
-from tats_gym.clips.layouts import (
-    Listing,
-    Split,
-    Tree,
-    read_folder,
-    read_hmdb51,
-    read_k400,
-    read_ssv2,
-    read_ucf101,
-)
+from tats_gym.clips.index import find_index, read_index
+from tats_gym.clips.layouts import SPLITS, Listing, Part, Split, Tree, Video, VideoList
+from tats_gym.clips.official import read_hmdb51, read_k400, read_ssv2, read_ucf101
+from tats_gym.clips.plain import read_folder, read_list
 from tats_gym.clips.roots import data_root, missing_data
+from tats_gym.clips.subsets import check_subset, choose_subset
+
+__all__ = ["LAYOUTS", "Layout", "Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 
 logger = logging.getLogger(__name__)
 
-LAYOUTS: Mapping[str, Callable[[Tree, Split], Listing]] = MappingProxyType(
+
+class Layout(NamedTuple):
+    """How a dataset is read, and what parts it has."""
+
+    read: Callable[[Tree, Part], Listing]
+    splits: tuple[Split, ...] = SPLITS
+    folds: int = 1
+    """Official divisions into train and validation."""
+
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        "ssv2": read_ssv2,
-        "k400": read_k400,
-        "ucf101": read_ucf101,
-        "hmdb51": read_hmdb51,
-        "folder": read_folder,
-        "demo": read_ssv2,
+        "ssv2": Layout(read_ssv2),
+        "k400": Layout(read_k400),
+        "ucf101": Layout(read_ucf101, SPLITS[:2], folds=3),
+        "hmdb51": Layout(read_hmdb51, SPLITS[:2], folds=3),
+        "list": Layout(read_list),
+        "folder": Layout(read_folder, SPLITS[:2]),
+        "demo": Layout(read_ssv2, SPLITS[:2]),
     }
 )
-"""Name of a dataset to the function that reads its layout."""
-
-SPLITS: tuple[Split, ...] = get_args(Split)
+"""Name of a dataset to its layout."""
 
 
-@dataclass(frozen=True)
-class Video:
-    """A video file and its class."""
-
-    path: Path
-    label: int | None
-    """Index into the classes, None where the dataset has none."""
-
-
-@dataclass(frozen=True)
-class VideoList:
-    """The videos of one split that are on the disk, in the order of the annotations."""
-
-    videos: tuple[Video, ...]
-    classes: tuple[str, ...]
-    missing: int
-    """Videos that the annotations name and the disk lacks."""
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-
-def list_videos(data: str, root: str | Path | None = None, split: Split = "train") -> VideoList:
+def list_videos(
+    data: str,
+    root: str | Path | None = None,
+    split: Split = "train",
+    *,
+    fold: int = 1,
+    subset: float | None = None,
+    subset_seed: int = 0,
+    index: str | Path | None = None,
+) -> VideoList:
     """List a dataset's videos. The demo data are made first where they are missing.
 
     Args:
         data: A name in `LAYOUTS`.
         root: The dataset's folder, see `data_root`; for the demo, see `demo_root`. Files may lie anywhere below it.
         split: Which part.
+        fold: Which of the three official divisions of UCF101 and HMDB51; the others have one.
+        subset: A share of every class, in (0, 1), or a number of clips of every class, see `choose_subset`. None
+            takes all, or what the index was made of.
+        subset_seed: Another one gives another choice.
+        index: An index made by scripts/prepare_data.py, see `find_index`. With it the folder is not searched, and
+            videos that it knows to be broken are left out.
 
     Raises:
         MissingDataError: The folder, the annotations or all videos are missing.
-        ValueError: A name is unknown, or an annotation file is not what its owner distributes.
+        ValueError: A name is unknown, an annotation file is not what its owner distributes, or the index is
+            damaged or of something else.
     """
-    check_source(data, split)
-    if data == "demo":
-        folder = make_demo_data(None if root is None else data_root(data, root))
-    else:
-        folder = data_root(data, root)
-    listing = LAYOUTS[data](Tree(data, folder), split)
-    videos = tuple(Video(path, label) for _, path, label in listing.entries if path is not None)
+    check_source(data, split, fold=fold, subset=subset, subset_seed=subset_seed)
+    part = Part(split, fold)
+    folder = dataset_folder(data, root)
+    index_path = find_index(index, folder, data, part)
+    if index_path is not None:
+        return _list_index(index_path, data, folder, part, subset, subset_seed)
+    listing = LAYOUTS[data].read(Tree(data, folder), part)
+    videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
     absent = [name for name, path, _ in listing.entries if path is None]
     first = ", ".join(absent[:3])
     if not videos:
@@ -85,12 +85,54 @@ def list_videos(data: str, root: str | Path | None = None, split: Split = "train
     if absent:
         total = len(listing.entries)
         logger.warning("%s %s: %d of %d videos are missing: %s, ...", data, split, len(absent), total, first)
-    return VideoList(videos, listing.classes, len(absent))
+    chosen = tuple(choose_subset(videos, subset, subset_seed))
+    return VideoList(chosen, listing.classes, missing=len(absent), annotated=len(listing.entries))
 
 
-def check_source(data: str, split: str) -> None:
-    """Raise ValueError where `data` or `split` is not a known name."""
+def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
+    """The videos that an index names, less the broken ones."""
+    if not folder.is_dir():
+        raise missing_data(data, folder, "the folder does not exist")
+    header, rows = read_index(path)
+    if (header.data, header.part) != (data, part):
+        raise ValueError(
+            f"{path}, line 1: expected an index of {data} {part.split}, fold {part.fold}, "
+            f"got {header.data} {header.split}, fold {header.fold}"
+        )
+    if header.subset is not None:
+        made_of = f"the subset {header.subset:g} with seed {header.subset_seed}"
+        if subset is None:
+            logger.info("%s %s: the index %s holds %s, which is taken", data, part.split, path, made_of)
+        elif (subset, subset_seed) != (header.subset, header.subset_seed):
+            raise ValueError(
+                f"{path}, line 1: the index is of {made_of}, but the subset {subset:g} with seed {subset_seed} is "
+                "asked for; verify that one, or take no index (none)"
+            )
+        subset = None
+    named = {row.name: row for row in rows}
+    videos = choose_subset([Video(folder / row.path, row.label, row.name) for row in rows], subset, subset_seed)
+    usable = tuple(video for video in videos if named[video.name].finding.status != "broken")
+    if not usable:
+        raise missing_data(data, folder, f"the index {path} says that none of its {len(videos)} videos decodes")
+    broken = len(videos) - len(usable)
+    logger.info("%s %s: %d videos and %d broken ones in %s", data, part.split, len(usable), broken, path)
+    return VideoList(usable, header.classes, header.missing, header.annotated, broken)
+
+
+def dataset_folder(data: str, root: str | Path | None = None) -> Path:
+    """Where a dataset lies; the demo data are made there where they are missing."""
+    if data == "demo":
+        return make_demo_data(None if root is None else data_root(data, root))
+    return data_root(data, root)
+
+
+def check_source(data: str, split: str, *, fold: int = 1, subset: float | None = None, subset_seed: int = 0) -> None:
+    """Raise ValueError where `data` is not a known name, it has no such part, or the subset is none."""
     if data not in LAYOUTS:
         raise ValueError(f"data must be one of {tuple(LAYOUTS)}, got {data!r}")
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+    layout = LAYOUTS[data]
+    if split not in layout.splits:
+        raise ValueError(f"split must be one of {layout.splits} for {data}, got {split!r}")
+    if fold not in range(1, layout.folds + 1):
+        raise ValueError(f"fold must lie in [1, {layout.folds}] for {data}, got {fold}")
+    check_subset(subset, subset_seed)

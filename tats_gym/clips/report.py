@@ -1,0 +1,134 @@
+"""What the check of a split found, in numbers and in words."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, Self
+
+from tats_gym.clips.index import Header, Row
+from tats_gym.clips.official import OFFICIAL_COUNTS
+
+SHOWN = 10
+"""Causes, sizes and empty classes that the words name; the numbers hold them all."""
+
+
+class Spread(NamedTuple):
+    """Smallest, middle and largest of some numbers."""
+
+    least: float
+    median: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self | None:
+        """The spread of `values`, None where there are none."""
+        values = list(values)
+        return cls(min(values), median(values), max(values)) if values else None
+
+    def __str__(self) -> str:
+        return f"{self.least:g} to {self.most:g}, median {self.median:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the check of a split found."""
+
+    header: Header
+    root: Path
+    index: Path
+    official: int | None
+    """Videos of the part by its owners' count, None where there is none."""
+    ok: int
+    short: int
+    """Usable, but shorter than the window."""
+    broken: dict[str, str]
+    """Path to cause."""
+    clips_per_class: Spread | None
+    """Of the usable videos; None without labels."""
+    empty_classes: tuple[str, ...]
+    """Classes without a usable video."""
+    num_frames: Spread | None
+    """Frames of the usable videos."""
+    fps: Spread | None
+    sizes: dict[str, int]
+    """Width x height to the number of videos, the most frequent first."""
+    seconds: float
+    """How long the last run decoded."""
+
+    @classmethod
+    def of(cls, header: Header, rows: Sequence[Row], *, root: Path, index: Path, seconds: float) -> Self:
+        """Sum up the rows of an index."""
+        usable = [row for row in rows if row.finding.status != "broken"]
+        labels = Counter(row.label for row in usable if row.label is not None)
+        labelled = any(row.label is not None for row in rows)
+        counts = [labels[number] for number in range(len(header.classes))] if labelled else []
+        sizes = Counter(f"{row.finding.width}x{row.finding.height}" for row in usable)
+        return cls(
+            header=header,
+            root=root,
+            index=index,
+            official=OFFICIAL_COUNTS.get((header.data, header.part)),
+            ok=sum(row.finding.status == "ok" for row in rows),
+            short=sum(row.finding.status == "short" for row in rows),
+            broken={row.path: str(row.finding.cause) for row in rows if row.finding.status == "broken"},
+            clips_per_class=Spread.of(counts),
+            empty_classes=tuple(name for name, count in zip(header.classes, counts, strict=False) if not count),
+            num_frames=Spread.of(row.finding.frames for row in usable if row.finding.frames is not None),
+            fps=Spread.of(row.finding.fps for row in usable if row.finding.fps is not None),
+            sizes=dict(sizes.most_common()),
+            seconds=round(seconds, 1),
+        )
+
+    @property
+    def usable(self) -> int:
+        """Videos that decode."""
+        return self.ok + self.short
+
+    @property
+    def coverage(self) -> float:
+        """Share of the annotated videos that the disk holds, broken or not."""
+        return 1 - self.header.missing / self.header.annotated
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as plain values, for JSON."""
+        spreads = {name: getattr(self, name) for name in ("clips_per_class", "num_frames", "fps")}
+        return {
+            **asdict(self),
+            **{name: spread and spread._asdict() for name, spread in spreads.items()},
+            "header": {name: value for name, value in asdict(self.header).items() if name != "classes"},
+            "root": str(self.root),
+            "index": str(self.index),
+            "usable": self.usable,
+            "coverage": self.coverage,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The report in words."""
+        header = self.header
+        fold = f", fold {header.fold}" if header.fold > 1 else ""
+        official = "" if self.official is None else f" (officially {self.official:,})"
+        yield (
+            f"{header.data} {header.split}{fold}: {header.annotated:,} videos annotated{official}, "
+            f"{header.missing:,} missing, coverage {self.coverage:.2%}"
+        )
+        if header.subset is not None:
+            yield f"subset {header.subset:g} with seed {header.subset_seed}: {header.videos:,} videos"
+        yield (
+            f"{self.ok:,} ok, {self.short:,} shorter than {header.frames} x {header.stride} frames, "
+            f"{len(self.broken):,} broken, {self.seconds:.1f} s"
+        )
+        for cause, count in Counter(self.broken.values()).most_common(SHOWN):
+            yield f"  {count:,} broken: {cause}"
+        if self.clips_per_class is not None:
+            yield f"clips a class: {self.clips_per_class}, {len(self.empty_classes)} classes without a clip"
+        if self.empty_classes:
+            more = ", ..." if len(self.empty_classes) > SHOWN else ""
+            yield f"  without a clip: {', '.join(self.empty_classes[:SHOWN])}{more}"
+        if self.num_frames is not None:
+            yield f"frames: {self.num_frames}; frames a second: {self.fps}"
+            sizes = ", ".join(f"{size} ({count:,})" for size, count in list(self.sizes.items())[:SHOWN])
+            more = f" and {len(self.sizes) - SHOWN} others" if len(self.sizes) > SHOWN else ""
+            yield f"sizes: {sizes}{more}"
+        yield f"index: {self.index}"

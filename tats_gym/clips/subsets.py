@@ -1,0 +1,36 @@
+"""Chooses a part of a dataset's videos by name: the same part on every machine, a smaller one within a larger one."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tats_gym.clips.layouts import Video, name_hash
+
+
+def check_subset(subset: float | None, seed: int) -> None:
+    """Raise ValueError for what is neither a share nor a count."""
+    if subset is not None and not (0 < subset < 1 or (subset >= 1 and float(subset).is_integer())):
+        raise ValueError(f"subset must be a share in (0, 1) or a whole number of clips a class, got {subset}")
+    if seed < 0:
+        raise ValueError(f"subset_seed must not be negative, got {seed}")
+
+
+def choose_subset(videos: Sequence[Video], subset: float | None, seed: int) -> list[Video]:
+    """The videos with the lowest hashes of seed and name within each class, in the order in which they came.
+
+    Args:
+        videos: Of all classes; those without labels count as one class.
+        subset: A share of each class, of which at least one video stays, or a number of videos of each class, of
+            which all stay where there are fewer; None takes all.
+        seed: Another one gives another choice.
+    """
+    check_subset(subset, seed)
+    if subset is None:
+        return list(videos)
+    classes = defaultdict(list)
+    for position, video in enumerate(videos):
+        classes[video.label].append((name_hash(video.name, f"{seed}:"), video.name, position))
+    chosen: set[int] = set()
+    for members in classes.values():
+        count = max(1, round(subset * len(members))) if subset < 1 else int(subset)
+        chosen.update(position for _, _, position in sorted(members)[:count])
+    return [video for position, video in enumerate(videos) if position in chosen]

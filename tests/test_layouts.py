@@ -1,0 +1,151 @@
+"""Folds, test splits, odd names and the peers' lists are read, and what does not fit is named by line."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from tats_gym.clips import list_videos
+from tats_gym.clips.plain import write_list
+from tests.layouts import write_layout
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        write(root / name, "")
+
+
+def listed(*args, **kwargs):
+    return [(video.path.name, video.label) for video in list_videos(*args, **kwargs).videos]
+
+
+def test_ucf101_has_three_folds(tmp_path):
+    write(tmp_path / "classInd.txt", "1 Jump\n2 Run\n")
+    touch(tmp_path / "videos/Jump", "a.avi", "b.avi")
+    touch(tmp_path / "videos/Run", "c.avi")
+    for fold, (train, test) in enumerate([("a", "b"), ("b", "a"), ("b", "a")], start=1):
+        write(tmp_path / f"trainlist0{fold}.txt", f"Jump/{train}.avi 1\n")
+        write(tmp_path / f"testlist0{fold}.txt", f"Jump/{test}.avi\nRun/c.avi\n")
+    assert listed("ucf101", tmp_path) == [("a.avi", 0)]
+    assert listed("ucf101", tmp_path, fold=2) == [("b.avi", 0)]
+    assert listed("ucf101", tmp_path, "validation", fold=3) == [("a.avi", 0), ("c.avi", 1)]
+
+
+def test_hmdb51_has_three_folds_and_names_that_hold_anything(tmp_path):
+    names = ["#1_(a)&b!_clap.avi", "a; b_clap.avi", " two  spaces_clap.avi"]
+    marks = ["120", "012", "201"]  # of the folds 1, 2 and 3
+    touch(tmp_path / "clap", *names)
+    for fold in (1, 2, 3):
+        lines = [f"{name} {mark[fold - 1]} \n" for name, mark in zip(names, marks, strict=True)]
+        write(tmp_path / f"clap_test_split{fold}.txt", "".join(lines))
+    names[2] = names[2].strip()  # a name cannot begin with a space in a list of lines
+    touch(tmp_path / "clap", names[2])
+    assert listed("hmdb51", tmp_path) == [(names[0], 0)]
+    assert listed("hmdb51", tmp_path, "validation") == [(names[2], 0)]
+    assert listed("hmdb51", tmp_path, "validation", fold=2) == [(names[0], 0)]
+    assert listed("hmdb51", tmp_path, fold=3) == [(names[2], 0)]
+    write(tmp_path / "clap_test_split1.txt", "a.avi 3\n")
+    with pytest.raises(ValueError, match=r"clap_test_split1\.txt: expected a name and 0, 1 or 2 in each line, got 'a"):
+        list_videos("hmdb51", tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
+def test_ssv2s_test_split_has_no_labels(tmp_path, prefix):
+    write(tmp_path / f"{prefix}labels.json", json.dumps({"Holding something": "0"}))
+    write(tmp_path / f"{prefix}test.json", json.dumps([{"id": "9"}, {"id": "4"}]))
+    touch(tmp_path, "4.webm", "9.webm")
+    assert listed("ssv2", tmp_path, "test") == [("9.webm", None), ("4.webm", None)]
+    assert list_videos("ssv2", tmp_path, "test").classes == ("Holding something",)
+
+
+def test_k400_headers_vary_and_times_are_checked(tmp_path, caplog):
+    write(tmp_path / "kinetics_train.csv", "label,youtube_id,time_start,time_end,split,is_cc,url\n"
+          '"throwing, catching",_-bcdefghij,0,10,train,0,x\n"abseiling",--cdefghijk,5.0,15.0,train,1,y\n')  # fmt: skip
+    touch(tmp_path / "train/throwing, catching", "_-bcdefghij_000000_000010_x264.mp4")
+    assert listed("k400", tmp_path) == [("_-bcdefghij_000000_000010_x264.mp4", 1)]
+    assert list_videos("k400", tmp_path).missing == 1
+    assert "--cdefghijk_000005_000015" in caplog.messages[0]
+    assert caplog.records[0].levelno == logging.WARNING
+    touch(tmp_path / "elsewhere", "--cdefghijk.mp4")
+    write(tmp_path / "test.csv", "label,youtube_id,time_start,time_end,split\nabseiling,--cdefghijk,5,15,test\n")
+    assert listed("k400", tmp_path, "test") == [("--cdefghijk.mp4", 0)]
+    write(tmp_path / "test.csv", "youtube_id,time_start,time_end,split\n--cdefghijk,5,15,test\n")
+    assert listed("k400", tmp_path, "test") == [("--cdefghijk.mp4", None)]
+    write(tmp_path / "val.csv", "label,youtube_id,time_start,time_end\nabseiling,--cdefghijk,5,end\n")
+    with pytest.raises(ValueError, match=r"val\.csv, line 2: expected times in seconds"):
+        list_videos("k400", tmp_path, "validation")
+    write(tmp_path / "val.csv", "label,youtube_id,time_start,time_end\nabseiling,--cdefghijk\n")
+    with pytest.raises(ValueError, match=r"val\.csv, line 2: expected 4 columns"):
+        list_videos("k400", tmp_path, "validation")
+    write(tmp_path / "val.csv", "label,youtube_id,time_start,time_end\nknitting,--cdefghijk,5,15\n")
+    with pytest.raises(ValueError, match=r"val\.csv, line 2: 'knitting' is not a class of .*kinetics_train\.csv"):
+        list_videos("k400", tmp_path, "validation")
+
+
+def test_a_list_is_parsed_from_the_right(tmp_path):
+    root = tmp_path / "lists"
+    touch(root, "videos/riding a bike 2/a b.mp4", "c.avi")
+    touch(tmp_path, "elsewhere 7/d.webm")
+    lines = ["videos/riding a bike 2/a b.mp4 4", "c.avi\t0", "", f"{tmp_path}/elsewhere 7/d.webm 2\r", "gone.mp4 1"]
+    write(root / "train.csv", "\n".join(lines))
+    write(root / "val.csv", "c.avi 6\n")
+    train = list_videos("list", root)
+    assert [(video.path, video.label) for video in train.videos] == [
+        (root / "videos/riding a bike 2/a b.mp4", 4),
+        (root / "c.avi", 0),
+        (tmp_path / "elsewhere 7/d.webm", 2),
+    ]
+    assert train.missing == 1
+    assert train.classes == tuple("0123456")  # of all the lists
+    assert list_videos("list", root, "validation").classes == train.classes
+
+
+def test_a_list_may_have_no_labels(tmp_path):
+    touch(tmp_path, "a 1.mp4", "b.MP4")
+    write(tmp_path / "test.csv", "a 1.mp4\nb.MP4\n")
+    assert listed("list", tmp_path, "test") == [("a 1.mp4", None), ("b.MP4", None)]
+    assert list_videos("list", tmp_path, "test").classes == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        ("path label\na.mp4 1\n", 1),
+        ("a.mp4 1\n\nb.mp4\n", 3),
+        ("a.mp4 1\nb.mp4 -1\n", 2),
+        ("a.mp4 1\nb.mp4 1.5\n", 2),
+        ("a.mp4 1\nb.mp4 1234567\n", 2),
+        ("a.mp4 -1\n", 1),
+        ("a.mp4,1\n", 1),
+        ("3\n", 1),
+    ],
+)
+def test_a_bad_line_of_a_list_is_named(tmp_path, lines, number):
+    write(tmp_path / "train.csv", lines)
+    with pytest.raises(ValueError, match=rf"train\.csv, line {number}: expected `path label`"):
+        list_videos("list", tmp_path)
+
+
+@pytest.mark.parametrize("data", ["ssv2", "hmdb51", "folder"])
+def test_what_is_exported_as_a_list_reads_as_before(tmp_path, data):
+    root = write_layout(data, tmp_path / "data", train=3, validation=1)
+    for split, name in (("train", "train.csv"), ("validation", "val.csv")):
+        write_list(list_videos(data, root, split), tmp_path / name)
+        assert list_videos("list", tmp_path, split).videos == list_videos(data, root, split).videos
+    assert [path.name for path in tmp_path.glob("*.csv")] == [
+        path.name for path in tmp_path.iterdir() if path.is_file()
+    ]
+
+
+def test_a_list_cannot_hold_line_breaks(tmp_path):
+    touch(tmp_path / "data", "a\nb.mp4")
+    with pytest.raises(ValueError, match="cannot hold a path with a line break"):
+        write_list(list_videos("folder", tmp_path / "data"), tmp_path / "train.csv")
+    assert not (tmp_path / "train.csv").exists()
