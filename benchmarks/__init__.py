@@ -1,0 +1,1 @@
+"""What scripts/benchmark.py measures; no part of what is installed."""

@@ -1,0 +1,184 @@
+"""Measures clips a second: of one process, of processes side by side without a loader, of loaders."""
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.peers import published_loader
+from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.clips.decoding import ClipDecoder, Order, empty_views
+from tats_gym.clips.readers import Reader
+from tats_gym.clips.sources import Video, list_videos
+from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.tokens import TokenGrid
+
+Take = Callable[[], Any]
+"""Hands out the next batch."""
+
+START_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """The clips that are made in one measurement, and how many processes make them."""
+
+    root: Path
+    stride: int
+    grid: TokenGrid
+    batch_size: int
+    num_workers: int
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """Those of the folder that a stream trains on."""
+        return list_videos("folder", self.root).videos
+
+    @property
+    def config(self) -> ClipConfig:
+        """The stream's settings."""
+        return ClipConfig(data="folder", root=str(self.root), stride=self.stride, num_workers=self.num_workers)
+
+    def decoder(self, reader: Reader = "auto") -> ClipDecoder:
+        """What makes a clip in a worker process of `ClipStream`."""
+        return ClipDecoder(replace(self.config, reader=reader), self.videos, self.grid.frames, self.grid.size)
+
+    def order(self, seed: int) -> Order:
+        """Which video comes when."""
+        return Order(seed, len(self.videos))
+
+
+def reader_rate(clips: Clips, reader: Reader, seconds: float, seed: int) -> float:
+    """Clips a second of this process, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _decode_alone(clips.decoder(reader), clips.order(seed), seconds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def side_by_side_rate(clips: Clips, seconds: float, seed: int) -> float:
+    """Clips a second of `num_workers` processes that decode at the same time and throw the clips away."""
+    context = processes()
+    barrier, rates = context.Barrier(clips.num_workers), context.SimpleQueue()
+    workers = [
+        context.Process(target=_decode_beside, args=(clips.decoder(), order, seconds, barrier, rates), daemon=True)
+        for order in map(clips.order, range(seed, seed + clips.num_workers))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a process that decodes ended with an error, see above")
+    return sum(rates.get() for _ in workers)
+
+
+def _decode_beside(
+    decoder: ClipDecoder, order: Order, seconds: float, barrier: Barrier, rates: "SimpleQueue[float]"
+) -> None:
+    torch.set_num_threads(1)
+    rates.put(_decode_alone(decoder, order, seconds, lambda: barrier.wait(START_LIMIT_S)))
+
+
+def _decode_alone(decoder: ClipDecoder, order: Order, seconds: float, ready: Callable[[], Any] = lambda: None) -> float:
+    """Clips a second, counted from when `ready` returns, after a first clip."""
+    room = empty_views(1, decoder.frames, decoder.size)
+    decoder.draw(order[0], 0, room)
+    ready()
+    start = time.perf_counter()
+    for number in itertools.count(1):
+        decoder.draw(order[number], 0, room)
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return number / elapsed
+    raise AssertionError
+
+
+@contextmanager
+def our_loader(clips: Clips, seed: int) -> Iterator[Take]:
+    """Batches of a `ClipStream`: uint8."""
+    with closing(ClipStream(clips.config, frames=clips.grid.frames, size=clips.grid.size, seed=seed)) as stream:
+        yield lambda: stream.take(clips.batch_size)
+
+
+@contextmanager
+def their_loader(clips: Clips, seed: int) -> Iterator[Take]:
+    """Batches of the published manner: float32."""
+    processes()
+    torch.manual_seed(seed)
+    paths = [video.path for video in clips.videos]
+    loader = published_loader(
+        paths, clips.grid, clips.stride, batch_size=clips.batch_size, num_workers=clips.num_workers
+    )
+    batches: Any = iter(loader)
+    try:
+        yield lambda: next(batches)
+    finally:
+        batches._shutdown_workers()  # not when the iterator is collected: the next measurement wants the cores
+
+
+def loader_rate(take: Take, clips: Clips, seconds: float) -> float:
+    """Clips a second in the steady state: nothing is decoded ahead, as batches are taken as soon as they are there.
+
+    Batches are counted in multiples of the workers: a DataLoader's workers end a batch each at about the same time.
+    """
+    for _ in range(2 * clips.num_workers):
+        take()
+    start = time.perf_counter()
+    for taken in itertools.count(1):
+        take()
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds and taken % clips.num_workers == 0:
+            return taken * clips.batch_size / elapsed
+    raise AssertionError
+
+
+def wait_share(take: Take, step_s: float, seconds: float) -> float:
+    """Share of the time that a training waits for clips whose step is a sleep of `step_s`, as on a GPU."""
+    waited = elapsed = 0.0
+    start = time.perf_counter()
+    while elapsed < seconds:
+        asked = time.perf_counter()
+        take()
+        waited += time.perf_counter() - asked
+        time.sleep(step_s)
+        elapsed = time.perf_counter() - start
+    return waited / elapsed
+
+
+def normalisation_s(grid: TokenGrid, batch_size: int, rounds: int) -> float:
+    """Seconds a clip, on one CPU thread, of what the MAE does to every token of a batch in uint8 before it embeds it.
+
+    On a GPU this is part of the step; in the published manner the workers have done it.
+    """
+    mae = MaskedAutoencoder(MAE_PRESETS["tiny"], grid)
+    batch = torch.randint(256, (batch_size, *grid.clip_shape), dtype=torch.uint8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            for clip in batch.split(1):
+                (grid.cut(clip) - mae.mean) / mae.std
+            times.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return sorted(times[1:])[rounds // 2] / batch_size
+
+
+def processes() -> Any:
+    """How processes are started: from one that has imported all, and without forking this one's threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.rates"])
+    return context

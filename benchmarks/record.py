@@ -1,0 +1,61 @@
+"""What every benchmark's record says of where its numbers come from, and how it is written."""
+
+import json
+import os
+import platform
+import shlex
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tats_gym.runs import commit, versions
+
+
+def origin(name: str, config: Any) -> dict[str, Any]:
+    """Say which command gave the numbers, of which code, when and where."""
+    return {
+        "command": command(name, config),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "processor": processor()},
+        "versions": versions(),
+    }
+
+
+def command(name: str, config: Any) -> str:
+    """Return the command line of a benchmark with what differs from its defaults; a path is FOLDER."""
+    words = ["python", "scripts/benchmark.py", name]
+    for field in fields(config):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        value = getattr(config, field.name)
+        if value == default or field.name == "results":
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        words += [f"--{field.name.replace('_', '-')}"]
+        words += ["FOLDER" if isinstance(value, Path) else str(value) for value in values]
+    return shlex.join(words)
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def over_rounds(values: list[float]) -> dict[str, Any]:
+    """Return the median of what the rounds gave, and all of it."""
+    return {"median": round(median(values), 4), "rounds": [round(value, 4) for value in values]}
+
+
+def write(folder: Path, name: str, record: dict[str, Any]) -> Path:
+    """Write a record as JSON and return where it lies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,26 @@
+"""Measure this project's speed beside that of its peers: python scripts/benchmark.py data.
+
+A table is printed; the numbers go to benchmarks/results with the commit, the command, the date and the machine.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+
+from benchmarks import data
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark that is named."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    app = tyro.extras.SubcommandApp()
+    app.command(data.run, name="data")
+    app.cli(args=arguments, prog="benchmark.py", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
