@@ -12,6 +12,7 @@ from tats_gym.clips.augment import (
     centre_start,
     crop_and_resize,
     multi_scale_crop_box,
+    random_resized_crop_box,
     random_start,
     window_indices,
 )
@@ -83,6 +84,54 @@ def test_sides_near_the_output_snap_to_it_within_the_frame(base, sides):
     assert all(0 <= top <= base - h and 0 <= left <= 2 * base - w for top, left, h, w in boxes)
 
 
+def test_random_resized_crops_lie_in_the_frame_with_the_area_and_the_shape_that_were_asked_for():
+    rng = np.random.default_rng(0)
+    boxes = np.array([random_resized_crop_box(240, 320, rng) for _ in range(4000)])
+    top, left, height, width = boxes.T
+    assert (boxes >= 0).all()
+    assert ((top + height <= 240) & (left + width <= 320)).all()
+    share, shape = height * width / (240 * 320), width / height
+    assert 0.497 < share.min() < 0.51  # sides are whole pixels, hence a little less than 0.5
+    assert 0.95 < share.max() <= 1
+    assert 0.74 < shape.min() < 0.78
+    assert 1.31 < shape.max() < 1.35
+
+
+def test_random_resized_crops_are_uniform_in_area_log_shape_and_place_where_every_box_fits():
+    rng = np.random.default_rng(0)
+    boxes = np.array([random_resized_crop_box(600, 600, rng, scale=(0.1, 0.5)) for _ in range(8000)])
+    top, left, height, width = boxes.T
+    draws = {
+        "area": (height * width / 600**2 - 0.1) / 0.4,
+        "shape": np.log(width / height * 4 / 3) / np.log(16 / 9),
+        "top": (top + 0.5) / (601 - height),
+        "left": (left + 0.5) / (601 - width),
+    }
+    for name, values in draws.items():
+        counts, _ = np.histogram(values, 10, (0, 1))
+        chi2 = ((counts - 800) ** 2 / 800).sum()
+        assert chi2 < 9 + 4 * 18**0.5, name  # 4 deviations, as 9 degrees of freedom vary by 18
+    assert abs(np.corrcoef(draws["top"], draws["left"])[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (30, 300, (0, 130, 30, 40)),  # too wide: 30 * 4/3
+        (400, 30, (180, 0, 40, 30)),  # too tall: 30 / (3/4)
+        (1, 9, (0, 4, 1, 1)),
+    ],
+)
+def test_where_no_random_box_fits_the_largest_of_an_allowed_shape_is_taken(height, width, expected):
+    rng = np.random.default_rng(0)
+    assert {random_resized_crop_box(height, width, rng) for _ in range(20)} == {expected}
+
+
+def test_the_whole_frame_can_be_asked_for():
+    rng = np.random.default_rng(0)
+    assert random_resized_crop_box(90, 120, rng, scale=(1, 1), ratio=(4 / 3, 4 / 3)) == (0, 0, 90, 120)
+
+
 def test_the_centre_crop_is_the_largest_square():
     assert centre_crop_box(240, 320) == (0, 40, 240, 240)
     assert centre_crop_box(321, 240) == (40, 0, 240, 240)
@@ -95,6 +144,15 @@ def test_a_crop_at_the_output_size_is_cut_without_a_change():
     np.testing.assert_array_equal(clip.numpy(), frames[:, 2:8, 5:11].transpose(3, 0, 1, 2))
     clip.zero_()
     assert frames.any()  # the clip has its own memory
+
+
+def test_a_flip_swaps_left_and_right_of_what_was_cut():
+    frames = np.random.default_rng(0).integers(256, size=(3, 9, 12, 3), dtype=np.uint8)
+    clip = crop_and_resize(frames, (2, 5, 6, 6), 6, flip=True)
+    assert (clip.dtype, clip.is_contiguous()) == (torch.uint8, True)
+    np.testing.assert_array_equal(clip.numpy(), frames[:, 2:8, 10:4:-1].transpose(3, 0, 1, 2))
+    resized = crop_and_resize(frames, (2, 5, 6, 6), 4)
+    assert torch.equal(crop_and_resize(frames, (2, 5, 6, 6), 4, flip=True), resized.flip(-1))
 
 
 def test_halving_averages_and_every_frame_is_cut_alike():

@@ -166,6 +166,28 @@ def test_the_centre_crop_can_be_taken_too(tmp_path):
         assert stream.take(8).pixels.amin() > 150
 
 
+def test_the_other_crop_and_the_flip_are_what_they_say(tmp_path):
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    frames[:, :, :32] = 200  # the left is bright
+    write_video(tmp_path / "v.mp4", frames)
+    with stream_of(tmp_path, crop="centre") as plain, stream_of(tmp_path, crop="centre", flip=True) as flipped:
+        levels = [(stream.take(40).pixels[..., :4].float().mean((1, 2, 3, 4)) > 100) for stream in (plain, flipped)]
+    assert levels[0].all()
+    assert 10 <= levels[1].sum() <= 30
+    with stream_of(tmp_path, crop="random_resized") as stream:
+        share = (stream.take(60).pixels.float() > 100).float().mean((1, 2, 3, 4))
+    assert share.min() < 0.45
+    assert share.max() > 0.55
+
+
+def test_folds_subsets_and_indices_reach_the_list(folder, tmp_path):
+    with stream_of(folder, subset=3) as stream, stream_of(folder, subset=3, subset_seed=5) as other:
+        assert len(stream) == len(other) == 3
+        assert stream.videos != other.videos
+    with pytest.raises(FileNotFoundError, match="index: there is no file"), stream_of(folder, index="/nowhere.jsonl"):
+        pass
+
+
 def test_videos_shorter_than_the_window_repeat_their_last_frame(tmp_path):
     write_video(tmp_path / "v.mp4", numbered_frames(3))
     with stream_of(tmp_path) as stream:
@@ -268,11 +290,14 @@ def test_ids_outside_the_dataset_are_refused(folder, ids, bad):
     ("settings", "message"),
     [
         ({"data": "kinetics"}, "data must be one of .*, got 'kinetics'"),
-        ({"split": "test"}, "split must be one of .*, got 'test'"),
+        ({"split": "tset"}, "split must be one of .*, got 'tset'"),
         ({"stride": 0}, "stride must be at least 1, got 0"),
         ({"crop": "random"}, "crop must be one of .*, got 'random'"),
         ({"reader": "opencv"}, "reader must be one of .*, got 'opencv'"),
-        ({"num_workers": -1}, "num_workers must not be negative, got -1"),
+        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
+        ({"data": "ucf101", "fold": 4}, "fold must .* got 4"),
+        ({"subset": 0.0}, "subset must .* got 0"),
+        ({"data": "ssv2", "flip": True}, "flip must be off for ssv2"),
         ({"repeats": 0}, "repeats must be at least 1, got 0"),
         ({"time_limit_s": 0}, "time_limit_s must be above 0, got 0"),
         ({"max_broken": 5}, r"max_broken must lie in \[0, 1\], got 5"),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torch.nn import functional as F
 
 Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
@@ -70,19 +70,53 @@ def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Gene
     return down * ((height - tall) // 4), right * ((width - wide) // 4), tall, wide
 
 
+def random_resized_crop_box(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    scale: tuple[float, float] = (0.5, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Box:
+    """A box of random area and shape, anywhere in the frame.
+
+    The paper (supplement, 2.1) names random resized crops and the range of `scale`; of `ratio`, which it leaves open,
+    and of what happens where no box fits, this takes what torchvision's RandomResizedCrop does: width over height
+    is drawn uniformly in its logarithm, and after 10 boxes that do not fit the largest one in the middle is taken
+    whose shape lies within `ratio`.
+
+    Args:
+        height: Of the frame, in pixels.
+        width: Of the frame, in pixels.
+        rng: Source of the draw.
+        scale: Range of the box's share of the frame's area.
+        ratio: Range of the box's width over its height.
+    """
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        shape = np.exp(rng.uniform(*np.log(ratio)))
+        tall, wide = round(np.sqrt(area / shape)), round(np.sqrt(area * shape))
+        if 0 < tall <= height and 0 < wide <= width:
+            top, left = rng.integers((height - tall, width - wide), endpoint=True)
+            return int(top), int(left), tall, wide
+    tall = min(height, max(round(width / ratio[0]), 1))
+    wide = min(width, max(round(height * ratio[1]), 1))
+    return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
 def centre_crop_box(height: int, width: int) -> Box:
     """The largest square in the middle of the frame."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int) -> Tensor:
+def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool = False) -> Tensor:
     """Cut the same box out of every frame and resize it, in uint8 throughout.
 
     Args:
         frames: Pixels of shape (T, H, W, 3).
         box: What to cut, within the frame.
         size: Side of the result in pixels; a smaller box is enlarged.
+        flip: Swap left and right of what was cut.
 
     Returns:
         Pixels of shape (C, T, size, size), uint8.
@@ -90,5 +124,6 @@ def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int) -> Tensor:
     top, left, height, width = box
     pixels: Tensor = torch.from_numpy(frames[:, top : top + height, left : left + width])
     pixels = pixels.permute(0, 3, 1, 2)  # (T, C, h, w)
-    pixels = functional.resize(pixels, [size, size], antialias=True)  # (T, C, H, W)
-    return pixels.transpose(0, 1).contiguous()  # (C, T, H, W)
+    pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)  # (T, C, H, W)
+    pixels = pixels.transpose(0, 1).contiguous()  # (C, T, H, W)
+    return pixels.flip(-1) if flip else pixels

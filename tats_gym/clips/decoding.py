@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.clips.augment import (
+    Box,
     centre_crop_box,
     centre_start,
     crop_and_resize,
     multi_scale_crop_box,
+    random_resized_crop_box,
     random_start,
     start_at,
     window_indices,
 )
 from tats_gym.clips.cache import VideoCache
+from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.roots import data_root
 from tats_gym.clips.sources import Video
 from tats_gym.clips.window_cache import WindowCache
-
-if TYPE_CHECKING:
-    from tats_gym.clips.stream import ClipConfig
 
 ORDER, CLIP = 0, 1
 """Keep the random numbers of an epoch's order and of a clip apart."""
@@ -80,7 +80,7 @@ class ClipDecoder:
         size: Height and width of a clip in pixels.
     """
 
-    def __init__(self, config: "ClipConfig", videos: Sequence[Video], frames: int, size: int) -> None:
+    def __init__(self, config: ClipConfig, videos: Sequence[Video], frames: int, size: int) -> None:
         self.config, self.frames, self.size = config, frames, size
         self.cache = VideoCache(config.cache_mib, config.reader)
         self._windows = None
@@ -107,7 +107,9 @@ class ClipDecoder:
         id_, rng = self._begin(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
         for view in out:
-            view.copy_(crop_and_resize(frames, self._box(frames.shape[1], frames.shape[2], rng), self.size))
+            box = self._box(frames.shape[1], frames.shape[2], rng)
+            flip = self.config.flip and rng.random() < 0.5
+            view.copy_(crop_and_resize(frames, box, self.size, flip=flip))
         return id_
 
     def centre(self, id_: int) -> NDArray[np.uint8]:
@@ -140,9 +142,11 @@ class ClipDecoder:
             window = len(video), self.frames, self.config.stride
             return video.get_batch(window_indices(*window, start(*window)).tolist())
 
-    def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def _box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         if self.config.crop == "centre":
             return centre_crop_box(height, width)
+        if self.config.crop == "random_resized":
+            return random_resized_crop_box(height, width, rng)
         return multi_scale_crop_box(height, width, self.size, rng)
 
 

@@ -6,21 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.decoding import ClipDecoder, Draw, Order, empty_views
 from tats_gym.clips.journal import Journal, Replacement
-from tats_gym.clips.layouts import Split
 from tats_gym.clips.loading import Ahead, Here
-from tats_gym.clips.readers import READERS, Reader, VideoReadError
-from tats_gym.clips.sources import check_source, list_videos
+from tats_gym.clips.readers import VideoReadError
+from tats_gym.clips.sources import list_videos
 
 logger = logging.getLogger(__name__)
-
-Crop = Literal["multiscale", "centre"]
 
 ATTEMPTS = 20
 """Videos that are tried for one clip before the stream gives up."""
@@ -28,61 +25,6 @@ JUDGED = 100
 """Draws after which the share of replaced ones is held against `max_broken`."""
 PREFETCHED = 2
 """Batches that are decoded ahead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipConfig:
-    """Which clips a stream yields, and how they are read."""
-
-    data: str = "demo"
-    """Dataset: ssv2, k400, ucf101, hmdb51, folder or demo."""
-    root: str | None = None
-    """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
-    split: Split = "train"
-    """Part of the dataset."""
-    stride: int = 2
-    """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""
-    crop: Crop = "multiscale"
-    """Where `take` cuts: MultiScaleCrop at random, or the largest square in the middle."""
-    reader: Reader = "auto"
-    """Library that decodes, see `open_video`."""
-    repeats: int = 1
-    """Views that are cropped from one decoded window, each a clip of the epoch (MAE-ST's repeated sampling)."""
-    num_workers: int = 0
-    """Processes that decode ahead; 0 decodes in the calling process, without a time limit."""
-    time_limit_s: float = 60.0
-    """Seconds after which a worker that decodes is killed, and another video takes the place of the one it read."""
-    memory_limit_mib: int = 2048
-    """Memory beyond `cache_mib` at which a worker is replaced by a fresh one: decoders leak."""
-    max_broken: float = 0.1
-    """Share of the clips whose video could not be read above which the stream stops, in [0, 1]."""
-    cache_mib: int = 0
-    """Memory, in each process that decodes, for videos kept decoded from epoch to epoch, in MiB; 0 keeps none."""
-    cache_windows: int = 0
-    """Windows of each video that are kept decoded on the disk, for sets that do not fit into memory: every epoch takes
-    one of them, and only the crops are new. 0 keeps none, and cuts a new window each time. A window of 16 frames of
-    320x240 takes 3.5 MiB."""
-    cache_dir: str | None = None
-    """Folder of these windows, best on a local disk; None: `windows` beside the datasets, see `root`."""
-
-    def __post_init__(self) -> None:
-        check_source(self.data, self.split)
-        if self.stride < 1:
-            raise ValueError(f"stride must be at least 1, got {self.stride}")
-        if self.crop not in get_args(Crop):
-            raise ValueError(f"crop must be one of {get_args(Crop)}, got {self.crop!r}")
-        if self.reader not in READERS:
-            raise ValueError(f"reader must be one of {READERS}, got {self.reader!r}")
-        for name in ("num_workers", "cache_mib", "cache_windows"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
-        for name in ("time_limit_s", "memory_limit_mib"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.max_broken <= 1:
-            raise ValueError(f"max_broken must lie in [0, 1], got {self.max_broken}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +73,15 @@ class ClipStream:
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard must be (rank, ranks) with 0 <= rank < ranks, got {shard}")
         self.config = config
-        self.videos = list_videos(config.data, config.root, config.split)
+        self.videos = list_videos(
+            config.data,
+            config.root,
+            config.split,
+            fold=config.fold,
+            subset=config.subset,
+            subset_seed=config.subset_seed,
+            index=config.index,
+        )
         self.position = 0
         """Clips taken since the start; the epoch is `position // len(stream)`."""
         self.wait_s = 0.0

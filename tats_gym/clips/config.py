@@ -1,0 +1,77 @@
+"""Which clips a stream yields, and how they are read: the settings of the data."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tats_gym.clips.layouts import Split
+from tats_gym.clips.readers import READERS, Reader
+from tats_gym.clips.sources import check_source
+
+Crop = Literal["multiscale", "random_resized", "centre"]
+
+
+SIDED = ("ssv2", "demo")
+"""Datasets with classes that differ in left and right alone."""
+
+LEAST = {"stride": 1, "repeats": 1, "memory_limit_mib": 1, "num_workers": 0, "cache_mib": 0, "cache_windows": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """Which clips a stream yields, and how they are read."""
+
+    data: str = "demo"
+    """Dataset: ssv2, k400, ucf101, hmdb51, list, folder or demo."""
+    root: str | None = None
+    """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
+    split: Split = "train"
+    """Part of the dataset."""
+    fold: int = 1
+    """Which of the three official divisions of UCF101 and HMDB51."""
+    subset: float | None = None
+    """Only this share of every class, in (0, 1), or this many clips of every class; None takes all."""
+    subset_seed: int = 0
+    """Another one gives another subset."""
+    index: str | None = None
+    """What scripts/prepare_data.py found: a file, "none", or None for the one in the dataset's folder, if any."""
+    stride: int = 2
+    """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""
+    crop: Crop = "multiscale"
+    """Where `take` cuts: MultiScaleCrop, random resized crops (supplement 2.1), or the largest square in the middle."""
+    flip: bool = False
+    """Swap left and right of every other clip; refused where labels know left and right."""
+    reader: Reader = "auto"
+    """Library that decodes, see `open_video`."""
+    repeats: int = 1
+    """Views that are cropped from one decoded window, each a clip of the epoch (MAE-ST's repeated sampling)."""
+    num_workers: int = 0
+    """Processes that decode ahead; 0 decodes in the calling process, without a time limit."""
+    time_limit_s: float = 60.0
+    """Seconds after which a worker that decodes is killed, and another video takes the place of the one it read."""
+    memory_limit_mib: int = 2048
+    """Memory beyond `cache_mib` at which a worker is replaced by a fresh one: decoders leak."""
+    max_broken: float = 0.1
+    """Share of the clips whose video could not be read above which the stream stops, in [0, 1]."""
+    cache_mib: int = 0
+    """Memory, in each process that decodes, for videos kept decoded from epoch to epoch, in MiB; 0 keeps none."""
+    cache_windows: int = 0
+    """Windows of each video that are kept decoded on the disk, for sets that do not fit into memory: every epoch takes
+    one of them, and only the crops are new. 0 keeps none, and cuts a new window each time. A window of 16 frames of
+    320x240 takes 3.5 MiB."""
+    cache_dir: str | None = None
+    """Folder of these windows, best on a local disk; None: `windows` beside the datasets, see `root`."""
+
+    def __post_init__(self) -> None:
+        check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
+        if self.flip and self.data in SIDED:
+            raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
+        for name, choices in (("crop", get_args(Crop)), ("reader", READERS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.time_limit_s <= 0:
+            raise ValueError(f"time_limit_s must be above 0, got {self.time_limit_s}")
+        if not 0 <= self.max_broken <= 1:
+            raise ValueError(f"max_broken must lie in [0, 1], got {self.max_broken}")
