@@ -183,7 +183,7 @@ class HeldOut:
 def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: int) -> HeldOut:
     """Make the measure that a run's settings describe, with `num_masks` masks a clip."""
     # One worker, where there are any, so that a file that hangs a decoder does not hang the run.
-    clips = replace(config.clips, split="validation", num_workers=min(config.clips.num_workers, 1))
+    clips = replace(config.clips.held_out, num_workers=min(config.clips.num_workers, 1))
     stream = ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed)
     held_out = HeldOut(
         stream,

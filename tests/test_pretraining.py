@@ -106,11 +106,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, ag
         return step(self, loss)
 
     monkeypatch.setattr(MAEOptimizer, "step", stop_at_16)
+    before = signal.getsignal(signal.SIGINT)
     half, result = _train(config)
     monkeypatch.undo()
     assert not result.finished
     assert half.agent.num_timesteps == 16
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
     again = resume(result.folder)
     assert again.run().finished

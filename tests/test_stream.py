@@ -188,6 +188,13 @@ def test_folds_subsets_and_indices_reach_the_list(folder, tmp_path):
         pass
 
 
+def test_held_out_clips_are_all_of_theirs(tmp_path):
+    taken = ClipConfig(data="folder", subset=3, index=str(tmp_path / "train.jsonl")).held_out
+    assert (taken.split, taken.subset, taken.index) == ("validation", None, None)
+    assert ClipConfig(data="folder", index=str(tmp_path)).held_out.index == str(tmp_path)
+    assert ClipConfig(data="folder", index="none").held_out.index == "none"
+
+
 def test_videos_shorter_than_the_window_repeat_their_last_frame(tmp_path):
     write_video(tmp_path / "v.mp4", numbered_frames(3))
     with stream_of(tmp_path) as stream:

@@ -1,6 +1,7 @@
 """Which clips a stream yields, and how they are read: the settings of the data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from tats_gym.clips.layouts import Split
@@ -75,3 +76,9 @@ class ClipConfig:
             raise ValueError(f"time_limit_s must be above 0, got {self.time_limit_s}")
         if not 0 <= self.max_broken <= 1:
             raise ValueError(f"max_broken must lie in [0, 1], got {self.max_broken}")
+
+    @property
+    def held_out(self) -> "ClipConfig":
+        """The same for the held-out clips: all of them, and by an index of their own where there is one."""
+        one_file = self.index is not None and self.index != "none" and not Path(self.index).expanduser().is_dir()
+        return replace(self, split="validation", subset=None, index=None if one_file else self.index)
