@@ -19,7 +19,11 @@ def origin(name: str, config: Any) -> dict[str, Any]:
         "command": command(name, config),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "processor": processor()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": processor(),
+            "load_before": round(os.getloadavg()[0], 2),  # others that compute here: near 0 on a quiet machine
+        },
         "versions": versions(),
     }
 
