@@ -1,5 +1,8 @@
 """Writes the small videos and the broken files that the tests read."""
 
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,6 +13,7 @@ OPTIONS = {
     "libx264": {"preset": "ultrafast", "crf": "10"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "10", "b": "0"},
     "mpeg4": {"qmin": "1", "qmax": "1"},
+    "mjpeg": {"qmin": "1", "qmax": "1"},
 }
 
 
@@ -38,18 +42,39 @@ def write_video(
     pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    times_ms: Sequence[int] | None = None,
+    empty_packets: int = 0,
 ) -> Path:
-    """Encode frames (T, H, W, 3) into `path`, whose suffix chooses the container; three grey ones by default."""
+    """Encode frames (T, H, W, 3) into `path`, whose suffix chooses the container; three grey ones by default.
+
+    Frames are shown `fps` a second or at `times_ms`; `empty_packets` of H.264 without a picture follow them.
+    """
     frames = numbered_frames(3) if frames is None else frames
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=OPTIONS[codec] | (options or {}))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
+        if times_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        last = stream.encode(None)
+        container.mux(last + [_empty_packet(last, fps, number) for number in range(empty_packets)])
+        if not len(frames):
+            container.start_encoding()
     return path
+
+
+def _empty_packet(after: Sequence[av.Packet], fps: int, number: int) -> av.Packet:
+    """An access unit delimiter alone: a container counts it as a frame, a decoder gets none from it."""
+    packet = av.Packet(struct.pack(">I", 2) + b"\x09\xf0")
+    packet.stream, packet.time_base = after[-1].stream, after[-1].time_base
+    packet.pts = packet.dts = max(p.pts for p in after) + round((1 + number) / (fps * packet.time_base))
+    return packet
 
 
 def write_sound(path: Path) -> Path:
@@ -68,4 +93,26 @@ def cut(path: Path, share: float) -> Path:
     """Keep only the first `share` of a file's bytes, as a broken download does."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def turn(path: Path, degrees: int) -> Path:
+    """Have an MP4 shown turned clockwise by 90, 180 or 270 degrees, as phones do that are held upright."""
+    a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    one, whole = 1 << 16, 1 << 30  # fixed point with 16 and 30 binary places
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44
+    content[at : at + 36] = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, 0, 0, whole)
+    path.write_bytes(content)
+    return path
+
+
+def hide_first(path: Path, count: int, fps: int = 12) -> Path:
+    """Have the edit list of an MP4 begin `count` frames later, as a cut without encoding does between keyframes."""
+    content = bytearray(path.read_bytes())
+    (scale,) = struct.unpack_from(">I", content, content.index(b"mdhd") + 16)
+    at = content.index(b"elst") + 16
+    (begin,) = struct.unpack_from(">i", content, at)
+    struct.pack_into(">i", content, at, begin + count * scale // fps)
+    path.write_bytes(content)
     return path
