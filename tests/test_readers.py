@@ -4,11 +4,12 @@ import importlib.util
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tats_gym.clips.readers import DecordReader, PyAVReader, VideoReadError, open_video
+from tats_gym.clips.readers import DecordReader, PyAVReader, TorchcodecReader, VideoReadError, open_video
 from tests.video_files import (
     cut,
     frame_numbers,
@@ -31,7 +32,7 @@ def why_missing(reader):
         return None
 
 
-MISSING = {"decord": why_missing(DecordReader)}
+MISSING = {"decord": why_missing(DecordReader), "torchcodec": why_missing(TorchcodecReader)}
 
 
 def readers(**defects):
@@ -44,7 +45,7 @@ def readers(**defects):
                 pytest.mark.xfail(name in defects, reason=str(defects.get(name)), strict=True),
             ),
         )
-        for name in ("pyav", "decord")
+        for name in ("pyav", "decord", "torchcodec")
     ]
 
 
@@ -115,7 +116,7 @@ def test_frames_that_are_skipped_change_no_others(tmp_path, options):
 AVI_DEFECT = "packets of an AVI have no presentation time, and it does not make up for that"
 
 
-@pytest.mark.parametrize("reader", readers(decord=AVI_DEFECT))
+@pytest.mark.parametrize("reader", readers(decord=AVI_DEFECT, torchcodec=AVI_DEFECT))
 def test_an_avi_with_reordered_frames_is_read(tmp_path, reader):
     path = write_video(tmp_path / "v.avi", numbered_frames(40), codec="mpeg4", options={"bf": "2"})
     for i in (3, 5, 20, 38):
@@ -156,6 +157,8 @@ def test_auto_takes_pyav(tmp_path):
     ("reader", "module", "message"),
     [
         ("decord", None, "'decord' needs the package: pip install decord"),
+        ("torchcodec", None, r"'torchcodec' needs the package: pip install 'tats-gym\[torchcodec\]'"),
+        ("torchcodec", SimpleNamespace(ffmpeg_major_version=None), "'torchcodec' needs FFmpeg's shared libraries"),
     ],
 )
 def test_a_reader_that_is_not_installed_says_what_to_install(tmp_path, monkeypatch, reader, module, message):

@@ -1,8 +1,9 @@
-"""Reads chosen frames of a video file, through PyAV or decord behind one small protocol."""
+"""Reads chosen frames of a video file, through PyAV, decord or torchcodec behind one small protocol."""
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -11,7 +12,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-Reader = Literal["auto", "decord", "pyav"]
+Reader = Literal["auto", "decord", "pyav", "torchcodec"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
 SEEK_GAP = 8
@@ -201,13 +202,55 @@ class PyAVReader:
         self._container.close()
 
 
+class TorchcodecReader:
+    """Frames through torchcodec, on one thread.
+
+    A known defect of torchcodec 0.17: like decord, it takes the wrong frames from an AVI with B-frames.
+
+    Raises:
+        ImportError: torchcodec is not installed, or finds no FFmpeg.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import torchcodec
+        except ImportError as err:
+            raise ImportError("reader 'torchcodec' needs the package: pip install 'tats-gym[torchcodec]'") from err
+        if torchcodec.ffmpeg_major_version is None:
+            raise ImportError("reader 'torchcodec' needs FFmpeg's shared libraries, version 4 or later: install ffmpeg")
+        self._path = path
+        self._open = partial(torchcodec.decoders.VideoDecoder, str(path), dimension_order="NHWC", device="cpu")
+        try:
+            self._video = self._open()
+        except (RuntimeError, ValueError) as err:
+            raise _undecodable(path, err) from err
+        self.fps = float(self._video.metadata.average_fps or 0)
+
+    def __len__(self) -> int:
+        return len(self._video)
+
+    def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """See `VideoReader.get_batch`."""
+        check_indices(indices, len(self), self._path)
+        try:
+            frames: NDArray[np.uint8] = self._video.get_frames_at(list(indices)).data.numpy()
+        except RuntimeError as err:
+            self._video = self._open()  # one that has failed once gives no frame any more
+            raise _undecodable(self._path, err) from err
+        return frames  # (T, H, W, 3)
+
+    def close(self) -> None:
+        """See `VideoReader.close`."""
+        self._video = ()  # torchcodec frees a video with its last reference
+
+
 def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
     """Open a video.
 
     Args:
         path: The file.
-        reader: "auto" takes PyAV: it alone reads every file of the tests correctly, and it is the
-            quicker. What a file holds never changes the choice.
+        reader: "auto" takes PyAV: of the three it alone reads every file of the tests correctly, and it is the
+            quickest. What a file holds never changes the choice.
 
     Raises:
         VideoReadError: The file is missing, empty, or holds no video that the reader can decode.
@@ -222,6 +265,8 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
         return PyAVReader(path)
     if reader == "decord":
         return DecordReader(path)
+    if reader == "torchcodec":
+        return TorchcodecReader(path)
     raise ValueError(f"reader must be one of {READERS}, got {reader!r}")
 
 
