@@ -161,7 +161,7 @@ def normalisation_s(grid: TokenGrid, batch_size: int, rounds: int) -> float:
 
     On a GPU this is part of the step; in the published manner the workers have done it.
     """
-    mae = MaskedAutoencoder(MAE_PRESETS["tiny"], grid)
+    encoder = MaskedAutoencoder(MAE_PRESETS["tiny"], grid).encoder
     batch = torch.randint(256, (batch_size, *grid.clip_shape), dtype=torch.uint8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -170,7 +170,7 @@ def normalisation_s(grid: TokenGrid, batch_size: int, rounds: int) -> float:
         for _ in range(rounds + 1):
             start = time.perf_counter()
             for clip in batch.split(1):
-                (grid.cut(clip) - mae.mean) / mae.std
+                (grid.cut(clip) - encoder.mean) / encoder.std
             times.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)

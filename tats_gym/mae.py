@@ -100,11 +100,13 @@ class PatchEmbed(nn.Module):
 class Transformer(nn.Module):
     """Pre-norm blocks with query and value biases but none on keys, then a norm."""
 
-    def __init__(self, width: int, depth: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, depth: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> None:
         super().__init__()
         norm: Any = partial(nn.LayerNorm, eps=1e-6)
+        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]  # rising linearly
         self.blocks = nn.ModuleList(
-            Block(width, num_heads, qkv_bias=True, mlp_ratio=mlp_ratio, norm_layer=norm) for _ in range(depth)
+            Block(width, num_heads, qkv_bias=True, mlp_ratio=mlp_ratio, norm_layer=norm, drop_path=rate)
+            for rate in rates
         )
         self.norm = norm(width)
 
@@ -117,11 +119,26 @@ class Transformer(nn.Module):
 
 
 class Encoder(Transformer):
-    """Patch embedding and blocks."""
+    """Pixel normalisation, patch embedding and blocks."""
 
-    def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
-        super().__init__(config.embed_dim, config.depth, config.num_heads, config.mlp_ratio)
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: MAEConfig, grid: TokenGrid, drop_path: float = 0.0) -> None:
+        super().__init__(config.embed_dim, config.depth, config.num_heads, config.mlp_ratio, drop_path)
         self.patch_embed = PatchEmbed(grid, config.embed_dim)
+        values = grid.patch_values // CHANNELS
+        constants = {
+            "mean": torch.tensor(IMAGENET_MEAN).repeat_interleave(values) * 255,
+            "std": torch.tensor(IMAGENET_STD).repeat_interleave(values) * 255,
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant, persistent=False)
+
+    def embed(self, patches: Tensor, positions: Tensor) -> Tensor:
+        """Normalise and embed patches (..., P) in [0, 255], as `TokenGrid.cut` orders them, to (..., D)."""
+        embedded: Tensor = self.patch_embed((patches - self.mean) / self.std)
+        return embedded + positions
 
 
 class Decoder(Transformer):
@@ -144,9 +161,6 @@ class MaskedAutoencoder(nn.Module):
         grid: The clip's geometry. Its K is not used here: the number of ids given decides.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
         super().__init__()
         self.config, self.grid = config, grid
@@ -157,20 +171,13 @@ class MaskedAutoencoder(nn.Module):
         positions = POSITIONS[config.pos_embed]
         self.pos_embed = positions(grid.shape, config.embed_dim)
         self.decoder_pos_embed = positions(grid.shape, config.decoder_embed_dim)
-        values = grid.patch_values // CHANNELS
-        constants = {
-            "mean": torch.tensor(IMAGENET_MEAN).repeat_interleave(values) * 255,
-            "std": torch.tensor(IMAGENET_STD).repeat_interleave(values) * 255,
-        }
-        for name, constant in constants.items():
-            self.register_buffer(name, constant, persistent=False)
-        self.apply(_initialise)
+        self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
     def embed(self, clips: Tensor) -> Tensor:
         """Embed every token of clips (B, C, T, H, W) in uint8: (B, L, D), positions added, no gradient."""
         with torch.no_grad():
-            return self._embed(self.grid.cut(clips), self.pos_embed())
+            return self.encoder.embed(self.grid.cut(clips), self.pos_embed())
 
     def forward(self, clips: Tensor, ids_keep: Tensor) -> Reconstruction:
         """Reconstruct the hidden tokens of clips (B, C, T, H, W) in uint8 from the visible ones, ids_keep (B, K)."""
@@ -179,7 +186,7 @@ class MaskedAutoencoder(nn.Module):
         ids_hidden = hidden_ids(mask, num_tokens - num_visible)
         patches = self.grid.cut(clips)  # (B, L, P) uint8
 
-        latent = self.encoder(self._embed(_take(patches, ids_keep), self.pos_embed()[ids_keep]))  # (B, K, D)
+        latent = self.encoder(self.encoder.embed(_take(patches, ids_keep), self.pos_embed()[ids_keep]))  # (B, K, D)
         positions = self.decoder_pos_embed()  # (L, decoder_embed_dim)
         visible = self.encoder_to_decoder(latent) + positions[ids_keep]
         hidden = (self.mask_token + positions[ids_hidden]).to(visible.dtype)
@@ -206,10 +213,6 @@ class MaskedAutoencoder(nn.Module):
         normalised: Tensor = centred / (deviation + 255e-6)
         return normalised.transpose(-1, -2).flatten(-2)
 
-    def _embed(self, patches: Tensor, positions: Tensor) -> Tensor:
-        embedded: Tensor = self.encoder.patch_embed((patches - self.mean) / self.std)
-        return embedded + positions
-
 
 def _take(tokens: Tensor, ids: Tensor) -> Tensor:
     """Pick rows of tokens (B, L, P) by ids (B, K): whole rows at once, where a gather would go value by value."""
@@ -218,7 +221,8 @@ def _take(tokens: Tensor, ids: Tensor) -> Tensor:
     return taken
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Draw a linear layer's weight as the published VideoMAE does (`nn.Module.apply`)."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
