@@ -19,6 +19,7 @@ from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import random_ids
 from tats_gym.precision import autocast, resolve_device
 from tats_gym.tokens import TokenGrid
+from tats_gym.upload import Upload, upload_stream
 
 SCORE_LIMIT = 5.0
 
@@ -99,7 +100,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self.loss: Tensor | None = None
         """Mean hidden error of the last step, with its graph where `keep_graph` is set."""
         self.last_rewards = torch.zeros(num_envs)
-        self._pixels: Tensor | None = None  # (B, C, T, H, W) uint8: the clips in hand
+        self._upload_stream = upload_stream(self.device)
+        self._pixels: Upload | None = None  # (B, C, T, H, W) uint8: the clips in hand
         self.clips = torch.zeros(num_envs, dtype=torch.int64)
         """Ids (B,) of the clips in hand."""
         self._done = np.ones(num_envs, dtype=np.bool_)
@@ -183,10 +185,10 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     def _hand(self) -> Tensor:
         if self._pixels is None:
             raise error.ResetNeeded("call reset() before the first step")
-        return self._pixels
+        return self._pixels.get()
 
     def _take(self, batch: ClipBatch) -> None:
-        self._pixels = batch.pixels.to(self.device, non_blocking=True)
+        self._pixels = Upload(batch.pixels, self.device, self._upload_stream)
         self.clips = batch.ids
         self._done[:] = False
 
@@ -245,8 +247,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             raise error.ResetNeeded("reset all environments once before resetting some of them")
         batch = self.stream.take(int(reset_mask.sum()))
         rows = torch.from_numpy(np.flatnonzero(reset_mask))
-        self._pixels = self._pixels.clone()
-        self._pixels[rows.to(self.device)] = batch.pixels.to(self.device)
+        pixels = self._hand().clone()
+        pixels[rows.to(self.device)] = batch.pixels.to(self.device)
+        self._pixels = Upload(pixels, self.device)
         self.clips = self.clips.clone()
         self.clips[rows] = batch.ids
         self._done[reset_mask] = False
