@@ -79,7 +79,7 @@ class Verify:
     stride: int | None = None
     """Frames from one of them to the next; by default the environment's."""
     reader: Reader = "auto"
-    """Library that decodes: decord, pyav, or auto."""
+    """Library that decodes: pyav, decord, torchcodec, or auto, which is pyav."""
     num_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that decode; 0 decodes in this one, without a time limit. By default one for each core."""
     time_limit: float = 60.0

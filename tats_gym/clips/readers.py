@@ -18,6 +18,9 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 SEEK_GAP = 8
 """Frames that are cheaper to decode than to jump over."""
 
+SKIPPABLE = {"h264": "NONREF", "mjpeg": "ALL"}
+"""Codec to which of its frames need not be decoded for others, as FFmpeg's discard levels."""
+
 
 class VideoReadError(OSError):
     """A video cannot be opened or decoded; the message names the path and the cause."""
@@ -180,10 +183,10 @@ class PyAVReader:
         return stretches
 
     def _skip_what_nothing_needs(self, time: int | None, wanted: Container[int]) -> None:
-        """Have H.264 leave out frames that are neither wanted nor a reference of others: most B-frames."""
+        """Leave out frames that are neither wanted nor a reference of others: most B-frames of H.264, all of JPEG."""
         context = self._stream.codec_context
-        if context.name == "h264":
-            context.skip_frame = "DEFAULT" if time is None or time in wanted else "NONREF"
+        if context.name in SKIPPABLE:
+            context.skip_frame = "DEFAULT" if time is None or time in wanted else SKIPPABLE[context.name]
 
     def _convert(self, frames: Iterator[tuple[int, av.VideoFrame]], count: int) -> NDArray[np.uint8]:
         """`count` frames in RGB, in the size and the orientation in which the first of them is to be shown."""

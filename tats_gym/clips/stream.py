@@ -115,13 +115,14 @@ class ClipStream:
         start = time.perf_counter()
         repeats = self.config.repeats
         batch = self._room(count)
+        pixels = batch.pixels.numpy()  # a copy by torch keeps all its threads spinning, which workers could use
         try:
             loader = self._loader = self._loader or self._start(count)
             loader.prefetch(-(-(self.position + count) // repeats))
             for row, view in enumerate(range(self.position, self.position + count)):
                 loader.drop_before(view // repeats)
                 loaded = loader.get(view // repeats)
-                batch.pixels[row], batch.ids[row] = loaded.views[view % repeats], loaded.id
+                pixels[row], batch.ids[row] = loaded.views[view % repeats].numpy(), loaded.id
                 if view % repeats == repeats - 1:
                     self._judge(view // repeats)
         except BaseException:

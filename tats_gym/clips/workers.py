@@ -28,6 +28,9 @@ IN_HAND = 2
 BIRTHS = 3
 """Times that a worker is started anew without any task done before the pool gives up."""
 
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
+"""One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""
+
 
 class WorkerError(RuntimeError):
     """The workers do not start, or the function raised what it should not."""
@@ -128,7 +131,7 @@ class _Foreman(threading.Thread):
                 pass_fds=(theirs.fileno(), *pass_fds),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | WORKER_ENVIRONMENT,
             )
         self._line, self._control = ours, Connection(os.dup(ours.fileno()))
         self._first = (function, memory_limit)
