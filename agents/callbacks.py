@@ -16,7 +16,7 @@ from tqdm import tqdm
 from agents.held_out import HeldOut, Scores, as_metrics
 from envs.sb3 import TokenSelectionVecEnv
 from tats_gym.figures import mask_figure
-from tats_gym.mae_training import MAEOptimizer
+from tats_gym.optimisation import Optimizer
 
 SILENT = ("stdout", "log", "json", "csv")
 
@@ -31,7 +31,7 @@ class JointTraining(BaseCallback):
         log_interval: Rollouts between two lines of the log.
     """
 
-    def __init__(self, optimizer: MAEOptimizer | None, *, log_interval: int = 1) -> None:
+    def __init__(self, optimizer: Optimizer | None, *, log_interval: int = 1) -> None:
         super().__init__()
         self.optimizer, self.log_interval = optimizer, log_interval
         self.last_loss = float("nan")
@@ -207,13 +207,17 @@ class Boundary(BaseCallback):
     def __init__(self, save: Callable[[], object], *, interval: int) -> None:
         super().__init__()
         self.save, self.interval = save, interval
-        self.stop = False
+        self._stop = False
+
+    def ask(self) -> None:
+        """Have the run end at the next boundary."""
+        self._stop = True
 
     def _on_training_start(self) -> None:
         self._next = (self.num_timesteps // self.interval + 1) * self.interval
 
     def _on_rollout_start(self) -> None:
-        if self.stop:
+        if self._stop:
             raise StopRequestedError
         if self.num_timesteps >= self._next:
             self._next = (self.num_timesteps // self.interval + 1) * self.interval

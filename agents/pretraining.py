@@ -1,10 +1,6 @@
 """One run: environment, MAE and agent put together, trained, saved, and gone on with."""
 
 import json
-import logging
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,16 +17,16 @@ from agents import find_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
 from agents.config import PretrainConfig, config_from_dict
 from agents.held_out import Scores, held_out_for
-from agents.logs import run_logger
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
+from tats_gym.mae_training import mae_optimizer
+from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.random_state import random_state, restore_random_state
 from tats_gym.runs import create_run, drop_metrics_after, read_config, update_config
-
-logger = logging.getLogger(__name__)
+from tats_gym.stopping import stop_on_signal
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Pretraining:
         steps_per_epoch = config.steps_per_epoch(len(self.vector_env.stream))
         self.epoch_timesteps = steps_per_epoch * config.num_envs
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
-        self.optimizer = MAEOptimizer(
+        self.optimizer = mae_optimizer(
             self.mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=steps_per_epoch
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks)
@@ -195,7 +191,7 @@ class Pretraining:
         logs: dict[str, Any] = {"log_interval": self.config.log_interval * per_rollout}
         left = max(0, self.total_timesteps - self.agent.num_timesteps)
         try:
-            with _stop_on_signal(boundary):
+            with stop_on_signal(boundary.ask):
                 self.agent.learn(left, callback=callbacks, reset_num_timesteps=not self._resumed, **logs)
         except StopRequestedError:
             return False
@@ -220,22 +216,3 @@ def resume(folder: Path, config: PretrainConfig | None = None) -> Pretraining:
 def run_config(folder: Path) -> PretrainConfig:
     """Return the settings that the run in `folder` was started with."""
     return config_from_dict(read_config(folder))
-
-
-@contextmanager
-def _stop_on_signal(boundary: Boundary) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into a stop at the next boundary; a second Ctrl-C interrupts at once."""
-    watched = (signal.SIGINT, signal.SIGTERM)
-
-    def ask(number: int, frame: object) -> None:
-        logger.warning("%s: saving and ending; again to end at once", signal.Signals(number).name)
-        boundary.stop = True
-        for each in watched:
-            signal.signal(each, before[each])
-
-    before = {each: signal.signal(each, ask) for each in watched}
-    try:
-        yield
-    finally:
-        for each in watched:
-            signal.signal(each, before[each])

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
-from tats_gym.mae_training import NonFiniteLossError
 from tats_gym.masks import random_ids
+from tats_gym.optimisation import NonFiniteLossError
 
 
 class TokenRolloutBuffer(RolloutBuffer):

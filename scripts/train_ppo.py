@@ -16,7 +16,7 @@ from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from agents.pretraining import Pretraining, Result, resume, run_config  # noqa: E402
 from tats_gym.checkpoint import CheckpointError  # noqa: E402
 from tats_gym.clips import VideoReadError  # noqa: E402
-from tats_gym.mae_training import NonFiniteLossError  # noqa: E402
+from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
 
 EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
 

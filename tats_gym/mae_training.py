@@ -1,25 +1,15 @@
-"""One optimiser step of the MAE after another: AdamW, schedule, accumulation, the finite check."""
+"""How a masked autoencoder is optimised."""
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from timm.optim._param_groups import param_groups_weight_decay
-from torch import Tensor
 
 from tats_gym.mae import MaskedAutoencoder
-
-REFERENCE_BATCH = 256
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; no weight was changed by it."""
+from tats_gym.optimisation import OptimConfig, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class MAEOptimConfig:
+class MAEOptimConfig(OptimConfig):
     """How the MAE is optimised; the defaults are Table 1's, weight decay and scaling rule AdaMAE's."""
 
     epochs: int = 800
@@ -32,25 +22,10 @@ class MAEOptimConfig:
     """Where the cosine ends, for a batch of 256 clips; scaled too."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates."""
-    weight_decay: float = 0.05
-    """AdamW's weight decay; none on biases, norms, positions and the mask token."""
-    accumulate: int = 1
-    """Environment steps whose gradients are summed for one optimiser step."""
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.accumulate < 1:
-            raise ValueError(f"epochs and accumulate must be at least 1, got {self.epochs} and {self.accumulate}")
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(
-                f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} with epochs {self.epochs}; "
-                "set both for a short run"
-            )
-        if self.base_lr <= 0 or self.min_lr < 0:
-            raise ValueError(f"base_lr must be positive and min_lr not negative, got {self.base_lr}, {self.min_lr}")
 
 
-class MAEOptimizer:
-    """Turns losses into optimiser steps.
+def mae_optimizer(mae: MaskedAutoencoder, config: MAEOptimConfig, *, num_envs: int, steps_per_epoch: int) -> Optimizer:
+    """Return the optimiser of an MAE; weights of norms, positions and the mask token do not decay.
 
     Args:
         mae: The model whose weights are stepped.
@@ -58,62 +33,6 @@ class MAEOptimizer:
         num_envs: Clips in one environment step, B.
         steps_per_epoch: Environment steps that make one pass over the training clips.
     """
-
-    def __init__(self, mae: MaskedAutoencoder, config: MAEOptimConfig, *, num_envs: int, steps_per_epoch: int) -> None:
-        self.config = config
-        scale = num_envs * config.accumulate / REFERENCE_BATCH
-        self.lr, self.min_lr = config.base_lr * scale, min(config.min_lr, config.base_lr) * scale
-        self.warmup_steps = max(1, config.warmup_epochs * steps_per_epoch // config.accumulate)
-        self.total_steps = max(self.warmup_steps + 1, config.epochs * steps_per_epoch // config.accumulate)
-        groups = param_groups_weight_decay(
-            mae, config.weight_decay, no_weight_decay_list=("mask_token", *_positions(mae))
-        )
-        self.adamw = torch.optim.AdamW(groups, lr=self.lr, betas=config.betas, fused=True)
-        self.steps = 0
-        self._accumulated = 0
-
-    def lr_at(self, step: int) -> float:
-        """Return the learning rate of optimiser step `step`, counted from 0."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
-        return self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-    def step(self, loss: Tensor) -> float:
-        """Backpropagate one environment step's loss and, when enough are gathered, move the weights.
-
-        Returns:
-            The loss as a number.
-
-        Raises:
-            NonFiniteLossError: If the loss is NaN or infinite; gradients and weights are left alone.
-        """
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the MAE's loss is {value} at optimiser step {self.steps}; its weights were not changed. "
-                "Resume from the last checkpoint with a lower base_lr, or in fp32"
-            )
-        (loss / self.config.accumulate).backward()
-        self._accumulated += 1
-        if self._accumulated == self.config.accumulate:
-            for group in self.adamw.param_groups:
-                group["lr"] = self.lr_at(self.steps)
-            self.adamw.step()
-            self.adamw.zero_grad(set_to_none=True)
-            self.steps += 1
-            self._accumulated = 0
-        return value
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return AdamW's state and the step count; gradients gathered for an unfinished step are not part of it."""
-        return {"adamw": self.adamw.state_dict(), "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.adamw.load_state_dict(state["adamw"])
-        self.steps = state["steps"]
-
-
-def _positions(mae: MaskedAutoencoder) -> Iterator[str]:
-    return (name for name, _ in mae.named_parameters() if "pos_embed." in name)
+    positions = (name for name, _ in mae.named_parameters() if "pos_embed." in name)
+    groups = param_groups_weight_decay(mae, config.weight_decay, no_weight_decay_list=("mask_token", *positions))
+    return Optimizer("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch)

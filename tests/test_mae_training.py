@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tats_gym.mae import MAEConfig, MaskedAutoencoder
-from tats_gym.mae_training import MAEOptimConfig, MAEOptimizer, NonFiniteLossError
+from tats_gym.mae_training import MAEOptimConfig, mae_optimizer
 from tats_gym.masks import random_ids
+from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=2)
@@ -20,7 +21,7 @@ def _optimizer(steps_per_epoch=10, num_envs=4, seed=0, **config):
     torch.manual_seed(seed)
     mae = MaskedAutoencoder(TINY, GRID)
     settings = {"epochs": 5, "warmup_epochs": 1, **config}
-    return mae, MAEOptimizer(mae, MAEOptimConfig(**settings), num_envs=num_envs, steps_per_epoch=steps_per_epoch)
+    return mae, mae_optimizer(mae, MAEOptimConfig(**settings), num_envs=num_envs, steps_per_epoch=steps_per_epoch)
 
 
 def _loss(mae, seed=0, count=4):
@@ -44,7 +45,7 @@ def test_the_schedule_by_hand():
 @pytest.mark.parametrize("positions", ["sinusoid", "learned"])
 def test_biases_norms_positions_and_the_mask_token_do_not_decay(positions):
     mae = MaskedAutoencoder(replace(TINY, pos_embed=positions), GRID)
-    optimizer = MAEOptimizer(mae, MAEOptimConfig(epochs=5, warmup_epochs=1), num_envs=4, steps_per_epoch=10)
+    optimizer = mae_optimizer(mae, MAEOptimConfig(epochs=5, warmup_epochs=1), num_envs=4, steps_per_epoch=10)
     decayed = {id(p) for group in optimizer.adamw.param_groups if group["weight_decay"] > 0 for p in group["params"]}
     for name, parameter in mae.named_parameters():
         assert (id(parameter) in decayed) == (

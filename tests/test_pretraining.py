@@ -16,7 +16,7 @@ from agents.config import config_from_dict
 from agents.pretraining import Pretraining, resume, run_config
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.mae import MAE_PRESETS
-from tats_gym.mae_training import MAEOptimizer, NonFiniteLossError
+from tats_gym.optimisation import NonFiniteLossError, Optimizer
 from tats_gym.runs import read_config
 from tests.runs import tiny_config
 from tests.test_sb3 import MeanToken
@@ -100,12 +100,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, ag
     config = replace(config, clips=replace(config.clips, num_workers=workers), tats=replace(config.tats, n_steps=2))
     whole, _ = _train(config)
 
-    def stop_at_16(self, loss, step=MAEOptimizer.step):
+    def stop_at_16(self, loss, step=Optimizer.step):
         if self.steps == 3:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, loss)
 
-    monkeypatch.setattr(MAEOptimizer, "step", stop_at_16)
+    monkeypatch.setattr(Optimizer, "step", stop_at_16)
     before = signal.getsignal(signal.SIGINT)
     half, result = _train(config)
     monkeypatch.undo()
@@ -127,10 +127,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, ag
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):
-    def explode_at_5(self, loss, step=MAEOptimizer.step):
+    def explode_at_5(self, loss, step=Optimizer.step):
         return step(self, loss * float("nan") if self.steps == 5 else loss)
 
-    monkeypatch.setattr(MAEOptimizer, "step", explode_at_5)
+    monkeypatch.setattr(Optimizer, "step", explode_at_5)
     run = Pretraining(tiny_config(clips_root, tmp_path))
     with pytest.raises(NonFiniteLossError, match="optimiser step 5"):
         run.run()

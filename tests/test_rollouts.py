@@ -12,7 +12,7 @@ from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
 from envs.spaces import Subset, TokenBox
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
-from tats_gym.mae_training import NonFiniteLossError
+from tats_gym.optimisation import NonFiniteLossError
 from tests.layouts import SMALL
 
 C1, C2, C3 = 2e-3, 3e-3, 5e-3

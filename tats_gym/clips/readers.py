@@ -18,7 +18,7 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 SEEK_GAP = 8
 """Frames that are cheaper to decode than to jump over."""
 
-SKIPPABLE = {"h264": "NONREF", "mjpeg": "ALL"}
+SKIPPABLE: dict[str, Literal["NONREF", "ALL"]] = {"h264": "NONREF", "mjpeg": "ALL"}
 """Codec to which of its frames need not be decoded for others, as FFmpeg's discard levels."""
 
 
