@@ -232,10 +232,10 @@ def test_nothing_but_broken_videos_is_an_error_that_names_the_last(tmp_path, num
 class Hanging(ClipDecoder):
     """A decoder that never comes back from the file hung.mp4."""
 
-    def _window(self, id_, rng):
+    def _open(self, id_):
         if self.path(id_).endswith("hung.mp4"):
             time.sleep(600)
-        return super()._window(id_, rng)
+        return super()._open(id_)
 
 
 def hanging(stream):

@@ -50,6 +50,17 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDA
     return np.minimum(start + stride * np.arange(frames), num_frames - 1)
 
 
+def view_windows(num_frames: int, frames: int, stride: int, count: int) -> NDArray[np.int64]:
+    """Windows of a test, spread evenly from the first that fits to the last; a single one lies in the middle.
+
+    Returns:
+        Indices of shape (count, T).
+    """
+    last = max(num_frames - frames * stride, 0)
+    starts = [view * last // (count - 1) for view in range(count)] if count > 1 else [last // 2]
+    return np.stack([window_indices(num_frames, frames, stride, start) for start in starts])
+
+
 def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Generator) -> Box:
     """A box of VideoMAE's MultiScaleCrop, one of 10 shapes in one of 13 places, both drawn uniformly.
 
@@ -105,8 +116,19 @@ def random_resized_crop_box(
 
 def centre_crop_box(height: int, width: int) -> Box:
     """The largest square in the middle of the frame."""
+    (box,) = view_boxes(height, width, 1)
+    return box
+
+
+def view_boxes(height: int, width: int, count: int) -> list[Box]:
+    """Squares of a test, as large as the frame allows, spread evenly along its longer side; a single one in the middle.
+
+    Three are left, centre and right of a wide frame, top, centre and bottom of a tall one.
+    """
     side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side, side
+    down, right = height - side, width - side
+    shares = [(view, count - 1) for view in range(count)] if count > 1 else [(1, 2)]
+    return [(down * part // whole, right * part // whole, side, side) for part, whole in shares]
 
 
 def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool = False) -> Tensor:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,16 +16,18 @@ from torch import Tensor
 from tats_gym.clips.augment import (
     Box,
     centre_crop_box,
-    centre_start,
     crop_and_resize,
     multi_scale_crop_box,
     random_resized_crop_box,
     random_start,
     start_at,
+    view_boxes,
+    view_windows,
     window_indices,
 )
 from tats_gym.clips.cache import VideoCache
 from tats_gym.clips.config import ClipConfig
+from tats_gym.clips.readers import VideoReader
 from tats_gym.clips.roots import data_root
 from tats_gym.clips.sources import Video
 from tats_gym.clips.window_cache import WindowCache
@@ -40,6 +43,26 @@ class Draw(NamedTuple):
     epoch: int
     id: int
     """The video that the epoch's order names; another one where that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which parts of a video a test looks at."""
+
+    temporal: int
+    """Windows of frames, see `view_windows`."""
+    spatial: int
+    """Squares of each window, see `view_boxes`."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("temporal", self.temporal), ("spatial", self.spatial)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+    @property
+    def count(self) -> int:
+        """Views of a video, V."""
+        return self.temporal * self.spatial
 
 
 class Order:
@@ -112,33 +135,42 @@ class ClipDecoder:
             view.copy_(crop_and_resize(frames, box, self.size, flip=flip))
         return id_
 
-    def centre(self, id_: int) -> NDArray[np.uint8]:
-        """Cut the window and the square in the middle of a video: (C, T, H, W).
+    def views(self, id_: int, views: Views, out: Tensor) -> None:
+        """Cut the views of a test into `out` (V, C, T, H, W), the squares of a window after each other.
+
+        The video is opened once, and no frame of it is decoded twice.
 
         Raises:
             VideoReadError: The video cannot be read.
         """
-        frames = self._window(id_, None)
-        pixels: NDArray[np.uint8] = crop_and_resize(frames, centre_crop_box(*frames.shape[1:3]), self.size).numpy()
-        return pixels
+        with closing(self._open(id_)) as video:
+            windows = view_windows(len(video), self.frames, self.config.stride, views.temporal)  # (temporal, T)
+            wanted = np.unique(windows)
+            frames = video.get_batch(wanted.tolist())
+        boxes = view_boxes(frames.shape[1], frames.shape[2], views.spatial)
+        rows = iter(out)
+        for window in windows:
+            chosen = frames[np.searchsorted(wanted, window)]  # (T, H, W, 3)
+            for box in boxes:
+                next(rows).copy_(crop_and_resize(chosen, box, self.size))
 
     def _begin(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
         """Return the video of this attempt, and what its window and its crops are drawn with."""
         rng = np.random.default_rng([CLIP, *draw, attempt])
         return draw.id if attempt == 0 else int(rng.integers(len(self._paths))), rng
 
-    def _window(self, id_: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
-        """Decode the window in the middle, or one that is drawn: (T, H, W, 3)."""
-        path = Path(self.path(id_))
-        if rng is None:
-            return self._decode(path, centre_start)
+    def _window(self, id_: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Decode a window that is drawn: (T, H, W, 3)."""
         if self._windows is None:
-            return self._decode(path, partial(random_start, rng=rng))
-        which = int(rng.integers(self._windows.windows))
-        return self._windows.get(path, which, lambda where: self._decode(path, partial(start_at, where=where)))
+            return self._decode(id_, partial(random_start, rng=rng))
+        which, path = int(rng.integers(self._windows.windows)), Path(self.path(id_))
+        return self._windows.get(path, which, lambda where: self._decode(id_, partial(start_at, where=where)))
 
-    def _decode(self, path: Path, start: Callable[[int, int, int], int]) -> NDArray[np.uint8]:
-        with closing(self.cache.open(path)) as video:
+    def _open(self, id_: int) -> VideoReader:
+        return self.cache.open(Path(self.path(id_)))
+
+    def _decode(self, id_: int, start: Callable[[int, int, int], int]) -> NDArray[np.uint8]:
+        with closing(self._open(id_)) as video:
             window = len(video), self.frames, self.config.stride
             return video.get_batch(window_indices(*window, start(*window)).tolist())
 

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from tats_gym.clips.augment import centre_crop_box, centre_start, crop_and_resize, window_indices
+from tats_gym.clips.augment import centre_crop_box, crop_and_resize, view_windows
 from tats_gym.clips.demo import FIRST_ID, render_demo_clip
 from tats_gym.clips.stream import ClipStream
 from tats_gym.tokens import TokenGrid
@@ -50,8 +50,7 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
 def _shares(split: str, index: int, stride: int, grid: TokenGrid) -> Tensor:
     """Shares (2, L) of one clip, any object and acting ones, cut from its masks as the centre view is from frames."""
     clip = render_demo_clip(split, index)
-    window = len(clip.frames), grid.frames, stride
-    chosen = window_indices(*window, centre_start(*window))
+    (chosen,) = view_windows(len(clip.frames), grid.frames, stride, 1)
     objects, acting = clip.objects[chosen], clip.acting[chosen]
     masks = 255 * np.stack([objects, acting, np.zeros_like(acting)], axis=-1, dtype=np.uint8)  # (T, H, W, C)
     view = crop_and_resize(masks, centre_crop_box(*acting.shape[1:]), grid.size)  # (C, T, H, W)

@@ -1,19 +1,13 @@
 """Decodes draws in order, in this process or ahead of time in workers, and replaces what cannot be read."""
 
-import mmap
-import os
-import tempfile
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.clips.decoding import ClipDecoder, Draw
 from tats_gym.clips.readers import VideoReadError
+from tats_gym.clips.shared_room import SharedRoom
 from tats_gym.clips.workers import Lost, WorkerPool
 
 
@@ -68,51 +62,17 @@ class Here:
         """Forget what was decoded."""
         self._number = -1
 
-    def centre(self, ids: Sequence[int]) -> list[NDArray[np.uint8]]:
-        """Return the centre views of videos, each (C, T, H, W)."""
-        return [self._decoder.centre(id_) for id_ in ids]
-
     def close(self) -> None:
         """There is nothing to end."""
 
 
-class _Room:
-    """Memory that processes share without a name, so that nothing is left behind, and whatever /dev/shm allows."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        if hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("tats_gym clips")
-        else:
-            with tempfile.TemporaryFile() as file:
-                self.fd = os.dup(file.fileno())
-        os.ftruncate(self.fd, int(np.prod(shape)))
-        self._map()
-
-    def _map(self) -> None:
-        size = int(np.prod(self.shape))
-        self.views = torch.frombuffer(mmap.mmap(self.fd, size), dtype=torch.uint8).view(self.shape)
-
-    def __getstate__(self) -> tuple[int, tuple[int, ...]]:
-        return self.fd, self.shape
-
-    def __setstate__(self, state: tuple[int, tuple[int, ...]]) -> None:
-        self.fd, self.shape = state
-        self._map()
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
 class _Decode:
-    """What a worker does: a draw goes into its slot of the room, a centre view comes back."""
+    """What a worker does: the views of a draw go into its slot of the room, the id of its video comes back."""
 
-    def __init__(self, decoder: ClipDecoder, room: _Room) -> None:
+    def __init__(self, decoder: ClipDecoder, room: SharedRoom) -> None:
         self.decoder, self.room = decoder, room
 
-    def __call__(self, task: "int | tuple[Draw, int, int]") -> Any:
-        if isinstance(task, int):
-            return self.decoder.centre(task)
+    def __call__(self, task: tuple[Draw, int, int]) -> int:
         draw, attempt, slot = task
         return self.decoder.draw(draw, attempt, self.room.views[slot])
 
@@ -149,11 +109,10 @@ class Ahead:
         memory_limit_mib: int,
     ) -> None:
         self._decoder, self._plan = decoder, plan
-        self._room = _Room((slots, *shape))
+        self._room = SharedRoom((slots, *shape))
         self._free = deque(range(slots))
         self._loaded: dict[int, tuple[int, int]] = {}  # number of a draw -> slot, id
         self._under_way: dict[int, _UnderWay] = {}  # ticket -> what
-        self._centres: dict[int, NDArray[np.uint8] | Lost | None] = {}  # ticket -> what came
         self._forgotten: dict[int, int] = {}  # ticket -> slot
         self._tickets = 0
         self._next: int | None = None  # the first draw that is neither loaded nor under way
@@ -194,28 +153,6 @@ class Ahead:
         self._loaded.clear()
         self._next = None
 
-    def centre(self, ids: Sequence[int]) -> list[NDArray[np.uint8]]:
-        """See `Here.centre`."""
-        tickets = []
-        for id_ in ids:
-            self._tickets += 1
-            tickets.append(self._tickets)
-            self._centres[self._tickets] = None
-            self._pool.submit(self._tickets, id_)
-        try:
-            views = []
-            for ticket, id_ in zip(tickets, ids, strict=True):
-                while (found := self._centres[ticket]) is None:
-                    self._listen()
-                if isinstance(found, Lost):
-                    raise VideoReadError(self._cause(id_, found))
-                views.append(found)
-            return views
-        finally:
-            for ticket in tickets:
-                if self._centres.pop(ticket) is None:
-                    self._forgotten[ticket] = -1
-
     def close(self) -> None:
         """End the workers."""
         self._pool.close()
@@ -230,24 +167,16 @@ class Ahead:
         """Wait for one answer."""
         ticket, result = self._pool.next()
         if ticket in self._forgotten:
-            slot = self._forgotten.pop(ticket)
-            if slot >= 0:
-                self._free.append(slot)
-        elif ticket in self._centres:
-            self._centres[ticket] = result
+            self._free.append(self._forgotten.pop(ticket))
         else:
             task = self._under_way.pop(ticket)
             if not isinstance(result, Lost):
                 self._loaded[task.number] = task.slot, result
                 return
             try:
-                tried = self._decoder.id(task.draw, task.attempt)
-                self._plan.failed(task.number, task.attempt, self._cause(tried, result))
+                tried = self._decoder.path(self._decoder.id(task.draw, task.attempt))
+                self._plan.failed(task.number, task.attempt, result.cause_at(tried))
             except BaseException:
                 self._free.append(task.slot)
                 raise
             self._begin(task._replace(attempt=task.attempt + 1))
-
-    def _cause(self, id_: int, lost: Lost) -> str:
-        path = self._decoder.path(id_)
-        return lost.cause if lost.cause.startswith(path) else f"{path}: {lost.cause}"

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.decoding import ClipDecoder, Draw, Order, empty_views
+from tats_gym.clips.decoding import ClipDecoder, Draw, Order, Views, empty_views
 from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.loading import Ahead, Here
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.sources import list_videos
+from tats_gym.clips.viewing import ViewsAhead, ViewsHere
+from tats_gym.clips.workers import Lost
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class ClipBatch:
     """Positions in the list of videos (B,), int64."""
     labels: Tensor
     """Classes (B,), int64; -1 where unknown."""
+    missing: tuple[int, ...] = ()
+    """Ids of videos that `ClipStream.each` came to on its way to these clips, and could not read."""
 
 
 class ClipStream:
@@ -95,6 +99,7 @@ class ClipStream:
         self._shape = (frames, size)
         self._shard, self._pin_memory = shard, pin_memory
         self._loader: Here | Ahead | None = None
+        self._viewer: ViewsHere | ViewsAhead | None = None
         self._draws = self._replaced = 0
         self.seed = seed
         self.seek(0)
@@ -124,7 +129,9 @@ class ClipStream:
                 loaded = loader.get(view // repeats)
                 pixels[row], batch.ids[row] = loaded.views[view % repeats].numpy(), loaded.id
                 if view % repeats == repeats - 1:
-                    self._judge(view // repeats)
+                    self._draws += 1
+                    self._replaced += view // repeats in self._attempts
+                    self._judge(self._replaced, self._draws)
         except BaseException:
             self.close()  # what was decoded ahead is lost; the next call goes on from `position`
             raise
@@ -136,22 +143,72 @@ class ClipStream:
         return batch
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
-        """The clips `ids` in their centre view: the window and the square in the middle.
+        """The clips `ids` in their centre view, the window and the square in the middle; raises as `views` does."""
+        return self.views(ids)
+
+    def views(self, ids: Sequence[int], *, temporal: int = 1, spatial: int = 1) -> ClipBatch:
+        """The videos `ids` as a test looks at them: `temporal` windows of each, and `spatial` squares of each window.
+
+        Both are spread evenly from one end of the video, or of the frame, to the other; a single one lies in the
+        middle. Nothing is drawn, and `position` stays.
+
+        Returns:
+            V = temporal * spatial clips of each video, (B * V, C, T, H, W): one video after the other, and within it
+            one window after the other. `scores.unflatten(0, (-1, V)).mean(1)` averages scores over the views.
 
         Raises:
             IndexError: An id is not in the dataset.
             VideoReadError: A video cannot be read.
         """
-        for id_ in ids:
-            if not 0 <= id_ < len(self.videos):
-                raise IndexError(f"ids must lie in [0, {len(self.videos)}), got {id_}")
-        batch = self._room(len(ids))
-        self._loader = self._loader or self._start(len(ids))
-        for row, view in enumerate(self._loader.centre(ids)):
-            batch.pixels[row] = torch.from_numpy(view)
-        batch.ids[:] = torch.tensor(ids, dtype=torch.int64)
-        batch.labels[:] = self._labels[batch.ids]
-        return batch
+        views = self._views(ids, temporal, spatial)
+        room, causes = self._views_room(len(ids), views), []
+        for row, (id_, found) in zip(room.numpy(), self._viewing().read(ids, views), strict=True):
+            if isinstance(found, Lost):
+                causes.append(found.cause_at(self._decoder.path(id_)))
+            else:
+                row[:] = found.numpy()
+        if causes:
+            raise VideoReadError(causes[0])
+        return self._viewed(room, ids)
+
+    def each(self, ids: Sequence[int], batch_size: int, *, temporal: int = 1, spatial: int = 1) -> Iterator[ClipBatch]:
+        """The views of many videos, see `views`: `batch_size` videos at a time, which the workers decode ahead.
+
+        Every id is met once, in order: among the clips, or in `missing` where its video cannot be read, which is
+        logged and counted in `broken` too. Only the last batch may hold fewer videos, and none is empty. What waits
+        decoded takes (batch_size + 2 * num_workers) * V clips of memory.
+
+        Raises:
+            IndexError: An id is not in the dataset.
+            VideoReadError: No video can be read, or too many cannot, see `max_broken`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        return self._each(ids, batch_size, self._views(ids, temporal, spatial))
+
+    def _each(self, ids: Sequence[int], batch_size: int, views: Views) -> Iterator[ClipBatch]:
+        room = self._views_room(batch_size, views)
+        shown: list[int] = []
+        missing: list[int] = []
+        lost = 0
+        for asked, (id_, found) in enumerate(self._viewing().read(ids, views, ahead=batch_size), start=1):
+            if isinstance(found, Lost):
+                path = self._decoder.path(id_)
+                logger.warning("%s; it is left out", found.cause_at(path))
+                self.broken[path] += 1
+                missing.append(id_)
+                lost += 1
+                self._judge(lost, asked)
+                continue
+            if len(shown) == batch_size:  # handed out no earlier, so that those missing at the end have a batch too
+                yield self._viewed(room, shown, missing)
+                room, shown, missing = self._views_room(batch_size, views), [], []
+            room.numpy()[len(shown)] = found.numpy()
+            shown.append(id_)
+        if shown:
+            yield self._viewed(room, shown, missing)
+        elif missing:
+            raise VideoReadError(f"none of the {len(missing)} videos could be read; they are named above")
 
     def seek(self, position: int, seed: int | None = None) -> None:
         """Go on from `position` as a stream that came there by `take` would; `seed` gives a new order."""
@@ -170,10 +227,11 @@ class ClipStream:
         self.seek(self.position)
 
     def close(self) -> None:
-        """End the worker processes; a later `take` starts them again."""
-        if self._loader is not None:
-            self._loader.close()
-        self._loader = None
+        """End the worker processes; a later `take` or `views` starts them again."""
+        for each in (self._loader, self._viewer):
+            if each is not None:
+                each.close()
+        self._loader = self._viewer = None
 
     # --- What the loaders ask ----------------------------------------------------------------------------------------
 
@@ -192,20 +250,37 @@ class ClipStream:
         if attempt + 1 >= ATTEMPTS:
             raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {cause}")
 
-    def _judge(self, number: int) -> None:
-        """Count a draw that was taken; too many that had to be replaced are an error."""
-        self._draws += 1
-        self._replaced += number in self._attempts
-        if self._draws >= JUDGED and self._replaced > self.config.max_broken * self._draws:
+    def _judge(self, lost: int, asked: int) -> None:
+        """Raise where too many of the clips that were asked for had to be replaced or left out."""
+        if asked >= JUDGED and lost > self.config.max_broken * asked:
             raise VideoReadError(
-                f"{self._replaced} of {self._draws} clips could not be read, more than max_broken "
+                f"{lost} of {asked} clips could not be read, more than max_broken "
                 f"{self.config.max_broken}; look at the {len(self.broken)} videos that were named, or check all with "
                 "scripts/prepare_data.py verify"
             )
 
     def _room(self, count: int) -> ClipBatch:
         pixels = empty_views(count, *self._shape, pin_memory=self._pin_memory)
-        return ClipBatch(pixels, *(torch.empty(count, dtype=torch.int64) for _ in range(2)))
+        return ClipBatch(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
+
+    def _views(self, ids: Sequence[int], temporal: int, spatial: int) -> Views:
+        for id_ in ids:
+            if not 0 <= id_ < len(self.videos):
+                raise IndexError(f"ids must lie in [0, {len(self.videos)}), got {id_}")
+        return Views(temporal, spatial)
+
+    def _views_room(self, count: int, views: Views) -> Tensor:
+        """Room for the views of so many videos (count, V, C, T, H, W)."""
+        room = empty_views(count * views.count, *self._shape, pin_memory=self._pin_memory)
+        return room.view(count, views.count, *room.shape[1:])
+
+    def _viewed(self, room: Tensor, ids: Sequence[int], missing: Sequence[int] = ()) -> ClipBatch:
+        shown = torch.tensor(ids, dtype=torch.int64).repeat_interleave(room.shape[1])
+        return ClipBatch(room[: len(ids)].flatten(0, 1), shown, self._labels[shown], tuple(missing))
+
+    def _viewing(self) -> ViewsHere | ViewsAhead:
+        self._viewer = self._viewer or (ViewsAhead if self.config.num_workers else ViewsHere)(self._decoder)
+        return self._viewer
 
     def _start(self, count: int) -> Here | Ahead:
         config = self.config

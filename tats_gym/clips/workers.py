@@ -42,6 +42,10 @@ class Lost:
 
     cause: str
 
+    def cause_at(self, path: str) -> str:
+        """The cause, after the path of the video where it does not name it."""
+        return self.cause if self.cause.startswith(path) else f"{path}: {self.cause}"
+
 
 class Answer(NamedTuple):
     """What came of the task with this number: the function's result, or `Lost`."""
