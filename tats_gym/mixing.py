@@ -1,0 +1,94 @@
+"""Mixup and CutMix: every clip is mixed with another one of its batch, and so are their labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """How clips and labels are mixed; the defaults are the fine-tuning's (supplement, table 4)."""
+
+    mixup: float = 0.8
+    """Both parameters of the Beta distribution of Mixup's weight (https://arxiv.org/abs/1710.09412); 0 is no Mixup."""
+    cutmix: float = 1.0
+    """Both parameters of the Beta distribution of the share that CutMix keeps (https://arxiv.org/abs/1905.04899); 0 is
+    no CutMix."""
+    probability: float = 1.0
+    """That a batch is mixed at all, in [0, 1]."""
+    switch: float = 0.5
+    """Probability of CutMix where Mixup is on too, in [0, 1]; table 4 leaves it open, VideoMAE takes 0.5."""
+    smoothing: float = 0.1
+    """Label smoothing: this share of a label's weight is spread evenly over all classes, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("probability", "switch"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing}")
+
+
+def mix(
+    clips: Tensor, labels: Tensor, num_classes: int, config: MixConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix the first clip of a batch with the last, the second with the last but one, and so on.
+
+    Mixup or CutMix, the weight and the box are drawn once for the batch. CutMix replaces the same box of rows and
+    columns in every frame. Where the size of the batch is odd, the clip in the middle stays as it is.
+
+    Args:
+        clips: Pixels (B, C, T, H, W) in [0, 255], of any dtype; they are not changed.
+        labels: Classes (B,) in [0, num_classes), int64.
+        num_classes: Of the dataset.
+        config: What is drawn.
+        rng: Source of the draws.
+
+    Returns:
+        Clips (B, C, T, H, W) in [0, 255], float32, and targets (B, num_classes), float32, whose rows sum to 1.
+
+    Raises:
+        ValueError: The shapes are others than these.
+    """
+    if clips.ndim != 5 or labels.shape != clips.shape[:1]:
+        raise ValueError(
+            f"clips must be (B, C, T, H, W) and labels (B,), got {tuple(clips.shape)} and {tuple(labels.shape)}"
+        )
+    mixed = clips.to(torch.float32, copy=True)
+    targets = smooth_targets(labels, num_classes, config.smoothing)
+    if not (config.mixup or config.cutmix) or rng.random() >= config.probability:
+        return mixed, targets
+    if config.cutmix and (not config.mixup or rng.random() < config.switch):
+        height, width = clips.shape[-2:]
+        rows, columns = cut_box(height, width, rng.beta(config.cutmix, config.cutmix), rng)
+        mixed[..., rows, columns] = clips[..., rows, columns].flip(0).float()
+        kept = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+    else:
+        kept = rng.beta(config.mixup, config.mixup)
+        mixed.mul_(kept).add_(clips.flip(0), alpha=1 - kept)
+    return mixed, targets.lerp(targets.flip(0), 1 - kept)
+
+
+def cut_box(height: int, width: int, kept: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a box in the frame's own shape that leaves the share `kept` of it, centred at a drawn pixel.
+
+    What reaches beyond the frame is cut off, so that more than `kept` may be left, as in CutMix's own definition.
+    """
+    scale = (1 - kept) ** 0.5
+    sides = []
+    for length in (height, width):
+        side, middle = int(length * scale), int(rng.integers(length))
+        start = middle - side // 2
+        sides.append(slice(max(start, 0), min(start + side, length)))
+    return sides[0], sides[1]
+
+
+def smooth_targets(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """Give each label (B,) the weight 1 - smoothing, and all classes an even share of the rest: (B, num_classes)."""
+    targets = torch.full((len(labels), num_classes), smoothing / num_classes, device=labels.device)
+    return targets.scatter_(1, labels[:, None], 1 - smoothing + smoothing / num_classes)
