@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,28 @@ def latest_checkpoint(folder: Path) -> Path:
     return found[-1]
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, or a run folder's newest, into host memory; weights only, so no code in it is run."""
+def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
+    """Read a checkpoint, or a run folder's newest, into host memory; weights only, so no code in it is run.
+
+    Args:
+        path: A run's folder or a file.
+        allow: Classes beside tensors and plain values whose instances the file may hold.
+
+    Raises:
+        CheckpointError: There is none, it is half-written, or it holds objects of other classes.
+    """
     path = Path(path)
     if path.is_dir():
         path = latest_checkpoint(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as err:
+        with torch.serialization.safe_globals(list(allow)):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError) as err:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint of plain tensors; it may be half-written: {err}"
+            f"{path} is not a whole checkpoint of plain tensors; it may be half-written, or hold objects whose loading "
+            f"would run code, which was not done: {str(err).partition(chr(10))[0]}"
         ) from err
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dict of states")

@@ -36,7 +36,8 @@ class MAEConfig:
     mlp_ratio: float = 4.0
     """Width of the hidden layer of every MLP, in widths of its block."""
     pos_embed: PositionKind = "sinusoid"
-    """sinusoid: VideoMAE's, fixed. learned: a vector a time plus one a place (MAE-ST's), for small grids."""
+    """sinusoid: VideoMAE's, fixed. learned: a vector a time plus one a place (MAE-ST's), for small grids. table: fixed
+    and stored with the weights, for what was interpolated from another grid."""
 
     def __post_init__(self) -> None:
         for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):

@@ -1,12 +1,15 @@
-"""Where a token lies, as a vector added to it: VideoMAE's fixed sinusoid, or learned places and times."""
+"""Where a token lies, as a vector added to it: VideoMAE's fixed sinusoid, learned places and times, or a table."""
 
 import math
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-PositionKind = Literal["sinusoid", "learned"]
+GridShape = tuple[int, int, int]
+PositionKind = Literal["sinusoid", "learned", "table"]
 
 
 class SinusoidPositions(nn.Module):
@@ -14,7 +17,7 @@ class SinusoidPositions(nn.Module):
 
     table: Tensor
 
-    def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
+    def __init__(self, grid_shape: GridShape, width: int) -> None:
         super().__init__()
         self.register_buffer("table", sinusoid(math.prod(grid_shape), width), persistent=False)
 
@@ -35,7 +38,7 @@ class LearnedPositions(nn.Module):
         std: Of either vector's elements at the start; the default gives their sum the sinusoid's energy.
     """
 
-    def __init__(self, grid_shape: tuple[int, int, int], width: int, std: float = 0.5) -> None:
+    def __init__(self, grid_shape: GridShape, width: int, std: float = 0.5) -> None:
         super().__init__()
         times, height, across = grid_shape
         self.time = nn.Parameter(std * torch.randn(times, 1, width))
@@ -46,7 +49,21 @@ class LearnedPositions(nn.Module):
         return (self.time + self.place).flatten(0, 1)
 
 
-POSITIONS = {"sinusoid": SinusoidPositions, "learned": LearnedPositions}
+class TablePositions(nn.Module):
+    """A fixed vector for every token that is stored with the weights: positions interpolated from another grid."""
+
+    table: Tensor
+
+    def __init__(self, grid_shape: GridShape, width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", sinusoid(math.prod(grid_shape), width))
+
+    def forward(self) -> Tensor:
+        """Return (L, D)."""
+        return self.table
+
+
+POSITIONS = {"sinusoid": SinusoidPositions, "learned": LearnedPositions, "table": TablePositions}
 
 
 def sinusoid(length: int, width: int) -> Tensor:
@@ -55,3 +72,20 @@ def sinusoid(length: int, width: int) -> Tensor:
     column = torch.arange(width, dtype=torch.float64)
     angle = position / 10_000 ** (2 * (column // 2) / width)
     return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+def interpolate_table(table: Tensor, old: GridShape, new: GridShape) -> Tensor:
+    """Bring a table (L, D) of one grid to another, linearly along time, height and width."""
+    t, h, w = old
+    volume = rearrange(table, "(t h w) d -> 1 d t h w", t=t, h=h, w=w)
+    volume = F.interpolate(volume, size=new, mode="trilinear", align_corners=False)
+    return rearrange(volume, "1 d t h w -> (t h w) d")
+
+
+def interpolate_learned(time: Tensor, place: Tensor, old: GridShape, new: GridShape) -> tuple[Tensor, Tensor]:
+    """Bring learned vectors of times (t, 1, D) linearly, and of places (1, h * w, D) bicubically, to another grid."""
+    line = rearrange(time, "t 1 d -> 1 d t")
+    line = F.interpolate(line, size=new[0], mode="linear", align_corners=False)
+    plane = rearrange(place, "1 (h w) d -> 1 d h w", h=old[1])
+    plane = F.interpolate(plane, size=new[1:], mode="bicubic", align_corners=False)
+    return rearrange(line, "1 d t -> t 1 d"), rearrange(plane, "1 d h w -> 1 (h w) d")

@@ -1,0 +1,197 @@
+"""The layouts that encoders are published in: their names for our weights, and what the weights tell of the sizes."""
+
+import re
+from collections.abc import Mapping
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from tats_gym.checkpoint import CheckpointError
+from tats_gym.encoder import VideoEncoder
+from tats_gym.mae import MAEConfig
+from tats_gym.positions import sinusoid
+from tats_gym.tokens import CHANNELS, TokenGrid
+
+HEAD_WIDTH = 64
+"""Of every published VideoMAE, in all sizes."""
+
+HF_PREFIX = "videomae."
+HF_PATCH_EMBED = "embeddings.patch_embeddings.projection"
+HF_NAMES = {
+    HF_PATCH_EMBED: "patch_embed.proj",
+    "encoder.layer.": "blocks.",
+    "layernorm_before.": "norm1.",
+    "layernorm_after.": "norm2.",
+    "attention.output.dense.": "attn.proj.",
+    "attention.attention.": "attn.",
+    "intermediate.dense.": "mlp.fc1.",
+    "output.dense.": "mlp.fc2.",
+    "layernorm.": "norm.",
+}
+"""Parts of transformers' names and ours, replaced in this order in either direction."""
+
+_PARTS = ("query", "key", "value")
+_BIASES = {"query.bias": "q_bias", "value.bias": "v_bias"}
+
+WRAPPERS = ("module.", "backbone.")
+NOT_ENCODER = re.compile(
+    r"(decoder|encoder_to_decoder|mask_token|decoder_pos_embed"  # the rest of a masked autoencoder
+    r"|fc_norm|head|classifier"  # of a fine-tuned one
+    r"|get_token_probs|pos_embed_probs)(\.|$)"  # AdaMAE's sampler, which lies within its encoder
+)
+
+
+def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pick the encoder's weights from any known layout, in float32 and under the names of `VideoEncoder`.
+
+    Known are ours and VideoMAE's (pre-training, with a prefix or without; fine-tuned), transformers' and timm's.
+    Decoders, classifiers and AdaMAE's sampler are left out. A table of positions stays as `pos_embed.table`, unless it
+    is the fixed sinusoid, which is no weight.
+
+    Raises:
+        CheckpointError: The weights are no video transformer's, or contradict themselves.
+    """
+    named = {_unwrapped(name): value for name, value in weights.items()}
+    if any(HF_PATCH_EMBED in name for name in named):
+        named = _from_hf(named)
+    named = {name.removeprefix("encoder."): value for name, value in named.items()}
+    named = {name: value.float() for name, value in named.items() if not NOT_ENCODER.match(name)}
+    _check_patch_embed(named)
+    for name in [name for name in named if name.endswith("attn.qkv.bias")]:
+        # A bias on keys adds the same to all scores of a query: the softmax does not see it.
+        queries, _, values = named.pop(name).chunk(3)
+        stem = name.removesuffix("qkv.bias")
+        named |= {f"{stem}q_bias": queries, f"{stem}v_bias": values}
+    for name in ("pos_embed", "embeddings.position_embeddings"):
+        if name in named:
+            table = named.pop(name).flatten(0, -2)  # (L, D)
+            if not torch.allclose(table, sinusoid(*table.shape), atol=1e-5):
+                named["pos_embed.table"] = table
+    return {name if name.startswith("pos_embed.") else f"encoder.{name}": value for name, value in named.items()}
+
+
+def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name an encoder's weights as transformers does, without the prefix; biases under both spellings.
+
+    Releases before 5.18 know only one of the two, some q_bias and some query.bias, and silently take zeros for the
+    other.
+    """
+    named: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        name = name.removeprefix("encoder.")
+        for theirs, ours in HF_NAMES.items():
+            name = name.replace(ours, theirs)
+        if name.endswith("qkv.weight"):
+            stem = name.removesuffix("qkv.weight")
+            named |= {f"{stem}{part}.weight": rows for part, rows in zip(_PARTS, value.chunk(3), strict=True)}
+            continue
+        named[name] = value
+        for part, short in _BIASES.items():
+            if name.endswith(short):
+                named[name.removesuffix(short) + part] = value
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in named.items()}
+
+
+def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the biases of queries and values, zero, to weights of an encoder that was trained without them."""
+    width = len(weights["encoder.patch_embed.proj.weight"])
+    stems = [name.removesuffix("qkv.weight") for name in weights if name.endswith("qkv.weight")]
+    return {**weights, **{f"{stem}{bias}": torch.zeros(width) for stem in stems for bias in _BIASES.values()}}
+
+
+def config_of(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
+    """Read the encoder's sizes off its weights; heads have HEAD_WIDTH each where their number is not given."""
+    width = len(weights["encoder.patch_embed.proj.weight"])
+    blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
+    hidden = weights.get("encoder.blocks.0.mlp.fc1.weight")
+    if num_heads is None and width % HEAD_WIDTH:
+        raise CheckpointError(
+            f"the file does not say how many heads its encoder has, and its width {width} is no multiple of "
+            f"{HEAD_WIDTH}, the width of every published head"
+        )
+    positions = {name.split(".")[1] for name in weights if name.startswith("pos_embed.")}
+    return MAEConfig(
+        embed_dim=width,
+        depth=len(blocks),
+        num_heads=num_heads or width // HEAD_WIDTH,
+        mlp_ratio=4.0 if hidden is None else len(hidden) / width,
+        pos_embed="table" if "table" in positions else "learned" if positions else "sinusoid",
+    )
+
+
+def kernel_of(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Read (tubelet_size, patch_size) off the patch embedding."""
+    tubelet, patch, _ = weights["encoder.patch_embed.proj.weight"].shape[2:]
+    return tubelet, patch
+
+
+def check_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenGrid) -> None:
+    """Raise CheckpointError unless names and shapes are the encoder's, its last norm present or not."""
+    with torch.device("meta"):
+        wanted = VideoEncoder(config, grid).state_dict()
+    missing = [name for name in wanted if name not in weights and not name.startswith("encoder.norm.")]
+    if missing:
+        raise CheckpointError(f"weights are missing: {_some(missing)}; the file may be cut short, or of another model")
+    unknown = [name for name in weights if name not in wanted]
+    if unknown:
+        raise CheckpointError(f"weights of another architecture, which this one has no place for: {_some(unknown)}")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            hint = f", for clips of {grid.frames} x {grid.size} x {grid.size}" if "pos_embed" in name else ""
+            raise CheckpointError(
+                f"{name} must have the shape {tuple(wanted[name].shape)}{hint}, got {tuple(value.shape)}"
+            )
+
+
+def _unwrapped(name: str) -> str:
+    """Take off what torch.compile, data-parallel training and VideoMAE's fine-tuning put before names."""
+    name = name.replace("_orig_mod.", "")
+    while name.startswith(WRAPPERS):
+        name = name.partition(".")[2]
+    return name
+
+
+def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename and join what transformers keeps apart."""
+    named = {}
+    for name, value in weights.items():
+        name = name.removeprefix(HF_PREFIX)
+        for theirs, ours in HF_NAMES.items():
+            name = name.replace(theirs, ours)
+        named[name] = value
+    stems = [name.removesuffix("query.weight") for name in named if name.endswith("attn.query.weight")]
+    for stem in stems:
+        parts = [f"{stem}{part}.weight" for part in _PARTS]
+        if all(part in named for part in parts):
+            named[f"{stem}qkv.weight"] = torch.cat([named.pop(part) for part in parts])
+        for part, short in _BIASES.items():
+            if f"{stem}{part}" not in named:
+                continue
+            value = named.pop(f"{stem}{part}")
+            if not torch.equal(named.setdefault(f"{stem}{short}", value), value):
+                raise CheckpointError(f"{stem}{short} and {stem}{part} are two names of one bias, but differ")
+    return named
+
+
+def _check_patch_embed(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that do not begin with tubelets of RGB pixels."""
+    weight = weights.get("patch_embed.proj.weight")
+    if weight is None:
+        raise CheckpointError(
+            f"there is no video encoder: no weight is named patch_embed.proj.weight; names are {_some(list(weights))}"
+        )
+    if weight.ndim == 4:
+        raise CheckpointError(
+            f"these are the weights of an image transformer, whose patch embedding {tuple(weight.shape)} knows no time"
+        )
+    if weight.ndim != 5 or weight.shape[1] != CHANNELS or weight.shape[3] != weight.shape[4]:
+        raise CheckpointError(
+            f"patch_embed.proj.weight must be (D, {CHANNELS}, frames, side, side), got {tuple(weight.shape)}"
+        )
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    """List the first names and count the others."""
+    shown = ", ".join(islice(names, most))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"

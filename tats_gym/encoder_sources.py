@@ -1,0 +1,265 @@
+"""Where an encoder comes from: a run, an export, a published VideoMAE, or a preset's name."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from tats_gym.checkpoint import PATTERN, CheckpointError, latest_checkpoint
+from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.encoder_layouts import check_weights, config_of, kernel_of, our_names, with_zero_biases
+from tats_gym.hints import did_you_mean
+from tats_gym.mae import MAE_PRESETS, MAEConfig
+from tats_gym.positions import interpolate_learned, interpolate_table, sinusoid
+from tats_gym.tokens import TokenGrid
+from tats_gym.weight_files import (
+    HF_FILES,
+    WeightFile,
+    read_hf,
+    read_json,
+    read_safetensors,
+    read_torch,
+    state_dict_of,
+)
+
+PUBLISHED = TokenGrid()
+"""16 frames of 224 x 224: what published files that do not say were trained with."""
+
+WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
+SERVED = (".onnx", ".pt2")
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """An encoder's architecture, its weights, and what is known about them."""
+
+    config: MAEConfig
+    """Widths and depths; the decoder's count only where `origin` is a run."""
+    grid: TokenGrid
+    """The geometry that the positions are for."""
+    weights: dict[str, Tensor]
+    """In float32 and under the names of `VideoEncoder`; those of the last norm may be missing."""
+    origin: dict[str, Any]
+    """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `visible`,
+    `epochs` (that the run was to last), `clips_seen`, `seed`, `commit`."""
+
+    @classmethod
+    def find(
+        cls,
+        name: str | Path,
+        grid: TokenGrid | None = None,
+        *,
+        interpolate: bool = False,
+        seed: int | None = None,
+        source_grid: TokenGrid = PUBLISHED,
+    ) -> Self:
+        """Look `name` up among the presets, then on disk.
+
+        Args:
+            name: A preset; a run's folder or checkpoint; what `export_encoder` wrote; a Hugging Face VideoMAE folder;
+                or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
+            grid: The geometry of the clips to come; None takes the source's.
+            interpolate: Bring the positions to `grid` where it has other frames or another size than the source's.
+            seed: Of the weights of a preset.
+            source_grid: What files that do not say it were trained with.
+
+        Raises:
+            ValueError: There is nothing of that name, or its geometry is another one than `grid`.
+            CheckpointError: What is there is broken, or no encoder of this architecture.
+        """
+        if str(name) in MAE_PRESETS:
+            return cls._preset(str(name), grid, seed)
+        path = Path(name).expanduser()
+        if not path.exists():
+            siblings = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise ValueError(
+                f"encoder must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
+                f"got {str(name)!r}{did_you_mean(str(path), [*MAE_PRESETS, *siblings])}"
+            )
+        try:
+            found = cls._read(path, source_grid)
+        except CheckpointError as err:
+            raise CheckpointError(f"no encoder in {path}: {err}") from err
+        return found if grid is None else found._at(grid, interpolate)
+
+    def build(self, *, norm: FeatureNorm = "encoder", drop_path: float = 0.0) -> VideoEncoder:
+        """Make the encoder, see `VideoEncoder`; the global random state is left alone.
+
+        Raises:
+            ValueError: The norm is asked for, but the source has none.
+        """
+        if norm == "encoder" and not self.has_norm:
+            raise ValueError(
+                f"norm must be 'none' for {self.origin.get('path')}, got 'encoder': it has no encoder.norm, as "
+                "fine-tuned encoders have not; their classifier's norm comes after the mean over tokens"
+            )
+        with torch.random.fork_rng(devices=[]):
+            encoder = VideoEncoder(self.config, self.grid, norm=norm, drop_path=drop_path)
+        load_encoder_weights(encoder, self.weights)
+        return encoder
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether the norm that pre-training ended with came along."""
+        return "encoder.norm.weight" in self.weights
+
+    @classmethod
+    def _preset(cls, name: str, grid: TokenGrid | None, seed: int | None) -> Self:
+        """Draw the weights of a preset."""
+        if grid is None or seed is None:
+            raise ValueError(f"the preset {name!r} needs a grid and a seed: its weights are drawn")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = VideoEncoder(MAE_PRESETS[name], grid)
+        origin = {"path": name, "kind": "preset", "seed": seed}
+        return cls(MAE_PRESETS[name], grid, encoder.state_dict(), origin)
+
+    @classmethod
+    def _read(cls, path: Path, source_grid: TokenGrid) -> Self:
+        """Read what lies at an existing path."""
+        folder = path.parent if path.name in HF_FILES else path
+        config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        if "model_type" in config:
+            return cls._from_hf(folder, config)
+        if path.is_dir():
+            path = _file_in(path)
+        if path.suffix in SERVED:
+            raise CheckpointError(
+                f"{path.suffix} files are for serving and not read back; export safetensors beside it"
+            )
+        if path.suffix == ".safetensors":
+            return cls._from_file(path, read_safetensors(path), source_grid)
+        contents = read_torch(path)
+        if "mae" in contents and "mae_config" in contents:
+            return cls._from_run(path, contents)
+        return cls._from_file(path, state_dict_of(contents, path), source_grid)
+
+    @classmethod
+    def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
+        """Take the encoder out of a run's checkpoint."""
+        settings, folder = state.get("config", {}), path.absolute().parent.parent
+        record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        recorded = {
+            "run": folder.name,
+            "data": settings.get("clips", {}).get("data"),
+            "agent": settings.get("agent"),
+            "mask_ratio": settings.get("grid", {}).get("mask_ratio"),
+            "visible": settings.get("grid", {}).get("visible"),
+            "epochs": settings.get("mae_optim", {}).get("epochs"),
+            "clips_seen": state.get("step"),
+            "seed": settings.get("seed"),
+            "commit": record.get("commit"),
+        }
+        known = {name: value for name, value in recorded.items() if value is not None}
+        config, grid = _described(state["mae_config"], settings.get("grid", {}))
+        return cls._checked(config, grid, encoder_weights(state["mae"]), {"path": str(path), "kind": "run", **known})
+
+    @classmethod
+    def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:
+        """Take the encoder out of a Hugging Face folder."""
+        if config["model_type"] != "videomae":
+            raise CheckpointError(f"its config.json says model_type {config['model_type']!r}, not 'videomae'")
+        file = read_hf(folder)
+        weights = our_names(file.weights)
+        if not config.get("qkv_bias", config.get("qv_bias", True)):
+            weights = with_zero_biases(weights)
+        tubelet, patch = kernel_of(weights)
+        grid = _grid(config.get("num_frames", 16), _side(config.get("image_size", 224)), tubelet, patch)
+        origin = {**file.description.get("origin", {}), "path": str(folder), "kind": "hf"}
+        return cls._checked(config_of(weights, config.get("num_attention_heads", 12)), grid, weights, origin)
+
+    @classmethod
+    def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid) -> Self:
+        """Take the encoder out of a single file, whose own description goes first where there is one."""
+        weights = our_names(file.weights)
+        origin = {**file.description.get("origin", {}), "path": str(path), "kind": "file"}
+        if file.description:
+            config, grid = _described(file.description.get("config", {}), file.description.get("grid", {}))
+            config = replace(config, pos_embed=config_of(weights, config.num_heads).pos_embed)
+        else:
+            config = config_of(weights)
+            grid = _grid(source_grid.frames, source_grid.size, *kernel_of(weights))
+        return cls._checked(config, grid, weights, origin)
+
+    @classmethod
+    def _checked(cls, config: MAEConfig, grid: TokenGrid, weights: dict[str, Tensor], origin: dict[str, Any]) -> Self:
+        check_weights(weights, config, grid)
+        return cls(config, grid, weights, origin)
+
+    def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
+        """Take the same weights for clips of another geometry."""
+        kernel = (self.grid.tubelet_size, self.grid.patch_size)
+        if (grid.tubelet_size, grid.patch_size) != kernel:
+            raise ValueError(
+                f"tubelet_size and patch_size must be the encoder's, {kernel[0]} and {kernel[1]}, "
+                f"got {grid.tubelet_size} and {grid.patch_size}"
+            )
+        if (grid.frames, grid.size) == (self.grid.frames, self.grid.size):
+            return replace(self, grid=grid)
+        if not interpolate:
+            raise ValueError(
+                f"{self.origin.get('path')} knows positions for {_geometry(self.grid)}, but the clips have "
+                f"{_geometry(grid)}: give it such clips, or let its positions be interpolated (interpolate=True)"
+            )
+        weights = {name: value for name, value in self.weights.items() if not name.startswith("pos_embed.")}
+        old, new = self.grid.shape, grid.shape
+        if self.config.pos_embed == "learned":
+            time, place = self.weights["pos_embed.time"], self.weights["pos_embed.place"]
+            weights["pos_embed.time"], weights["pos_embed.place"] = interpolate_learned(time, place, old, new)
+            return replace(self, grid=grid, weights=weights)
+        table = self.weights.get("pos_embed.table", sinusoid(self.grid.num_tokens, self.config.embed_dim))
+        weights["pos_embed.table"] = interpolate_table(table, old, new)
+        return replace(self, grid=grid, config=replace(self.config, pos_embed="table"), weights=weights)
+
+
+def describe(source: EncoderSource) -> str:
+    """Say in JSON what `find` needs beside the weights, for `weight_files.DESCRIPTION`; no path of this machine."""
+    origin = {name: value for name, value in source.origin.items() if name not in ("path", "kind")}
+    return json.dumps({"config": asdict(source.config), "grid": asdict(source.grid), "origin": origin})
+
+
+def _file_in(folder: Path) -> Path:
+    """Find a run's newest checkpoint, or the folder's only file of weights."""
+    if any(folder.glob(PATTERN)) or (folder / "checkpoints").is_dir():
+        return latest_checkpoint(folder)
+    found = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found)
+        raise CheckpointError(
+            f"several files of weights, name one of them: {names}"
+            if found
+            else "there is no checkpoint and no file of "
+            f"weights ({', '.join(WEIGHT_FILES)}, or config.json beside {HF_FILES[0]})"
+        )
+    return found[0]
+
+
+def _described(config: Mapping[str, Any], grid: Mapping[str, Any]) -> tuple[MAEConfig, TokenGrid]:
+    try:
+        return MAEConfig(**config), TokenGrid(**grid)
+    except (TypeError, ValueError) as err:
+        raise CheckpointError(f"what is recorded of its architecture is not understood: {err}") from err
+
+
+def _grid(frames: int, size: int, tubelet_size: int, patch_size: int) -> TokenGrid:
+    """Make a grid of which only the geometry counts."""
+    try:
+        return TokenGrid(frames=frames, size=size, tubelet_size=tubelet_size, patch_size=patch_size, visible=1)
+    except ValueError as err:
+        raise CheckpointError(f"the geometry does not fit its patch embedding: {err}") from err
+
+
+def _side(size: Any) -> int:
+    """Read an image size, which transformers writes as one number or two."""
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise CheckpointError(f"clips must be square, got image_size {size}")
+    return int(sides.pop())
+
+
+def _geometry(grid: TokenGrid) -> str:
+    return f"{grid.frames} frames of {grid.size} x {grid.size}"

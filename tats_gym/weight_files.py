@@ -1,0 +1,125 @@
+"""Weights as they lie on disk: torch and safetensors files, whole or in shards, read without running code in them."""
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
+
+DESCRIPTION = "tats_gym"
+"""Under this key files of ours say, in JSON, what their weights are."""
+
+WRAPPED_IN = ("model", "module", "state_dict", "model_state_dict")
+HF_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file holds."""
+
+    weights: dict[str, Tensor]
+    """As they are named there."""
+    description: dict[str, Any] = field(default_factory=dict)
+    """What a file of ours says about itself; empty for others'."""
+
+
+def read_safetensors(path: Path) -> WeightFile:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: It is none, or cut short.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+            metadata = file.metadata() or {}
+    except SafetensorError as err:
+        raise CheckpointError(f"{path} is no whole safetensors file: {err}") from err
+    return WeightFile(weights, _described(metadata.get(DESCRIPTION), path))
+
+
+def read_torch(path: Path) -> dict[str, Any]:
+    """Read a torch file. Published ones hold the command line's argparse.Namespace, so that is let through.
+
+    Raises:
+        CheckpointError: The file is half-written, or holds other objects than plain values and tensors.
+    """
+    return load_checkpoint(path, allow=(argparse.Namespace,))
+
+
+def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
+    """Find the state dict in what a torch file holds: alone, or under `model` or `module` as VideoMAE keeps it.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    found = next((contents[key] for key in WRAPPED_IN if isinstance(contents.get(key), dict)), contents)
+    weights = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise CheckpointError(
+            f"{path} holds no state dict, neither as it is nor under {', '.join(WRAPPED_IN)}; "
+            f"it has {', '.join(map(str, list(contents)[:6])) or 'nothing'}"
+        )
+    return WeightFile(weights, _described(contents.get(DESCRIPTION), path))
+
+
+def read_hf(folder: Path) -> WeightFile:
+    """Read the weights of a Hugging Face folder, from one file or several.
+
+    Raises:
+        CheckpointError: There are none, or a shard is missing.
+    """
+    path = next((folder / name for name in HF_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise CheckpointError(f"{folder} holds no weights: there is none of {', '.join(HF_FILES)}")
+    if path.suffix != ".json":
+        return _read(path)
+    shards = sorted(set(read_json(path).get("weight_map", {}).values()))
+    weights: dict[str, Tensor] = {}
+    for shard in shards:
+        if not (folder / shard).is_file():
+            raise CheckpointError(f"{path} names {shard}, which is missing")
+        weights |= _read(folder / shard).weights
+    return WeightFile(weights)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise CheckpointError(f"{path} is no whole JSON file: {err}") from err
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not an object")
+    return contents
+
+
+def _read(path: Path) -> WeightFile:
+    return read_safetensors(path) if path.suffix == ".safetensors" else state_dict_of(read_torch(path), path)
+
+
+def _described(text: Any, path: Path) -> dict[str, Any]:
+    """Decode what a file says about itself."""
+    if text is None:
+        return {}
+    try:
+        description = json.loads(text)
+    except (TypeError, ValueError) as err:
+        raise CheckpointError(f"the description in {path} (its entry {DESCRIPTION!r}) is no JSON: {err}") from err
+    if not isinstance(description, dict):
+        raise CheckpointError(f"the description in {path} holds a {type(description).__name__}, not an object")
+    return description
