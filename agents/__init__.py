@@ -12,10 +12,11 @@ from importlib.metadata import entry_points
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.config import PretrainConfig, check_choice
+from agents.config import PretrainConfig
 from agents.policy import SamplerConfig, TatsPolicy
 from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.hints import check_choice
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 

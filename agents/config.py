@@ -8,11 +8,11 @@ import tyro
 
 from agents.policy import Credit, SamplerConfig
 from tats_gym.clips import ClipConfig
-from tats_gym.hints import did_you_mean
+from tats_gym.hints import check_choice
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
 from tats_gym.precision import Precision
-from tats_gym.registration import ENV_IDS
+from tats_gym.registration import ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
 
 
@@ -143,17 +143,6 @@ def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
     optim = values["mae_optim"]
     built["mae_optim"] = MAEOptimConfig(**{**optim, "betas": tuple(optim["betas"])})
     return PretrainConfig(**{**values, **built})
-
-
-def data_of(env_id: str) -> str:
-    """Return the dataset that an id reads: TatsMask-ssv2-v0 -> ssv2."""
-    return env_id.split("-")[1]
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError with the nearest choice if `value` is none of them."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")
 
 
 def _paper(data: str, epochs: int) -> PretrainConfig:

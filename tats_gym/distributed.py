@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -71,3 +72,12 @@ def summed(values: Tensor) -> Tensor:
 def any_of(flag: bool, device: torch.device) -> bool:
     """Tell whether any process has the flag set, so that all of them leave a loop together."""
     return bool(summed(torch.tensor(int(flag), device=device)).item())
+
+
+def from_first(value: Any) -> Any:
+    """Return the first process's value in all of them; it must pickle."""
+    if not dist.is_initialized():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]

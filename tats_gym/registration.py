@@ -18,6 +18,11 @@ DATASETS: dict[str, dict[str, Any]] = {
 ENV_IDS = tuple(f"TatsMask-{data}-v0" for data in DATASETS)
 
 
+def data_of(env_id: str) -> str:
+    """Return the dataset that an id reads: TatsMask-ssv2-v0 -> ssv2."""
+    return env_id.split("-")[1]
+
+
 def register_envs() -> None:
     """Register every id that Gymnasium does not know yet."""
     for data, settings in DATASETS.items():

@@ -1,0 +1,84 @@
+"""Fine-tune an encoder on labelled videos: python scripts/finetune.py --encoder RUN --env TatsMask-ssv2-v0."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]  # a checkout runs without being installed
+
+from tats_gym.checkpoint import CheckpointError  # noqa: E402
+from tats_gym.clips import VideoReadError  # noqa: E402
+from tats_gym.distributed import Ranks, joined  # noqa: E402
+from tats_gym.finetune_config import FinetuneConfig, finetune_preset  # noqa: E402
+from tats_gym.finetuning import Finetuning, Result, resume, run_config  # noqa: E402
+from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
+
+EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
+
+DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
+
+--resume RUN    go on with the run in this folder, from its newest checkpoint"""
+
+
+def main(arguments: list[str]) -> int:
+    """Parse, build, train, test, and say where everything is."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--env")
+    first.add_argument("--encoder")
+    first.add_argument("--resume", type=Path)
+    chosen, rest = first.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        config = _config(chosen, rest)
+        with joined(config.device) as ranks:
+            return _run(config, chosen.resume, ranks)
+    except EXPLAINED as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+
+
+def _config(chosen: argparse.Namespace, rest: list[str]) -> FinetuneConfig:
+    if chosen.resume:
+        if chosen.env or chosen.encoder:
+            raise ValueError("--resume goes on with the run's own --env and --encoder; leave these two out")
+        return _parse(rest, run_config(chosen.resume))
+    asks = {"-h", "--help"} & set(rest)
+    if not chosen.encoder and not asks:
+        raise ValueError("--encoder must name what is fine-tuned: a run, an export, a checkpoint, or base for none")
+    return _parse(rest, finetune_preset(chosen.env or "TatsMask-demo-v0", chosen.encoder or "base"))
+
+
+def _parse(rest: list[str], default: FinetuneConfig) -> FinetuneConfig:
+    return tyro.cli(FinetuneConfig, args=rest, default=default, prog="finetune.py", description=DESCRIPTION)
+
+
+def _run(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> int:
+    run = Finetuning(config, ranks) if folder is None else resume(folder, ranks, config)
+    if ranks.first:
+        print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
+    try:
+        result = run.run()
+    finally:
+        run.close()
+    if ranks.first:
+        _report(result, config)
+    return 0 if result.scores else 130
+
+
+def _report(result: Result, config: FinetuneConfig) -> None:
+    if result.scores is None:
+        print(f"stopped; go on with: python scripts/finetune.py --resume {result.folder}")
+        return
+    scores, views = result.scores, f"{config.temporal_views} x {config.spatial_views} views"
+    top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.1%}"
+    broken = f" ({scores.broken} of them broken, counted as wrong)" if scores.broken else ""
+    print(f"test, {views}: top-1 {scores.top1:.1%}{top5} of {scores.videos} videos{broken}")
+    print(f"by class:   {result.folder / 'test.json'}\npicture:    {result.folder / 'pictures' / 'confusion.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

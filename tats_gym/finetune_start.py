@@ -1,0 +1,49 @@
+"""What a fine-tuning begins with: its encoder, and the classes that it learns."""
+
+from dataclasses import replace
+from typing import Any
+
+from tats_gym.checkpoint import CheckpointError
+from tats_gym.clips import ClipStream
+from tats_gym.encoder import VideoEncoder
+from tats_gym.encoder_sources import EncoderSource
+from tats_gym.finetune_config import FinetuneConfig
+from tats_gym.mae import MAE_PRESETS, MAEConfig
+from tats_gym.registration import DATASETS, data_of
+from tats_gym.tokens import TokenGrid
+
+
+def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> VideoEncoder:
+    """The encoder to begin with: the one that the settings name, or a checkpoint's, whose weights come later."""
+    if state is not None:
+        if "classifier" not in state:
+            raise CheckpointError(f"the checkpoint is of no fine-tuning (its parts: {', '.join(map(str, state))})")
+        mae, grid = MAEConfig(**state["mae_config"]), TokenGrid(**state["grid"])
+        return VideoEncoder(mae, grid, norm="none", drop_path=config.drop_path)
+    changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}
+    if config.encoder in MAE_PRESETS:
+        own = {name: value for name, value in DATASETS[data_of(config.env)].items() if name in ("frames", "size")}
+        source = EncoderSource.find(
+            config.encoder, TokenGrid(**{**own, **changes, "mask_ratio": 0.5}), seed=config.seed
+        )
+    else:
+        source = EncoderSource.find(config.encoder)
+        if changes:
+            grid = replace(source.grid, **changes)
+            source = EncoderSource.find(config.encoder, grid, interpolate=config.interpolate)
+    return source.build(norm="none", drop_path=config.drop_path)
+
+
+def same_classes(train: ClipStream, held_out: ClipStream) -> tuple[str, ...]:
+    """The names of the classes, which must be those of both parts."""
+    classes, others = train.videos.classes, held_out.videos.classes
+    data = train.config.data
+    if len(classes) < 2:
+        raise ValueError(f"{data} names {len(classes)} classes, at least 2 are needed to learn them")
+    if classes != others:
+        only = sorted(set(classes) ^ set(others))[:3]
+        raise ValueError(
+            f"the training part of {data} has {len(classes)} classes, the validation part {len(others)}, which must be "
+            f"the same; in one of them alone: {', '.join(map(repr, only)) or 'none, but their order differs'}"
+        )
+    return tuple(classes)

@@ -1,0 +1,261 @@
+"""Supervised fine-tuning of an encoder: one run from start, or from its last checkpoint, to the test."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.classifier import VideoClassifier, layer_groups
+from tats_gym.clips import ClipStream
+from tats_gym.distributed import Ranks, any_of, from_first
+from tats_gym.files import write_whole
+from tats_gym.finetune_config import FinetuneConfig
+from tats_gym.finetune_start import first_encoder, same_classes
+from tats_gym.mixing import mix
+from tats_gym.optimisation import NonFiniteLossError, Optimizer
+from tats_gym.precision import autocast
+from tats_gym.runs import create_run, drop_metrics_after, read_config, update_config
+from tats_gym.scoring import Scores, Tally, confusion_picture
+from tats_gym.stopping import stop_on_signal
+from tats_gym.training_log import TrainingLog
+from tats_gym.upload import Upload, upload_stream
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a fine-tuning leaves behind."""
+
+    folder: Path
+    """The run's folder."""
+    scores: Scores | None
+    """The test in all views; None where the run was stopped before it."""
+    classes: tuple[str, ...]
+    """Names of the classes."""
+
+
+class Finetuning:
+    """A run's parts, from its settings.
+
+    Args:
+        config: The settings.
+        ranks: This process among those of the training.
+        folder: The run's folder, whose newest checkpoint is gone on with; made anew when None.
+
+    Raises:
+        ValueError: The dataset has no labels, or its parts do not have the same classes.
+        CheckpointError: The encoder or the checkpoint is not what the settings say.
+    """
+
+    def __init__(self, config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -> None:
+        self.config, self.ranks = config, ranks
+        state = None if folder is None else load_checkpoint(latest_checkpoint(folder))
+        encoder = first_encoder(config, state)
+        grid = encoder.grid
+        self.train = ClipStream(
+            config.clips,
+            frames=grid.frames,
+            size=grid.size,
+            seed=config.seed,
+            shard=(ranks.rank, ranks.world_size),
+            pin_memory=ranks.device.type == "cuda",
+        )
+        self.held_out = ClipStream(config.clips.held_out, frames=grid.frames, size=grid.size, seed=0)
+        self.classes = same_classes(self.train, self.held_out)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model = VideoClassifier(encoder, len(self.classes)).to(ranks.device)
+        self.steps_per_epoch = max(1, len(self.train) // config.batch_size)
+        self.optimizer = Optimizer(
+            "classifier",
+            layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
+            config.optim,
+            batch_size=config.batch_size * ranks.world_size,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        self.step = 0
+        """Steps so far, of each process."""
+        self.total_steps = config.optim.epochs * self.steps_per_epoch
+        self._stopping = False
+        self._upload_stream = upload_stream(ranks.device)
+        if state is not None:
+            self._load(state)
+        if folder is None and ranks.first:
+            name = f"{config.clips.data}-finetune-seed{config.seed}"
+            folder = create_run(Path(config.out), name, config.as_dict())
+        self.folder: Path = from_first(folder)
+        """The run's."""
+        self.train.keep_journal(self.folder / "replaced_clips.jsonl")
+        self.train.seek(self.step * config.batch_size)
+
+    # --- Saving and going on -----------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint; only the first process does.
+
+        Raises:
+            NonFiniteLossError: If a weight is NaN or infinite; nothing is written.
+        """
+        if not self.ranks.first:
+            return
+        sums = torch.stack([parameter.detach().sum() for parameter in self.model.parameters()])
+        if not sums.isfinite().all():
+            raise NonFiniteLossError(
+                f"weights of the classifier are not finite at step {self.step}; they were not saved. "
+                "Resume from the last checkpoint with a lower base_lr, or in fp32"
+            )
+        state = {
+            "step": self.step,
+            "classifier": self.model.state_dict(),
+            "optim": self.optimizer.state_dict(),
+            "mae_config": asdict(self.model.video.config),
+            "grid": asdict(self.model.video.grid),
+            "classes": list(self.classes),
+        }
+        save_checkpoint(self.folder / "checkpoints", self.step, state, keep=self.config.keep_checkpoints)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if tuple(state["classes"]) != self.classes:
+            raise CheckpointError(
+                f"the run learned {len(state['classes'])} classes ({state['classes'][0]!r}, ...), the dataset has "
+                f"{len(self.classes)} ({self.classes[0]!r}, ...); resume it with the data that it was made with"
+            )
+        try:
+            self.model.load_state_dict(state["classifier"])
+            self.optimizer.load_state_dict(state["optim"])
+        except (KeyError, RuntimeError, ValueError) as err:
+            raise CheckpointError(f"the checkpoint is of another classifier than the settings say: {err}") from err
+        self.step = state["step"]
+
+    # --- Training ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        """Train to the end and test in all views; or until Ctrl-C or SIGTERM, which leaves a checkpoint behind.
+
+        Raises:
+            NonFiniteLossError: If the loss becomes NaN or infinite; nothing is saved over the last checkpoint.
+        """
+        scores = None
+        self._log = self._open_log()
+        try:
+            with stop_on_signal(self._ask):
+                self._train()
+                self.save()
+                if not self._stopping:
+                    self.train.close()  # its workers make room for the test's
+                    scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
+                    self._write(scores)
+        finally:
+            self._log.close()
+        return Result(self.folder, scores, self.classes)
+
+    def _open_log(self) -> TrainingLog:
+        config, ranks = self.config, self.ranks
+        return TrainingLog(
+            self.folder if ranks.first else None,
+            self.train,
+            batch_size=config.batch_size * ranks.world_size,
+            step=self.step,
+            total_steps=self.total_steps,
+            interval=config.log_interval,
+            quiet=config.quiet,
+        )
+
+    def _ask(self) -> None:
+        self._stopping = True
+
+    def _train(self) -> None:
+        if self.step >= self.total_steps:
+            return
+        coming = self._next()
+        while not self._stopping:
+            loss = self._train_on(*coming)
+            self.step += 1
+            ended = self.step >= self.total_steps
+            if not ended:
+                coming = self._next()  # while the device is still busy with this step
+            self._log.step(
+                loss,
+                learning_rate=self.optimizer.lr_at(self.optimizer.steps),
+                epoch=self.step / self.steps_per_epoch,
+            )
+            if self.step % self.steps_per_epoch == 0:
+                self._end_epoch(self.step // self.steps_per_epoch)
+            if ended:
+                return
+            if self.step % self.config.optim.accumulate == 0:
+                self._stopping = any_of(self._stopping, self.ranks.device)
+
+    def _next(self) -> tuple[Upload, Tensor]:
+        batch = self.train.take(self.config.batch_size)
+        return Upload(batch.pixels, self.ranks.device, self._upload_stream), batch.labels
+
+    def _train_on(self, clips: Upload, labels: Tensor) -> float:
+        # Every step has random numbers of its own: a resumed run draws the same, without any state being kept.
+        keys = (self.config.seed, self.step, self.ranks.rank)
+        torch.manual_seed(int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1))
+        self.model.train()
+        device = self.ranks.device
+        rng = np.random.default_rng(keys)
+        mixed, targets = mix(clips.get(), labels.to(device), len(self.classes), self.config.mix, rng)
+        with autocast(self.config.precision, device):
+            logits = self.model(mixed)
+        return self.optimizer.step(functional.cross_entropy(logits.float(), targets))
+
+    def _end_epoch(self, epoch: int) -> None:
+        self.save()
+        if epoch % self.config.eval_interval == 0:
+            scores = self.evaluate()
+            self._log.show(f"top-1 {scores.top1:.1%}")
+            self._log.record("held_out", top1=scores.top1, top5=scores.top5, broken=scores.broken)
+            self._log.dump()
+
+    # --- Testing -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, temporal: int = 1, spatial: int = 1) -> Scores:
+        """Score the held-out videos, each counted once: by the mean of its views' class probabilities."""
+        self.model.eval()
+        device, views = self.ranks.device, temporal * spatial
+        tally = Tally(len(self.classes), device)
+        ids = range(self.ranks.rank, len(self.held_out.videos), self.ranks.world_size)
+        for batch in self.held_out.each(ids, self.config.test_batch_size, temporal=temporal, spatial=spatial):
+            clips = Upload(batch.pixels, device, self._upload_stream).get()
+            with autocast(self.config.precision, device):
+                logits = self.model(clips)
+            probabilities = logits.float().softmax(1).unflatten(0, (-1, views)).mean(1)  # (B, classes)
+            tally.add(probabilities, batch.labels[::views].to(device))
+            tally.add_broken(len(batch.missing))
+        return tally.scores()
+
+    def _write(self, scores: Scores) -> None:
+        if self.ranks.first:
+            views = {"temporal_views": self.config.temporal_views, "spatial_views": self.config.spatial_views}
+            record = {"step": self.step, **views, **scores.as_dict(self.classes)}
+            write_whole(self.folder / "test.json", json.dumps(record, indent=1) + "\n")
+            confusion_picture(scores, self.classes, self.folder / "pictures" / "confusion.png")
+
+    def close(self) -> None:
+        """Stop worker processes."""
+        self.train.close()
+        self.held_out.close()
+
+
+def resume(folder: Path, ranks: Ranks, config: FinetuneConfig | None = None) -> Finetuning:
+    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
+    config = config or run_config(folder)
+    run = Finetuning(config, ranks, folder)
+    if ranks.first:
+        update_config(folder, config.as_dict())
+        drop_metrics_after(folder / "metrics.jsonl", run.step)
+    return run
+
+
+def run_config(folder: Path) -> FinetuneConfig:
+    """Return the settings that the run in `folder` was started with."""
+    return FinetuneConfig.from_dict(read_config(folder))

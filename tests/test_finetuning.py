@@ -1,0 +1,229 @@
+"""Fine-tuning runs of seconds: going on, stopping, several processes, what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from tats_gym.clips import ClipConfig
+from tats_gym.clips.demo import make_demo_data
+from tats_gym.distributed import Ranks
+from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
+from tats_gym.finetune_start import same_classes
+from tats_gym.finetuning import Finetuning, resume, run_config
+from tats_gym.optimisation import NonFiniteLossError, Optimizer
+
+ROOT = Path(__file__).parent.parent
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module", name="root")
+def _root(tmp_path_factory):
+    return make_demo_data(tmp_path_factory.mktemp("data") / "demo", train=24, validation=12)
+
+
+def _config(root, out, **changes):
+    config = finetune_preset("TatsMask-demo-v0", "tiny")
+    config = replace(
+        config,
+        frames=4,
+        size=32,
+        batch_size=8,
+        drop_path=0.2,
+        out=str(out),
+        device="cpu",
+        quiet=True,
+        eval_interval=2,
+        log_interval=1,
+        test_batch_size=5,
+        clips=replace(config.clips, root=str(root), cache_mib=64),
+        mix=replace(config.mix, mixup=0.8, cutmix=1.0),
+        optim=FinetuneOptimConfig(epochs=2, warmup_epochs=1, base_lr=1e-2),
+    )
+    return replace(config, **changes)
+
+
+def _train(config, ranks=ALONE):
+    run = Finetuning(config, ranks)
+    try:
+        return run.run()
+    finally:
+        run.close()
+
+
+def _weights(folder):
+    return load_checkpoint(latest_checkpoint(folder))["classifier"]
+
+
+def test_a_run_leaves_test_picture_metrics_and_a_checkpoint(root, tmp_path):
+    result = _train(_config(root, tmp_path))
+    assert result.scores.videos == 12
+    record = json.loads((result.folder / "test.json").read_text())
+    assert sum(row["videos"] for row in record["by_class"]) == 12
+    assert record["top1"] == pytest.approx(result.scores.top1)
+    assert (result.folder / "pictures" / "confusion.png").stat().st_size > 1000
+    rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows if "held_out/top1" in row] == [6]
+    assert load_checkpoint(result.folder)["step"] == 6
+
+
+def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypatch):
+    whole = _train(_config(root, tmp_path))
+    run = Finetuning(_config(root, tmp_path), ALONE)
+
+    def stop_at_4(self, loss, step=Optimizer.step):
+        if self.steps == 3:
+            run._ask()
+        return step(self, loss)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Optimizer, "step", stop_at_4)
+        stopped = run.run()
+    assert stopped.scores is None
+    assert load_checkpoint(stopped.folder)["step"] == 4
+    again = resume(stopped.folder, ALONE)
+    assert again.config == run_config(stopped.folder) == run.config
+    scores = again.run().scores
+    one, two = _weights(whole.folder), _weights(stopped.folder)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert scores.confusion.tolist() == whole.scores.confusion.tolist()
+
+
+def test_views_are_averaged_and_each_video_counts_once(root, tmp_path):
+    run = Finetuning(_config(root, tmp_path), ALONE)
+    scores = run.evaluate(temporal=2, spatial=3)
+    assert scores.videos == 12
+    clips = run.held_out.views(range(12), temporal=2, spatial=3)
+    with torch.no_grad():
+        probabilities = run.model.eval()(clips.pixels).softmax(1).unflatten(0, (12, 6)).mean(1)
+    labels = torch.tensor([video.label for video in run.held_out.videos.videos])
+    assert scores.top1 == pytest.approx((probabilities.argmax(1) == labels).float().mean().item())
+    run.close()
+
+
+def test_a_held_out_video_that_breaks_counts_as_wrong(root, tmp_path):
+    run = Finetuning(_config(root, tmp_path), ALONE)
+    path = run.held_out.videos.videos[3].path
+    content = path.read_bytes()
+    try:
+        path.write_bytes(b"no video")
+        scores = run.evaluate()
+    finally:
+        path.write_bytes(content)
+        run.close()
+    assert (scores.videos, scores.broken, int(scores.confusion.sum())) == (12, 1, 11)
+
+
+TWO_PROCESSES = """
+import sys
+from tests.test_finetuning import _config, _train
+from tats_gym.distributed import joined
+with joined("cpu") as ranks:
+    config = _config(sys.argv[1], sys.argv[2], batch_size=4, drop_path=0.0)
+    from dataclasses import replace
+    _train(replace(config, mix=replace(config.mix, mixup=0.0, cutmix=0.0)), ranks)
+"""
+
+
+def test_two_processes_train_as_one_with_a_batch_twice_as_large(root, tmp_path):
+    config = _config(root, tmp_path / "one", drop_path=0.0)
+    one = _train(replace(config, mix=replace(config.mix, mixup=0.0, cutmix=0.0)))
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(script), str(root), str(tmp_path / "two")],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "two").iterdir()
+    both, alone = _weights(folder), _weights(one.folder)
+    for name in alone:
+        torch.testing.assert_close(both[name], alone[name], atol=2e-5, rtol=1e-3)
+    tested = [json.loads((path / "test.json").read_text())["videos"] for path in (folder, one.folder)]
+    assert tested == [12, 12]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(root, tmp_path, monkeypatch):
+    def explode_at_4(self, loss, step=Optimizer.step):
+        return step(self, loss * (float("nan") if self.steps == 4 else 1.0))
+
+    monkeypatch.setattr(Optimizer, "step", explode_at_4)
+    with pytest.raises(NonFiniteLossError, match="the classifier's loss is nan at optimiser step 4"):
+        _train(_config(root, tmp_path))
+    (folder,) = tmp_path.iterdir()
+    assert load_checkpoint(folder)["step"] == 3
+
+
+def test_data_without_labels_or_with_other_classes_are_refused():
+    with pytest.raises(ValueError, match="TatsMask-folder-v0 has no labels to learn"):
+        finetune_preset("TatsMask-folder-v0", "tiny")
+    with pytest.raises(ValueError, match="did you mean 'TatsMask-ssv2-v0'"):
+        finetune_preset("TatsMask-ssv-v0", "tiny")
+    parts = [
+        SimpleNamespace(videos=SimpleNamespace(classes=classes), config=ClipConfig(data="list"))
+        for classes in (("walk", "run"), ("walk", "run", "swim"), ("walk",))
+    ]
+    assert same_classes(parts[0], parts[0]) == ("walk", "run")
+    with pytest.raises(ValueError, match=r"training part of list has 2 classes, the validation part 3.*'swim'"):
+        same_classes(parts[0], parts[1])
+    with pytest.raises(ValueError, match="list names 1 classes, at least 2"):
+        same_classes(parts[2], parts[2])
+
+
+def test_a_checkpoint_of_another_dataset_or_kind_is_refused(root, tmp_path):
+    result = _train(_config(root, tmp_path / "runs"))
+    other = tmp_path / "list"
+    other.mkdir()
+    lines = [f"{video} {i % 3}" for i, video in enumerate(sorted(root.rglob("*.webm"))[:6])]
+    for split in ("train", "val"):
+        (other / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    clips = ClipConfig(data="list", root=str(other))
+    with pytest.raises(CheckpointError, match=r"learned 12 classes .*, the dataset has 3"):
+        resume(result.folder, ALONE, replace(run_config(result.folder), env="TatsMask-list-v0", clips=clips))
+    state = load_checkpoint(result.folder)
+    torch.save({"step": 6, "mae": state["classifier"]}, latest_checkpoint(result.folder))
+    with pytest.raises(CheckpointError, match="is of no fine-tuning"):
+        resume(result.folder, ALONE)
+
+
+def test_the_paper_recipe_is_table_4():
+    for data, views, stride in (("ssv2", 2, 2), ("k400", 5, 4), ("ucf101", 2, 2), ("hmdb51", 2, 2)):
+        config = finetune_preset(f"TatsMask-{data}-v0", "run")
+        assert (config.temporal_views, config.spatial_views, config.clips.stride) == (views, 3, stride)
+        assert (config.batch_size, config.drop_path, config.optim.epochs) == (8, 0.1, 100)
+        optim = config.optim
+        assert (optim.betas, optim.weight_decay, optim.base_lr) == ((0.9, 0.999), 0.05, 1e-3)
+        assert (optim.layer_decay, optim.warmup_epochs) == (0.75, 5)
+        assert (config.mix.smoothing, config.mix.mixup, config.mix.cutmix) == (0.1, 0.8, 1.0)
+        assert config.clips.flip == (data != "ssv2")
+        assert config.clips.repeats == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"optim": {"layer_decay": 0.0}}, r"layer_decay must lie in \(0, 1\], got 0"),
+        ({"clips": {"data": "k400"}}, "TatsMask-demo-v0 reads 'demo', but clips.data is 'k400'"),
+        ({"seed": -1}, "seed must not be negative"),
+    ],
+)
+def test_bad_settings_are_named(changes, message):
+    values = finetune_preset("TatsMask-demo-v0", "tiny").as_dict()
+    with pytest.raises(ValueError, match=message):
+        FinetuneConfig.from_dict({k: {**v, **changes.get(k, {})} if isinstance(v, dict) else changes.get(k, v)
+                                  for k, v in values.items()})  # fmt: skip

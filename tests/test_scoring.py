@@ -1,0 +1,52 @@
+"""Counting how often a classifier is right."""
+
+import matplotlib.image
+import pytest
+import torch
+
+from tats_gym.scoring import Tally, confusion_picture
+
+CPU = torch.device("cpu")
+CLASSES = tuple("abcdefg")
+
+
+def _scores():
+    tally = Tally(7, CPU)
+    probabilities = torch.tensor(
+        [
+            [0.9, 0.05, 0.01, 0.01, 0.01, 0.01, 0.01],  # a, taken for a
+            [0.5, 0.2, 0.1, 0.08, 0.07, 0.03, 0.02],  # b, taken for a, second
+            [0.5, 0.2, 0.1, 0.08, 0.07, 0.03, 0.02],  # g, taken for a, last of seven
+        ]
+    )
+    tally.add(probabilities[:2], torch.tensor([0, 1]))
+    tally.add(probabilities[2:], torch.tensor([6]))
+    tally.add_broken(1)
+    return tally.scores()
+
+
+def test_counts_by_hand():
+    scores = _scores()
+    assert scores.videos == 4
+    assert scores.top1 == pytest.approx(1 / 4)
+    assert scores.top5 == pytest.approx(2 / 4)
+    assert scores.confusion[0, 0] == scores.confusion[1, 0] == scores.confusion[6, 0] == 1
+    assert scores.confusion.sum() == 3
+    rows = scores.by_class(CLASSES)
+    assert rows[0] == {"class": "a", "videos": 1, "right": 1, "taken_for": None}
+    assert rows[6] == {"class": "g", "videos": 1, "right": 0, "taken_for": "a"}
+    assert scores.as_dict(CLASSES)["broken"] == 1
+
+
+def test_of_five_classes_there_is_no_top5():
+    tally = Tally(5, CPU)
+    tally.add(torch.eye(5), torch.arange(5))
+    assert tally.scores().top1 == 1
+    assert tally.scores().top5 is None
+
+
+def test_the_confusion_is_drawn(tmp_path):
+    path = confusion_picture(_scores(), CLASSES, tmp_path / "pictures" / "confusion.png")
+    picture = matplotlib.image.imread(path)
+    assert min(picture.shape[:2]) > 200
+    assert picture[..., :3].std() > 0.05
