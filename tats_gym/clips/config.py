@@ -1,5 +1,6 @@
 """Which clips a stream yields, and how they are read: the settings of the data."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,6 +17,9 @@ SIDED = ("ssv2", "demo")
 """Datasets with classes that differ in left and right alone."""
 
 LEAST = {"stride": 1, "repeats": 1, "memory_limit_mib": 1, "num_workers": 0, "cache_mib": 0, "cache_windows": 0}
+
+RANDAUG = re.compile(r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|-t[a-z0-9]+)*")
+"""The policies that timm reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,12 @@ class ClipConfig:
     where VideoMAE fine-tunes; it may take all of it."""
     flip: bool = False
     """Swap left and right of every other clip; refused where labels know left and right."""
+    randaug: str | None = None
+    """RandAugment of the whole frames before the crop, in timm's words, alike in all frames of a clip; None is none.
+    Table 4 (9, 0.5) is "rand-m9-n2-mstd0.5-inc1", where n and inc are open; VideoMAE's is "rand-m7-n4-mstd0.5-inc1"."""
+    erase: float = 0.0
+    """Probability that a box of the clip, the same in all frames, is replaced by noise, in [0, 1]; VideoMAE takes 0.25
+    to fine-tune, table 4 does not name it."""
     reader: Reader = "auto"
     """Library that decodes, see `open_video`."""
     repeats: int = 1
@@ -84,14 +94,16 @@ class ClipConfig:
         for name, holds, rule in (
             ("time_limit_s", self.time_limit_s > 0, "be above 0"),
             ("crop_scale", 0 < self.crop_scale <= 1, "lie in (0, 1]"),
+            ("erase", 0 <= self.erase <= 1, "lie in [0, 1]"),
             ("max_broken", 0 <= self.max_broken <= 1, "lie in [0, 1]"),
+            ("randaug", RANDAUG.fullmatch(self.randaug or "rand"), "read like 'rand-m9-n2-mstd0.5-inc1'"),
         ):
             if not holds:
                 raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}")
 
     @property
     def held_out(self) -> "ClipConfig":
-        """The same for the held-out clips: all of them, and by an index of their own where there is one."""
+        """The same for the held-out clips: all of them, unchanged, and by an index of their own where there is one."""
         one_file = self.index is not None and self.index != "none" and not Path(self.index).expanduser().is_dir()
         index = None if one_file else self.index
-        return replace(self, split="validation", subset=None, index=index)
+        return replace(self, split="validation", subset=None, index=index, randaug=None, erase=0.0)

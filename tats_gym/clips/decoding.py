@@ -27,6 +27,7 @@ from tats_gym.clips.augment import (
 )
 from tats_gym.clips.cache import VideoCache
 from tats_gym.clips.config import ClipConfig
+from tats_gym.clips.distortions import RandAugment, erase
 from tats_gym.clips.readers import VideoReader
 from tats_gym.clips.roots import data_root
 from tats_gym.clips.sources import Video
@@ -112,6 +113,8 @@ class ClipDecoder:
             folder = data_root("windows", config.cache_dir)
             step = config.stride if config.sampling == "stride" else config.sampling
             self._windows = WindowCache(folder, config.cache_windows, frames, step, config.reader)
+        # Made before workers are forked: they need not import what it needs, each for itself.
+        self._rand_augment = RandAugment(config.randaug) if config.randaug else None
         # One block of bytes: workers share it, while they would copy objects as they count references.
         self._paths = np.array([os.fsencode(video.path) for video in videos])
 
@@ -132,9 +135,12 @@ class ClipDecoder:
         id_, rng = self._begin(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
         for view in out:
+            pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
             box = self._box(frames.shape[1], frames.shape[2], rng)
             flip = self.config.flip and rng.random() < 0.5
-            view.copy_(crop_and_resize(frames, box, self.size, flip=flip))
+            view.copy_(crop_and_resize(pixels, box, self.size, flip=flip))
+            if self.config.erase and rng.random() < self.config.erase:
+                erase(view, rng)
         return id_
 
     def views(self, id_: int, views: Views, out: Tensor) -> None:
