@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from tats_gym.clips.augment import multi_scale_crop_box, random_start, window_indices
-from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import TokenGrid
 
 MASK_RATIO = 0.9

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tats_gym.masks import hidden_ids, mask_from_ids
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.positions import POSITIONS, PositionKind
 from tats_gym.tokens import CHANNELS, TokenGrid
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD, MAE_PRESETS, MAEConfig, MaskedAutoencoder
+from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.masks import mask_from_ids, random_ids
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.positions import sinusoid
 from tats_gym.tokens import TokenGrid
 

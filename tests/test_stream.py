@@ -180,6 +180,58 @@ def test_the_other_crop_and_the_flip_are_what_they_say(tmp_path):
     assert share.max() > 0.55
 
 
+def test_random_resized_crops_go_down_to_the_share_that_is_set(tmp_path):
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    frames[:, :, :32] = 200
+    write_video(tmp_path / "v.mp4", frames)
+    with stream_of(tmp_path, crop="random_resized", crop_scale=0.05) as stream:
+        share = (stream.take(60).pixels.float() > 100).float().mean((1, 2, 3, 4))
+    assert (share.min(), share.max()) == (0, 1)  # which a crop of at least half of the frame cannot be
+
+
+@pytest.mark.parametrize("cache_windows", [0, 2])
+def test_segments_take_one_frame_from_each_part_of_the_whole_video(tmp_path, cache_windows):
+    write_video(tmp_path / "videos" / "v.mp4", numbered_frames(40))
+    settings = {"sampling": "segments", "cache_windows": cache_windows, "cache_dir": str(tmp_path / "kept")}
+    with stream_of(tmp_path / "videos", **settings) as stream:
+        numbers = [frame_numbers(clip.permute(1, 2, 3, 0).numpy()) for clip in stream.take(60).pixels]
+        centre = stream.centre([0]).pixels[0]
+    parts = np.array(numbers) // 10
+    assert (parts == [0, 1, 2, 3]).all()
+    assert len({tuple(window) for window in numbers}) == (cache_windows or 60)
+    assert frame_numbers(centre.permute(1, 2, 3, 0).numpy()) == [5, 15, 25, 35]
+
+
+DISTORTED = {"randaug": "rand-m9-n2-mstd0.5-inc1", "erase": 0.5, "crop": "random_resized", "crop_scale": 0.08}
+
+
+def test_distorted_clips_follow_from_the_seed_too(folder):
+    with (
+        stream_of(folder, repeats=2, **DISTORTED) as alone,
+        stream_of(folder, repeats=2, num_workers=2, **DISTORTED) as helped,
+    ):
+        whole = alone.take(8)
+        helped.seek(3)
+        assert torch.equal(torch.cat([helped.take(2).pixels, helped.take(3).pixels]), whole.pixels[3:])
+        alone.seek(3)
+        assert torch.equal(alone.take(5).pixels, whole.pixels[3:])
+
+
+def test_a_test_sees_videos_as_they_are(folder):
+    with stream_of(folder) as plain, stream_of(folder, **DISTORTED) as distorted:
+        assert torch.equal(plain.views([2], spatial=3).pixels, distorted.views([2], spatial=3).pixels)
+    assert ClipConfig(data="folder", **DISTORTED).held_out == ClipConfig(
+        data="folder", split="validation", crop="random_resized", crop_scale=0.08
+    )
+
+
+def test_each_view_of_a_window_is_distorted_anew(tmp_path):
+    write_video(tmp_path / "v.mp4", np.full((4, 32, 32, 3), 90, np.uint8))
+    with stream_of(tmp_path, repeats=40, crop="centre", randaug="rand-m9-n2-p1-mstd0.5-inc1") as stream:
+        levels = stream.take(40).pixels.float().mean((1, 2, 3, 4))
+    assert len(levels.round().unique()) > 8  # of one grey, by the strength of what was done to it
+
+
 def test_folds_subsets_and_indices_reach_the_list(folder, tmp_path):
     with stream_of(folder, subset=3) as stream, stream_of(folder, subset=3, subset_seed=5) as other:
         assert len(stream) == len(other) == 3
@@ -299,6 +351,10 @@ def test_ids_outside_the_dataset_are_refused(folder, ids, bad):
         ({"data": "kinetics"}, "data must be one of .*, got 'kinetics'"),
         ({"split": "tset"}, "split must be one of .*, got 'tset'"),
         ({"stride": 0}, "stride must be at least 1, got 0"),
+        ({"sampling": "dense"}, "sampling must be one of .*, got 'dense'"),
+        ({"crop_scale": 0}, r"crop_scale must lie in \(0, 1\], got 0"),
+        ({"randaug": "augmix-m3"}, "randaug must read like 'rand-m9-n2-mstd0.5-inc1', got 'augmix-m3'"),
+        ({"erase": 1.5}, r"erase must lie in \[0, 1\], got 1.5"),
         ({"crop": "random"}, "crop must be one of .*, got 'random'"),
         ({"reader": "opencv"}, "reader must be one of .*, got 'opencv'"),
         ({"num_workers": -1}, "num_workers must be at least 0, got -1"),

@@ -48,11 +48,33 @@ def stream_of(root, *, frames=4, size=16, decoder=None, **settings):
 )
 def test_windows_are_spread_from_the_first_to_the_last(num_frames, count, starts):
     expected = [[start, start + 2, start + 4, start + 6] for start in starts]
-    assert view_windows(num_frames, 4, 2, count).tolist() == expected
+    assert view_windows(num_frames, 4, 2, "stride", count).tolist() == expected
 
 
 def test_every_window_of_a_short_video_repeats_its_last_frame():
-    assert view_windows(3, 4, 2, 2).tolist() == [[0, 2, 2, 2]] * 2
+    assert view_windows(3, 4, 2, "stride", 2).tolist() == [[0, 2, 2, 2]] * 2
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "count", "expected"),
+    [
+        (32, 1, [[4, 12, 20, 28]]),  # the centres of 4 segments of 8 frames
+        (32, 2, [[0, 8, 16, 24], [4, 12, 20, 28]]),
+        (32, 4, [[0, 8, 16, 24], [2, 10, 18, 26], [4, 12, 20, 28], [6, 14, 22, 30]]),
+        (30, 2, [[0, 7, 15, 22], [3, 11, 18, 26]]),  # starts at 0, 7.5, 15, 22.5, centres 3.75 later
+        (3, 2, [[0, 0, 1, 2], [0, 1, 1, 2]]),  # starts at 0, 0.75, 1.5, 2.25, centres 0.375 later
+        (1, 2, [[0, 0, 0, 0], [0, 0, 0, 0]]),
+    ],
+)
+def test_windows_by_segments_take_starts_and_centres(num_frames, count, expected):
+    assert view_windows(num_frames, 4, 2, "segments", count).tolist() == expected
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 15, 16, 17, 45, 48, 71, 300])
+def test_two_windows_by_segments_are_the_published_ones(num_frames):
+    tick = num_frames / 16  # 16 segments: their centres and their starts, sorted; view k takes every second from k on
+    published = sorted([int(tick / 2 + tick * x) for x in range(16)] + [int(tick * x) for x in range(16)])
+    assert view_windows(num_frames, 16, 2, "segments", 2).tolist() == [published[0::2], published[1::2]]
 
 
 @pytest.mark.parametrize(

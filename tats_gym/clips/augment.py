@@ -1,6 +1,7 @@
 """Where a clip is cut from its video: the window of frames, the crop box, and the resize."""
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch.nn import functional as F
 
 Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
+
+Sampling = Literal["stride", "segments"]
+"""Which frames make a window: every so manieth, or one from each of T equal parts of the whole video."""
 
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 SNAP = 3
@@ -50,12 +54,48 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDA
     return np.minimum(start + stride * np.arange(frames), num_frames - 1)
 
 
-def view_windows(num_frames: int, frames: int, stride: int, count: int) -> NDArray[np.int64]:
-    """Windows of a test, spread evenly from the first that fits to the last; a single one lies in the middle.
+def segment_indices(num_frames: int, frames: int, places: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    """One frame from each of T equal segments of the video, whatever its length; in a short one frames repeat.
+
+    Args:
+        num_frames: Of the video.
+        frames: Segments, T.
+        places: Where in its segment each frame lies, in [0, 1): (T,), or one for all.
+
+    Returns:
+        Indices of shape (T,).
+    """
+    return np.floor((np.arange(frames) + places) * num_frames / frames).astype(np.int64)
+
+
+def random_window(
+    num_frames: int, frames: int, stride: int, sampling: Sampling, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices (T,) of a window of a training: its start is drawn, or each frame within its segment."""
+    if sampling == "segments":
+        return segment_indices(num_frames, frames, rng.random(frames))
+    return window_indices(num_frames, frames, stride, random_start(num_frames, frames, stride, rng))
+
+
+def window_at(num_frames: int, frames: int, stride: int, sampling: Sampling, where: float) -> NDArray[np.int64]:
+    """Indices (T,) of the window at `where`, in [0, 1): the share of the starts before it, or of every segment."""
+    if sampling == "segments":
+        return segment_indices(num_frames, frames, where)
+    return window_indices(num_frames, frames, stride, start_at(num_frames, frames, stride, where))
+
+
+def view_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, count: int) -> NDArray[np.int64]:
+    """Windows of a test; a single one lies in the middle, of the video or of every segment.
+
+    Several with a stride are spread evenly from the first that fits to the last. Of several by segments, window k
+    takes the frames at k/count of each segment: two are the starts and the centres, as VideoMAE tests on SSv2.
 
     Returns:
         Indices of shape (count, T).
     """
+    if sampling == "segments":
+        places = np.arange(count) / count if count > 1 else [0.5]
+        return np.stack([segment_indices(num_frames, frames, place) for place in places])
     last = max(num_frames - frames * stride, 0)
     starts = [view * last // (count - 1) for view in range(count)] if count > 1 else [last // 2]
     return np.stack([window_indices(num_frames, frames, stride, start) for start in starts])
@@ -81,6 +121,20 @@ def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Gene
     return down * ((height - tall) // 4), right * ((width - wide) // 4), tall, wide
 
 
+def random_box(
+    height: int, width: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Box | None:
+    """A box of random area, shape and place; None if none of 10 fits. See `random_resized_crop_box`."""
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        shape = np.exp(rng.uniform(*np.log(ratio)))
+        tall, wide = round(np.sqrt(area / shape)), round(np.sqrt(area * shape))
+        if 0 < tall <= height and 0 < wide <= width:
+            top, left = rng.integers((height - tall, width - wide), endpoint=True)
+            return int(top), int(left), tall, wide
+    return None
+
+
 def random_resized_crop_box(
     height: int,
     width: int,
@@ -102,13 +156,9 @@ def random_resized_crop_box(
         scale: Range of the box's share of the frame's area.
         ratio: Range of the box's width over its height.
     """
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        shape = np.exp(rng.uniform(*np.log(ratio)))
-        tall, wide = round(np.sqrt(area / shape)), round(np.sqrt(area * shape))
-        if 0 < tall <= height and 0 < wide <= width:
-            top, left = rng.integers((height - tall, width - wide), endpoint=True)
-            return int(top), int(left), tall, wide
+    box = random_box(height, width, rng, scale, ratio)
+    if box is not None:
+        return box
     tall = min(height, max(round(width / ratio[0]), 1))
     wide = min(width, max(round(height * ratio[1]), 1))
     return (height - tall) // 2, (width - wide) // 2, tall, wide

@@ -1,9 +1,11 @@
 """Which clips a stream yields, and how they are read: the settings of the data."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from tats_gym.clips.augment import Sampling
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import READERS, Reader
 from tats_gym.clips.sources import check_source
@@ -15,6 +17,9 @@ SIDED = ("ssv2", "demo")
 """Datasets with classes that differ in left and right alone."""
 
 LEAST = {"stride": 1, "repeats": 1, "memory_limit_mib": 1, "num_workers": 0, "cache_mib": 0, "cache_windows": 0}
+
+RANDAUG = re.compile(r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|-t[a-z0-9]+)*")
+"""The policies that timm reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +42,24 @@ class ClipConfig:
     """What scripts/prepare_data.py found: a file, "none", or None for the one in the dataset's folder, if any."""
     stride: int = 2
     """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""
+    sampling: Sampling = "stride"
+    """stride: a window of frames `stride` apart, from a random start. segments: one frame from a random place in each
+    of T equal parts of the whole video, which VideoMAE takes to fine-tune on SSv2; `stride` has no part in it.
+    VideoMAE's parts are of N // T frames, so that the last frames are never seen, and of a video with fewer than T
+    frames only the first is; here the parts cover the video, and in a short one frames repeat."""
     crop: Crop = "multiscale"
     """Where `take` cuts: MultiScaleCrop, random resized crops (supplement 2.1), or the largest square in the middle."""
+    crop_scale: float = 0.5
+    """Least share of the frame's area that a random resized crop takes, in (0, 1]: 0.5 in the supplement (2.1), 0.08
+    where VideoMAE fine-tunes; it may take all of it."""
     flip: bool = False
     """Swap left and right of every other clip; refused where labels know left and right."""
+    randaug: str | None = None
+    """RandAugment of the whole frames before the crop, in timm's words, alike in all frames of a clip; None is none.
+    Table 4 (9, 0.5) is "rand-m9-n2-mstd0.5-inc1", where n and inc are open; VideoMAE's is "rand-m7-n4-mstd0.5-inc1"."""
+    erase: float = 0.0
+    """Probability that a box of the clip, the same in all frames, is replaced by noise, in [0, 1]; VideoMAE takes 0.25
+    to fine-tune, table 4 does not name it."""
     reader: Reader = "auto"
     """Library that decodes, see `open_video`."""
     repeats: int = 1
@@ -66,19 +85,25 @@ class ClipConfig:
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
         if self.flip and self.data in SIDED:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
-        for name, choices in (("crop", get_args(Crop)), ("reader", READERS)):
+        for name, choices in (("sampling", get_args(Sampling)), ("crop", get_args(Crop)), ("reader", READERS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.time_limit_s <= 0:
-            raise ValueError(f"time_limit_s must be above 0, got {self.time_limit_s}")
-        if not 0 <= self.max_broken <= 1:
-            raise ValueError(f"max_broken must lie in [0, 1], got {self.max_broken}")
+        for name, holds, rule in (
+            ("time_limit_s", self.time_limit_s > 0, "be above 0"),
+            ("crop_scale", 0 < self.crop_scale <= 1, "lie in (0, 1]"),
+            ("erase", 0 <= self.erase <= 1, "lie in [0, 1]"),
+            ("max_broken", 0 <= self.max_broken <= 1, "lie in [0, 1]"),
+            ("randaug", RANDAUG.fullmatch(self.randaug or "rand"), "read like 'rand-m9-n2-mstd0.5-inc1'"),
+        ):
+            if not holds:
+                raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}")
 
     @property
     def held_out(self) -> "ClipConfig":
-        """The same for the held-out clips: all of them, and by an index of their own where there is one."""
+        """The same for the held-out clips: all of them, unchanged, and by an index of their own where there is one."""
         one_file = self.index is not None and self.index != "none" and not Path(self.index).expanduser().is_dir()
-        return replace(self, split="validation", subset=None, index=None if one_file else self.index)
+        index = None if one_file else self.index
+        return replace(self, split="validation", subset=None, index=index, randaug=None, erase=0.0)

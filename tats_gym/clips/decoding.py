@@ -15,18 +15,19 @@ from torch import Tensor
 
 from tats_gym.clips.augment import (
     Box,
+    Sampling,
     centre_crop_box,
     crop_and_resize,
     multi_scale_crop_box,
     random_resized_crop_box,
-    random_start,
-    start_at,
+    random_window,
     view_boxes,
     view_windows,
-    window_indices,
+    window_at,
 )
 from tats_gym.clips.cache import VideoCache
 from tats_gym.clips.config import ClipConfig
+from tats_gym.clips.distortions import RandAugment, erase
 from tats_gym.clips.readers import VideoReader
 from tats_gym.clips.roots import data_root
 from tats_gym.clips.sources import Video
@@ -106,10 +107,14 @@ class ClipDecoder:
     def __init__(self, config: ClipConfig, videos: Sequence[Video], frames: int, size: int) -> None:
         self.config, self.frames, self.size = config, frames, size
         self.cache = VideoCache(config.cache_mib, config.reader)
+        self._window_kind = frames, config.stride, config.sampling
         self._windows = None
         if config.cache_windows:
             folder = data_root("windows", config.cache_dir)
-            self._windows = WindowCache(folder, config.cache_windows, frames, config.stride, config.reader)
+            step = config.stride if config.sampling == "stride" else config.sampling
+            self._windows = WindowCache(folder, config.cache_windows, frames, step, config.reader)
+        # Made before workers are forked: they need not import what it needs, each for itself.
+        self._rand_augment = RandAugment(config.randaug) if config.randaug else None
         # One block of bytes: workers share it, while they would copy objects as they count references.
         self._paths = np.array([os.fsencode(video.path) for video in videos])
 
@@ -130,9 +135,12 @@ class ClipDecoder:
         id_, rng = self._begin(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
         for view in out:
+            pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
             box = self._box(frames.shape[1], frames.shape[2], rng)
             flip = self.config.flip and rng.random() < 0.5
-            view.copy_(crop_and_resize(frames, box, self.size, flip=flip))
+            view.copy_(crop_and_resize(pixels, box, self.size, flip=flip))
+            if self.config.erase and rng.random() < self.config.erase:
+                erase(view, rng)
         return id_
 
     def views(self, id_: int, views: Views, out: Tensor) -> None:
@@ -144,7 +152,7 @@ class ClipDecoder:
             VideoReadError: The video cannot be read.
         """
         with closing(self._open(id_)) as video:
-            windows = view_windows(len(video), self.frames, self.config.stride, views.temporal)  # (temporal, T)
+            windows = view_windows(len(video), *self._window_kind, views.temporal)  # (temporal, T)
             wanted = np.unique(windows)
             frames = video.get_batch(wanted.tolist())
         boxes = view_boxes(frames.shape[1], frames.shape[2], views.spatial)
@@ -162,23 +170,22 @@ class ClipDecoder:
     def _window(self, id_: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Decode a window that is drawn: (T, H, W, 3)."""
         if self._windows is None:
-            return self._decode(id_, partial(random_start, rng=rng))
+            return self._decode(id_, partial(random_window, rng=rng))
         which, path = int(rng.integers(self._windows.windows)), Path(self.path(id_))
-        return self._windows.get(path, which, lambda where: self._decode(id_, partial(start_at, where=where)))
+        return self._windows.get(path, which, lambda where: self._decode(id_, partial(window_at, where=where)))
 
     def _open(self, id_: int) -> VideoReader:
         return self.cache.open(Path(self.path(id_)))
 
-    def _decode(self, id_: int, start: Callable[[int, int, int], int]) -> NDArray[np.uint8]:
+    def _decode(self, id_: int, window: Callable[[int, int, int, Sampling], NDArray[np.int64]]) -> NDArray[np.uint8]:
         with closing(self._open(id_)) as video:
-            window = len(video), self.frames, self.config.stride
-            return video.get_batch(window_indices(*window, start(*window)).tolist())
+            return video.get_batch(window(len(video), *self._window_kind).tolist())
 
     def _box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         if self.config.crop == "centre":
             return centre_crop_box(height, width)
         if self.config.crop == "random_resized":
-            return random_resized_crop_box(height, width, rng)
+            return random_resized_crop_box(height, width, rng, (self.config.crop_scale, 1.0))
         return multi_scale_crop_box(height, width, self.size, rng)
 
 

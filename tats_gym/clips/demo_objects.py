@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from tats_gym.clips.augment import centre_crop_box, crop_and_resize, view_windows
+from tats_gym.clips.augment import Sampling, centre_crop_box, crop_and_resize, view_windows
 from tats_gym.clips.demo import FIRST_ID, render_demo_clip
 from tats_gym.clips.stream import ClipStream
 from tats_gym.tokens import TokenGrid
@@ -42,15 +42,15 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
     shares = torch.empty(len(ids), 2, grid.num_tokens)
     for row, id_ in zip(shares, ids, strict=True):
         index = int(stream.videos.videos[id_].path.stem) - FIRST_ID[stream.config.split]
-        row[:] = _shares(stream.config.split, index, stream.config.stride, grid)
+        row[:] = _shares(stream.config.split, index, stream.config.stride, stream.config.sampling, grid)
     return Coverage(*shares.unbind(1))
 
 
 @lru_cache(maxsize=512)
-def _shares(split: str, index: int, stride: int, grid: TokenGrid) -> Tensor:
+def _shares(split: str, index: int, stride: int, sampling: Sampling, grid: TokenGrid) -> Tensor:
     """Shares (2, L) of one clip, any object and acting ones, cut from its masks as the centre view is from frames."""
     clip = render_demo_clip(split, index)
-    (chosen,) = view_windows(len(clip.frames), grid.frames, stride, 1)
+    (chosen,) = view_windows(len(clip.frames), grid.frames, stride, sampling, 1)
     objects, acting = clip.objects[chosen], clip.acting[chosen]
     masks = 255 * np.stack([objects, acting, np.zeros_like(acting)], axis=-1, dtype=np.uint8)  # (T, H, W, C)
     view = crop_and_resize(masks, centre_crop_box(*acting.shape[1:]), grid.size)  # (C, T, H, W)

@@ -1,0 +1,73 @@
+"""How a training changes the pixels of its clips beyond cutting them: RandAugment and random erasing."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tats_gym.clips.augment import random_box
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
+
+ERASED_SHARE = (0.02, 1 / 3)
+"""Range of the erased box's share of the frame."""
+ERASED_RATIO = (0.3, 1 / 0.3)
+"""Range of its width over its height."""
+
+
+class RandAugment:
+    """timm's RandAugment, the same operations with the same strengths and signs on every frame of a clip.
+
+    As VideoMAE does, it works on whole frames, interpolates bicubically and fills what it uncovers with grey 128.
+
+    Args:
+        policy: Such as "rand-m9-n2-mstd0.5-inc1", see `timm.data.rand_augment_transform`.
+    """
+
+    def __init__(self, policy: str) -> None:
+        from timm.data.auto_augment import rand_augment_transform  # takes seconds, and few streams need it
+
+        self._augment = rand_augment_transform(policy, {"interpolation": Image.Resampling.BICUBIC})
+
+    def __call__(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Change frames (T, H, W, 3), into new memory."""
+        changed = np.empty_like(frames)
+        seed = int(rng.integers(2**32))
+        with _global_states_kept():
+            for frame, out in zip(frames, changed, strict=True):
+                random.seed(seed)  # timm draws from the global generators, for each picture anew
+                np.random.seed(seed)  # noqa: NPY002
+                out[:] = self._augment(Image.fromarray(frame))
+        return changed
+
+
+@contextmanager
+def _global_states_kept() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def erase(clip: Tensor, rng: np.random.Generator) -> None:
+    """Put noise into the same random box of every frame of a clip (C, T, H, W), uint8, in place.
+
+    Random erasing (https://arxiv.org/abs/1708.04896) as VideoMAE has it: each pixel is drawn from a normal
+    distribution that has ImageNet's mean and deviation; what leaves [0, 255] is clipped. Where none of 10 boxes fits,
+    the clip stays as it is.
+    """
+    height, width = clip.shape[-2:]
+    box = random_box(height, width, rng, ERASED_SHARE, ERASED_RATIO)
+    if box is None:
+        return
+    top, left, tall, wide = box
+    for channel, mean, deviation in zip(clip, IMAGENET_MEAN, IMAGENET_STD, strict=True):
+        noise = 255 * (mean + deviation * rng.standard_normal((len(channel), tall, wide), dtype=np.float32))
+        pixels = noise.round().clip(0, 255).astype(np.uint8)  # (T, h, w)
+        channel[:, top : top + tall, left : left + wide] = torch.from_numpy(pixels)
