@@ -62,7 +62,7 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # A bias on keys adds the same to all scores of a query: the softmax does not see it.
         queries, _, values = named.pop(name).chunk(3)
         stem = name.removesuffix("qkv.bias")
-        named |= {f"{stem}q_bias": queries, f"{stem}v_bias": values}
+        named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
     for name in ("pos_embed", "embeddings.position_embeddings"):
         if name in named:
             table = named.pop(name).flatten(0, -2)  # (L, D)

@@ -44,8 +44,8 @@ class EncoderSource:
     weights: dict[str, Tensor]
     """In float32 and under the names of `VideoEncoder`; those of the last norm may be missing."""
     origin: dict[str, Any]
-    """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `visible`,
-    `epochs` (that the run was to last), `clips_seen`, `seed`, `commit`."""
+    """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `epochs`
+    (that the run was to last), `clips_seen`, `seed`, `commit`."""
 
     @classmethod
     def find(
@@ -92,15 +92,24 @@ class EncoderSource:
         Raises:
             ValueError: The norm is asked for, but the source has none.
         """
+        self.check_norm(norm)
+        with torch.random.fork_rng(devices=[]):
+            encoder = VideoEncoder(self.config, self.grid, norm=norm, drop_path=drop_path)
+        load_encoder_weights(encoder, self.weights)
+        return encoder
+
+    def check_norm(self, norm: FeatureNorm) -> None:
+        """Raise ValueError if the norm of pre-training is asked for, but did not come along."""
         if norm == "encoder" and not self.has_norm:
             raise ValueError(
                 f"norm must be 'none' for {self.origin.get('path')}, got 'encoder': it has no encoder.norm, as "
                 "fine-tuned encoders have not; their classifier's norm comes after the mean over tokens"
             )
-        with torch.random.fork_rng(devices=[]):
-            encoder = VideoEncoder(self.config, self.grid, norm=norm, drop_path=drop_path)
-        load_encoder_weights(encoder, self.weights)
-        return encoder
+
+    def positions(self) -> Tensor:
+        """Return what is added to the tokens (L, D)."""
+        positions: Tensor = self.build(norm="none").pos_embed()
+        return positions.detach()
 
     @property
     def has_norm(self) -> bool:
@@ -142,20 +151,19 @@ class EncoderSource:
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
         """Take the encoder out of a run's checkpoint."""
         settings, folder = state.get("config", {}), path.absolute().parent.parent
+        config, grid = _described(state["mae_config"], settings.get("grid", {}))
         record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         recorded = {
             "run": folder.name,
             "data": settings.get("clips", {}).get("data"),
             "agent": settings.get("agent"),
-            "mask_ratio": settings.get("grid", {}).get("mask_ratio"),
-            "visible": settings.get("grid", {}).get("visible"),
+            "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
             "epochs": settings.get("mae_optim", {}).get("epochs"),
             "clips_seen": state.get("step"),
             "seed": settings.get("seed"),
             "commit": record.get("commit"),
         }
         known = {name: value for name, value in recorded.items() if value is not None}
-        config, grid = _described(state["mae_config"], settings.get("grid", {}))
         return cls._checked(config, grid, encoder_weights(state["mae"]), {"path": str(path), "kind": "run", **known})
 
     @classmethod

@@ -1,6 +1,9 @@
-"""Writes a file whole or not at all."""
+"""Writes a file or a folder whole or not at all."""
 
+import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -16,3 +19,22 @@ def write_whole(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(out: Path) -> Iterator[Path]:
+    """Give a hidden folder to write into, which becomes `out` if no error comes up, and else is deleted.
+
+    Raises:
+        FileExistsError: `out` is there and not an empty folder.
+        OSError: The folder cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} must be a new or an empty folder: nothing is written over")
+    partial = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -79,7 +79,7 @@ def interpolate_table(table: Tensor, old: GridShape, new: GridShape) -> Tensor:
     t, h, w = old
     volume = rearrange(table, "(t h w) d -> 1 d t h w", t=t, h=h, w=w)
     volume = F.interpolate(volume, size=new, mode="trilinear", align_corners=False)
-    return rearrange(volume, "1 d t h w -> (t h w) d")
+    return rearrange(volume, "1 d t h w -> (t h w) d").contiguous()
 
 
 def interpolate_learned(time: Tensor, place: Tensor, old: GridShape, new: GridShape) -> tuple[Tensor, Tensor]:
@@ -88,4 +88,4 @@ def interpolate_learned(time: Tensor, place: Tensor, old: GridShape, new: GridSh
     line = F.interpolate(line, size=new[0], mode="linear", align_corners=False)
     plane = rearrange(place, "1 (h w) d -> 1 d h w", h=old[1])
     plane = F.interpolate(plane, size=new[1:], mode="bicubic", align_corners=False)
-    return rearrange(line, "1 d t -> t 1 d"), rearrange(plane, "1 d h w -> 1 (h w) d")
+    return rearrange(line, "1 d t -> t 1 d").contiguous(), rearrange(plane, "1 d h w -> 1 (h w) d").contiguous()

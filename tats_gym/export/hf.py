@@ -1,0 +1,141 @@
+"""The layout of transformers: a VideoMAE folder with configuration, preprocessing and a model card."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from tats_gym.encoder_layouts import HF_PREFIX, hf_names
+from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.tokens import CHANNELS
+from tats_gym.weight_files import DESCRIPTION
+
+BILINEAR = 2
+"""PIL's number for it."""
+
+RECORDED = {
+    "data": "Data",
+    "agent": "Agent that chose the visible tokens",
+    "mask_ratio": "Mask ratio",
+    "epochs": "Epochs that the run was set to",
+    "clips_seen": "Clips seen",
+    "seed": "Seed",
+    "run": "Run",
+    "commit": "Commit",
+}
+
+
+def write(source: EncoderSource, folder: Path) -> None:
+    """Write config.json, model.safetensors, the preprocessing of frames and of videos, and README.md."""
+    weights = {f"{HF_PREFIX}{name}": value for name, value in hf_names(source.weights).items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt", DESCRIPTION: describe(source)})
+    described = {
+        "config.json": _config(source),
+        "preprocessor_config.json": {"image_processor_type": "VideoMAEImageProcessor", **_preprocessing(source)},
+        "video_preprocessor_config.json": {"video_processor_type": "VideoMAEVideoProcessor", **_preprocessing(source)},
+    }
+    for name, values in described.items():
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_card(source), encoding="utf-8")
+
+
+def _config(source: EncoderSource) -> dict[str, Any]:
+    """Describe the architecture in the words of VideoMAEConfig."""
+    config, grid = source.config, source.grid
+    return {
+        "architectures": ["VideoMAEModel"],
+        "model_type": "videomae",
+        "image_size": grid.size,
+        "patch_size": grid.patch_size,
+        "num_channels": CHANNELS,
+        "num_frames": grid.frames,
+        "tubelet_size": grid.tubelet_size,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": round(config.embed_dim * config.mlp_ratio),
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+        # Without it a classifier would read the first token alone.
+        "use_mean_pooling": True,
+        "decoder_hidden_size": config.decoder_embed_dim,
+        "decoder_num_hidden_layers": config.decoder_depth,
+        "decoder_num_attention_heads": config.decoder_num_heads,
+        "decoder_intermediate_size": round(config.decoder_embed_dim * config.mlp_ratio),
+    }
+
+
+def _preprocessing(source: EncoderSource) -> dict[str, Any]:
+    """Describe the way from frames to pixels; transformers' own mean and deviation are .5."""
+    size = source.grid.size
+    return {
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": BILINEAR,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(IMAGENET_MEAN),
+        "image_std": list(IMAGENET_STD),
+    }
+
+
+def _card(source: EncoderSource) -> str:
+    """Write the model card."""
+    config, grid = source.config, source.grid
+    rows = [f"| {title} | {source.origin[name]} |" for name, title in RECORDED.items() if name in source.origin]
+    record = "\n".join(["| | |", "|---|---|", *rows]) if rows else "Nothing is recorded of how it was trained."
+    loading = _WITH_NORM if source.has_norm else _WITHOUT_NORM
+    token = f"{grid.tubelet_size} x {grid.patch_size} x {grid.patch_size}"
+    return f"""---
+library_name: transformers
+pipeline_tag: video-classification
+tags:
+- videomae
+- tats-gym
+---
+
+# Video encoder
+
+A VideoMAE encoder: {config.depth} blocks of width {config.embed_dim} with {config.num_heads} heads.
+Clips have {grid.frames} frames of {grid.size} x {grid.size} pixels; a token is {token}.
+Positions are the fixed sinusoid. There is no classifier in it: the one that transformers adds is new and has to be
+trained.
+
+## How it was trained
+
+{record}
+
+## How to load it
+
+{loading}
+Frames are normalised by ImageNet's mean and deviation, as preprocessor_config.json says; clips are [B, T, C, H, W].
+Biases are written under both names that releases of transformers know, so it reports some as unexpected; that is well.
+"""
+
+
+_WITH_NORM = """To fine-tune, with a new norm and classifier on the mean of all tokens (`use_mean_pooling` is true):
+
+```python
+model = VideoMAEForVideoClassification.from_pretrained(folder, num_labels=174)
+```
+
+For features, with the norm that pre-training ended with, which is left out where `use_mean_pooling` is true:
+
+```python
+model = VideoMAEModel.from_pretrained(folder, use_mean_pooling=False)
+```
+
+A classifier with `use_mean_pooling=False` would read the first token alone, one corner of the first frames.
+"""
+
+_WITHOUT_NORM = """It has not the norm that pre-training ends with, as it comes from a fine-tuned model:
+
+```python
+model = VideoMAEModel.from_pretrained(folder)  # or VideoMAEForVideoClassification, num_labels=174
+```
+"""

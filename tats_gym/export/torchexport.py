@@ -1,0 +1,28 @@
+"""For serving from PyTorch without this package: one graph from pixels to tokens, as torch.export writes it."""
+
+from pathlib import Path
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.weight_files import DESCRIPTION
+
+INPUT, OUTPUT = "clips", "tokens"
+BATCH = {INPUT: {0: Dim("batch", min=1)}}
+"""The size that is left open."""
+
+
+def write(source: EncoderSource, folder: Path) -> None:
+    """Write encoder.pt2."""
+    extra = {f"{DESCRIPTION}.json": describe(source)}
+    torch.export.save(traced(source), folder / "encoder.pt2", extra_files=extra)
+
+
+def traced(source: EncoderSource) -> ExportedProgram:
+    """Trace the encoder from uint8 clips (B, C, T, H, W) to tokens (B, L, D), with the last norm if it has one."""
+    encoder = source.build(norm="encoder" if source.has_norm else "none").eval().requires_grad_(False)
+    clips = torch.zeros(
+        2, *source.grid.clip_shape, dtype=torch.uint8
+    )  # not one: a batch of one would be taken for fixed
+    return torch.export.export(encoder, (clips,), dynamic_shapes=BATCH)

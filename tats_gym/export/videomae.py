@@ -1,0 +1,13 @@
+"""The published VideoMAE's layout: a torch file for `--finetune`, which plain tensors and a line of JSON make up."""
+
+from pathlib import Path
+
+import torch
+
+from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.weight_files import DESCRIPTION
+
+
+def write(source: EncoderSource, folder: Path) -> None:
+    """Write encoder.pth: under `model` the weights `encoder.*`, no positions, as they are the fixed sinusoid."""
+    torch.save({"model": source.weights, DESCRIPTION: describe(source)}, folder / "encoder.pth")
