@@ -103,8 +103,11 @@ class FinetuneConfig:
     def from_dict(cls, values: dict[str, Any]) -> "FinetuneConfig":
         """Build the settings back from what `as_dict` returned (tuples may have become lists on the way)."""
         optim = {**values["optim"], "betas": tuple(values["optim"]["betas"])}
-        clips = values["clips"]
-        parts = {"clips": ClipConfig(**clips), "mix": MixConfig(**values["mix"]), "optim": FinetuneOptimConfig(**optim)}
+        parts = {
+            "clips": ClipConfig(**values["clips"]),
+            "mix": MixConfig(**values["mix"]),
+            "optim": FinetuneOptimConfig(**optim),
+        }
         return cls(**{**values, **parts})
 
 
@@ -124,7 +127,11 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
         clips=ClipConfig(
             data=data,
             stride=4 if data == "k400" else 2,
+            sampling="segments" if data == "ssv2" else "stride",
             crop="random_resized",
+            crop_scale=0.08,
+            randaug=RANDAUG,
+            erase=0.25,
             flip=data not in ("ssv2", "demo", "list"),
             repeats=2,
             num_workers=8,

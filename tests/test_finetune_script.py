@@ -1,0 +1,56 @@
+"""scripts/finetune.py as a user runs it."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tats_gym.clips.demo import make_demo_data
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "finetune.py"
+SMALL = [
+    "--frames", "4", "--size", "32", "--batch-size", "8", "--test-batch-size", "4", "--optim.epochs", "2",
+    "--optim.warmup-epochs", "1", "--eval-interval", "1", "--device", "cpu", "--quiet",
+]  # fmt: skip
+
+
+@pytest.fixture(name="main")
+def _main(monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    return runpy.run_path(str(SCRIPT))["main"]
+
+
+def test_help_names_the_sources(main, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for wanted in ("--encoder", "--optim.layer-decay", "--mix.cutmix", "--temporal-views", "--randaug", "Table 4"):
+        assert wanted in shown, wanted
+
+
+def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):
+    root = make_demo_data(tmp_path / "demo", train=16, validation=12)
+    assert main(["--encoder", "tiny", "--root", str(root), "--out", str(tmp_path / "runs"), *SMALL]) == 0
+    shown = capsys.readouterr().out
+    assert "test, 1 x 1 views: top-1" in shown
+    assert "of 12 videos" in shown
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert main(["--resume", str(folder), "--optim.epochs", "3", "--temporal-views", "2"]) == 0
+    assert "test, 2 x 1 views: top-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: --encoder must name what is fine-tuned"),
+        (["--encoder", "runs/none"], "error: encoder must be one of tiny, small, base, large, or a path that exists"),
+        (["--encoder", "tiny", "--env", "TatsMask-folder-v0"], "error: TatsMask-folder-v0 has no labels to learn"),
+        (["--resume", "runs/none"], "error: runs/none holds no run"),
+        (["--resume", "x", "--env", "TatsMask-demo-v0"], "leave these two out"),
+    ],
+)
+def test_what_is_wrong_is_said(main, capsys, arguments, message):
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
