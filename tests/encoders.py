@@ -7,7 +7,8 @@ import torch
 
 from tats_gym.checkpoint import save_checkpoint
 from tats_gym.encoder_sources import EncoderSource
-from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD, MAEConfig, MaskedAutoencoder
+from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs import create_run
 from tats_gym.tokens import TokenGrid
 

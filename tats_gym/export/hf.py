@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from tats_gym.encoder_layouts import HF_PREFIX, hf_names
 from tats_gym.encoder_sources import EncoderSource, describe
-from tats_gym.mae import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import CHANNELS
 from tats_gym.weight_files import DESCRIPTION
 
