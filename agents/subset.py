@@ -27,9 +27,9 @@ class PlackettLuce:
         """(B, L) log-probability of every token at the first draw: the plain categorical's."""
         return self.logits.log_softmax(-1)
 
-    def sample(self) -> Tensor:
-        """Draw (B, K) token ids in draw order, by Gumbel top-k."""
-        gumbel = -torch.empty_like(self.logits).exponential_().log()
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw (B, K) token ids in draw order, by Gumbel top-k; `generator` must be on the logits' device."""
+        gumbel = -torch.empty_like(self.logits).exponential_(generator=generator).log()
         return (self.logits.detach() + gumbel).topk(self.num_visible, dim=-1).indices
 
     def mode(self) -> Tensor:

@@ -33,6 +33,8 @@ HF_NAMES = {
 
 _PARTS = ("query", "key", "value")
 _BIASES = {"query.bias": "q_bias", "value.bias": "v_bias"}
+_KEY_BIAS = "key.bias"
+"""It adds the same to all scores of a query, which the softmax does not see: left out wherever it is read."""
 
 WRAPPERS = ("module.", "backbone.")
 NOT_ENCODER = re.compile(
@@ -59,7 +61,6 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named = {name: value.float() for name, value in named.items() if not NOT_ENCODER.match(name)}
     _check_patch_embed(named)
     for name in [name for name in named if name.endswith("attn.qkv.bias")]:
-        # A bias on keys adds the same to all scores of a query: the softmax does not see it.
         queries, _, values = named.pop(name).chunk(3)
         stem = name.removesuffix("qkv.bias")
         named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
@@ -72,10 +73,10 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name an encoder's weights as transformers does, without the prefix; biases under both spellings.
+    """Name an encoder's weights as transformers does, without the prefix; biases under every name that it had.
 
-    Releases before 5.18 know only one of the two, some q_bias and some query.bias, and silently take zeros for the
-    other.
+    Releases before 5.18 know either q_bias or query.bias, and silently take zeros for the other. Those that know
+    query.bias have a bias on keys as well, which is zero here.
     """
     named: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -90,6 +91,8 @@ def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for part, short in _BIASES.items():
             if name.endswith(short):
                 named[name.removesuffix(short) + part] = value
+        if name.endswith("q_bias"):
+            named[name.replace("q_bias", _KEY_BIAS)] = torch.zeros_like(value)
     return {name: value.clone(memory_format=torch.contiguous_format) for name, value in named.items()}
 
 
@@ -159,7 +162,8 @@ def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = name.removeprefix(HF_PREFIX)
         for theirs, ours in HF_NAMES.items():
             name = name.replace(theirs, ours)
-        named[name] = value
+        if not name.endswith(f"attn.{_KEY_BIAS}"):
+            named[name] = value
     stems = [name.removesuffix("query.weight") for name in named if name.endswith("attn.query.weight")]
     for stem in stems:
         parts = [f"{stem}{part}.weight" for part in _PARTS]

@@ -112,6 +112,11 @@ class EncoderSource:
         return positions.detach()
 
     @property
+    def shared_origin(self) -> dict[str, Any]:
+        """The origin without what only this machine and this search know."""
+        return {name: value for name, value in self.origin.items() if name not in ("path", "kind")}
+
+    @property
     def has_norm(self) -> bool:
         """Whether the norm that pre-training ended with came along."""
         return "encoder.norm.weight" in self.weights
@@ -225,9 +230,9 @@ class EncoderSource:
 
 
 def describe(source: EncoderSource) -> str:
-    """Say in JSON what `find` needs beside the weights, for `weight_files.DESCRIPTION`; no path of this machine."""
-    origin = {name: value for name, value in source.origin.items() if name not in ("path", "kind")}
-    return json.dumps({"config": asdict(source.config), "grid": asdict(source.grid), "origin": origin})
+    """Say in JSON what `find` needs beside the weights, for `weight_files.DESCRIPTION`."""
+    config, grid = asdict(source.config), asdict(source.grid)
+    return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin})
 
 
 def _file_in(folder: Path) -> Path:

@@ -18,8 +18,6 @@ from tats_gym.tokens import TokenGrid
 from tests.encoders import CONFIG, GRID, clips_for, features, normalised, random_mae, write_run
 from tests.test_checkpoint import Crafted
 
-transformers = pytest.importorskip("transformers")
-
 
 @pytest.fixture(name="mae")
 def _mae():
@@ -66,17 +64,14 @@ def test_learned_positions_come_along(tmp_path):
         torch.testing.assert_close(features(source), mae.encoder(mae.embed(clips_for())))
 
 
-def _their_config(**changes):
+def _theirs(kind, folder, **changes):
+    """Write a Hugging Face model of random weights, and return its encoder's features of the clips."""
+    transformers = pytest.importorskip("transformers")
     settings = {"image_size": 32, "num_frames": 4, "hidden_size": 128, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "intermediate_size": 256, "decoder_hidden_size": 12,
                 "decoder_num_attention_heads": 2, "decoder_num_hidden_layers": 1, "layer_norm_eps": 1e-6}  # fmt: skip
-    return transformers.VideoMAEConfig(**{**settings, **changes})
-
-
-def _theirs(kind, folder, **changes):
-    """Write a Hugging Face model of random weights, and return its encoder's features of the clips."""
     torch.manual_seed(0)
-    model = getattr(transformers, kind)(_their_config(**changes)).eval()
+    model = getattr(transformers, kind)(transformers.VideoMAEConfig(**{**settings, **changes})).eval()
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     model.save_pretrained(folder)
@@ -135,6 +130,16 @@ def test_both_spellings_of_hugging_face_biases_are_read(tmp_path, spelling):
         save_file(weights, tmp_path / "model.safetensors")
         with pytest.raises(CheckpointError, match="two names of one bias, but differ"):
             EncoderSource.find(tmp_path)
+
+
+def test_biases_on_keys_change_nothing(mae, tokens, tmp_path):
+    weights = mae.encoder.state_dict()
+    for name in [name for name in weights if name.endswith("q_bias")]:  # as timm has them
+        value = weights.pop(name.replace("q_bias", "v_bias"))
+        weights[name.replace("q_bias", "qkv.bias")] = torch.cat((weights.pop(name), torch.randn(128), value))
+    save_file(weights, tmp_path / "a.safetensors")
+    source = EncoderSource.find(tmp_path / "a.safetensors", source_grid=GRID)
+    torch.testing.assert_close(features(source), tokens["encoder"])
 
 
 def test_hugging_face_models_without_biases_get_zeros(tmp_path):

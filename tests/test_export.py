@@ -103,6 +103,7 @@ def test_biases_are_written_under_both_of_transformers_names(source, tmp_path):
         expected = source.weights[f"encoder.blocks.1.attn.{ours}"]
         assert torch.equal(weights[f"{stem}.{old}"], expected)
         assert torch.equal(weights[f"{stem}.{new}"], expected)
+    assert not weights[f"{stem}.key.bias"].any()
 
 
 def test_transformers_prepares_frames_as_we_do(source, tmp_path):

@@ -1,0 +1,111 @@
+"""The sampler alone: from clips to the tokens that a trained TATS would show, without the MAE and the agent."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from agents.policy import SamplerConfig, Trunk
+from agents.subset import PlackettLuce
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.encoder import VideoEncoder
+from tats_gym.encoder_sources import EncoderSource
+from tats_gym.files import folder_written_whole
+from tats_gym.mae import MAEConfig
+from tats_gym.tokens import TokenGrid
+from tats_gym.weight_files import DESCRIPTION, read_safetensors
+
+FILE = "sampler.safetensors"
+
+
+class TokenSampler(nn.Module):
+    """The MAE's embedding of clips and the actor of `TatsPolicy`, in float32.
+
+    Args:
+        mae: The MAE whose tokens the sampler was trained on.
+        grid: The clip's geometry, and K.
+        config: The sampler's architecture.
+    """
+
+    def __init__(self, mae: MAEConfig, grid: TokenGrid, config: SamplerConfig) -> None:
+        super().__init__()
+        self.grid, self.config = grid, config
+        self.embedding = VideoEncoder(replace(mae, depth=0), grid, norm="none")  # no blocks: the embedding is left
+        self.actor = Trunk(config, mae.embed_dim, grid.shape)
+        self.actor_head = nn.Linear(config.width or mae.embed_dim, 1)
+
+    def forward(
+        self, clips: Tensor, num_visible: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Choose K tokens of clips (B, C, T, H, W), pixels in [0, 255]: distinct ids (B, K) in int64.
+
+        The likeliest ones, the likeliest first; with a generator they are drawn. K is the run's unless it is given.
+        """
+        distribution = self.distribution(clips, num_visible)
+        return distribution.mode() if generator is None else distribution.sample(generator)
+
+    def distribution(self, clips: Tensor, num_visible: int | None = None) -> PlackettLuce:
+        """Return the distribution over masks; `token_log_prob.exp()` are the probabilities (B, L) of the first draw."""
+        logits = self.actor_head(self.actor(self.embedding(clips))).squeeze(-1)  # (B, L)
+        return PlackettLuce(logits / self.config.temperature, num_visible or self.grid.num_visible)
+
+
+def export_sampler(run: Path, out: Path) -> list[Path]:
+    """Write the sampler of a run's folder or checkpoint into the folder `out`, whole or not at all.
+
+    Raises:
+        ValueError: The run's agent has no such sampler.
+        CheckpointError: There is no run, or it is broken.
+        FileExistsError: `out` is there and not empty.
+    """
+    state = load_checkpoint(run)
+    if "mae" not in state or "agent" not in state:
+        raise CheckpointError(f"{run} is no run: only a run holds a sampler")
+    policy = state["agent"].get("policy", {})
+    if "actor_head.weight" not in policy:
+        agent = state["config"]["agent"]
+        raise ValueError(
+            f"the agent of {run} must be tats to have a sampler, got {agent!r}, which learns no TatsPolicy"
+        )
+    source = EncoderSource.find(run)
+    description = {
+        "mae": asdict(source.config),
+        "grid": asdict(source.grid),
+        "sampler": state["config"]["sampler"],
+        "origin": source.shared_origin,
+    }
+    embedding = {name: value for name, value in source.weights.items() if name.startswith(_EMBEDDING)}
+    weights = {f"embedding.{name}": value for name, value in embedding.items()}
+    weights |= {name: value for name, value in policy.items() if name.startswith(("actor.", "actor_head."))}
+    with folder_written_whole(out) as folder:
+        save_file(weights, folder / FILE, {"format": "pt", DESCRIPTION: json.dumps(description)})
+    return [out / FILE]
+
+
+def load_sampler(path: str | Path) -> TokenSampler:
+    """Make the sampler that `export_sampler` wrote, from its folder or file, in evaluation mode.
+
+    Raises:
+        CheckpointError: There is none, or it is broken.
+    """
+    path = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no sampler at {path}")
+    file = read_safetensors(path)
+    if "sampler" not in file.description:
+        raise CheckpointError(f"{path} holds no sampler that this package wrote")
+    parts = {"mae": MAEConfig, "grid": TokenGrid, "sampler": SamplerConfig}
+    try:
+        mae, grid, config = (part(**file.description[name]) for name, part in parts.items())
+        with torch.random.fork_rng(devices=[]):
+            sampler = TokenSampler(mae, grid, config)
+        sampler.load_state_dict(file.weights)
+    except (TypeError, ValueError, KeyError, RuntimeError) as err:
+        raise CheckpointError(f"the sampler in {path} is not what it says about itself: {err}") from err
+    return sampler.eval()
+
+
+_EMBEDDING = ("encoder.patch_embed.", "pos_embed.")
