@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.decoding import ClipDecoder, Order, empty_views
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.sources import Video, list_videos
+from tats_gym.clips.workers import WORKER_ENVIRONMENT
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
@@ -86,6 +88,7 @@ def side_by_side_rate(clips: Clips, seconds: float, seed: int) -> float:
 def _decode_beside(
     decoder: ClipDecoder, order: Order, seconds: float, barrier: Barrier, rates: "SimpleQueue[float]"
 ) -> None:
+    os.environ.update(WORKER_ENVIRONMENT)  # what a loader's workers are started with, to compare like with like
     torch.set_num_threads(1)
     rates.put(_decode_alone(decoder, order, seconds, lambda: barrier.wait(START_LIMIT_S)))
 
