@@ -7,6 +7,7 @@ import torch
 
 from tats_gym import features as module
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
+from tats_gym.clips.decoding import Views
 from tats_gym.encoder import VideoEncoder
 from tats_gym.features import FeatureConfig, features_of, weights_digest
 from tats_gym.mae import MAEConfig
@@ -51,17 +52,29 @@ def test_they_are_the_mean_over_all_tokens_of_the_centre_views(encoder, clips, c
 def test_pools_keep_time_or_everything(encoder, clips, config):
     tokens = features_of(encoder, clips, replace(config, pool="tokens")).values[0].unflatten(1, (2, 4, 24))
     frames = features_of(encoder, clips, replace(config, pool="frames")).values[0].unflatten(1, (2, 24))
+    change = features_of(encoder, clips, replace(config, pool="change")).values[0]
     mean = features_of(encoder, clips, config).values[0]
+    torch.testing.assert_close(change, (tokens[:, 0] - tokens[:, 1]).abs().mean(1) / 2)
     torch.testing.assert_close(frames, tokens.mean(2))
     torch.testing.assert_close(mean, tokens.mean((1, 2)))
 
 
 def test_passes_are_the_streams_own_epochs(encoder, clips, config):
-    features = features_of(encoder, clips, replace(config, passes=3, seed=7))
+    features = features_of(encoder, clips, config, passes=3, seed=7)
     batch = ClipStream(clips, frames=4, size=32, seed=7).take(15)
     torch.testing.assert_close(features.values.flatten(0, 1), encoder(batch.pixels).mean(1))
     assert features.ids.flatten().tolist() == batch.ids.tolist()
     assert not torch.equal(features.ids[0], features.ids[1]) or not torch.equal(features.ids[1], features.ids[2])
+
+
+def test_fixed_views_stand_in_one_order(encoder, clips, config):
+    features = features_of(encoder, clips, replace(config, batch_size=12), views=Views(2, 3))
+    batch = ClipStream(clips, frames=4, size=32, seed=0).views(range(5), temporal=2, spatial=3)
+    expected = encoder(batch.pixels).mean(1).unflatten(0, (5, 6)).transpose(0, 1)  # (V, N, D)
+    torch.testing.assert_close(features.values, expected)
+    assert features.ids.tolist() == [[0, 1, 2, 3, 4]] * 6
+    with pytest.raises(ValueError, match=r"passes must be 0 for Views\(temporal=2, spatial=1\), got 1"):
+        features_of(encoder, clips, config, views=Views(2, 1), passes=1)
 
 
 def test_they_are_computed_once(encoder, clips, config, monkeypatch):
@@ -81,8 +94,9 @@ def test_whatever_they_depend_on_is_in_the_key(encoder, clips, config, tmp_path)
     keys.append(features_of(encoder, clips.held_out, config).key)
     keys.append(features_of(encoder, replace(clips, stride=2), config).key)
     keys.append(features_of(encoder, replace(clips, subset=2), config).key)
-    others = ({"pool": "frames"}, {"passes": 1}, {"passes": 1, "seed": 1}, {"passes": 2}, {"precision": "bf16"})
-    keys += [features_of(encoder, clips, replace(config, **other)).key for other in others]
+    keys += [features_of(encoder, clips, replace(config, **o)).key for o in ({"pool": "frames"}, {"precision": "bf16"})]
+    looks = ({"passes": 1}, {"passes": 1, "seed": 1}, {"passes": 2}, {"views": Views(1, 2)}, {"views": Views(2, 1)})
+    keys += [features_of(encoder, clips, config, **look).key for look in looks]
     with torch.no_grad():
         next(encoder.parameters()).view(-1)[0] += 1e-3
     keys.append(features_of(encoder, clips, config).key)
@@ -91,7 +105,7 @@ def test_whatever_they_depend_on_is_in_the_key(encoder, clips, config, tmp_path)
     keys.append(features_of(encoder, clips, config).key)
     assert len(set(keys)) == len(keys) == len(kept(config))
     unchanged = replace(clips, num_workers=1, max_broken=0.5)
-    assert features_of(encoder, unchanged, replace(config, seed=5, batch_size=3)).key == keys[-1]
+    assert features_of(encoder, unchanged, replace(config, batch_size=3), seed=5).key == keys[-1]
 
 
 def test_the_norm_alone_may_differ(encoder):
@@ -102,7 +116,7 @@ def test_the_norm_alone_may_differ(encoder):
 
 
 def test_what_was_done_before_an_interruption_is_not_done_again(encoder, clips, config, monkeypatch):
-    whole = features_of(encoder, clips, replace(config, cache=f"{config.cache}2", passes=2))
+    whole = features_of(encoder, clips, replace(config, cache=f"{config.cache}2"), passes=2)
     monkeypatch.setattr(module, "PART", 4)
     forward, calls = VideoEncoder.forward, []
 
@@ -114,12 +128,12 @@ def test_what_was_done_before_an_interruption_is_not_done_again(encoder, clips, 
 
     monkeypatch.setattr(VideoEncoder, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        features_of(encoder, clips, replace(config, passes=2))
+        features_of(encoder, clips, config, passes=2)
     assert calls == [2, 2, 2, 2]
     assert [name.endswith(".parts") for name in kept(config)] == [True]
     seen = []
     monkeypatch.setattr(VideoEncoder, "forward", lambda self, pixels: seen.append(len(pixels)) or forward(self, pixels))
-    features = features_of(encoder, clips, replace(config, passes=2))
+    features = features_of(encoder, clips, config, passes=2)
     assert sum(seen) == 10 - 4
     torch.testing.assert_close(features.values, whole.values)
     assert torch.equal(features.ids, whole.ids)
@@ -133,7 +147,7 @@ def test_broken_videos_are_left_out_and_named(encoder, clips, config, tmp_path):
         features = features_of(encoder, replace(clips, max_broken=0.2), config)
         assert features.broken == (str(broken),)
         assert features.ids.tolist() == [[0, 1, 3, 4]]
-    drawn = features_of(encoder, replace(clips, max_broken=0.2), replace(config, passes=2))
+    drawn = features_of(encoder, replace(clips, max_broken=0.2), config, passes=2)
     assert drawn.broken == (str(broken),)
     assert drawn.values.shape == (2, 5, 24)
     assert 2 not in drawn.ids
@@ -144,8 +158,10 @@ def test_broken_videos_are_left_out_and_named(encoder, clips, config, tmp_path):
 def test_bad_settings_are_named(encoder, clips, config):
     with pytest.raises(ValueError, match=r"pool must be one of .*, got 'max'"):
         FeatureConfig(pool="max")
-    with pytest.raises(ValueError, match="passes must be at least 0, got -1"):
-        FeatureConfig(passes=-1)
+    with pytest.raises(ValueError, match="passes and seed must not be negative, got -1 and 0"):
+        features_of(encoder, clips, config, passes=-1)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        FeatureConfig(batch_size=0)
     with pytest.raises(ValueError, match="repeats must be 1 for features, got 2"):
         features_of(encoder, replace(clips, repeats=2), config)
     with torch.no_grad():

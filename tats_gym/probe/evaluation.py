@@ -1,6 +1,6 @@
 """One probe: a classifier fitted to the features of one split, held against those of another."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -44,14 +44,24 @@ class ProbeResult:
     """On the clips that it was fitted to, their first pass; nearest neighbours find themselves among them."""
     num_train: int
     """Clips that it was fitted to."""
+    num_classes: int
     passes: int
     """Views of each of them."""
     unreadable_train: int
     """Videos of the training split that do not decode."""
     unreadable_test: int
     """Videos of the test split that do not decode: they are in no number."""
+    absent: int
+    """Videos of both splits that the annotations name and the disk lacks, or an index knows to be broken."""
     found: dict[str, Any]
     """What the method chose: the strength of L2, and whether the solver converged."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, flat, with the accuracy that guessing has."""
+        values = asdict(self)
+        measured = values.pop("accuracy")
+        num_test = measured.pop("num_clips")
+        return {**values, **measured, "num_test": num_test, "chance": 1 / self.num_classes}
 
 
 def evaluate(method: Method, train: Features, test: Features, config: ProbeConfig, *, seed: int = 0) -> ProbeResult:
@@ -69,9 +79,11 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
         accuracy=accuracy(scores, test.labels[0], classes),
         train_top1=accuracy(model.scores(train.values[0]), train.labels[0], classes).top1,
         num_train=len(train),
+        num_classes=len(classes),
         passes=len(train.values),
         unreadable_train=len(train.broken),
         unreadable_test=len(test.broken),
+        absent=sum(features.videos.missing + features.videos.broken for features in (train, test)),
         found=found,
     )
 

@@ -85,8 +85,6 @@ def fit_logistic(
         start = torch.cat((model.weight, model.bias[None]))
         losses[l2] = F.nll_loss(model.scores(values[held]).log(), labels[held]).item()
     best = min(losses, key=losses.__getitem__) if losses else config.strengths[0]
-    if losses and best in (min(losses), max(losses)):
-        logger.info("the strength %g is the last of those tried; further ones may do better", best)
     return fit(values, labels, num_classes, best, config)
 
 
