@@ -1,8 +1,9 @@
 """Probe frozen encoders: python scripts/linear_probe.py --encoder runs/demo-tats-seed0-1 tiny --env TatsMask-demo-v0.
 
 Fits a classifier to the features of a dataset's training clips and counts how many held-out clips it gets right. An
-encoder is a run's folder, a checkpoint, or a preset's name, whose weights are drawn: the untrained encoder, to compare.
-Features are kept, so that another method on the same encoder takes seconds. docs/probe.md says what is measured.
+encoder is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name, whose weights
+are drawn: the untrained encoder, to compare. Features are kept, so that another method takes seconds. docs/probe.md
+says what is measured.
 """
 
 import json
@@ -30,12 +31,12 @@ from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.workers import WorkerError
 from tats_gym.encoder import FeatureNorm
+from tats_gym.encoder_sources import EncoderSource
 from tats_gym.features import FeatureConfig, features_of
 from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
-from tats_gym.probe.encoders import EncoderSource
 from tats_gym.runs import commit, versions
 
 EXPLAINED = (ValueError, OSError, CheckpointError, VideoReadError, WorkerError)
@@ -46,7 +47,7 @@ class ProbeCommand:
     """Which encoders, on what, by which methods."""
 
     encoder: tuple[str, ...]
-    """Runs, checkpoints or presets; each a column of the table."""
+    """Runs, exports, Hugging Face VideoMAE folders, published .pth files, or presets; each a column of the table."""
     env: str = "TatsMask-demo-v0"
     """Id whose dataset is classified."""
     method: tuple[Method, ...] = ("logistic", "knn")
@@ -69,6 +70,12 @@ class ProbeCommand:
     """What scripts/prepare_data.py found; see docs/data.md."""
     stride: int | None = None
     """Frames from one frame of a clip to the next; by default the environment's."""
+    frames: int | None = None
+    """Frames of a clip; None takes what each encoder was trained with."""
+    size: int | None = None
+    """Height and width of a clip; None takes what each encoder was trained with."""
+    interpolate: bool = False
+    """Let positions be interpolated where frames or size are not the encoder's own."""
     reader: Reader = "auto"
     """Library that decodes."""
     num_workers: int = 0
@@ -124,7 +131,8 @@ class ProbeCommand:
     @property
     def grid(self) -> TokenGrid:
         """The geometry of encoders that bring none."""
-        return TokenGrid(**{name: self.settings[name] for name in ("frames", "size") if name in self.settings})
+        asked = {name: getattr(self, name) or self.settings.get(name) for name in ("frames", "size")}
+        return TokenGrid(**{name: value for name, value in asked.items() if value is not None})
 
     @property
     def probe(self) -> ProbeConfig:
@@ -163,8 +171,14 @@ class ProbeCommand:
                         }
 
     def find(self, name: str, seed: int) -> EncoderSource:
-        """Find an encoder; a preset is drawn for the environment's geometry."""
-        return EncoderSource.find(name, self.grid if name in MAE_PRESETS else None, seed=seed)
+        """Find an encoder at its own geometry, or at that of the clips that are asked for."""
+        if name in MAE_PRESETS:
+            return EncoderSource.find(name, self.grid, seed=seed)
+        source = EncoderSource.find(name)
+        asked = {name: value for name, value in (("frames", self.frames), ("size", self.size)) if value is not None}
+        if not asked:
+            return source
+        return EncoderSource.find(name, replace(source.grid, **asked), interpolate=self.interpolate)
 
 
 def main(arguments: list[str]) -> int:
