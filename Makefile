@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo probe-demo test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
+
+# Does pre-training on the demo data give better features than none? Hours; goes on where it was stopped.
+probe-demo: $(VENV)/.installed
+	$(BIN)/python scripts/probe_demo.py
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check

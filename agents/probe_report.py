@@ -1,0 +1,105 @@
+"""What the rows of a probe study say together: paired differences, a table, a picture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from agents.statistics import Estimate, estimate
+
+Row = Mapping[str, Any]
+
+
+class Kind(NamedTuple):
+    """A way to read features."""
+
+    agent: str
+    method: str
+    pool: str
+    norm: str
+
+
+class Comparison(NamedTuple):
+    """Top-1 after pre-training, before it, and the difference of both seed by seed."""
+
+    trained: Estimate
+    untrained: Estimate
+    difference: Estimate
+
+
+def compare(rows: Sequence[Row]) -> dict[Kind, Comparison]:
+    """Compare the last step of every seed with its first, the same weights before any training."""
+    kinds = dict.fromkeys(_kind(row) for row in rows)
+    last = max(row["step"] for row in rows)
+    found = {}
+    for kind in kinds:
+        own = [row for row in rows if _kind(row) == kind]
+        after, before = ({row["seed"]: row["top1"] for row in own if row["step"] == step} for step in (last, 0))
+        if after.keys() != before.keys():
+            raise ValueError(f"{kind}: seeds {sorted(after)} have a last step, but {sorted(before)} a first one")
+        pairs = [after[seed] - before[seed] for seed in sorted(after)]
+        found[kind] = Comparison(*(estimate(list(values)) for values in (after.values(), before.values(), pairs)))
+    return found
+
+
+def as_table(found: Mapping[Kind, Comparison], chance: float) -> str:
+    """Print top-1 in per cent, with 95 % intervals over seeds by Student's t."""
+    lines = [["masks", "method", "pool", "norm", "chance", "untrained", "pre-trained", "difference [95 %]"]]
+    for kind, (trained, untrained, difference) in found.items():
+        interval = f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
+        lines.append(
+            [*kind, f"{100 * chance:.1f}", *(f"{100 * each.mean:.1f}" for each in (untrained, trained)), interval]
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
+    """Draw top-1 by clips seen: a column a method, a row a pool, a line a seed, thick their mean; dotted is chance.
+
+    Returns:
+        The picture (height, width, 3).
+    """
+    methods, pools = (list(dict.fromkeys(row[name] for row in rows)) for name in ("method", "pool"))
+    figure = Figure(figsize=(4.5 * len(methods) + 1, 2.4 * len(pools) + 0.8), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(len(pools), len(methods), squeeze=False, sharex=True, sharey=True)
+    lines = list(dict.fromkeys((row["agent"], row["norm"]) for row in rows))
+    for across, pool in zip(axes, pools, strict=True):
+        for axis, method in zip(across, methods, strict=True):
+            for colour, line in enumerate(lines):
+                own = [row for row in rows if _kind(row) == Kind(line[0], method, pool, line[1])]
+                _draw(axis, own, f"C{colour}", f"{line[0]} masks, norm {line[1]}")
+            axis.axhline(100 * rows[0]["chance"], color="0.5", ls=":")
+            axis.set_title(f"{method}, pool {pool}", fontsize=9)
+        across[0].set_ylabel("top-1, per cent", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("clips of pre-training", fontsize=8)
+    axes[0, 0].legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw(axis: Any, rows: Sequence[Row], colour: str, label: str) -> None:
+    seeds = sorted({row["seed"] for row in rows})
+    steps = sorted({row["step"] for row in rows})
+    curves = [[100 * row["top1"] for row in sorted(rows, key=_step) if row["seed"] == seed] for seed in seeds]
+    for curve in curves:
+        axis.plot(steps, curve, color=colour, lw=0.6, alpha=0.6)
+    axis.plot(steps, np.mean(curves, axis=0), color=colour, lw=2, label=label)
+
+
+def _step(row: Row) -> int:
+    return int(row["step"])
+
+
+def _kind(row: Row) -> Kind:
+    return Kind(*(row[name] for name in Kind._fields))
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"

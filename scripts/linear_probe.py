@@ -1,0 +1,240 @@
+"""Probe frozen encoders: python scripts/linear_probe.py --encoder runs/demo-tats-seed0-1 tiny --env TatsMask-demo-v0.
+
+Fits a classifier to the features of a dataset's training clips and counts how many held-out clips it gets right. An
+encoder is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name, whose weights
+are drawn: the untrained encoder, to compare. Features are kept, so that another method takes seconds. docs/probe.md
+says what is measured.
+"""
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+
+from agents.probe_table import as_tables
+from tats_gym import ENV_IDS, TokenGrid
+from tats_gym.checkpoint import CheckpointError
+from tats_gym.clips import ClipConfig, VideoReadError
+from tats_gym.clips.config import Crop
+from tats_gym.clips.decoding import Views
+from tats_gym.clips.layouts import Split
+from tats_gym.clips.readers import Reader
+from tats_gym.clips.workers import WorkerError
+from tats_gym.encoder import FeatureNorm
+from tats_gym.encoder_sources import EncoderSource
+from tats_gym.features import FeatureConfig, features_of
+from tats_gym.files import write_whole
+from tats_gym.hints import did_you_mean
+from tats_gym.mae import MAE_PRESETS
+from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
+from tats_gym.runs import commit, versions
+
+EXPLAINED = (ValueError, OSError, CheckpointError, VideoReadError, WorkerError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeCommand:
+    """Which encoders, on what, by which methods."""
+
+    encoder: tuple[str, ...]
+    """Runs, exports, Hugging Face VideoMAE folders, published .pth files, or presets; each a column of the table."""
+    env: str = "TatsMask-demo-v0"
+    """Id whose dataset is classified."""
+    method: tuple[Method, ...] = ("logistic", "knn")
+    """logistic: regression to convergence. sgd: MAE's recipe. knn: nearest neighbours."""
+    norm: tuple[FeatureNorm, ...] = ("encoder",)
+    """encoder: features after the norm that pre-training ended with. none: before it."""
+    seeds: tuple[int, ...] = (0,)
+    """Of held-out parts, SGD and windows, and of a preset's weights; one record each."""
+    root: str | None = None
+    """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
+    fold: int = 1
+    """Which official division of UCF101 and HMDB51."""
+    test_split: Split = "validation"
+    """Part of the dataset on which the accuracy is measured."""
+    subset: float | None = None
+    """Train the probe on this share of every class only, in (0, 1), or on this number of clips of every class."""
+    subset_seed: int = 0
+    """Another one gives another subset."""
+    index: str | None = None
+    """What scripts/prepare_data.py found; see docs/data.md."""
+    stride: int | None = None
+    """Frames from one frame of a clip to the next; by default the environment's."""
+    frames: int | None = None
+    """Frames of a clip; None takes what each encoder was trained with."""
+    size: int | None = None
+    """Height and width of a clip; None takes what each encoder was trained with."""
+    interpolate: bool = False
+    """Let positions be interpolated where frames or size are not the encoder's own."""
+    reader: Reader = "auto"
+    """Library that decodes."""
+    num_workers: int = 0
+    """Processes that decode ahead."""
+    max_broken: float = 0.1
+    """Share of unreadable videos above which the probe stops; fewer are left out and counted."""
+    passes: int = 0
+    """Train on so many random windows and crops of each video, kept; 0 trains on the centre view."""
+    crop: Crop = "random_resized"
+    """Crops of these passes."""
+    temporal: int = 1
+    """Windows of a test video; the scores of all its views are averaged."""
+    spatial: int = 1
+    """Squares of each of these windows."""
+    out: Path | None = None
+    """File for the records, JSON; None writes none."""
+    add: tuple[Path, ...] = ()
+    """Records of earlier probes that join the table."""
+    features: tyro.conf.OmitArgPrefixes[FeatureConfig] = field(default_factory=FeatureConfig)
+    logistic: LogisticConfig = field(default_factory=LogisticConfig)
+    sgd: SgdConfig = field(default_factory=SgdConfig)
+    knn: KnnConfig = field(default_factory=KnnConfig)
+
+    def __post_init__(self) -> None:
+        if self.env not in ENV_IDS:
+            raise ValueError(
+                f"--env must be one of {', '.join(ENV_IDS)}; got {self.env!r}{did_you_mean(self.env, ENV_IDS)}"
+            )
+        for name in ("encoder", "method", "norm", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name} needs at least one value")
+        if self.settings["data"] == "folder":
+            raise ValueError(
+                "--env must name a dataset with classes, got TatsMask-folder-v0, which has none; "
+                "write `path label` lines and take TatsMask-list-v0"
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the environment is made with."""
+        return gymnasium.spec(self.env).kwargs
+
+    @property
+    def clips(self) -> ClipConfig:
+        """The training clips."""
+        names = ("root", "fold", "subset", "subset_seed", "index", "reader", "num_workers", "max_broken", "crop")
+        return ClipConfig(
+            data=self.settings["data"],
+            stride=self.settings["stride"] if self.stride is None else self.stride,
+            **{name: getattr(self, name) for name in names},
+        )
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The geometry of encoders that bring none."""
+        asked = {name: getattr(self, name) or self.settings.get(name) for name in ("frames", "size")}
+        return TokenGrid(**{name: value for name, value in asked.items() if value is not None})
+
+    @property
+    def probe(self) -> ProbeConfig:
+        """How each method is fitted."""
+        return ProbeConfig(logistic=self.logistic, sgd=self.sgd, knn=self.knn)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Probe every encoder with every norm, seed and method.
+
+        Features of a run do not depend on the seed but by the passes, and are then computed once.
+        """
+        test = replace(self.clips.held_out, split=self.test_split)
+        for name in self.encoder:
+            for norm in self.norm:
+                for seed in self.seeds:
+                    source = self.find(name, seed)
+                    encoder = source.build(norm=norm)
+                    train = features_of(encoder, self.clips, self.features, passes=self.passes, seed=seed)
+                    tested = features_of(encoder, test, self.features, views=Views(self.temporal, self.spatial))
+                    for method in self.method:
+                        result = evaluate(method, train, tested, self.probe, seed=seed)
+                        yield {
+                            "encoder": source.origin,
+                            "data": self.clips.data,
+                            "fold": self.fold,
+                            "subset": self.subset,
+                            "test_split": self.test_split,
+                            "stride": self.clips.stride,
+                            "views": [self.temporal, self.spatial],
+                            "pool": self.features.pool,
+                            "norm": norm,
+                            "seed": seed,
+                            **result.as_dict(),
+                            "settings": asdict(getattr(self.probe, method)),
+                            "features": [train.key, tested.key],
+                        }
+
+    def find(self, name: str, seed: int) -> EncoderSource:
+        """Find an encoder at its own geometry, or at that of the clips that are asked for."""
+        if name in MAE_PRESETS:
+            return EncoderSource.find(name, self.grid, seed=seed)
+        source = EncoderSource.find(name)
+        asked = {name: value for name, value in (("frames", self.frames), ("size", self.size)) if value is not None}
+        if not asked:
+            return source
+        return EncoderSource.find(name, replace(source.grid, **asked), interpolate=self.interpolate)
+
+
+def main(arguments: list[str]) -> int:
+    """Parse, probe, print and write."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    try:
+        command = tyro.cli(ProbeCommand, args=arguments, prog="linear_probe.py", description=__doc__)
+        earlier = [record for path in command.add for record in read_records(path)]
+        records = []
+        for record in command.records():
+            records.append(record)
+            print(line_of(record), flush=True)
+            if command.out is not None:
+                write_records(command.out, records, arguments)
+    except EXPLAINED as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the features that are kept", file=sys.stderr)
+        return 130
+    print(f"\n{as_tables([*earlier, *records])}")
+    return 0
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """Say what came out, in a line."""
+    low, high = record["top1_interval"]
+    lost = record["unreadable_train"] + record["unreadable_test"]
+    return (
+        f"{record['encoder']['path']}: {record['method']}, norm {record['norm']}, seed {record['seed']}: "
+        f"top-1 {record['top1']:.2%} [{low:.2%}, {high:.2%}] on {record['num_test']} clips, chance "
+        f"{record['chance']:.2%}; {record['num_train']} training clips, {lost} videos unreadable"
+    )
+
+
+def write_records(path: Path, records: list[dict[str, Any]], arguments: list[str]) -> None:
+    """Write what was found so far, with what made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origin = {
+        "command": shlex.join(["python", "scripts/linear_probe.py", *arguments]),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions(),
+    }
+    write_whole(path, json.dumps({**origin, "records": records}, indent=1) + "\n")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_records` wrote."""
+    try:
+        records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["records"]
+    except (json.JSONDecodeError, KeyError) as err:
+        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r})") from err
+    return records
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

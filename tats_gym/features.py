@@ -1,0 +1,260 @@
+"""Features of a split's clips, pooled over tokens: computed once, and kept on the disk."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from einops import rearrange, reduce
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
+from tats_gym.clips.decoding import Views
+from tats_gym.encoder import VideoEncoder
+from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
+
+FORMAT = 1
+"""Version of the files; it grows when a feature of the same key would come out otherwise."""
+PART = 2048
+"""Clips after which what is done is saved."""
+
+CENTRE = Views(1, 1)
+"""The window and the square in the middle."""
+
+Pool = Literal["mean", "change", "frames", "tokens"]
+POOLS: Mapping[Pool, Callable[[Tensor, tuple[int, int, int]], Tensor]] = MappingProxyType(
+    {
+        "mean": lambda tokens, _: tokens.mean(1),
+        "change": lambda tokens, grid: (
+            rearrange(tokens, "b (t n) d -> b t n d", t=grid[0]).std(1, correction=0).mean(1)
+        ),
+        "frames": lambda tokens, grid: reduce(tokens, "b (t n) d -> b (t d)", "mean", t=grid[0]),
+        "tokens": lambda tokens, _: rearrange(tokens, "b l d -> b (l d)"),
+    }
+)
+"""Tokens (B, L, D) and the grid's (t, h, w) to one vector a clip: (B, D), (B, D), (B, t * D), (B, L * D)."""
+
+IMMATERIAL = (
+    *("root", "split", "fold", "subset", "subset_seed", "index"),
+    *("num_workers", "time_limit_s", "memory_limit_mib", "max_broken", "cache_mib", "cache_dir"),
+)
+"""Settings of the clips that change no feature but through the list of videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """What a clip's feature is, and how it is computed."""
+
+    pool: Pool = "mean"
+    """mean: over all tokens, (D,), as the recipes have it. Ours: change, the deviation over time, mean over places,
+    (D,); frames, the mean over the tokens of each time, (t * D,), which keeps their order; tokens, all, (L * D,)."""
+    batch_size: int = 32
+    """Clips in one forward pass, views counted."""
+    device: str = "auto"
+    """auto takes CUDA where it is present."""
+    precision: Precision = "auto"
+    """auto takes bf16 on a GPU that has it; features are kept in float32."""
+    cache: str | None = None
+    """Folder of the features; None: `features` beside the datasets, see `data_root`."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def __post_init__(self) -> None:
+        if self.pool not in POOLS:
+            raise ValueError(f"pool must be one of {tuple(POOLS)}, got {self.pool!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder makes of a split."""
+
+    values: Tensor
+    """(V, N, D) float32: V views of N clips, or V passes of one view each."""
+    labels: Tensor
+    """(V, N) int64; -1 where unknown."""
+    ids: Tensor
+    """(V, N) int64: positions in the list of videos; one order for fixed views, each pass has its own."""
+    videos: VideoList
+    """Of the split."""
+    broken: tuple[str, ...]
+    """Paths of videos that could not be read. Fixed views leave them out, in a pass others take their place."""
+    key: str
+    """Of all that these numbers depend on."""
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Which parts of the videos are looked at."""
+
+    passes: int
+    views: Views
+    seed: int | None
+
+
+def features_of(
+    encoder: VideoEncoder,
+    clips: ClipConfig,
+    config: FeatureConfig,
+    *,
+    views: Views = CENTRE,
+    passes: int = 0,
+    seed: int = 0,
+) -> Features:
+    """Compute the features of a split, or read them if they were computed before.
+
+    They are found again by a digest of the encoder's weights, architecture and geometry, of what cuts the clips, and
+    of the list of videos with their paths and labels; not of the videos' contents. What was done before an interruption
+    is not done again.
+
+    Args:
+        encoder: Is moved to the device, and put into evaluation mode.
+        clips: Which clips; `repeats` must be 1.
+        config: What to make of them.
+        views: Fixed ones, see `ClipStream.views`; by default the one in the middle.
+        passes: Instead of fixed views, so many passes over the videos, a window and a crop drawn in each as training
+            draws them.
+        seed: Of these draws.
+
+    Raises:
+        VideoReadError: More than `clips.max_broken` of the videos cannot be read.
+        ValueError: Weights are not finite, or both passes and several views are asked for.
+    """
+    if passes < 0 or seed < 0:
+        raise ValueError(f"passes and seed must not be negative, got {passes} and {seed}")
+    if passes and views != CENTRE:
+        raise ValueError(f"passes draw one view each: passes must be 0 for {views}, got {passes}")
+    if clips.repeats != 1:
+        raise ValueError(f"repeats must be 1 for features, got {clips.repeats}; views are made by passes")
+    grid = encoder.grid
+    stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=seed)
+    look = _Look(passes, views, seed if passes else None)
+    identity = _identity(encoder, stream, config, look)
+    key = blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
+    path = data_root("features", config.cache) / f"{clips.data}-{clips.split}-{key}.safetensors"
+    try:
+        if not path.is_file():
+            _compute(encoder, stream, config, look, path)
+        tensors, broken = _read(path)
+    finally:
+        stream.close()
+    return Features(**tensors, videos=stream.videos, broken=broken, key=key)
+
+
+def weights_digest(encoder: VideoEncoder) -> str:
+    """A number that only these weights, under these names, have.
+
+    Raises:
+        ValueError: One of them is not finite.
+    """
+    digest = blake2b(digest_size=16)
+    for name, value in sorted(encoder.state_dict().items()):
+        if not value.isfinite().all():
+            raise ValueError(f"the encoder's weight {name} is not finite")
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look) -> dict[str, object]:
+    videos = blake2b(digest_size=16)
+    for video in stream.videos.videos:
+        videos.update(repr((video.name, str(video.path), video.label)).encode(errors="surrogateescape"))
+    grid = encoder.grid
+    return {
+        "format": FORMAT,
+        "weights": weights_digest(encoder),
+        "architecture": asdict(encoder.config),
+        "grid": [grid.frames, grid.size, grid.tubelet_size, grid.patch_size],
+        "clips": {name: value for name, value in asdict(stream.config).items() if name not in IMMATERIAL},
+        "videos": videos.hexdigest(),
+        "pool": config.pool,
+        "look": asdict(look),
+        "precision": resolve_precision(config.precision, resolve_device(config.device)),
+    }
+
+
+def _compute(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look, path: Path) -> None:
+    """Write the features, part by part and then in one file."""
+    folder = path.with_suffix(".parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.to(resolve_device(config.device)).eval()
+    total = len(stream) * max(1, look.passes)
+    files = []
+    with tqdm(total=total, desc=f"features of {stream.config.split}", unit="clip", disable=config.quiet) as bar:
+        for start in range(0, total, PART):
+            stop = min(start + PART, total)
+            files.append(folder / f"{start:012d}.safetensors")
+            if not files[-1].is_file():
+                _write(files[-1], *_part(encoder, stream, range(start, stop), config, look, bar))
+            bar.update(stop - bar.n)
+    parts = [_read(file) for file in files]
+    broken = sorted({lost for _, losses in parts for lost in losses})
+    if len(broken) > stream.config.max_broken * len(stream):
+        raise VideoReadError(
+            f"{len(broken)} of {len(stream)} videos could not be read, more than max_broken "
+            f"{stream.config.max_broken}; the first: {broken[0]}. Check them with scripts/prepare_data.py verify"
+        )
+    joined = {name: torch.cat([tensors[name] for tensors, _ in parts]) for name in parts[0][0]}
+    passes = max(1, look.passes)  # one after the other in the rows (V * N, 1, ...); fixed views: (N, V, ...)
+    by_view = {name: rearrange(each, "(p n) v ... -> (p v) n ...", p=passes) for name, each in joined.items()}
+    _write(path, by_view, broken)
+    for file in files:
+        file.unlink()
+    folder.rmdir()
+
+
+def _part(
+    encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, look: _Look, bar: "tqdm[Any]"
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Features, labels and ids (B, V, ...) of the clips at these places, of all passes; and the videos lost there."""
+    device = resolve_device(config.device)
+    columns: dict[str, list[Tensor]] = {"values": [], "labels": [], "ids": []}
+    before = set(stream.broken)
+    for batch in _batches(stream, places, config.batch_size, look):
+        with torch.inference_mode(), autocast(config.precision, device):
+            tokens = encoder(batch.pixels.to(device))  # (B * V, L, D)
+            pooled = POOLS[config.pool](tokens.float(), encoder.grid.shape).cpu()
+        for column, each in zip(columns.values(), (pooled, batch.labels, batch.ids), strict=True):
+            column.append(each.unflatten(0, (-1, look.views.count)))
+        bar.update(len(batch.ids) // look.views.count)
+    joined = {name: torch.cat(column) for name, column in columns.items()}
+    return joined, sorted(set(stream.broken) - before)
+
+
+def _batches(stream: ClipStream, places: range, batch_size: int, look: _Look) -> Iterator[ClipBatch]:
+    if look.passes:
+        stream.seek(places.start)
+        yield from (stream.take(min(batch_size, places.stop - start)) for start in places[::batch_size])
+    else:
+        videos = max(1, batch_size // look.views.count)
+        yield from stream.each(places, videos, temporal=look.views.temporal, spatial=look.views.spatial)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], broken: list[str]) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        whole = {name: each.contiguous() for name, each in tensors.items()}
+        save_file(whole, partial, metadata={"broken": json.dumps(broken)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    with safe_open(path, framework="pt") as file:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}, tuple(json.loads(file.metadata()["broken"]))

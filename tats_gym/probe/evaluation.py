@@ -1,0 +1,137 @@
+"""One probe: a classifier fitted to the features of one split, held against those of another."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from tats_gym.features import Features
+from tats_gym.probe.accuracy import Accuracy, accuracy
+from tats_gym.probe.knn import KnnConfig, fit_knn
+from tats_gym.probe.logistic import LogisticConfig, fit_logistic
+from tats_gym.probe.sgd import SgdConfig, fit_sgd
+
+Method = Literal["logistic", "sgd", "knn"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+class Classifier(Protocol):
+    """What every method fits."""
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Scores (N, classes), shares of one, for features (N, D)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """How each method is fitted."""
+
+    logistic: LogisticConfig = field(default_factory=LogisticConfig)
+    sgd: SgdConfig = field(default_factory=SgdConfig)
+    knn: KnnConfig = field(default_factory=KnnConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """How well a method did, and on what."""
+
+    method: Method
+    accuracy: Accuracy
+    """On the test clips; the scores of a clip's views are averaged."""
+    train_top1: float
+    """On the clips that it was fitted to, their first pass; nearest neighbours find themselves among them."""
+    num_train: int
+    """Clips that it was fitted to."""
+    num_classes: int
+    passes: int
+    """Views of each of them."""
+    unreadable_train: int
+    """Videos of the training split that do not decode."""
+    unreadable_test: int
+    """Videos of the test split that do not decode: they are in no number."""
+    absent: int
+    """Videos of both splits that the annotations name and the disk lacks, or an index knows to be broken."""
+    found: dict[str, Any]
+    """What the method chose: the strength of L2, and whether the solver converged."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, flat, with the accuracy that guessing has."""
+        values = asdict(self)
+        measured = values.pop("accuracy")
+        num_test = measured.pop("num_clips")
+        return {**values, **measured, "num_test": num_test, "chance": 1 / self.num_classes}
+
+
+def evaluate(method: Method, train: Features, test: Features, config: ProbeConfig, *, seed: int = 0) -> ProbeResult:
+    """Fit a method to the training features and classify the test clips.
+
+    Raises:
+        ValueError: There are no labels, or the two splits do not speak of the same classes.
+    """
+    check_labels(train, test)
+    model, found = _fit(method, train, config, seed)
+    classes = train.videos.classes
+    scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (N, classes)
+    return ProbeResult(
+        method=method,
+        accuracy=accuracy(scores, test.labels[0], classes),
+        train_top1=accuracy(model.scores(train.values[0]), train.labels[0], classes).top1,
+        num_train=len(train),
+        num_classes=len(classes),
+        passes=len(train.values),
+        unreadable_train=len(train.broken),
+        unreadable_test=len(test.broken),
+        absent=sum(features.videos.missing + features.videos.broken for features in (train, test)),
+        found=found,
+    )
+
+
+def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tuple[Classifier, dict[str, Any]]:
+    num_classes = len(train.videos.classes)
+    if method == "sgd":
+        return fit_sgd(train.values, train.labels, num_classes, config.sgd, seed=seed), {}
+    values, labels, ids = (each.flatten(0, 1) for each in (train.values, train.labels, train.ids))
+    if method == "knn":
+        return fit_knn(values, labels, num_classes, config.knn), {}
+    if method == "logistic":
+        model = fit_logistic(values, labels, ids, num_classes, config.logistic, seed=seed)
+        return model, {"l2": model.l2, "converged": model.converged}
+    raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+
+
+def check_labels(train: Features, test: Features) -> None:
+    """Raise ValueError where the features of two splits cannot be held against each other."""
+    for name, features in (("training", train), ("test", test)):
+        if not len(features):
+            raise ValueError(f"the {name} split has no clip that decodes; check it with scripts/prepare_data.py verify")
+        unlabelled = int((features.labels < 0).sum())
+        if unlabelled:
+            raise ValueError(
+                f"a probe needs the class of every clip, but {unlabelled} of {features.labels.numel()} clips of the "
+                f"{name} split have none; take a dataset with labels, or name classes in a list (TatsMask-list-v0)"
+            )
+    classes, others = train.videos.classes, test.videos.classes
+    if classes != others:
+        odd = sorted(set(classes) ^ set(others))[:3]
+        raise ValueError(
+            f"training and test split must have the same classes in the same order, got {len(classes)} and "
+            f"{len(others)}{f' (only one of them has {odd})' if odd else ''}; take annotations of one dataset for both"
+        )
+    if len(classes) < 2:
+        raise ValueError(f"a probe needs at least 2 classes, got {classes}")
+    for name, features in (("training", train), ("test", test)):
+        if (top := int(features.labels.max())) >= len(classes):
+            raise ValueError(
+                f"labels of the {name} split must lie in [0, {len(classes)}), got {top}; "
+                "its annotations are of another dataset"
+            )
+    missing = [classes[int(label)] for label in test.labels.unique() if not (train.labels == label).any()]
+    if missing:
+        raise ValueError(
+            f"every class of the test split needs a training clip, but {len(missing)} have none "
+            f"({', '.join(missing[:3])}); complete the training split, or take another subset"
+        )
+    if test.labels.ne(test.labels[:1]).any():
+        raise ValueError("the views of a test clip must stand in one order; take centre views (passes 0) for the test")

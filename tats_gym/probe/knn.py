@@ -1,0 +1,76 @@
+"""Nearest neighbours by cosine: nothing is trained."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Votes = Literal["weighted", "plain"]
+CHUNK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnnConfig:
+    """Who votes; the defaults are DINO's (arXiv 2104.14294, evaluation by k-NN)."""
+
+    k: int = 20
+    """Neighbours, at least 1."""
+    votes: Votes = "weighted"
+    """weighted: exp(cosine / temperature) each. plain: one each, a tie goes to the nearer ones."""
+    temperature: float = 0.07
+    """Of weighted votes."""
+    centre: bool = False
+    """Subtract the mean of the training features first: ours. Without it, what all features share rules the cosine."""
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {self.k}")
+        if self.votes not in get_args(Votes):
+            raise ValueError(f"votes must be one of {get_args(Votes)}, got {self.votes!r}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
+
+
+@dataclass(frozen=True)
+class Knn:
+    """A classifier that remembers."""
+
+    values: Tensor
+    """(N, D) of the training clips, of length 1."""
+    labels: Tensor
+    """(N,)"""
+    num_classes: int
+    mean: Tensor
+    """(D,) what is subtracted."""
+    config: KnnConfig
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Votes (N, classes) for features (N, D), as shares."""
+        return torch.cat([self._scores(part) for part in values.split(CHUNK)])
+
+    def _scores(self, values: Tensor) -> Tensor:
+        near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (N, k)
+        if self.config.votes == "weighted":
+            weights = ((near - near[:, :1]) / self.config.temperature).exp()
+        else:  # the cosines, far below a vote, settle ties
+            weights = 1 + near * (1e-4 / self.config.k)
+        votes = weights.new_zeros(len(values), self.num_classes).scatter_add(1, self.labels[ids], weights)
+        return votes / votes.sum(1, keepdim=True)
+
+
+def fit_knn(values: Tensor, labels: Tensor, num_classes: int, config: KnnConfig) -> Knn:
+    """Remember features (N, D) and their classes (N,).
+
+    Raises:
+        ValueError: k is larger than the training set.
+    """
+    if config.k > len(values):
+        raise ValueError(f"k must be at most the number of training clips, {len(values)}, got {config.k}")
+    mean = values.double().mean(0) * config.centre
+    return Knn(_unit(values, mean), labels, num_classes, mean, config)
+
+
+def _unit(values: Tensor, mean: Tensor) -> Tensor:
+    return F.normalize(values.double() - mean, dim=1)

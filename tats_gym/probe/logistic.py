@@ -1,0 +1,152 @@
+"""Multinomial logistic regression on standardised features, solved to convergence; the strength of L2 is chosen."""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional as F
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticConfig:
+    """How the strength is chosen, and when the solver stops."""
+
+    strengths: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    """Candidates for l2 in: mean cross-entropy + l2 / 2 * squared weights, biases free."""
+    held_out: float = 0.2
+    """Share of every class's training videos on which the candidates are compared, in (0, 1)."""
+    tolerance: float = 1e-5
+    """Largest entry of the gradient at which the solver has converged."""
+    max_iterations: int = 2000
+    """Steps of L-BFGS after which it stops anyway, with a warning."""
+
+    def __post_init__(self) -> None:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ValueError(f"strengths must be positive, at least one of them; got {self.strengths}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out must lie in (0, 1), got {self.held_out}")
+        if self.tolerance <= 0 or self.max_iterations < 1:
+            raise ValueError(
+                "tolerance must be positive and max_iterations at least 1, "
+                f"got {self.tolerance} and {self.max_iterations}"
+            )
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A classifier: softmax of (x - mean) / deviation times weight plus bias. In float64."""
+
+    mean: Tensor
+    """(D,)"""
+    deviation: Tensor
+    """(D,); infinite where a feature never changes, which leaves it out."""
+    weight: Tensor
+    """(D, classes)"""
+    bias: Tensor
+    """(classes,)"""
+    l2: float
+    """Strength that it was fitted with."""
+    converged: bool
+    """Whether the gradient fell below the tolerance."""
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Probabilities (N, classes) of features (N, D)."""
+        logits = (values.double() - self.mean) / self.deviation @ self.weight + self.bias
+        return logits.softmax(1)
+
+
+def fit_logistic(
+    values: Tensor, labels: Tensor, ids: Tensor, num_classes: int, config: LogisticConfig, *, seed: int = 0
+) -> Logistic:
+    """Choose the strength on a part of the training clips, then fit all of them with it.
+
+    The candidate with the lowest cross-entropy wins.
+
+    Args:
+        values: Features (N, D).
+        labels: Classes (N,).
+        ids: Which video each is a view of (N,): views of one video stay together.
+        num_classes: At least 2.
+        config: Candidates.
+        seed: Of the part that is held out.
+    """
+    held = held_out_videos(labels, ids, config.held_out, seed=seed)
+    start = None
+    losses = {}
+    for l2 in sorted(config.strengths, reverse=True) if len(config.strengths) > 1 else ():
+        model = fit(values[~held], labels[~held], num_classes, l2, config, start=start)
+        start = torch.cat((model.weight, model.bias[None]))
+        losses[l2] = F.nll_loss(model.scores(values[held]).log(), labels[held]).item()
+    best = min(losses, key=losses.__getitem__) if losses else config.strengths[0]
+    return fit(values, labels, num_classes, best, config)
+
+
+def held_out_videos(labels: Tensor, ids: Tensor, share: float, *, seed: int) -> Tensor:
+    """Choose this share of every class's videos, at least one of two or more: bool (N,), True where held out."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label in labels.unique():
+        videos = ids[labels == label].unique()
+        count = min(max(1, round(share * len(videos))), len(videos) - 1)
+        chosen.append(videos[torch.randperm(len(videos), generator=generator)[:count]])
+    held = torch.isin(ids, torch.cat(chosen))
+    if not held.any():
+        raise ValueError("every class has a single video: none can be held out; give one strength instead of several")
+    return held
+
+
+def fit(
+    values: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    l2: float,
+    config: LogisticConfig,
+    *,
+    start: Tensor | None = None,
+) -> Logistic:
+    """Minimise mean cross-entropy + l2 / 2 * squared weights over standardised features by L-BFGS, in float64.
+
+    Args:
+        values: Features (N, D).
+        labels: Classes (N,).
+        num_classes: At least 2.
+        l2: Strength.
+        config: When to stop.
+        start: Weights and biases (D + 1, classes) to begin with; zeros where None.
+    """
+    deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    deviation = torch.where(deviation > 1e-12 * (1 + mean.abs()), deviation, math.inf)
+    x = (values.double() - mean) / deviation  # (N, D)
+    targets = F.one_hot(labels, num_classes).double()
+    shape = (x.shape[1] + 1, num_classes)
+
+    def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        theta = torch.from_numpy(flat).to(x.device).view(shape)
+        weight, bias = theta[:-1], theta[-1]
+        logs = (x @ weight + bias).log_softmax(1)
+        loss = -(targets * logs).sum() / len(x) + l2 / 2 * weight.square().sum()
+        residual = (logs.exp() - targets) / len(x)
+        gradient = torch.cat((x.T @ residual + l2 * weight, residual.sum(0, keepdim=True)))
+        return loss.item(), gradient.flatten().cpu().numpy()
+
+    first = torch.zeros(shape, dtype=torch.float64) if start is None else start.cpu()
+    found = minimize(
+        loss_and_gradient,
+        first.flatten().numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": config.max_iterations, "maxfun": 2 * config.max_iterations, "gtol": config.tolerance}
+        | {"ftol": 0.0, "maxcor": 20},
+    )
+    converged = bool(np.abs(found.jac).max() <= config.tolerance)
+    if not converged:
+        logger.warning("logistic regression with l2 %g stopped after %d steps: %s", l2, found.nit, found.message)
+    theta = torch.from_numpy(found.x).to(x.device).view(shape)
+    return Logistic(mean, deviation, theta[:-1], theta[-1], l2, converged)

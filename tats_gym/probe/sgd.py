@@ -1,0 +1,106 @@
+"""A linear layer after a batch norm, trained by LARS or SGD: the masked autoencoder's recipe, on kept features."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from timm.optim.lars import Lars
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Optimizer = Literal["lars", "sgd"]
+REFERENCE_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class SgdConfig:
+    """The recipe of MAE (arXiv 2111.06377, Appendix A.1); a batch of 16384 there, which a video set need not have."""
+
+    optimizer: Optimizer = "lars"
+    """lars (arXiv 1708.03888): trust .001, none on the bias. sgd: as it is."""
+    epochs: int = 90
+    """Passes; the cosine ends with them."""
+    warmup_epochs: int = 10
+    """Passes over which the learning rate rises linearly; below `epochs`."""
+    base_lr: float = 0.1
+    """Learning rate for a batch of 256, scaled linearly with the batch."""
+    batch_size: int = 256
+    """Clips in a step; the last step of a pass may have fewer."""
+    momentum: float = 0.9
+    """In [0, 1)."""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in get_args(Optimizer):
+            raise ValueError(f"optimizer must be one of {get_args(Optimizer)}, got {self.optimizer!r}")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} of {self.epochs}")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2 for a batch norm, got {self.batch_size}")
+        if self.base_lr <= 0 or not 0 <= self.momentum < 1:
+            raise ValueError(
+                f"base_lr must be positive and momentum lie in [0, 1), got {self.base_lr}, {self.momentum}"
+            )
+
+
+@dataclass(frozen=True)
+class SgdProbe:
+    """A trained classifier."""
+
+    head: nn.Sequential
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Probabilities (N, classes) of features (N, D)."""
+        with torch.no_grad():
+            probabilities: Tensor = self.head(values).softmax(1)
+        return probabilities
+
+
+def fit_sgd(values: Tensor, labels: Tensor, num_classes: int, config: SgdConfig, *, seed: int = 0) -> SgdProbe:
+    """Train on features (V, N, D) with classes (V, N): epoch e sees the views of pass e mod V.
+
+    The global random state is left alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    passes, count, width = values.shape
+    if count < 2:
+        raise ValueError(f"a batch norm needs at least 2 training clips, got {count}")
+    head = probe_head(width, num_classes, generator).to(values.device)
+    optimizer = probe_optimizer(head[1], config)
+    # A last batch of one clip has no variance: it joins the one before.
+    steps = max(1, count // config.batch_size + (count % config.batch_size > 1))
+    lr = config.base_lr * min(config.batch_size, count) / REFERENCE_BATCH
+    for epoch in range(config.epochs):
+        order = torch.randperm(count, generator=generator).to(values.device)
+        for step, rows in enumerate(order.tensor_split(steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * schedule(epoch + step / steps, config)
+            loss = F.cross_entropy(head(values[epoch % passes, rows]), labels[epoch % passes, rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return SgdProbe(head.eval())
+
+
+def probe_head(width: int, num_classes: int, generator: torch.Generator) -> nn.Sequential:
+    """Batch norm without parameters, and a linear layer with small weights and no bias at the start."""
+    linear = nn.utils.skip_init(nn.Linear, width, num_classes)
+    nn.init.trunc_normal_(linear.weight, std=0.01, generator=generator)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=1e-6), linear)
+
+
+def probe_optimizer(linear: nn.Module, config: SgdConfig) -> torch.optim.Optimizer:
+    """The optimiser of a linear layer, without weight decay."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(linear.parameters(), lr=config.base_lr, momentum=config.momentum)
+    groups = [{"params": [value], "always_adapt": value.ndim > 1} for value in linear.parameters()]
+    return Lars(groups, lr=config.base_lr, momentum=config.momentum, trust_coeff=0.001)
+
+
+def schedule(epoch: float, config: SgdConfig) -> float:
+    """Share of the learning rate at this time, in epochs: linear warm-up, then a cosine to zero."""
+    if epoch < config.warmup_epochs:
+        return epoch / config.warmup_epochs
+    progress = (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+    return (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,151 @@
+"""The probe's scripts as a user runs them."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.pretraining import Pretraining
+from agents.probe_study import demo_study, run_probe_study
+from tats_gym.clips.demo import make_demo_data
+from tests.layouts import moving_frames
+from tests.runs import tiny_config
+from tests.video_files import write_video
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Eight training and four test clips of two classes, dark and bright."""
+    root = tmp_path_factory.mktemp("labelled")
+    for name, count in (("train", 8), ("val", 4)):
+        lines = []
+        for i in range(count):
+            frames = moving_frames(i) // (3 if i % 2 else 1)
+            lines.append(f"{write_video(root / name / f'{i}.mp4', frames)} {i % 2}\n")
+        (root / f"{name}.csv").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def run_folder(clips_root, tmp_path_factory):
+    """A run of two epochs on clips of 4 x 32 x 32."""
+    run = Pretraining(tiny_config(clips_root, tmp_path_factory.mktemp("runs")))
+    try:
+        return run.run().folder
+    finally:
+        run.close()
+
+
+@pytest.fixture(name="main", scope="module")
+def _main():
+    spec = importlib.util.spec_from_file_location("linear_probe", ROOT / "scripts" / "linear_probe.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # tyro looks there for the docstrings of a dataclass
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def options(root, cache):
+    listed = ["--env", "TatsMask-list-v0", "--root", str(root), "--cache", str(cache), "--stride", "1", "--quiet"]
+    return [*listed, "--device", "cpu"]
+
+
+@pytest.mark.parametrize("script", ["linear_probe.py", "probe_demo.py"])
+def test_scripts_have_help(script):
+    command = [sys.executable, str(ROOT / "scripts" / script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--epochs" in done.stdout or "--knn.temperature" in done.stdout
+
+
+def test_a_run_is_probed_by_every_method_from_another_place(labelled, run_folder, tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "linear_probe.py"), "--encoder", str(run_folder), "--method",
+               "logistic", "sgd", "knn", "--norm", "encoder", "none", "--knn.k", "3", "--sgd.base-lr", "50",
+               "--out", "records.json", *options(labelled, tmp_path / "cache")]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"dataset +mask ratio +chance +tats top-1", done.stdout)
+    assert len(list((tmp_path / "cache").iterdir())) == 4  # two splits, two norms
+    written = json.loads((tmp_path / "records.json").read_text())
+    assert {"command", "commit", "date", "versions", "records"} == written.keys()
+    assert len(written["records"]) == 6
+    for record in written["records"]:
+        assert (record["num_train"], record["num_test"], record["chance"]) == (8, 4, 0.5)
+        assert (record["top5"], record["unreadable_test"]) == (None, 0)
+        assert record["encoder"]["agent"] == "tats"
+    best = max(written["records"], key=lambda record: record["top1"])
+    assert best["top1"] == 1.0  # brightness tells the class
+    assert best["per_class"] == {"0": 1.0, "1": 1.0}
+
+
+def test_records_join_later_tables(main, labelled, run_folder, tmp_path, capsys):
+    shared = [*options(labelled, tmp_path / "cache"), "--knn.k", "1", "--method", "knn"]
+    assert main(["--encoder", str(run_folder), "--out", str(tmp_path / "one.json"), *shared]) == 0
+    assert main(["--encoder", str(run_folder), "--add", str(tmp_path / "one.json"), "--seeds", "1", *shared]) == 0
+    assert "±" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_passes_and_views_can_be_probed(main, labelled, run_folder, tmp_path):
+    out = tmp_path / "out.json"
+    shared = [*options(labelled, tmp_path / "cache"), "--method", "logistic", "--out", str(out)]
+    assert main(["--encoder", str(run_folder), "--passes", "2", "--temporal", "2", "--spatial", "3", *shared]) == 0
+    (record,) = json.loads(out.read_text())["records"]
+    assert (record["passes"], record["views"]) == (2, [2, 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env", "TatsMask-lists-v0"], "--env must be one of .*did you mean 'TatsMask-list-v0'"),
+        (["--env", "TatsMask-folder-v0"], "--env must name a dataset with classes, got TatsMask-folder-v0"),
+        (["--encoder", "nowhere"], "got 'nowhere'"),
+        (["--env", "TatsMask-ucf101-v0", "--root", "/nowhere"], "(?s)/nowhere.*UCF101"),
+        (["--add", "README.md"], "README.md holds no records of linear_probe.py"),
+        (["--size", "64"], "knows positions for 4 frames of 32 x 32, but the clips have 4 frames of 64 x 64"),
+        (["--knn.k", "9", "--method", "knn"], "k must be at most the number of training clips, 8, got 9"),
+    ],
+)
+def test_bad_arguments_are_answered_without_a_traceback(
+    main, labelled, run_folder, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(ROOT)
+    try:
+        code = main(["--encoder", str(run_folder), *options(labelled, tmp_path / "cache"), *arguments])
+    except SystemExit as ended:  # how the command line's own parser leaves
+        code = ended.code
+    assert code in (1, 2)
+    shown = capsys.readouterr()
+    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", shown.err + shown.out)
+    assert re.search(message, plain), plain
+
+
+def test_a_list_without_labels_is_an_error(main, labelled, run_folder, tmp_path, capsys):
+    for name in ("train", "val"):
+        listed = (labelled / f"{name}.csv").read_text()
+        (tmp_path / f"{name}.csv").write_text(re.sub(r" \d$", "", listed, flags=re.MULTILINE))
+    assert main(["--encoder", str(run_folder), *options(tmp_path, tmp_path / "cache")]) == 1
+    assert "8 of 8 clips of the training split have none" in capsys.readouterr().err
+
+
+def test_a_study_pairs_each_seed_with_its_own_start_and_goes_on(tmp_path, monkeypatch):
+    demo = make_demo_data(tmp_path / "data", train=48, validation=24)
+    study = demo_study(demo, epochs=1, epoch_clips=32, points=1)
+    base = replace(study.base, device="cpu", eval_clips=2, eval_masks=1, clips=replace(study.base.clips, cache_mib=64))
+    study = replace(study, base=base, norms=("encoder",), methods=("knn",))
+    rows = run_probe_study(study, tmp_path / "runs", [3], jobs=1)
+    assert [(row["step"], row["pool"]) for row in rows] == [
+        (step, pool) for step in (0, 32) for pool in ("mean", "change", "frames")
+    ]
+    assert {(row["agent"], row["seed"], row["num_train"], row["num_test"]) for row in rows} == {("random", 3, 48, 24)}
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+    monkeypatch.setattr("agents.probe_study.evaluate", None)
+    assert run_probe_study(study, tmp_path / "runs", [3], jobs=1) == rows
+    with pytest.raises(ValueError, match="epochs must be a multiple of points, got 3 and 2"):
+        demo_study(demo, epochs=3, points=2)
