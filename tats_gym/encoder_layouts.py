@@ -1,5 +1,6 @@
 """The layouts that encoders are published in: their names for our weights, and what the weights tell of the sizes."""
 
+import logging
 import re
 from collections.abc import Mapping
 from itertools import islice
@@ -13,8 +14,12 @@ from tats_gym.mae import MAEConfig
 from tats_gym.positions import sinusoid
 from tats_gym.tokens import CHANNELS, TokenGrid
 
+logger = logging.getLogger(__name__)
+
+PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
+"""Heads of every published VideoMAE, by its width."""
 HEAD_WIDTH = 64
-"""Of every published VideoMAE, in all sizes."""
+"""Of others, where nothing tells."""
 
 HF_PREFIX = "videomae."
 HF_PATCH_EMBED = "embeddings.patch_embeddings.projection"
@@ -33,8 +38,6 @@ HF_NAMES = {
 
 _PARTS = ("query", "key", "value")
 _BIASES = {"query.bias": "q_bias", "value.bias": "v_bias"}
-_KEY_BIAS = "key.bias"
-"""It adds the same to all scores of a query, which the softmax does not see: left out wherever it is read."""
 
 WRAPPERS = ("module.", "backbone.")
 NOT_ENCODER = re.compile(
@@ -61,6 +64,7 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named = {name: value.float() for name, value in named.items() if not NOT_ENCODER.match(name)}
     _check_patch_embed(named)
     for name in [name for name in named if name.endswith("attn.qkv.bias")]:
+        # A bias on keys adds the same to all scores of a query, which the softmax does not see.
         queries, _, values = named.pop(name).chunk(3)
         stem = name.removesuffix("qkv.bias")
         named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
@@ -73,10 +77,9 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name an encoder's weights as transformers does, without the prefix; biases under every name that it had.
+    """Name an encoder's weights as transformers does, without the prefix; biases under both spellings.
 
-    Releases before 5.18 know either q_bias or query.bias, and silently take zeros for the other. Those that know
-    query.bias have a bias on keys as well, which is zero here.
+    Releases before 5.18 know either q_bias or query.bias, and silently take zeros for the other.
     """
     named: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -91,8 +94,6 @@ def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for part, short in _BIASES.items():
             if name.endswith(short):
                 named[name.removesuffix(short) + part] = value
-        if name.endswith("q_bias"):
-            named[name.replace("q_bias", _KEY_BIAS)] = torch.zeros_like(value)
     return {name: value.clone(memory_format=torch.contiguous_format) for name, value in named.items()}
 
 
@@ -104,20 +105,15 @@ def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def config_of(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
-    """Read the encoder's sizes off its weights; heads have HEAD_WIDTH each where their number is not given."""
+    """Read the encoder's sizes off its weights; the heads, which leave no trace there, from its width if not given."""
     width = len(weights["encoder.patch_embed.proj.weight"])
     blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
     hidden = weights.get("encoder.blocks.0.mlp.fc1.weight")
-    if num_heads is None and width % HEAD_WIDTH:
-        raise CheckpointError(
-            f"the file does not say how many heads its encoder has, and its width {width} is no multiple of "
-            f"{HEAD_WIDTH}, the width of every published head"
-        )
     positions = {name.split(".")[1] for name in weights if name.startswith("pos_embed.")}
     return MAEConfig(
         embed_dim=width,
         depth=len(blocks),
-        num_heads=num_heads or width // HEAD_WIDTH,
+        num_heads=num_heads or _heads_of(width),
         mlp_ratio=4.0 if hidden is None else len(hidden) / width,
         pos_embed="table" if "table" in positions else "learned" if positions else "sinusoid",
     )
@@ -147,6 +143,21 @@ def check_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenG
             )
 
 
+def _heads_of(width: int) -> int:
+    """Guess the number of heads."""
+    if width in PUBLISHED_HEADS:
+        return PUBLISHED_HEADS[width]
+    if width % HEAD_WIDTH:
+        raise CheckpointError(
+            f"the file does not say how many heads its encoder has, and from its width {width} it cannot be told: "
+            "give num_heads"
+        )
+    logger.warning(
+        "the file does not say how many heads its encoder has: taking %d of %d", width // HEAD_WIDTH, HEAD_WIDTH
+    )
+    return width // HEAD_WIDTH
+
+
 def _unwrapped(name: str) -> str:
     """Take off what torch.compile, data-parallel training and VideoMAE's fine-tuning put before names."""
     name = name.replace("_orig_mod.", "")
@@ -162,7 +173,7 @@ def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = name.removeprefix(HF_PREFIX)
         for theirs, ours in HF_NAMES.items():
             name = name.replace(theirs, ours)
-        if not name.endswith(f"attn.{_KEY_BIAS}"):
+        if not name.endswith("attn.key.bias"):  # left out for the same reason as in `our_names`
             named[name] = value
     stems = [name.removesuffix("query.weight") for name in named if name.endswith("attn.query.weight")]
     for stem in stems:

