@@ -241,8 +241,8 @@ def test_folds_subsets_and_indices_reach_the_list(folder, tmp_path):
 
 
 def test_held_out_clips_are_all_of_theirs(tmp_path):
-    taken = ClipConfig(data="folder", subset=3, index=str(tmp_path / "train.jsonl")).held_out
-    assert (taken.split, taken.subset, taken.index) == ("validation", None, None)
+    taken = ClipConfig(data="folder", subset=3, repeats=2, index=str(tmp_path / "train.jsonl")).held_out
+    assert (taken.split, taken.subset, taken.index, taken.repeats) == ("validation", None, None, 1)
     assert ClipConfig(data="folder", index=str(tmp_path)).held_out.index == str(tmp_path)
     assert ClipConfig(data="folder", index="none").held_out.index == "none"
 

@@ -106,4 +106,4 @@ class ClipConfig:
         """The same for the held-out clips: all of them, unchanged, and by an index of their own where there is one."""
         one_file = self.index is not None and self.index != "none" and not Path(self.index).expanduser().is_dir()
         index = None if one_file else self.index
-        return replace(self, split="validation", subset=None, index=index, randaug=None, erase=0.0)
+        return replace(self, split="validation", subset=None, index=index, randaug=None, erase=0.0, repeats=1)
