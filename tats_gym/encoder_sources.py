@@ -152,6 +152,8 @@ class EncoderSource:
         contents = read_torch(path)
         if "mae" in contents and "mae_config" in contents:
             return cls._from_run(path, contents)
+        if "classifier" in contents and "mae_config" in contents:
+            return cls._from_finetuning(path, contents)
         return cls._from_file(path, state_dict_of(contents, path), source_grid, num_heads)
 
     @classmethod
@@ -172,6 +174,15 @@ class EncoderSource:
         }
         known = {name: value for name, value in recorded.items() if value is not None}
         return cls._checked(config, grid, encoder_weights(state["mae"]), {"path": str(path), "kind": "run", **known})
+
+    @classmethod
+    def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
+        """Take the encoder out of a fine-tuning's checkpoint; it has no last norm."""
+        config, grid = _described(state["mae_config"], state["grid"])
+        video = {name: value for name, value in state["classifier"].items() if name.startswith("video.")}
+        weights = {name.removeprefix("video."): value for name, value in video.items()}
+        origin = {"path": str(path), "kind": "run", "run": path.absolute().parent.parent.name}
+        return cls._checked(config, grid, weights, origin)
 
     @classmethod
     def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:

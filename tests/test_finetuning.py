@@ -15,6 +15,7 @@ from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpo
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.distributed import Ranks
+from tats_gym.encoder_sources import EncoderSource
 from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
 from tats_gym.finetune_start import same_classes
 from tats_gym.finetuning import Finetuning, resume, run_config
@@ -228,3 +229,15 @@ def test_bad_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         FinetuneConfig.from_dict({k: {**v, **changes.get(k, {})} if isinstance(v, dict) else changes.get(k, v)
                                   for k, v in values.items()})  # fmt: skip
+
+
+def test_a_fine_tuned_encoder_is_found_and_fine_tuned_again(root, tmp_path):
+    result = _train(_config(root, tmp_path / "one"))
+    source = EncoderSource.find(result.folder)
+    assert not source.has_norm
+    weights = _weights(result.folder)
+    encoder = source.build(norm="none")
+    assert all(torch.equal(value, weights[f"video.{name}"]) for name, value in encoder.state_dict().items())
+    again = Finetuning(_config(root, tmp_path / "two", encoder=str(result.folder), frames=None, size=None), ALONE)
+    assert torch.equal(again.model.video.encoder.blocks[0].mlp.fc1.weight, encoder.encoder.blocks[0].mlp.fc1.weight)
+    again.close()
