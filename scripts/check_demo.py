@@ -24,6 +24,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
+from tats_gym.scoring import wilson
 
 SHOTS = 8
 """Frames taken from each clip, evenly spaced from a random first one."""
@@ -102,14 +103,6 @@ def hits(net: nn.Sequential, inputs: Tensor, labels: Tensor) -> Tensor:
     """Whether each image (N, C, H, W) is classified rightly; bool (N,)."""
     guesses = torch.cat([net(images / 255).argmax(1) for images in inputs.split(256)])
     return guesses == labels
-
-
-def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval for a proportion, 95 % with the default z."""
-    share = hits / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return centre - half, centre + half
 
 
 def report(right: Tensor, labels: Tensor) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """How often a classifier is right: top-1, top-5, by class, each video counted once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,16 @@ class Scores:
         """Share of the videos whose class is among the five most probable; None where there are no more than five."""
         return None if len(self.confusion) <= TOP else float(self.in_top5.sum()) / max(1, self.videos)
 
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of `top1`, over videos."""
+        return wilson(int(np.trace(self.confusion)), self.videos)
+
+    def share_by_class(self, classes: Sequence[str]) -> dict[str, float]:
+        """Return the share that is right of each class that has videos, by its name."""
+        rows = zip(classes, self.confusion.diagonal(), self.confusion.sum(1), strict=True)
+        return {name: float(right / videos) for name, right, videos in rows if videos}
+
     def by_class(self, classes: Sequence[str]) -> list[dict[str, Any]]:
         """Return, for every class, its videos, how many are right, and what it is taken for most often else."""
         rows = []
@@ -75,9 +86,16 @@ class Tally:
         self._broken = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
-        """Count videos by their class probabilities (B, classes), one row a video, and labels (B,)."""
+        """Count videos by the probabilities or scores of their classes (B, classes), one row a video, and labels (B,).
+
+        Of equal scores, that of the lower class counts as higher.
+        """
         classes = len(self._in_top5)
-        best = probabilities.topk(min(TOP, classes), dim=1).indices
+        if probabilities.shape != (len(labels), classes):
+            raise ValueError(
+                f"there must be {classes} scores for each of {len(labels)} labels, got {tuple(probabilities.shape)}"
+            )
+        best = probabilities.argsort(dim=1, descending=True, stable=True)[:, :TOP]
         pairs = labels * classes + best[:, 0]
         self._confusion += torch.bincount(pairs, minlength=classes * classes).view_as(self._confusion)
         hits = (best == labels[:, None]).any(1)
@@ -92,6 +110,21 @@ class Tally:
         parts = (summed(part).cpu() for part in (self._confusion, self._in_top5, self._broken))
         confusion, in_top5, broken = parts
         return Scores(confusion.numpy(), in_top5.numpy(), int(broken))
+
+
+def scored(scores: Tensor, labels: Tensor) -> Scores:
+    """Count all videos of a split at once: scores (N, classes) and labels (N,)."""
+    tally = Tally(scores.shape[-1], scores.device)
+    tally.add(scores, labels)
+    return tally.scores()
+
+
+def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a proportion, 95 % with the default z."""
+    share = hits / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return centre - half, centre + half
 
 
 def confusion_picture(scores: Scores, classes: Sequence[str], path: Path) -> Path:

@@ -13,7 +13,6 @@ from tats_gym.probe import (
     LogisticConfig,
     ProbeConfig,
     SgdConfig,
-    accuracy,
     evaluate,
     fit_knn,
     fit_logistic,
@@ -21,6 +20,7 @@ from tats_gym.probe import (
 )
 from tats_gym.probe.logistic import fit, held_out_videos
 from tats_gym.probe.sgd import probe_head, probe_optimizer, schedule
+from tats_gym.scoring import scored
 
 
 def clusters(count, classes=3, width=4, spread=0.1, seed=0):
@@ -34,27 +34,6 @@ def features(values, labels, classes=3, broken=()):
     names = tuple(f"class {i}" for i in range(classes))
     ids = torch.arange(len(labels))
     return Features(values[None], labels[None], ids[None], VideoList((), names, 0), broken, "key")
-
-
-# --- Accuracy --------------------------------------------------------------------------------------------------------
-
-
-def test_accuracy_by_hand():
-    scores = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.0, 0.9, 0.1]])
-    found = accuracy(scores, torch.tensor([0, 2, 1, 0]), ("a", "b", "c"))
-    assert found.top1 == 0.5  # the tie of the third clip goes to the lower class, which is wrong
-    assert found.top5 is None
-    assert found.per_class == {"a": 0.5, "b": 0.0, "c": 1.0}
-    low, high = found.top1_interval  # Wilson: (2 + 1.92) / (4 + 3.84) -+ ...
-    assert (low + high) / 2 == pytest.approx(0.5)
-    assert high - low == pytest.approx(2 * 1.96 / (4 + 1.96**2) * math.sqrt(4 * 0.25 + 1.96**2 / 4))
-
-
-def test_top5_of_six_classes_leaves_one_out():
-    scores = torch.arange(6.0).repeat(2, 1)
-    found = accuracy(scores, torch.tensor([0, 1]), tuple("abcdef"))
-    assert (found.top1, found.top5) == (0.0, 0.5)
-    assert set(found.per_class) == {"a", "b"}
 
 
 # --- Logistic regression ---------------------------------------------------------------------------------------------
@@ -195,7 +174,7 @@ def test_every_method_finds_clusters_and_none_finds_noise(method):
     train, test = (features(*clusters(60, seed=seed), broken=("lost.mp4",) * (1 - seed)) for seed in (0, 1))
     found = evaluate(method, train, test, config)
     assert found.accuracy.top1 > 0.97
-    assert (found.num_train, found.accuracy.num_clips, found.unreadable_train, found.unreadable_test) == (
+    assert (found.num_train, found.accuracy.videos, found.unreadable_train, found.unreadable_test) == (
         180,
         180,
         1,
@@ -213,7 +192,7 @@ def test_scores_of_views_are_averaged():
     model = fit_logistic(values, labels, torch.arange(60), 3, LogisticConfig())
     expected = (model.scores(values) + model.scores(views[1])) / 2
     found = evaluate("logistic", train, test, ProbeConfig())
-    assert found.accuracy.top1 == accuracy(expected, labels, train.videos.classes).top1
+    assert found.accuracy.top1 == scored(expected, labels).top1
 
 
 def test_splits_that_do_not_fit_are_named():

@@ -1,10 +1,12 @@
 """Counting how often a classifier is right."""
 
+import math
+
 import matplotlib.image
 import pytest
 import torch
 
-from tats_gym.scoring import Tally, confusion_picture
+from tats_gym.scoring import Tally, confusion_picture, scored
 
 CPU = torch.device("cpu")
 CLASSES = tuple("abcdefg")
@@ -50,3 +52,24 @@ def test_the_confusion_is_drawn(tmp_path):
     picture = matplotlib.image.imread(path)
     assert min(picture.shape[:2]) > 200
     assert picture[..., :3].std() > 0.05
+
+
+def test_ties_go_to_the_lower_class_and_the_interval_is_wilsons():
+    scores = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.0, 0.9, 0.1]])
+    found = scored(scores, torch.tensor([0, 2, 1, 0]))
+    assert found.top1 == 0.5
+    assert found.share_by_class(("a", "b", "c")) == {"a": 0.5, "b": 0.0, "c": 1.0}
+    low, high = found.top1_interval  # (2 + 1.92) / (4 + 3.84) -+ ...
+    assert (low + high) / 2 == pytest.approx(0.5)
+    assert high - low == pytest.approx(2 * 1.96 / (4 + 1.96**2) * math.sqrt(4 * 0.25 + 1.96**2 / 4))
+
+
+def test_top5_of_six_classes_leaves_one_out():
+    found = scored(torch.arange(6.0).repeat(2, 1), torch.tensor([0, 1]))
+    assert (found.top1, found.top5) == (0.0, 0.5)
+    assert set(found.share_by_class(tuple("abcdef"))) == {"a", "b"}
+
+
+def test_scores_and_labels_must_fit():
+    with pytest.raises(ValueError, match=r"7 scores for each of 2 labels, got \(3, 7\)"):
+        Tally(7, CPU).add(torch.zeros(3, 7), torch.zeros(2, dtype=torch.int64))

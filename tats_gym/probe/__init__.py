@@ -1,6 +1,5 @@
 """What a frozen encoder's features tell of a clip's class: linear probes and nearest neighbours."""
 
-from tats_gym.probe.accuracy import Accuracy, accuracy
 from tats_gym.probe.evaluation import METHODS, Method, ProbeConfig, ProbeResult, evaluate
 from tats_gym.probe.knn import Knn, KnnConfig, fit_knn
 from tats_gym.probe.logistic import Logistic, LogisticConfig, fit_logistic
@@ -8,7 +7,6 @@ from tats_gym.probe.sgd import SgdConfig, SgdProbe, fit_sgd
 
 __all__ = [
     "METHODS",
-    "Accuracy",
     "Knn",
     "KnnConfig",
     "Logistic",
@@ -18,7 +16,6 @@ __all__ = [
     "ProbeResult",
     "SgdConfig",
     "SgdProbe",
-    "accuracy",
     "evaluate",
     "fit_knn",
     "fit_logistic",

@@ -1,16 +1,16 @@
 """One probe: a classifier fitted to the features of one split, held against those of another."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from tats_gym.features import Features
-from tats_gym.probe.accuracy import Accuracy, accuracy
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.logistic import LogisticConfig, fit_logistic
 from tats_gym.probe.sgd import SgdConfig, fit_sgd
+from tats_gym.scoring import Scores, scored
 
 Method = Literal["logistic", "sgd", "knn"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -38,13 +38,14 @@ class ProbeResult:
     """How well a method did, and on what."""
 
     method: Method
-    accuracy: Accuracy
+    accuracy: Scores
     """On the test clips; the scores of a clip's views are averaged."""
     train_top1: float
     """On the clips that it was fitted to, their first pass; nearest neighbours find themselves among them."""
     num_train: int
     """Clips that it was fitted to."""
-    num_classes: int
+    classes: tuple[str, ...]
+    """Their names."""
     passes: int
     """Views of each of them."""
     unreadable_train: int
@@ -58,10 +59,19 @@ class ProbeResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, flat, with the accuracy that guessing has."""
-        values = asdict(self)
-        measured = values.pop("accuracy")
-        num_test = measured.pop("num_clips")
-        return {**values, **measured, "num_test": num_test, "chance": 1 / self.num_classes}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        measured: Scores = values.pop("accuracy")
+        classes = values.pop("classes")
+        return {
+            **values,
+            "top1": measured.top1,
+            "top1_interval": measured.top1_interval,
+            "top5": measured.top5,
+            "per_class": measured.share_by_class(classes),
+            "num_test": measured.videos,
+            "num_classes": len(classes),
+            "chance": 1 / len(classes),
+        }
 
 
 def evaluate(method: Method, train: Features, test: Features, config: ProbeConfig, *, seed: int = 0) -> ProbeResult:
@@ -72,14 +82,13 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     """
     check_labels(train, test)
     model, found = _fit(method, train, config, seed)
-    classes = train.videos.classes
     scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (N, classes)
     return ProbeResult(
         method=method,
-        accuracy=accuracy(scores, test.labels[0], classes),
-        train_top1=accuracy(model.scores(train.values[0]), train.labels[0], classes).top1,
+        accuracy=scored(scores, test.labels[0]),
+        train_top1=scored(model.scores(train.values[0]), train.labels[0]).top1,
         num_train=len(train),
-        num_classes=len(classes),
+        classes=train.videos.classes,
         passes=len(train.values),
         unreadable_train=len(train.broken),
         unreadable_test=len(test.broken),
