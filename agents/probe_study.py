@@ -14,9 +14,10 @@ from agents.config import PRESETS, PretrainConfig
 from agents.study import Cell, latest_run, run_cells, side_by_side
 from tats_gym.checkpoint import PATTERN, load_checkpoint
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.features import POOLS, FeatureConfig, Features, Pool, features_of
+from tats_gym.features import FeatureConfig, Features, features_of
 from tats_gym.files import write_whole
 from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
 from tats_gym.runs import commit
 

@@ -100,6 +100,10 @@ class EncoderSource:
         load_encoder_weights(encoder, self.weights)
         return encoder
 
+    def untrained(self, grid: TokenGrid, seed: int) -> Self:
+        """Return the same architecture for clips of a geometry, its weights drawn from a seed."""
+        return self._drawn(self.config, grid, seed, {"path": self.origin.get("path"), "kind": "drawn", "seed": seed})
+
     def check_norm(self, norm: FeatureNorm) -> None:
         """Raise ValueError if the norm of pre-training is asked for, but did not come along."""
         if norm == "encoder" and not self.has_norm:
@@ -128,11 +132,15 @@ class EncoderSource:
         """Draw the weights of a preset."""
         if grid is None or seed is None:
             raise ValueError(f"the preset {name!r} needs a grid and a seed: its weights are drawn")
+        return cls._drawn(MAE_PRESETS[name], grid, seed, {"path": name, "kind": "preset", "seed": seed})
+
+    @classmethod
+    def _drawn(cls, config: MAEConfig, grid: TokenGrid, seed: int, origin: dict[str, Any]) -> Self:
+        """Draw the weights of an architecture."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = VideoEncoder(MAE_PRESETS[name], grid)
-        origin = {"path": name, "kind": "preset", "seed": seed}
-        return cls(MAE_PRESETS[name], grid, encoder.state_dict(), origin)
+            encoder = VideoEncoder(config, grid)
+        return cls(config, grid, encoder.state_dict(), origin)
 
     @classmethod
     def _read(cls, path: Path, source_grid: TokenGrid, num_heads: int | None) -> Self:

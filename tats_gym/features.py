@@ -2,15 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
 from tats_gym.clips.decoding import Views
 from tats_gym.encoder import VideoEncoder
+from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
 
 FORMAT = 1
@@ -28,19 +28,6 @@ PART = 2048
 
 CENTRE = Views(1, 1)
 """The window and the square in the middle."""
-
-Pool = Literal["mean", "change", "frames", "tokens"]
-POOLS: Mapping[Pool, Callable[[Tensor, tuple[int, int, int]], Tensor]] = MappingProxyType(
-    {
-        "mean": lambda tokens, _: tokens.mean(1),
-        "change": lambda tokens, grid: (
-            rearrange(tokens, "b (t n) d -> b t n d", t=grid[0]).std(1, correction=0).mean(1)
-        ),
-        "frames": lambda tokens, grid: reduce(tokens, "b (t n) d -> b (t d)", "mean", t=grid[0]),
-        "tokens": lambda tokens, _: rearrange(tokens, "b l d -> b (l d)"),
-    }
-)
-"""Tokens (B, L, D) and the grid's (t, h, w) to one vector a clip: (B, D), (B, D), (B, t * D), (B, L * D)."""
 
 IMMATERIAL = (
     *("root", "split", "fold", "subset", "subset_seed", "index"),

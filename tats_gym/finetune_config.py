@@ -9,6 +9,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.hints import check_choice
 from tats_gym.mixing import MixConfig
 from tats_gym.optimisation import OptimConfig
+from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision
 from tats_gym.registration import ENV_IDS, data_of
 
@@ -54,6 +55,11 @@ class FinetuneConfig:
     """Height and width of a clip in pixels; None takes the encoder's."""
     interpolate: bool = False
     """Let positions be interpolated where `frames` or `size` are not the encoder's."""
+    scratch: bool = False
+    """Draw the encoder's weights anew from `seed`: the same architecture without its pre-training, to compare with."""
+    pool: Pool = "mean"
+    """What the classifier sees of the tokens. mean: over all of them, as in VideoMAE. Ours: frames, the mean of each
+    time, which keeps their order; change, the deviation over time; tokens, all of them."""
     batch_size: int = 8
     """Clips in a step of one process."""
     drop_path: float = 0.1
@@ -86,6 +92,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_choice("env", self.env, ENV_IDS)
+        check_choice("pool", self.pool, POOLS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         positive = ("batch_size", "eval_interval", "temporal_views", "spatial_views", "test_batch_size", "log_interval")

@@ -28,8 +28,10 @@ def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> Video
         )
     else:
         source = EncoderSource.find(config.encoder)
-        if changes:
-            grid = replace(source.grid, **changes)
+        grid = replace(source.grid, **changes)
+        if config.scratch:
+            source = source.untrained(grid, config.seed)
+        elif changes:
             source = EncoderSource.find(config.encoder, grid, interpolate=config.interpolate)
     return source.build(norm="none", drop_path=config.drop_path)
 

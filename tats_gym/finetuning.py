@@ -69,7 +69,7 @@ class Finetuning:
         self.classes = same_classes(self.train, self.held_out)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.model = VideoClassifier(encoder, len(self.classes)).to(ranks.device)
+            self.model = VideoClassifier(encoder, len(self.classes), config.pool).to(ranks.device)
         self.steps_per_epoch = max(1, len(self.train) // config.batch_size)
         self.optimizer = Optimizer(
             "classifier",

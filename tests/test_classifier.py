@@ -11,10 +11,10 @@ from tats_gym.tokens import TokenGrid
 GRID = TokenGrid(frames=4, size=32, mask_ratio=0.5)
 
 
-def _classifier(positions="sinusoid", depth=3):
+def _classifier(positions="sinusoid", depth=3, pool="mean"):
     config = MAEConfig(embed_dim=24, depth=depth, num_heads=2, pos_embed=positions)
     torch.manual_seed(0)
-    return VideoClassifier(VideoEncoder(config, GRID, norm="none"), 7)
+    return VideoClassifier(VideoEncoder(config, GRID, norm="none"), 7, pool)
 
 
 def test_logits_are_the_head_of_the_normed_mean_over_tokens():
@@ -23,6 +23,18 @@ def test_logits_are_the_head_of_the_normed_mean_over_tokens():
     mean = model.video(clips).mean(1)
     normed = (mean - mean.mean(1, keepdim=True)) / (mean.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt()
     torch.testing.assert_close(model(clips), normed @ model.head.weight.T)
+
+
+def test_a_head_on_frames_knows_their_order():
+    model = _classifier(pool="frames")
+    times, _, _ = GRID.shape
+    assert model.head.in_features == times * 24
+    clips = torch.randint(256, (2, *GRID.clip_shape), dtype=torch.uint8)
+    means = model.video(clips).unflatten(1, (times, -1)).mean(2)  # (B, t, D)
+    torch.testing.assert_close(model(clips), model.head(model.fc_norm(means.flatten(1))))
+    head = model.head.weight.unflatten(1, (times, -1))
+    swapped = head.flip(1).flatten(1)
+    assert not torch.allclose(model(clips), model.fc_norm(means.flatten(1)) @ swapped.T, rtol=1e-3, atol=0)
 
 
 def test_the_head_starts_near_zero():

@@ -221,6 +221,7 @@ def test_the_paper_recipe_is_table_4():
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"optim": {"layer_decay": 0.0}}, r"layer_decay must lie in \(0, 1\], got 0"),
         ({"clips": {"data": "k400"}}, "TatsMask-demo-v0 reads 'demo', but clips.data is 'k400'"),
+        ({"pool": "frame"}, "pool must be one of .*; got 'frame'; did you mean 'frames'"),
         ({"seed": -1}, "seed must not be negative"),
     ],
 )
@@ -240,4 +241,22 @@ def test_a_fine_tuned_encoder_is_found_and_fine_tuned_again(root, tmp_path):
     assert all(torch.equal(value, weights[f"video.{name}"]) for name, value in encoder.state_dict().items())
     again = Finetuning(_config(root, tmp_path / "two", encoder=str(result.folder), frames=None, size=None), ALONE)
     assert torch.equal(again.model.video.encoder.blocks[0].mlp.fc1.weight, encoder.encoder.blocks[0].mlp.fc1.weight)
+    again.close()
+
+
+def test_from_scratch_is_the_same_architecture_with_weights_of_the_seed(root, tmp_path):
+    result = _train(_config(root, tmp_path / "one"))
+    config = _config(root, tmp_path / "two", encoder=str(result.folder), frames=None, size=None, scratch=True, seed=3)
+    fresh = Finetuning(config, ALONE)
+    assert fresh.model.video.grid == EncoderSource.find(result.folder).grid
+    drawn = EncoderSource.find("tiny", fresh.model.video.grid, seed=3).build(norm="none").state_dict()
+    assert all(torch.equal(value, drawn[name]) for name, value in fresh.model.video.state_dict().items())
+    fresh.close()
+
+
+def test_a_head_on_frames_trains_and_goes_on(root, tmp_path):
+    result = _train(_config(root, tmp_path, pool="frames"))
+    assert _weights(result.folder)["head.weight"].shape == (12, 2 * 128)
+    again = resume(result.folder, ALONE)
+    assert torch.equal(again.model.head.weight, _weights(result.folder)["head.weight"])
     again.close()
