@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo test clean
+.PHONY: demo probe-demo finetune-demo test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -11,6 +11,10 @@ demo: $(VENV)/.installed
 # Does pre-training on the demo data give better features than none? Hours; goes on where it was stopped.
 probe-demo: $(VENV)/.installed
 	$(BIN)/python scripts/probe_demo.py
+
+# The demo's motions, learned from a pre-trained encoder and from scratch. Hours; goes on where it was stopped.
+finetune-demo: $(VENV)/.installed
+	$(BIN)/python scripts/finetune_demo.py
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check

@@ -73,8 +73,14 @@ class Scores:
 
     def as_dict(self, classes: Sequence[str]) -> dict[str, Any]:
         """Return all of it as plain values."""
-        shares = {"top1": self.top1, "top5": self.top5, "videos": self.videos, "broken": self.broken}
-        return {**shares, "by_class": self.by_class(classes), "confusion": self.confusion.tolist()}
+        shares = {"top1": self.top1, "top1_interval": list(self.top1_interval), "top5": self.top5}
+        return {
+            **shares,
+            "videos": self.videos,
+            "broken": self.broken,
+            "by_class": self.by_class(classes),
+            "confusion": self.confusion.tolist(),
+        }
 
 
 class Tally:

@@ -1,0 +1,99 @@
+"""Fine-tune on the demo's twelve motions, from a pre-trained encoder and from scratch, and draw both curves.
+
+Makes the data, pre-trains, fine-tunes twice with the same settings, and writes numbers and picture to
+benchmarks/results. What was stopped goes on where it was. `make finetune-demo` runs it as it stands.
+"""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib.image
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+
+from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
+from tats_gym.clips import data_root
+from tats_gym.clips.demo import DEMO_CLASSES, make_demo_data
+from tats_gym.clips.demo_scenes import DEMO_VERSION
+from tats_gym.files import write_whole
+from tats_gym.runs import commit, versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneDemo:
+    """How much to train."""
+
+    train: int = 4000
+    """Training clips, of both trainings."""
+    test: int = 600
+    """Clips on which the classifiers are measured."""
+    agent: str = "random"
+    """Who makes the masks of the pre-training, e.g. tats."""
+    pretrain_epochs: int = 20
+    """Passes of the pre-training."""
+    epochs: int = 60
+    """Passes of each fine-tuning."""
+    seed: int = 0
+    """Of everything."""
+    jobs: int = os.cpu_count() or 1
+    """Fine-tunings side by side, at most two, each with its share of the cores and 4 GiB of memory."""
+    out: Path = Path("runs/finetune-demo")
+    """Where the runs lie; what was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where numbers and picture go."""
+
+
+def main(config: FinetuneDemo) -> None:
+    """Make the data, run what is missing, print, draw and write."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    root = data_root(f"demo-v{DEMO_VERSION}-{config.train}-{config.test}")
+    make_demo_data(root, train=config.train, validation=config.test)
+    study = demo_study(root, pretrain_epochs=config.pretrain_epochs, epochs=config.epochs, agent=config.agent)
+    study = replace(
+        study,
+        pretraining=replace(study.pretraining, seed=config.seed),
+        finetuning=replace(study.finetuning, seed=config.seed),
+    )
+    outcomes = run_finetune_study(study, config.out, jobs=min(2, config.jobs))
+    for arm, outcome in outcomes.items():
+        test = outcome["test"]
+        low, high = test["top1_interval"]
+        print(f"{arm:>12}: top-1 {test['top1']:.1%} [{low:.1%}, {high:.1%}] of {test['videos']} clips")
+    config.results.mkdir(parents=True, exist_ok=True)
+    path = config.results / "finetune_demo"
+    record = {
+        "about": "Top-1 on the demo's held-out clips while an encoder is fine-tuned, pre-trained and from scratch",
+        "command": command(config),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+        "versions": versions(),
+        "outcomes": outcomes,
+    }
+    write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+    title = f"fine-tuning on the demo's {len(DEMO_CLASSES)} motions, seed {config.seed}"
+    picture = finetune_figure(outcomes, 1 / len(DEMO_CLASSES), title)
+    matplotlib.image.imsave(path.with_suffix(".png"), picture)
+    print(f"numbers: {path}.json\npicture: {path}.png")
+
+
+def command(config: FinetuneDemo) -> str:
+    """Return the command line that asks for the same numbers, wherever the runs lie."""
+    words = ["python", "scripts/finetune_demo.py"]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name not in ("jobs", "out", "results") and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(FinetuneDemo, description=__doc__))
