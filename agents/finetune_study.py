@@ -52,7 +52,7 @@ def demo_study(root: Path, *, pretrain_epochs: int, epochs: int, agent: str = "r
         preset,
         agent=agent,
         reward="neg_error" if agent == "random" else preset.reward,
-        clips=clips,
+        clips=replace(clips, num_workers=1),
         grid=TokenGrid(size=32, patch_size=8, mask_ratio=0.6),
         mae=replace(preset.mae, depth=4),
         mae_optim=replace(preset.mae_optim, epochs=pretrain_epochs, warmup_epochs=_warm_up(pretrain_epochs)),

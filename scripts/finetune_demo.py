@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib.image
+import torch
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
@@ -62,6 +63,7 @@ def main(config: FinetuneDemo) -> None:
         pretraining=replace(study.pretraining, seed=config.seed),
         finetuning=replace(study.finetuning, seed=config.seed),
     )
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))  # the pre-training's clips come from another process
     outcomes = run_finetune_study(study, config.out, jobs=min(2, config.jobs))
     for arm, outcome in outcomes.items():
         test = outcome["test"]
