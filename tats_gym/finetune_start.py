@@ -1,10 +1,9 @@
-"""What a fine-tuning begins with: its encoder, and the classes that it learns."""
+"""The encoder that a fine-tuning begins with."""
 
 from dataclasses import replace
 from typing import Any
 
 from tats_gym.checkpoint import CheckpointError
-from tats_gym.clips import ClipStream
 from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.finetune_config import FinetuneConfig
@@ -34,18 +33,3 @@ def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> Video
         elif changes:
             source = EncoderSource.find(config.encoder, grid, interpolate=config.interpolate)
     return source.build(norm="none", drop_path=config.drop_path)
-
-
-def same_classes(train: ClipStream, held_out: ClipStream) -> tuple[str, ...]:
-    """The names of the classes, which must be those of both parts."""
-    classes, others = train.videos.classes, held_out.videos.classes
-    data = train.config.data
-    if len(classes) < 2:
-        raise ValueError(f"{data} names {len(classes)} classes, at least 2 are needed to learn them")
-    if classes != others:
-        only = sorted(set(classes) ^ set(others))[:3]
-        raise ValueError(
-            f"the training part of {data} has {len(classes)} classes, the validation part {len(others)}, which must be "
-            f"the same; in one of them alone: {', '.join(map(repr, only)) or 'none, but their order differs'}"
-        )
-    return tuple(classes)

@@ -16,7 +16,8 @@ from tats_gym.clips import ClipStream
 from tats_gym.distributed import Ranks, any_of, from_first
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
-from tats_gym.finetune_start import first_encoder, same_classes
+from tats_gym.finetune_start import first_encoder
+from tats_gym.labels import check_labels, labels_of
 from tats_gym.mixing import mix
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
 from tats_gym.precision import autocast
@@ -66,7 +67,8 @@ class Finetuning:
             pin_memory=ranks.device.type == "cuda",
         )
         self.held_out = ClipStream(config.clips.held_out, frames=grid.frames, size=grid.size, seed=0)
-        self.classes = same_classes(self.train, self.held_out)
+        check_labels(labels_of(self.train.videos), labels_of(self.held_out.videos))
+        self.classes = self.train.videos.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = VideoClassifier(encoder, len(self.classes), config.pool).to(ranks.device)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from tats_gym.clips.demo import make_demo_data
 from tats_gym.distributed import Ranks
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
-from tats_gym.finetune_start import same_classes
 from tats_gym.finetuning import Finetuning, resume, run_config
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
 
@@ -169,20 +167,17 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(ro
     assert load_checkpoint(folder)["step"] == 3
 
 
-def test_data_without_labels_or_with_other_classes_are_refused():
+def test_data_without_labels_are_refused(root, tmp_path):
     with pytest.raises(ValueError, match="TatsMask-folder-v0 has no labels to learn"):
         finetune_preset("TatsMask-folder-v0", "tiny")
     with pytest.raises(ValueError, match="did you mean 'TatsMask-ssv2-v0'"):
         finetune_preset("TatsMask-ssv-v0", "tiny")
-    parts = [
-        SimpleNamespace(videos=SimpleNamespace(classes=classes), config=ClipConfig(data="list"))
-        for classes in (("walk", "run"), ("walk", "run", "swim"), ("walk",))
-    ]
-    assert same_classes(parts[0], parts[0]) == ("walk", "run")
-    with pytest.raises(ValueError, match=r"training part of list has 2 classes, the validation part 3.*'swim'"):
-        same_classes(parts[0], parts[1])
-    with pytest.raises(ValueError, match="list names 1 classes, at least 2"):
-        same_classes(parts[2], parts[2])
+    videos = sorted(map(str, root.rglob("*.webm")))
+    (tmp_path / "train.csv").write_text("\n".join(videos[:6]) + "\n")
+    (tmp_path / "val.csv").write_text("\n".join(f"{video} {i % 3}" for i, video in enumerate(videos[6:12])) + "\n")
+    config = _config(root, tmp_path, env="TatsMask-list-v0", clips=ClipConfig(data="list", root=str(tmp_path)))
+    with pytest.raises(ValueError, match="6 of 6 clips of the training split have none"):
+        Finetuning(config, ALONE)
 
 
 def test_a_checkpoint_of_another_dataset_or_kind_is_refused(root, tmp_path):

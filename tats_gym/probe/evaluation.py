@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.features import Features
+from tats_gym.labels import Labels, check_labels
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.logistic import LogisticConfig, fit_logistic
 from tats_gym.probe.sgd import SgdConfig, fit_sgd
@@ -80,7 +81,7 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     Raises:
         ValueError: There are no labels, or the two splits do not speak of the same classes.
     """
-    check_labels(train, test)
+    check_features(train, test)
     model, found = _fit(method, train, config, seed)
     scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (N, classes)
     return ProbeResult(
@@ -110,37 +111,11 @@ def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tup
     raise ValueError(f"method must be one of {METHODS}, got {method!r}")
 
 
-def check_labels(train: Features, test: Features) -> None:
+def check_features(train: Features, test: Features) -> None:
     """Raise ValueError where the features of two splits cannot be held against each other."""
     for name, features in (("training", train), ("test", test)):
         if not len(features):
             raise ValueError(f"the {name} split has no clip that decodes; check it with scripts/prepare_data.py verify")
-        unlabelled = int((features.labels < 0).sum())
-        if unlabelled:
-            raise ValueError(
-                f"a probe needs the class of every clip, but {unlabelled} of {features.labels.numel()} clips of the "
-                f"{name} split have none; take a dataset with labels, or name classes in a list (TatsMask-list-v0)"
-            )
-    classes, others = train.videos.classes, test.videos.classes
-    if classes != others:
-        odd = sorted(set(classes) ^ set(others))[:3]
-        raise ValueError(
-            f"training and test split must have the same classes in the same order, got {len(classes)} and "
-            f"{len(others)}{f' (only one of them has {odd})' if odd else ''}; take annotations of one dataset for both"
-        )
-    if len(classes) < 2:
-        raise ValueError(f"a probe needs at least 2 classes, got {classes}")
-    for name, features in (("training", train), ("test", test)):
-        if (top := int(features.labels.max())) >= len(classes):
-            raise ValueError(
-                f"labels of the {name} split must lie in [0, {len(classes)}), got {top}; "
-                "its annotations are of another dataset"
-            )
-    missing = [classes[int(label)] for label in test.labels.unique() if not (train.labels == label).any()]
-    if missing:
-        raise ValueError(
-            f"every class of the test split needs a training clip, but {len(missing)} have none "
-            f"({', '.join(missing[:3])}); complete the training split, or take another subset"
-        )
+    check_labels(*(Labels(features.labels.flatten(), features.videos.classes) for features in (train, test)))
     if test.labels.ne(test.labels[:1]).any():
         raise ValueError("the views of a test clip must stand in one order; take centre views (passes 0) for the test")
