@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.distributed import Ranks
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset
 from tats_gym.finetuning import Finetuning, resume, run_config
+from tats_gym.precision import resolve_device
 from tats_gym.tokens import TokenGrid
 
 ARMS = {"pre-trained": False, "from scratch": True}
@@ -109,8 +109,8 @@ def finetune_arm(work: tuple[Path, FinetuneConfig]) -> None:
         InterruptedError: If the run was stopped; the next call goes on with it.
     """
     folder, config = work
-    alone = Ranks(0, 1, torch.device("cpu"))
-    config = replace(config, out=str(folder), quiet=True, device="cpu")
+    alone = Ranks(0, 1, resolve_device(config.device))
+    config = replace(config, out=str(folder), quiet=True)
     try:
         run = resume(latest_run(folder), alone, config)
     except FileNotFoundError:

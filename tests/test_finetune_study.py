@@ -17,7 +17,7 @@ def _study(tmp_path_factory):
     study = demo_study(root, pretrain_epochs=1, epochs=2)
     clips = replace(study.pretraining.clips, cache_windows=0, num_workers=0)
     pretraining = replace(study.pretraining, device="cpu", eval_clips=2, eval_masks=1, clips=clips)
-    return replace(study, pretraining=pretraining, finetuning=replace(study.finetuning, clips=clips))
+    return replace(study, pretraining=pretraining, finetuning=replace(study.finetuning, device="cpu", clips=clips))
 
 
 def test_both_arms_differ_in_their_start_alone_and_a_stopped_study_goes_on(study, tmp_path, monkeypatch):
