@@ -25,6 +25,7 @@ from agents.probe_table import as_tables
 from tats_gym import ENV_IDS, TokenGrid
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import ClipConfig, VideoReadError
+from tats_gym.clips.augment import Sampling
 from tats_gym.clips.config import Crop
 from tats_gym.clips.decoding import Views
 from tats_gym.clips.layouts import Split
@@ -70,6 +71,8 @@ class ProbeCommand:
     """What scripts/prepare_data.py found; see docs/data.md."""
     stride: int | None = None
     """Frames from one frame of a clip to the next; by default the environment's."""
+    sampling: Sampling = "stride"
+    """stride: windows of frames `stride` apart. segments: frames spread over the whole video."""
     frames: int | None = None
     """Frames of a clip; None takes what each encoder was trained with."""
     size: int | None = None
@@ -121,7 +124,18 @@ class ProbeCommand:
     @property
     def clips(self) -> ClipConfig:
         """The training clips."""
-        names = ("root", "fold", "subset", "subset_seed", "index", "reader", "num_workers", "max_broken", "crop")
+        names = (
+            "root",
+            "fold",
+            "subset",
+            "subset_seed",
+            "index",
+            "sampling",
+            "reader",
+            "num_workers",
+            "max_broken",
+            "crop",
+        )
         return ClipConfig(
             data=self.settings["data"],
             stride=self.settings["stride"] if self.stride is None else self.stride,
@@ -161,6 +175,7 @@ class ProbeCommand:
                             "subset": self.subset,
                             "test_split": self.test_split,
                             "stride": self.clips.stride,
+                            "sampling": self.sampling,
                             "views": [self.temporal, self.spatial],
                             "pool": self.features.pool,
                             "norm": norm,

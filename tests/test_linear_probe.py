@@ -100,6 +100,16 @@ def test_passes_and_views_can_be_probed(main, labelled, run_folder, tmp_path):
     assert (record["passes"], record["views"]) == (2, [2, 3])
 
 
+def test_frames_can_be_spread_over_the_whole_video(main, labelled, run_folder, tmp_path):
+    out, records = tmp_path / "out.json", {}
+    for sampling in ("stride", "segments"):
+        shared = [*options(labelled, tmp_path / "cache"), "--method", "knn", "--knn.k", "1", "--out", str(out)]
+        assert main(["--encoder", str(run_folder), "--sampling", sampling, *shared]) == 0
+        (records[sampling],) = json.loads(out.read_text())["records"]
+        assert records[sampling]["sampling"] == sampling
+    assert records["stride"]["features"] != records["segments"]["features"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
