@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo finetune-demo test clean
+.PHONY: demo probe-demo finetune-demo compare-demo test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -16,12 +16,16 @@ probe-demo: $(VENV)/.installed
 finetune-demo: $(VENV)/.installed
 	$(BIN)/python scripts/finetune_demo.py
 
+# Six agents on the demo data, five seeds each. Two hours on two cores; goes on where it was stopped.
+compare-demo: $(VENV)/.installed
+	$(BIN)/python scripts/compare_agents.py
+
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu"
 
 # uv resolves the CUDA builds of torch and torchvision together, in seconds; the pip line is the way without it.
 $(VENV)/bin/uv:

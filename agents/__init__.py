@@ -4,6 +4,8 @@ A third party adds one by an entry point of the group "tats_gym.agents", or name
 takes the environment and the settings of the run, and returns the algorithm:
 
     def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> BaseAlgorithm
+
+It says with `agents.needs` what the agent needs of its environment: `@needs(action="scores")`, if not token ids.
 """
 
 import importlib
@@ -13,7 +15,11 @@ from importlib.metadata import entry_points
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.config import PretrainConfig
+from agents.fixed import FixedMasks, FixedPolicy
+from agents.needs import needs
 from agents.policy import SamplerConfig, TatsPolicy
+from agents.subset import PlackettLuce
+from agents.subset_policy import SubsetPolicy
 from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
 from tats_gym.hints import check_choice
@@ -22,13 +28,38 @@ Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 
 AGENTS = {
     "tats": "agents.builders:build_tats",
-    "ppo": "agents.builders:build_ppo",
+    "group": "agents.builders:build_group",
+    "adamae": "agents.builders:build_adamae",
+    "ppo": "agents.on_policy:build_ppo",
+    "a2c": "agents.on_policy:build_a2c",
+    "trpo": "agents.trpo:build_trpo",
     "random": "agents.builders:build_random",
+    "tube": "agents.builders:build_tube",
+    "frame": "agents.builders:build_frame",
+    "block": "agents.builders:build_block",
+    "motion": "agents.builders:build_motion",
     "constant": "agents.builders:build_constant",
+    "sac": "agents.stock:build_sac",
+    "td3": "agents.stock:build_td3",
+    "tqc": "agents.tqc:build_tqc",
 }
+EXTRAS = {"sb3_contrib": "contrib"}
+"""What to install for a package that only some agents need."""
 ENTRY_POINTS = "tats_gym.agents"
 
-__all__ = ["AGENTS", "TATS", "PretrainConfig", "SamplerConfig", "TatsPolicy", "find_agent"]
+__all__ = [
+    "AGENTS",
+    "TATS",
+    "FixedMasks",
+    "FixedPolicy",
+    "PlackettLuce",
+    "PretrainConfig",
+    "SamplerConfig",
+    "SubsetPolicy",
+    "TatsPolicy",
+    "find_agent",
+    "needs",
+]
 
 
 def find_agent(name: str) -> Builder:
@@ -44,5 +75,7 @@ def find_agent(name: str) -> Builder:
     try:
         builder: Builder = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as err:
+        if extra := EXTRAS.get(getattr(err, "name", None) or ""):
+            raise ValueError(f"--agent {name} needs {err.name}: pip install 'tats-gym[{extra}]'") from err
         raise ValueError(f"--agent {name}: there is no {attribute!r} to import from {module_name!r}: {err}") from err
     return builder

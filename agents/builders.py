@@ -1,18 +1,41 @@
-"""How each built-in agent is made for a run."""
+"""How each built-in agent is made for a run; stock algorithms of SB3 are in `agents.stock`."""
 
-from stable_baselines3 import PPO
+from collections.abc import Callable
+from dataclasses import replace
 
+from agents.adamae import AdaMAE
 from agents.config import PretrainConfig
-from agents.fixed import ConstantMasks, RandomMasks
-from agents.policy import TatsPolicy
+from agents.fixed import (
+    BlockPolicy,
+    ConstantPolicy,
+    FixedMasks,
+    FixedPolicy,
+    FramePolicy,
+    MotionPolicy,
+    RandomPolicy,
+    TubePolicy,
+)
+from agents.needs import needs
+from agents.rollouts import Baseline
 from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.optimisation import LearningRate
 
 
 def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
     """Make TATS as the run's settings say."""
+    return _tats(env, config, baseline=config.tats.baseline)
+
+
+@needs(masks_per_clip=4)
+def build_group(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
+    """Make TATS without a value network: a clip's masks are paid by how they compare with its other masks."""
+    config = replace(config, sampler=replace(config.sampler, critic="none"), tats=replace(config.tats, vf_coef=0.0))
+    return _tats(env, config, baseline="group")
+
+
+def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, *, baseline: Baseline) -> TATS:
     tats = config.tats
-    steps_per_epoch = config.steps_per_epoch(len(env.vector_env.stream))
     return TATS(
         "TatsPolicy",
         env,
@@ -22,39 +45,53 @@ def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
         batch_size=tats.batch_size,
         clip_range=tats.clip_range,
         credit=tats.credit,
-        baseline=tats.baseline,
+        baseline=baseline,
+        masks_per_clip=env.vector_env.config.masks_per_clip,
         policy_coef=tats.policy_coef,
         vf_coef=tats.vf_coef,
         ent_coef=tats.ent_coef,
-        warmup_timesteps=tats.warmup_epochs * steps_per_epoch * config.num_envs,
+        reuse_scores=tats.reuse_scores,
+        warmup_timesteps=tats.warmup_epochs * _steps_per_epoch(env, config) * _batch_size(env),
         policy_kwargs={"sampler": config.sampler, "precision": config.precision},
         seed=config.seed,
         device=env.vector_env.device,
     )
 
 
-def build_ppo(env: TokenSelectionVecEnv, config: PretrainConfig) -> PPO:
-    """Make SB3's own PPO, unmodified, with our policy: per-position credit on the reward, over NumPy."""
-    tats = config.tats
-    return PPO(
-        TatsPolicy,
+def _steps_per_epoch(env: TokenSelectionVecEnv, config: PretrainConfig) -> int:
+    return config.steps_per_epoch(len(env.vector_env.hand.stream), env.vector_env.config.shard[1])
+
+
+def _batch_size(env: TokenSelectionVecEnv) -> int:
+    """Return the masks in an environment step, over all processes."""
+    return env.num_envs * env.vector_env.config.shard[1]
+
+
+def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig) -> AdaMAE:
+    """Make AdaMAE, whose sampler has the learning rate of the MAE at every step."""
+    optim, steps_per_epoch = config.mae_optim, _steps_per_epoch(env, config)
+    rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
+    steps = optim.epochs * steps_per_epoch
+    return AdaMAE(
         env,
-        learning_rate=tats.learning_rate,
-        n_steps=tats.n_steps,
-        n_epochs=tats.n_epochs,
-        batch_size=tats.batch_size or tats.n_steps * config.num_envs,
-        clip_range=tats.clip_range,
-        policy_kwargs={"sampler": config.sampler, "precision": config.precision},
+        lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate),
+        policy_kwargs={"precision": config.precision, "sinusoidal": config.mae.pos_embed == "sinusoid"},
+        masks_per_clip=env.vector_env.config.masks_per_clip,
         seed=config.seed,
         device=env.vector_env.device,
     )
 
 
-def build_random(env: TokenSelectionVecEnv, config: PretrainConfig) -> RandomMasks:
-    """Make the baseline: uniform masks, nothing learnt."""
-    return RandomMasks(env, n_steps=config.tats.n_steps, seed=config.seed, device=env.vector_env.device)
+def _fixed(policy: type[FixedPolicy]) -> Callable[[TokenSelectionVecEnv, PretrainConfig], FixedMasks]:
+    def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
+        return FixedMasks(policy, env, n_steps=config.tats.n_steps, seed=config.seed, device=env.vector_env.device)
+
+    return build
 
 
-def build_constant(env: TokenSelectionVecEnv, config: PretrainConfig) -> ConstantMasks:
-    """Make the control: one mask, drawn by the seed, for every clip."""
-    return ConstantMasks(env, n_steps=config.tats.n_steps, seed=config.seed, device=env.vector_env.device)
+build_random = _fixed(RandomPolicy)
+build_tube = _fixed(TubePolicy)
+build_frame = _fixed(FramePolicy)
+build_block = _fixed(BlockPolicy)
+build_motion = _fixed(MotionPolicy)
+build_constant = _fixed(ConstantPolicy)

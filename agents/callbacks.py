@@ -3,7 +3,8 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.image
@@ -13,8 +14,9 @@ from stable_baselines3.common.logger import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from agents.held_out import HeldOut, Scores, as_metrics
+from agents.held_out import HeldOut, SamplerState, Scores, as_metrics
 from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.distributed import any_of, mean, summed
 from tats_gym.figures import mask_figure
 from tats_gym.optimisation import Optimizer
 
@@ -53,7 +55,8 @@ class JointTraining(BaseCallback):
     def _on_step(self) -> bool:
         vector_env = self.env.vector_env
         assert vector_env.loss is not None
-        self.last_loss = vector_env.loss.item() if self.optimizer is None else self.optimizer.step(vector_env.loss)
+        loss = vector_env.loss
+        self.last_loss = mean(loss).item() if self.optimizer is None else self.optimizer.step(loss)
         vector_env.loss = None
         self._losses.append(self.last_loss)
         self._rewards.append(vector_env.last_rewards)
@@ -64,11 +67,11 @@ class JointTraining(BaseCallback):
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
         if self._rollouts % self.log_interval == 0:
-            self.logger.record("mae/loss", sum(self._losses) / len(self._losses))
+            self.logger.record("mae/loss", sum(self._losses) / len(self._losses))  # of all processes
             if self.optimizer is not None:
-                self.logger.record("mae/learning_rate", self.optimizer.lr_at(self.optimizer.steps))
+                self.logger.record("mae/learning_rate", self.optimizer.lr.at(self.optimizer.steps))
                 self.logger.record("mae/steps", self.optimizer.steps)
-            self.logger.record("rollout/reward", torch.stack(self._rewards).mean().item())
+            self.logger.record("rollout/reward", mean(torch.stack(self._rewards).mean()).item())
             self._losses, self._rewards = [], []
 
     def _on_training_end(self) -> None:
@@ -77,6 +80,8 @@ class JointTraining(BaseCallback):
 
 class Progress(BaseCallback):
     """A progress bar with clips/s, the share of time spent waiting for clips, and the time left; the same as metrics.
+
+    Both are of the training alone: what is done while it is `paused` is left out.
 
     Args:
         joint: Where the loss is read.
@@ -91,6 +96,7 @@ class Progress(BaseCallback):
         self.log_interval, self.quiet = log_interval, quiet
         self.scores: Scores | None = None
         self._rollouts = 0
+        self._paused_s = 0.0
         self.bar = tqdm(disable=True)
 
     def _on_training_start(self) -> None:
@@ -100,14 +106,24 @@ class Progress(BaseCallback):
         )
         self._mark()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do something that is no training."""
+        started = time.perf_counter()
+        yield
+        self._paused_s += time.perf_counter() - started
+
+    def _training_s(self) -> float:
+        return time.perf_counter() - self._paused_s
+
     def _mark(self) -> None:
-        self._since = (time.perf_counter(), self.num_timesteps, self.joint.env.vector_env.stream.wait_s)
+        self._since = (self._training_s(), self.num_timesteps, self.joint.env.vector_env.hand.stream.wait_s)
 
     def _speed(self) -> tuple[float, float]:
         """Return clips/s, and the share of time spent waiting for clips, since the last mark."""
         started, steps, waited = self._since
-        seconds = max(time.perf_counter() - started, 1e-9)
-        waited = self.joint.env.vector_env.stream.wait_s - waited
+        seconds = max(self._training_s() - started, 1e-9)
+        waited = self.joint.env.vector_env.hand.stream.wait_s - waited
         return (self.num_timesteps - steps) / seconds, waited / seconds
 
     def _on_step(self) -> bool:
@@ -128,7 +144,8 @@ class Progress(BaseCallback):
         self.logger.record("time/clips_per_s", clips_per_s)
         self.logger.record("time/data_wait_share", wait_share)
         self.logger.record("time/peak_memory_mib", peak_memory_mib(vector_env.device))
-        self.logger.record("time/broken_videos", sum(vector_env.stream.broken.values()))
+        broken = torch.tensor(sum(vector_env.hand.stream.broken.values()), device=vector_env.device)
+        self.logger.record("time/broken_videos", int(summed(broken).item()))
 
     def close(self) -> None:
         """Take the bar away; also after an error."""
@@ -153,6 +170,8 @@ class Evaluation(BaseCallback):
         self.held_out, self.folder, self.interval = held_out, folder, interval
         self.progress, self.num_pictures = progress, num_pictures
         self.last_picture: Path | None = None
+        self.state: SamplerState | None = None
+        """Of the agent's distribution at the last measurement, where it has one."""
 
     def _on_training_start(self) -> None:
         self._next = self.num_timesteps
@@ -160,22 +179,24 @@ class Evaluation(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self.num_timesteps >= self._next:
             self._next = (self.num_timesteps // self.interval + 1) * self.interval
-            self.measure()
+            with self.progress.paused():
+                self.measure()
 
     def _on_step(self) -> bool:
         return True
 
     def measure(self) -> Scores:
-        """Measure and draw now; the numbers are logged with the next line of the log."""
+        """Measure, draw and log now: a line of its own, with the step that it is of."""
         policy = self.model.policy
         policy.set_training_mode(False)
-        scores, state = self.held_out.measure(policy)
+        scores, self.state = self.held_out.measure(policy)
         metrics = as_metrics("held_out", scores)
-        if state is not None:
-            metrics |= as_metrics("sampler", state)
+        if self.state is not None:
+            metrics |= as_metrics("sampler", self.state)
         for name, value in metrics.items():
             self.logger.record(name, value)
         self._draw()
+        self.logger.dump(self.num_timesteps)
         self.progress.scores = scores
         return scores
 
@@ -202,11 +223,12 @@ class Boundary(BaseCallback):
     Args:
         save: Writes a checkpoint.
         interval: Environment steps from one checkpoint to the next.
+        device: Where processes tell each other that they were asked to end.
     """
 
-    def __init__(self, save: Callable[[], object], *, interval: int) -> None:
+    def __init__(self, save: Callable[[], object], *, interval: int, device: torch.device) -> None:
         super().__init__()
-        self.save, self.interval = save, interval
+        self.save, self.interval, self.device = save, interval, device
         self._stop = False
 
     def ask(self) -> None:
@@ -217,7 +239,7 @@ class Boundary(BaseCallback):
         self._next = (self.num_timesteps // self.interval + 1) * self.interval
 
     def _on_rollout_start(self) -> None:
-        if self._stop:
+        if any_of(self._stop, self.device):
             raise StopRequestedError
         if self.num_timesteps >= self._next:
             self._next = (self.num_timesteps // self.interval + 1) * self.interval

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import tyro
 
-from agents.policy import Credit, SamplerConfig
+from agents.policy import SamplerConfig
+from agents.subset_policy import Credit
 from tats_gym.clips import ClipConfig
 from tats_gym.hints import check_choice
 from tats_gym.mae import MAE_PRESETS, MAEConfig
@@ -34,14 +35,17 @@ class TatsConfig:
     """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
     credit: Credit = "token"
     """What is paid: each hidden token its error (the paper's), or the clip its reward (position, joint)."""
-    baseline: bool = True
-    """Subtract the value from what is paid."""
+    baseline: Literal["value", "none"] = "value"
+    """What is subtracted from what is paid; the agent `group` takes the mean over the clip's other masks instead."""
     policy_coef: float = 1e-4
     """c1."""
     vf_coef: float = 1e-4
     """c2."""
     ent_coef: float = 1e-4
     """c3; c1 / c3 is the sampler's inverse temperature."""
+    reuse_scores: bool = True
+    """Compute what draws the masks once for rollout and first PPO pass, where that is exact. Its activations wait in
+    memory while the MAE is stepped; False saves that memory."""
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "n_epochs"):
@@ -52,10 +56,51 @@ class TatsConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
+        if self.baseline not in ("value", "none"):
+            raise ValueError(f"baseline must be 'value' or 'none', got {self.baseline!r}")
         if self.clip_range <= 0:
             raise ValueError(f"clip_range must be positive, got {self.clip_range}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyConfig:
+    """How SAC, TD3 and TQC learn. gamma and tau are left out: an episode is one step, so nothing is bootstrapped."""
+
+    learning_rate: float = 3e-4
+    """Adam's, constant; of actor, critics and temperature."""
+    buffer_size: int = 10_000
+    """Transitions that are kept. A small one forgets sooner what an MAE paid that has learned since."""
+    batch_size: int = 32
+    """Transitions in an update, whose clips are decoded and embedded again."""
+    learning_starts: int = 1_000
+    """Clips with uniform scores before the first update, if tats.warmup_epochs are not longer."""
+    train_freq: int = 1
+    """Environment steps from one round of updates to the next."""
+    gradient_steps: int = 1
+    """Updates in a round."""
+    ent_coef: float = 0.01
+    """SAC's and TQC's temperature at the start, for one token: what a nat of a token's score is worth, in rewards that
+    changed with that token alone. It is learned."""
+    target_entropy: float = -1.0
+    """Entropy of a token's score in [-1, 1] that the temperature is learned for, in nats; -1 is SB3's, a deviation of
+    0.09, and ln 2 = 0.69 would be uniform."""
+    action_noise: float = 0.1
+    """Deviation of TD3's noise on scores in [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        for name in ("buffer_size", "batch_size", "train_freq", "gradient_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "ent_coef"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("learning_starts", "action_noise"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.target_entropy >= math.log(2):
+            raise ValueError(f"target_entropy must lie below ln 2, got {self.target_entropy}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +112,18 @@ class PretrainConfig:
     agent: str = "tats"
     """Name of a registered agent, or module:function of your own; see agents/__init__.py."""
     num_envs: int = 32
-    """B: clips in an environment step, masked and reconstructed together."""
+    """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
+    masks_per_clip: int | None = None
+    """G: environments in a row that hold the same clip; num_envs counts masks. None takes what the agent needs."""
     reward: Literal["neg_error", "error", "gain"] = "neg_error"
     """What a clip is paid; per-token credit (tats.credit token) does not use it."""
-    action: Literal["ids", "scores"] = "ids"
-    """What the agent answers: K token indices, or a score for each token for agents with continuous actions."""
+    decode_ratio: float = 1.0
+    """Share of the hidden tokens that the MAE predicts while training, drawn anew for each mask (VideoMAE V2 takes
+    half); errors, rewards and per-token credit are then of these, under a decoder that sees fewer tokens."""
+    recompute: bool = False
+    """Compute what lies within the MAE's blocks again in the backward pass: less memory, a third more work."""
+    action: Literal["ids", "scores"] | None = None
+    """K token indices, or a score for each token, of which the K highest count; None takes what the agent answers."""
     seed: int = 0
     """Of weights, clips, crops and draws."""
     device: str = "auto"
@@ -79,7 +131,7 @@ class PretrainConfig:
     precision: Precision = "auto"
     """auto takes bf16 on a GPU that has it."""
     epoch_clips: int | None = None
-    """Clips that count as an epoch; None takes the size of the training set."""
+    """Clips that count as an epoch, each as often as it is masked; None takes the training set's."""
     out: str = "runs"
     """Folder in which the run's own folder is made."""
     log_interval: int = 10
@@ -106,6 +158,7 @@ class PretrainConfig:
     mae_optim: MAEOptimConfig = field(default_factory=MAEOptimConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     tats: TatsConfig = field(default_factory=TatsConfig)
+    off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
 
     def __post_init__(self) -> None:
         check_choice("env", self.env, ENV_IDS)
@@ -121,9 +174,10 @@ class PretrainConfig:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
-    def steps_per_epoch(self, num_clips: int) -> int:
-        """Return the environment steps of an epoch over a training set of `num_clips`."""
-        return math.ceil((self.epoch_clips or num_clips) / self.num_envs)
+    def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
+        """Return the environment steps of an epoch of which each of so many ranks has `num_clips` training clips."""
+        epoch = num_clips * (self.masks_per_clip or 1) if self.epoch_clips is None else self.epoch_clips / ranks
+        return math.ceil(epoch / self.num_envs)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for config.json and checkpoints."""
@@ -131,15 +185,19 @@ class PretrainConfig:
 
 
 def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
-    """Build the settings back from what `as_dict` returned (tuples may have become lists on the way)."""
+    """Build the settings back from what `as_dict` returned (tuples may have become lists on the way).
+
+    Parts that did not exist yet have their defaults.
+    """
     parts = {
         "clips": ClipConfig,
         "grid": TokenGrid,
         "mae": MAEConfig,
         "sampler": SamplerConfig,
         "tats": TatsConfig,
+        "off_policy": OffPolicyConfig,
     }
-    built = {name: part(**values[name]) for name, part in parts.items()}
+    built = {name: part(**values.get(name, {})) for name, part in parts.items()}
     optim = values["mae_optim"]
     built["mae_optim"] = MAEOptimConfig(**{**optim, "betas": tuple(optim["betas"])})
     return PretrainConfig(**{**values, **built})
@@ -172,6 +230,7 @@ _DEMO = PretrainConfig(
         vf_coef=1.0,
         ent_coef=1e-3,
     ),
+    off_policy=OffPolicyConfig(learning_rate=3e-3),
     epoch_clips=1600,
     eval_interval=3200,
     log_interval=5,

@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agents.config import PRESETS, PretrainConfig
-from agents.study import Cell, latest_run, run_cells, side_by_side
+from agents.study import Cell, latest_run, run_cells
 from tats_gym.clips import ClipConfig
 from tats_gym.distributed import Ranks
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset
 from tats_gym.finetuning import Finetuning, resume, run_config
 from tats_gym.precision import resolve_device
+from tats_gym.processes import side_by_side
 from tats_gym.tokens import TokenGrid
 
 ARMS = {"pre-trained": False, "from scratch": True}

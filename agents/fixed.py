@@ -1,5 +1,6 @@
 """Agents that do not learn: the masks that a sampler has to beat."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -10,56 +11,146 @@ from torch import Tensor
 
 from agents.rollouts import TokenRolloutBuffer, TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
-from envs.spaces import Subset
+from envs.spaces import Subset, TokenBox
 from envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.masks import random_ids
+from tats_gym.masks import block_ids, frame_ids, most_moving_ids, tube_ids, uniform_ids
+from tats_gym.tokens import TokenGrid
 
 
-class RandomPolicy(BasePolicy):
-    """Draws K of L tokens uniformly, whatever it sees."""
+class FixedPolicy(BasePolicy):
+    """Masks clips by a rule that is not learned.
+
+    Raises:
+        TypeError: If the environment's actions are not token indices.
+    """
 
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        action_space: Subset,
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule | None = None,
         use_sde: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space)
-        self.num_tokens, self.num_visible = action_space.num_tokens, action_space.num_visible
+        if not isinstance(observation_space, TokenBox) or not isinstance(action_space, Subset):
+            raise TypeError(
+                f"{type(self).__name__} needs a TokenBox of observations and Subset actions (action='ids'), "
+                f"got {observation_space} and {action_space}"
+            )
+        t, side, _ = observation_space.grid_shape
+        # Clips of one pixel a token: all that most rules have to know.
+        self.grid = TokenGrid(frames=t, size=side, tubelet_size=1, patch_size=1, visible=action_space.num_visible)
+
+    @abstractmethod
+    def masks(self, clips: Tensor) -> Tensor:
+        """Mask clips (B, C, T, H, W) in uint8: token ids (B, K) on their device."""
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        assert isinstance(observation, Tensor)
-        return self.draw(len(observation), observation.device)
-
-    def draw(self, count: int, device: torch.device) -> Tensor:
-        """Mask `count` clips (count, K) without looking at them."""
-        return random_ids(count, self.num_tokens, self.num_visible, device=device)
+        raise ValueError(
+            f"{type(self).__name__} looks at pixels, and observations hold embeddings: call policy.masks(clips), "
+            "e.g. with vector_env.hand.pixels"
+        )
 
 
-class ConstantPolicy(RandomPolicy):
-    """Shows the same K tokens of every clip, drawn once."""
+class MotionPolicy(FixedPolicy):
+    """Shows the tokens whose pixels change most from one tubelet to the next, by L2."""
+
+    def masks(self, clips: Tensor) -> Tensor:
+        """Mask clips (B, C, T, H, W) in uint8 by what moves: token ids (B, K) on their device."""
+        (t, side, _), (frames, size) = self.grid.shape, clips.shape[2:4]
+        grid = TokenGrid(
+            frames=frames, size=size, tubelet_size=frames // t, patch_size=size // side, visible=self.grid.num_visible
+        )
+        return most_moving_ids(grid, clips)
+
+
+class BlindPolicy(FixedPolicy):
+    """Masks clips without looking at them.
+
+    Raises:
+        ValueError: If the rule cannot show K tokens of such a grid.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_buffer("ids", random_ids(1, self.num_tokens, self.num_visible))
+        self.rule(self.grid, 1, torch.Generator())  # so that a K that does not fit is known before anything runs
 
-    def draw(self, count: int, device: torch.device) -> Tensor:
-        """Mask `count` clips (count, K), all alike."""
+    @staticmethod
+    @abstractmethod
+    def rule(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+        """Mask so many clips: token ids (B, K)."""
+
+    def draw(self, count: int) -> Tensor:
+        """Mask `count` clips: token ids (count, K)."""
+        return self.rule(self.grid, count)
+
+    def masks(self, clips: Tensor) -> Tensor:
+        """Mask as many clips as there are: token ids (B, K) on their device."""
+        return self.draw(len(clips)).to(clips.device)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)
+        return self.draw(len(observation)).to(observation.device)
+
+
+class RandomPolicy(BlindPolicy):
+    """Draws K of L tokens uniformly, as MAE-ST does."""
+
+    rule = staticmethod(uniform_ids)
+
+
+class TubePolicy(BlindPolicy):
+    """Shows the same places of every tubelet, as VideoMAE does."""
+
+    rule = staticmethod(tube_ids)
+
+
+class FramePolicy(BlindPolicy):
+    """Shows whole tubelets."""
+
+    rule = staticmethod(frame_ids)
+
+
+class BlockPolicy(BlindPolicy):
+    """Hides one space-time block after another."""
+
+    rule = staticmethod(block_ids)
+
+
+class ConstantPolicy(RandomPolicy):
+    """Shows the same K tokens of every clip, drawn once: what a sampler gains by merely holding still."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("ids", super().draw(1))
+
+    def draw(self, count: int) -> Tensor:
+        """Mask `count` clips, all alike: token ids (count, K)."""
         assert isinstance(self.ids, Tensor)
-        return self.ids.to(device).expand(count, -1)
+        return self.ids.expand(count, -1)
 
 
-class RandomMasks(TokenRollouts):
-    """Uniform random masks, as in MAE-ST: the phase before a sampler starts, without end."""
+class FixedMasks(TokenRollouts):
+    """Trains the MAE with masks that are not learned: the phase before a sampler starts, without end.
 
-    policy_type: type[RandomPolicy] = RandomPolicy
+    Args:
+        policy: Which masks.
+        env: A `TokenSelectionVecEnv`.
+        n_steps: Environment steps in a rollout; no matter here but for when callbacks are asked.
+        seed: Of the masks.
+        device: As in SB3.
+    """
 
     def __init__(
-        self, env: TokenSelectionVecEnv, n_steps: int = 1, seed: int | None = None, device: torch.device | str = "auto"
+        self,
+        policy: type[FixedPolicy],
+        env: TokenSelectionVecEnv,
+        n_steps: int = 1,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
     ) -> None:
         super().__init__(
-            self.policy_type,  # type: ignore[arg-type]
+            policy,  # type: ignore[arg-type]
             env,
             learning_rate=0.0,
             n_steps=n_steps,
@@ -78,19 +169,13 @@ class RandomMasks(TokenRollouts):
 
     @property
     def warming_up(self) -> bool:
-        """Always: the masks stay uniform."""
+        """Always: nothing is ever learned."""
         return True
 
     def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Mask the clips in hand (B, K)."""
-        assert isinstance(self.policy, RandomPolicy)
-        return self.policy.draw(vector_env.num_envs, vector_env.device)
+        assert isinstance(self.policy, FixedPolicy)
+        return self.policy.masks(vector_env.hand.for_each_mask(vector_env.hand.pixels))
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
-
-
-class ConstantMasks(RandomMasks):
-    """One mask for every clip: the control that shows what a sampler gains by merely holding still."""
-
-    policy_type = ConstantPolicy

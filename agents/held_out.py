@@ -13,13 +13,14 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.config import PretrainConfig
-from agents.policy import TatsPolicy
+from agents.fixed import FixedPolicy
+from agents.subset_policy import SubsetPolicy
 from envs.rewards import REWARDS
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.mae import MaskedAutoencoder, Reconstruction
 from tats_gym.masks import random_ids
 from tats_gym.motion import lift, token_motion
-from tats_gym.precision import Precision, autocast
+from tats_gym.precision import Precision, accurate, autocast
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class SamplerState:
     never_chosen: float
     """Share of tokens whose probability is below a thousandth of the uniform one; collapse shows here first."""
     value_error: float
-    """Root mean square of the value minus what it should predict (mean hidden error, or minus it)."""
+    """Root mean square of the value minus what it should predict (mean hidden error, or minus it); NaN without one."""
 
 
 class HeldOut:
@@ -102,7 +103,7 @@ class HeldOut:
         self.random = torch.stack(masks)  # (S, N, K)
 
     def measure(self, policy: BasePolicy) -> tuple[Scores, SamplerState | None]:
-        """Measure the agent's masks; the state of its distribution only where it has one (`TatsPolicy`)."""
+        """Measure the agent's masks; the state of its distribution only where it has one (`SubsetPolicy`)."""
         chosen = self.choices(policy)
         own, random = self.errors(chosen), self.errors(self.random)
         for_others = self.errors(chosen.roll(1, dims=1))
@@ -123,8 +124,8 @@ class HeldOut:
         batches = []
         with self._repeatably():
             for clips in self._batches():
-                tokens = self.mae.embed(clips).float()
-                draws = [choose(policy, tokens, self.num_visible) for _ in range(self.num_masks)]
+                tokens = accurate(self.mae.embed(clips))
+                draws = [choose(policy, tokens, clips, self.num_visible) for _ in range(self.num_masks)]
                 batches.append(torch.stack(draws).cpu())
         return torch.cat(batches, dim=1)
 
@@ -141,7 +142,7 @@ class HeldOut:
         self, policy: BasePolicy, chosen: Tensor, errors: Tensor, random_errors: Tensor
     ) -> SamplerState | None:
         """Describe the distribution, given one draw for every clip (N, K) and the errors (N,) under it."""
-        if not isinstance(policy, TatsPolicy):
+        if not isinstance(policy, SubsetPolicy):
             return None
         # What pays the clip is a mean over its hidden tokens: their mean error stands for all of them.
         reward = REWARDS[self.reward](errors[:, None], random_errors[:, None])
@@ -150,10 +151,10 @@ class HeldOut:
         with self._repeatably():
             parts = (chosen.split(self.batch_size), target.split(self.batch_size))
             for clips, ids, paid in zip(self._batches(), *parts, strict=True):
-                tokens = self.mae.embed(clips).float()
+                tokens = accurate(self.mae.embed(clips))
                 rows.append(_state(policy, tokens, ids.to(self.device), paid.to(self.device)))
         values = torch.cat(rows).mean(0)  # one row a clip
-        values[-1] = values[-1].sqrt()
+        values[-1] = values[-1].sqrt() if policy.estimates_value else math.nan
         return SamplerState(*values.tolist())
 
     def _batches(self) -> Iterator[Tensor]:
@@ -163,11 +164,11 @@ class HeldOut:
         """Mask and reconstruct the first clips: pixels, reconstruction, and the sampler's probabilities (B, L)."""
         with self._repeatably():
             clips = next(self._batches())
-            tokens = self.mae.embed(clips).float()
-            chosen = choose(policy, tokens, self.num_visible)
+            tokens = accurate(self.mae.embed(clips))
+            chosen = choose(policy, tokens, clips, self.num_visible)
             probabilities = None
-            if isinstance(policy, TatsPolicy):
-                probabilities = policy.get_distribution(tokens).token_log_prob.exp()
+            if isinstance(policy, SubsetPolicy):
+                probabilities = policy.get_distribution(tokens).distribution.token_log_prob.exp()
             return clips, self.mae(clips, chosen), probabilities
 
     @contextmanager
@@ -231,9 +232,18 @@ def mean_lift(values: Tensor, ids: Tensor) -> float:
     return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
 
 
-def choose(policy: BasePolicy, tokens: Tensor, num_visible: int) -> Tensor:
-    """Let any SB3 policy choose for tokens (B, L, D): its token ids (B, K), or the K highest of its scores."""
+def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) -> Tensor:
+    """Let any SB3 policy choose K tokens (B, K): the ids that it answers, or the K highest of its scores.
+
+    Args:
+        policy: Ours, or any whose `_predict` takes tokens and answers ids (B, K) or scores (B, L).
+        tokens: Observations (B, L, D).
+        clips: The same clips' pixels (B, C, T, H, W) in uint8, for policies that look at these.
+        num_visible: K.
+    """
     with torch.no_grad():
+        if isinstance(policy, FixedPolicy):
+            return policy.masks(clips)
         actions = policy._predict(tokens, deterministic=False)
     if actions.shape[1] == tokens.shape[1]:
         return actions.topk(num_visible, dim=1).indices
@@ -245,7 +255,7 @@ def as_metrics(prefix: str, values: Any) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in asdict(values).items()}
 
 
-def _state(policy: TatsPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:
+def _state(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:
     """Return a clip's row of what SamplerState means, the value error still squared: (B, 5)."""
     distribution, values = policy.score(tokens)
     num_tokens = tokens.shape[1]

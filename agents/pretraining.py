@@ -12,20 +12,26 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
+from stable_baselines3.common.utils import set_random_seed
 
 from agents import find_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
+from agents.collapse import CollapseWatch
 from agents.config import PretrainConfig, config_from_dict
 from agents.held_out import Scores, held_out_for
+from agents.needs import settled
+from agents.replay import ClipReplayBuffer
+from agents.rollouts import TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
 from tats_gym.optimisation import NonFiniteLossError
-from tats_gym.random_state import random_state, restore_random_state
-from tats_gym.runs import create_run, drop_metrics_after, read_config, update_config
+from tats_gym.random_state import random_state, rank_seed, restore_random_state
+from tats_gym.runs import begin_run, create_run, drop_metrics_after, read_config, update_config
 from tats_gym.stopping import stop_on_signal
 
 
@@ -38,7 +44,7 @@ class Result:
     folder: Path
     """The run's folder."""
     scores: Scores
-    """The last measurement on held-out clips."""
+    """The last measurement on held-out clips, the first process's."""
     picture: Path | None
     """The last picture of masks."""
     finished: bool
@@ -50,38 +56,80 @@ class Pretraining:
 
     Args:
         config: The settings.
-        folder: The run's folder; made anew when None.
+        folder: The run's folder; a new one, numbered, when None.
+        ranks: This process among those of the training; alone when None.
+        resumed: Whether `load` will follow, so that weights to start from need not be there any more.
+
+    Raises:
+        ValueError: Several processes were asked for, and the agent trains in one.
     """
 
-    def __init__(self, config: PretrainConfig, folder: Path | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: PretrainConfig, folder: Path | None = None, ranks: Ranks | None = None, *, resumed: bool = False
+    ) -> None:
         build_agent = find_agent(config.agent)
+        self.config = config = settled(config, build_agent)
+        self.ranks = ranks = ranks or Ranks.alone(config.device)
         settings: dict[str, Any] = {
             **asdict(config.clips),
             **asdict(config.grid),
             "reward": config.reward,
             "action": config.action,
-            "device": config.device,
+            "masks_per_clip": config.masks_per_clip,
+            "decode_ratio": config.decode_ratio,
+            "shard": (ranks.rank, ranks.world_size),
+            "device": str(ranks.device),
             "precision": config.precision,
         }
         vector_env = gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        self.mae = build_mae(self._mae_source(resumed=folder is not None), config.grid, seed=config.seed)
-        self.vector_env.attach(self.mae)
+        self.mae = build_mae(self._mae_source(resumed=resumed), config.grid, seed=config.seed).to(ranks.device)
+        self.mae.encoder.recompute = self.mae.decoder.recompute = config.recompute
+        with_gradients = parallel(self.mae)
+        self.vector_env.attach(self.mae, with_gradients)
         self.env = TokenSelectionVecEnv(vector_env)
-        steps_per_epoch = config.steps_per_epoch(len(self.vector_env.stream))
-        self.epoch_timesteps = steps_per_epoch * config.num_envs
+        steps_per_epoch = config.steps_per_epoch(len(self.vector_env.hand.stream), ranks.world_size)
+        batch_size = config.num_envs * ranks.world_size
+        self.epoch_timesteps = steps_per_epoch * batch_size
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
         self.optimizer = mae_optimizer(
-            self.mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=steps_per_epoch
+            self.mae,
+            config.mae_optim,
+            num_envs=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            module=with_gradients,
         )
-        self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks)
+        self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
+        self._join_agents()
         self._resumed = False
-        name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
-        self.folder = folder or create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
-        self.vector_env.stream.keep_journal(self.folder / "replaced_clips.jsonl")
+        self.folder: Path = from_first(self._begin(folder, resumed=resumed) if ranks.first else None)
+        """The run's."""
+        self.vector_env.hand.stream.keep_journal(self.folder / "replaced_clips.jsonl")
+
+    def _join_agents(self) -> None:
+        """Have the agents of several processes learn as one, each from masks of its own."""
+        config, ranks = self.config, self.ranks
+        if ranks.world_size == 1:
+            return
+        if not isinstance(self.agent, TokenRollouts):
+            raise ValueError(
+                f"--agent {config.agent} trains in one process, got {ranks.world_size}; agents that are made of "
+                "TokenRollouts, such as tats, group, adamae and those that do not learn, train in several"
+            )
+        self._gradients = GradientAverage(self.agent.policy)
+        set_random_seed(rank_seed(config.seed, ranks.rank), using_cuda=ranks.device.type == "cuda")
+
+    def _begin(self, folder: Path | None, *, resumed: bool) -> Path:
+        config = self.config
+        if folder is None:
+            name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
+            return create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
+        if not resumed:
+            begin_run(folder, config.as_dict())
+            drop_metrics_after(folder / "metrics.jsonl", -1)
+        return folder
 
     def _mae_source(self, *, resumed: bool) -> MAESource:
         config = self.config
@@ -95,7 +143,10 @@ class Pretraining:
     # --- Saving and going on -----------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Return all that the run needs to go on between two rollouts, as tensors and plain values."""
+        """Return all that the run needs to go on between two rollouts, as tensors and plain values.
+
+        All processes must ask; only the first's is whole.
+        """
         return {
             "config": self.config.as_dict(),
             "step": self.agent.num_timesteps,
@@ -105,18 +156,35 @@ class Pretraining:
             "agent": self.agent.get_parameters(),
             "agent_variables": {name: recursive_getattr(self.agent, name).detach() for name in self._variables()},
             "agent_updates": getattr(self.agent, "_n_updates", 0),
-            # The clips in hand were taken but not yet masked: the resumed run takes them again.
-            "clips_position": self.vector_env.stream.position - self.config.num_envs,
-            "random": random_state(self.vector_env.device),
-            "random_env": json.dumps(self.vector_env.np_random.bit_generator.state),
+            "clips_position": self._clips_position * self.ranks.world_size,
+            "random": from_all(self._random_state()),  # of each process
+            "replay": None if self._replay is None else self._replay.state_dict(),
         }
+
+    @property
+    def _clips_position(self) -> int:
+        """Clips that were masked; those in hand were taken already, and a resumed run takes them again."""
+        return self.vector_env.hand.stream.position - self.vector_env.hand.num_clips
+
+    def _random_state(self) -> dict[str, Any]:
+        return {
+            "process": random_state(self.vector_env.device),
+            "env": json.dumps(self.vector_env.np_random.bit_generator.state),
+            "actions": json.dumps(self.agent.action_space.np_random.bit_generator.state),
+        }
+
+    @property
+    def _replay(self) -> ClipReplayBuffer | None:
+        """The agent's replay buffer, where it is one that a checkpoint can hold."""
+        buffer = getattr(self.agent, "replay_buffer", None)
+        return buffer if isinstance(buffer, ClipReplayBuffer) else None
 
     def _variables(self) -> list[str]:
         """Name the agent's single tensors, such as SAC's entropy coefficient, which SB3 keeps apart."""
         return self.agent._get_torch_save_params()[1]
 
-    def save(self) -> Path:
-        """Write a checkpoint into the run's folder.
+    def save(self) -> None:
+        """Write a checkpoint into the run's folder; all processes must ask, the first writes.
 
         Raises:
             NonFiniteLossError: If a weight of the MAE or the agent is NaN or infinite; nothing is written.
@@ -128,12 +196,12 @@ class Pretraining:
                     f"weights of the {name} are not finite at environment step {self.agent.num_timesteps}; "
                     "they were not saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
                 )
-        return save_checkpoint(
-            self.folder / "checkpoints", self.agent.num_timesteps, self.state(), keep=self.config.keep_checkpoints
-        )
+        state = self.state()
+        if self.ranks.first:
+            save_checkpoint(self.folder / "checkpoints", state["step"], state, keep=self.config.keep_checkpoints)
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned, also where there were more processes or fewer."""
         try:
             self.mae.load_state_dict(state["mae"])
             self.optimizer.load_state_dict(state["mae_optim"])
@@ -145,13 +213,21 @@ class Pretraining:
             ) from err
         for name in self._variables():
             recursive_getattr(self.agent, name).data.copy_(state["agent_variables"][name])
+        if self._replay is not None:
+            self._replay.load_state_dict(state["replay"])
         self._resumed = True
-        self.agent.num_timesteps = state["step"]
+        self.agent.num_timesteps = self.agent._episode_num = state["step"]
         self.agent._n_updates = state["agent_updates"]
-        self.agent._last_obs = self.env.resume(state["clips_position"], self.config.seed)
+        seed, ranks = self.config.seed, self.ranks
+        self.agent._last_obs = self.env.resume(state["clips_position"] // ranks.world_size, seed)
         self.agent._last_episode_starts = np.ones(self.config.num_envs, dtype=np.bool_)
-        self.vector_env.np_random.bit_generator.state = json.loads(state["random_env"])
-        restore_random_state(state["random"], self.vector_env.device)
+        if ranks.rank >= len(state["random"]):  # this process is new
+            set_random_seed(rank_seed(seed, ranks.rank, state["step"]), using_cuda=ranks.device.type == "cuda")
+            return
+        random = state["random"][ranks.rank]
+        self.vector_env.np_random.bit_generator.state = json.loads(random["env"])
+        self.agent.action_space.np_random.bit_generator.state = json.loads(random["actions"])
+        restore_random_state(random["process"], self.vector_env.device)
 
     # --- Training ----------------------------------------------------------------------------------------------------
 
@@ -161,28 +237,29 @@ class Pretraining:
         Raises:
             NonFiniteLossError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
         """
-        config = self.config
-        self.agent.set_logger(run_logger(self.folder, self.agent.num_timesteps))
+        config, first = self.config, self.ranks.first
+        self.agent.set_logger(run_logger(self.folder if first else None, self.agent.num_timesteps))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
-        progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=config.quiet)
-        evaluation = Evaluation(
-            self.held_out,
-            self.folder / "pictures",
-            interval=config.eval_interval or self.epoch_timesteps,
-            progress=progress,
+        boundary = Boundary(
+            self.save, interval=config.checkpoint_interval or self.epoch_timesteps, device=self.ranks.device
         )
-        boundary = Boundary(self.save, interval=config.checkpoint_interval or self.epoch_timesteps)
-        callbacks = [boundary, joint, progress, evaluation]
+        quiet = config.quiet or not first
+        progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=quiet)
+        callbacks, evaluation = [boundary, joint, progress], None
+        if self.held_out is not None:
+            interval = config.eval_interval or self.epoch_timesteps
+            evaluation = Evaluation(self.held_out, self.folder / "pictures", interval=interval, progress=progress)
+            callbacks += [evaluation, CollapseWatch(evaluation, config)]
         try:
             finished = self._learn(boundary, callbacks)
             self.save()
-            scores = evaluation.measure()
-            self.agent.logger.dump(self.agent.num_timesteps)
+            measured = evaluation and (evaluation.measure(), evaluation.last_picture)
         finally:
             progress.close()
             self.vector_env.keep_graph = False
             self.agent.logger.close()
-        return Result(config, self.folder, scores, evaluation.last_picture, finished)
+        scores, picture = from_first(measured)
+        return Result(config, self.folder, scores, picture, finished)
 
     def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> bool:
         """Let the agent learn; False if it was stopped before the end."""
@@ -202,14 +279,15 @@ class Pretraining:
         self.env.close()
 
 
-def resume(folder: Path, config: PretrainConfig | None = None) -> Pretraining:
+def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
     config = config or run_config(folder)
     state = load_checkpoint(latest_checkpoint(folder))
-    run = Pretraining(config, folder)
+    run = Pretraining(config, folder, ranks, resumed=True)
     run.load(state)
-    update_config(folder, config.as_dict())
-    drop_metrics_after(folder / "metrics.jsonl", state["step"])
+    if run.ranks.first:
+        update_config(folder, config.as_dict())
+        drop_metrics_after(folder / "metrics.jsonl", state["step"])
     return run
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agents.statistics import Estimate, estimate
+from agents.text_table import aligned
 
 Row = Mapping[str, Any]
 
@@ -53,8 +54,7 @@ def as_table(found: Mapping[Kind, Comparison], chance: float) -> str:
         lines.append(
             [*kind, f"{100 * chance:.1f}", *(f"{100 * each.mean:.1f}" for each in (untrained, trained)), interval]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(aligned(lines))
 
 
 def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:

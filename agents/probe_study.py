@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from agents.config import PRESETS, PretrainConfig
-from agents.study import Cell, latest_run, run_cells, side_by_side
+from agents.study import Cell, latest_run, run_cells, with_agent
 from tats_gym.checkpoint import PATTERN, load_checkpoint
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.features import FeatureConfig, Features, features_of
@@ -19,6 +19,7 @@ from tats_gym.files import write_whole
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
+from tats_gym.processes import side_by_side
 from tats_gym.runs import commit
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 PROBES = "probes.json"
 DEMO_TRAIN, DEMO_TEST = 1200, 600
 """Clips of the demo set that is probed: of the usual 384, chance alone would move the accuracy by six points."""
+# The demo's features have hardly a direction: strengths go further than elsewhere.
+DEMO_PROBE = ProbeConfig(
+    logistic=LogisticConfig(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)), knn=KnnConfig(centre=True)
+)
 SHOWN_TEST_POOLS: tuple[Pool, ...] = ("mean", "change", "frames")
 
 
@@ -66,9 +71,7 @@ def demo_study(root: Path, *, epochs: int, epoch_clips: int = 2_400, points: int
         checkpoint_interval=interval,
         keep_checkpoints=points,
     )
-    # The demo's features have hardly a direction: strengths go further than elsewhere.
-    logistic = LogisticConfig(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0))
-    return ProbeStudy(base=base, probe=ProbeConfig(logistic=logistic, knn=KnnConfig(centre=True)))
+    return ProbeStudy(base=base, probe=DEMO_PROBE)
 
 
 def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
@@ -81,10 +84,7 @@ def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jo
         jobs: Processes; each takes its share of the cores.
     """
     cells = [
-        Cell(
-            replace(study.base, agent=agent, seed=seed, reward=_reward(study.base, agent)),
-            folder / agent / f"seed{seed}",
-        )
+        Cell(with_agent(replace(study.base, seed=seed), agent), folder / agent / f"seed{seed}")
         for seed in seeds
         for agent in study.agents
     ]
@@ -98,11 +98,6 @@ def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jo
         origin = {"agent": cell.config.agent, "seed": cell.config.seed, "pretraining_s": cost_s}
         rows += [{**origin, **row} for row in json.loads((cell.folder / PROBES).read_text())]
     return rows
-
-
-def _reward(base: PretrainConfig, agent: str) -> Any:
-    """Agents that learn nothing need no second forward for their reward."""
-    return "neg_error" if agent in ("random", "constant") else base.reward
 
 
 def probe_cell(work: tuple[Cell, ProbeStudy]) -> int:

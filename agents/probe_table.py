@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.statistics import estimate
+from agents.text_table import aligned
 
 Record = Mapping[str, Any]
 Place = tuple[str, str]
@@ -34,12 +35,10 @@ def _table(kind: tuple[str, str, str], records: Sequence[Record]) -> str:
             cell = [r for r in here if sampler_of(r) == sampler]
             row += [_mean([r[top] for r in cell if r[top] is not None]) for top in ("top1", "top5")]
         lines.append(row)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     method, pool, norm = kind
     pooled = "mean over tokens" if pool == "mean" else f"pool {pool}"
     title = f"{method}, {pooled}, {'after' if norm == 'encoder' else 'before'} encoder.norm; per cent"
-    body = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join((title, *body))
+    return "\n".join((title, *aligned(lines)))
 
 
 def sampler_of(record: Record) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -15,10 +15,15 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from agents.first_pass import FirstPass
+from agents.subset_policy import SubsetPolicy
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
 from tats_gym.optimisation import NonFiniteLossError
+from tats_gym.precision import accurate
+
+Baseline = Literal["value", "group", "none"]
 
 
 class TokenRolloutBuffer(RolloutBuffer):
@@ -38,7 +43,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         gamma: Ignored: an episode is one step.
         n_envs: B.
         per_token: Whether each hidden token is paid (credit "token") or the clip.
-        baseline: Whether the value is subtracted.
+        baseline: What is subtracted: the value, the mean over the clip's other masks, or nothing.
+        masks_per_clip: G, masks in a row that are of the same clip.
         policy_coef: c1.
     """
 
@@ -53,10 +59,16 @@ class TokenRolloutBuffer(RolloutBuffer):
         n_envs: int = 1,
         *,
         per_token: bool,
-        baseline: bool = True,
+        baseline: Baseline = "value",
+        masks_per_clip: int = 1,
         policy_coef: float = 1.0,
     ) -> None:
         self.per_token, self.baseline, self.policy_coef = per_token, baseline, policy_coef
+        self.masks_per_clip = masks_per_clip
+        if baseline not in get_args(Baseline):
+            raise ValueError(f"baseline must be one of {get_args(Baseline)}, got {baseline!r}")
+        if baseline == "group" and masks_per_clip < 2:
+            raise ValueError(f"baseline 'group' needs at least two masks a clip, got masks_per_clip {masks_per_clip}")
         super().__init__(
             buffer_size, observation_space, action_space, device, gae_lambda=gae_lambda, gamma=gamma, n_envs=n_envs
         )
@@ -73,7 +85,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         """Store one environment step.
 
         Args:
-            tokens: (B, L, D) observations.
+            tokens: (B / G, L, D) observations.
             ids: (B, K) actions in draw order.
             values: (B, 1) or (B,) value estimates.
             log_prob: As the policy's `credit` says: (B, L) per token, else (B,).
@@ -93,50 +105,76 @@ class TokenRolloutBuffer(RolloutBuffer):
         self.full = self.pos == self.buffer_size
 
     def _credit(self, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor]:
-        baseline = values if self.baseline else torch.zeros_like(values)
         if not self.per_token:
-            return self.policy_coef * (outcome.rewards - baseline), outcome.rewards
-        num_tokens = outcome.mask.shape[1]
-        num_hidden = num_tokens - self.action_dim
-        returns = outcome.errors.sum(1) / num_hidden
-        advantages = (outcome.errors - baseline[:, None]) * outcome.mask
-        # PPO averages over all L tokens; the objective's mean is over the M hidden ones.
-        return self.policy_coef * num_tokens / num_hidden * advantages, returns
+            return self.policy_coef * (outcome.rewards - self._baseline(values, outcome.rewards)), outcome.rewards
+        num_errors = outcome.mask.sum(1)  # M, or fewer where not all of the hidden tokens are predicted
+        returns = outcome.errors.sum(1) / num_errors
+        advantages = (outcome.errors - self._baseline(values, returns)[:, None]) * outcome.mask
+        # PPO averages over all L tokens; the objective's mean is over those that have an error.
+        return self.policy_coef * outcome.mask.shape[1] / num_errors[:, None] * advantages, returns
+
+    def _baseline(self, values: Tensor, returns: Tensor) -> Tensor:
+        if self.baseline == "value":
+            return values
+        if self.baseline == "none":
+            return torch.zeros_like(returns)
+        groups = returns.unflatten(0, (-1, self.masks_per_clip))
+        others: Tensor = (groups.sum(1, keepdim=True) - groups) / (self.masks_per_clip - 1)
+        return others.flatten()
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[np.bool_]) -> None:
         """Close the rollout. Nothing is bootstrapped: every step ended its episode."""
         self.values = torch.cat([step.old_values for step in self._steps]).cpu().numpy()
         self.returns = torch.cat([step.returns for step in self._steps]).cpu().numpy()
 
+    def whole(self) -> RolloutBufferSamples:
+        """Return what was kept as one; the same tensors each time."""
+        if len(self._steps) > 1:
+            self._steps = [RolloutBufferSamples(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]
+        return self._steps[0]
+
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
-        """Yield the rollout in shuffled minibatches; a rollout that fits one minibatch comes whole, uncopied."""
+        """Yield the rollout in shuffled minibatches; a rollout that fits one minibatch comes whole, uncopied.
+
+        The masks of a clip stay together, and its observation comes once.
+        """
         if not self.full:
             raise RuntimeError(f"the rollout holds {self.pos} of {self.buffer_size} steps")
         size = self.buffer_size * self.n_envs
-        batch_size = batch_size or size
-        if len(self._steps) == 1:
-            whole = self._steps[0]
-        else:
-            whole = RolloutBufferSamples(*(torch.cat(field) for field in zip(*self._steps, strict=True)))
+        batch_size, whole = batch_size or size, self.whole()
         if batch_size >= size:
             yield whole
             return
-        for rows in torch.randperm(size, device=whole.actions.device).split(batch_size):
-            yield RolloutBufferSamples(*(field[rows] for field in whole))
+        group = torch.arange(self.masks_per_clip, device=whole.actions.device)
+        clips = torch.randperm(size // self.masks_per_clip, device=whole.actions.device)
+        for chosen in clips.split(batch_size // self.masks_per_clip):
+            rows = (chosen[:, None] * self.masks_per_clip + group).flatten()
+            yield RolloutBufferSamples(whole.observations[chosen], *(field[rows] for field in whole[1:]))
 
 
 class TokenRollouts(OnPolicyAlgorithm):
     """An on-policy algorithm whose rollouts stay on the device; mix in before the algorithm.
 
     `warmup_timesteps` environment steps at the start use uniform masks and no update (the paper's m_o epochs).
+
+    With `reuse_scores` what was computed to draw the masks serves the update's first pass too, see `FirstPass`.
     """
 
     warmup_timesteps: int = 0
+    reuse_scores: bool = True
 
     def _setup_model(self) -> None:
         if self.env is not None and not isinstance(self.env, TokenSelectionVecEnv):
             raise TypeError(f"{type(self).__name__} needs a TokenSelectionVecEnv, got {type(self.env).__name__}")
         super()._setup_model()
+        if self.env is None or not isinstance(self.policy, SubsetPolicy):
+            return
+        drawn, held = self.policy.masks_per_clip, self.env.vector_env.config.masks_per_clip
+        if drawn != held:
+            raise ValueError(
+                f"the policy draws {drawn} masks a clip, the environment holds each clip {held} times; "
+                "give both the same masks_per_clip"
+            )
 
     def learn(self, *args: Any, **kwargs: Any) -> Self:
         """Learn as SB3 does; the environment hands out tensors meanwhile."""
@@ -160,6 +198,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         assert isinstance(rollout_buffer, TokenRolloutBuffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
+        self._first_pass = self._begin_first_pass(n_rollout_steps * env.num_envs)
         callback.on_rollout_start()
         # The rollout's own answer, since num_timesteps moves below and train() comes after.
         self.rollout_is_uniform = self.warming_up
@@ -167,9 +206,23 @@ class TokenRollouts(OnPolicyAlgorithm):
             if not self._step(env.vector_env, rollout_buffer, callback):
                 return False
         if not self.rollout_is_uniform:
+            if self._first_pass is not None:
+                self._first_pass.close(rollout_buffer.whole().observations)
             rollout_buffer.compute_returns_and_advantage(torch.empty(0), np.ones(env.num_envs, dtype=np.bool_))
         callback.on_rollout_end()
         return True
+
+    def _begin_first_pass(self, rollout: int) -> FirstPass | None:
+        """Return where scores are kept, if the update's first pass is over all masks of a rollout and alike."""
+        whole = getattr(self, "batch_size", rollout) >= rollout  # A2C has no minibatches
+        if (
+            self.reuse_scores
+            and whole
+            and isinstance(self.policy, SubsetPolicy)
+            and self.policy.scores_alike_in_training
+        ):
+            return FirstPass(self.policy)
+        return None
 
     def _step(
         self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback
@@ -177,12 +230,15 @@ class TokenRollouts(OnPolicyAlgorithm):
         if self.rollout_is_uniform:
             outcome = vector_env.step_tensors(self.unlearned_ids(vector_env))
         else:
-            tokens = vector_env.observe().float()
-            with torch.no_grad():
-                ids, values, log_prob = self.policy(tokens)
+            tokens = accurate(vector_env.observe())
+            if self._first_pass is not None:
+                ids, values, log_prob = self._first_pass.draw(tokens)
+            else:
+                with torch.no_grad():
+                    ids, values, log_prob = self.policy(tokens)
             outcome = vector_env.step_tensors(ids)
             rollout_buffer.keep(tokens, ids, values, log_prob, outcome)
-        self.num_timesteps += vector_env.num_envs
+        self.num_timesteps += vector_env.num_envs * vector_env.config.shard[1]  # over all processes
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
 
@@ -200,12 +256,12 @@ class TokenRollouts(OnPolicyAlgorithm):
         if self.rollout_is_uniform:
             return
         super().train()
-        loss = self.logger.name_to_value.get("train/loss", 0.0)
-        if not math.isfinite(loss):
+        losses = [self.logger.name_to_value.get(f"train/{name}", 0.0) for name in ("loss", "policy_loss")]
+        if not all(map(math.isfinite, losses)):
             raise NonFiniteLossError(
-                f"the sampler's loss is {loss} at environment step {self.num_timesteps}; nothing more was saved. "
-                "Resume from the last checkpoint with a lower learning rate, or in fp32"
+                f"the sampler's loss is {losses[0] or losses[1]} at environment step {self.num_timesteps}; nothing "
+                "more was saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
             )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts"]
+        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "_first_pass"]

@@ -45,7 +45,7 @@ class TokenSampler(nn.Module):
         The likeliest ones, the likeliest first; with a generator they are drawn. K is the run's unless it is given.
         """
         distribution = self.distribution(clips, num_visible)
-        return distribution.mode() if generator is None else distribution.sample(generator)
+        return distribution.mode if generator is None else distribution.sample(generator)
 
     def distribution(self, clips: Tensor, num_visible: int | None = None) -> PlackettLuce:
         """Return the distribution over masks; `token_log_prob.exp()` are the probabilities (B, L) of the first draw."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,6 @@ def estimate(values: Sequence[float]) -> Estimate:
     if count == 1:
         return Estimate(mean, math.nan, math.nan, math.nan, tuple(values))
     error = float(np.std(values, ddof=1)) / math.sqrt(count)
-    half = t.ppf(0.975, count - 1) * error
-    detectable = half + t.ppf(0.8, count - 1) * error
+    half = stdtrit(count - 1, 0.975) * error
+    detectable = half + stdtrit(count - 1, 0.8) * error
     return Estimate(mean, mean - half, mean + half, float(detectable), tuple(values))

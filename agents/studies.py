@@ -40,7 +40,7 @@ def _uniform(clips: int) -> PretrainConfig:
 _START = _uniform(19_200)
 _TOKEN: dict[str, Changes] = {
     "token": {"tats.credit": "token", "tats.ent_coef": 1.0},
-    "token, no baseline": {"tats.credit": "token", "tats.baseline": False, "tats.ent_coef": 1.0},
+    "token, no baseline": {"tats.credit": "token", "tats.baseline": "none", "tats.ent_coef": 1.0},
     "token, colder": {"tats.credit": "token", "tats.ent_coef": 0.1},
 }
 _POSITION: dict[str, Changes] = {
@@ -51,6 +51,16 @@ _JOINT: dict[str, Changes] = {
     f"joint, {reward}": {"tats.credit": "joint", "tats.ent_coef": 1e-3, "reward": reward}
     for reward in ("gain", "neg_error", "error")
 }
+_GROUP: dict[str, Changes] = {
+    f"group of {masks}, {credit}": {
+        "agent": "group",
+        "masks_per_clip": masks,
+        "tats.credit": credit,
+        "tats.ent_coef": ent_coef,
+    }
+    for masks, credit, ent_coef in ((4, "joint", 1e-3), (8, "joint", 1e-3), (4, "position", 1e-4), (4, "token", 1.0))
+}
+_HALF: Changes = {"mae_optim.epochs": 6}  # the reward `gain` costs a second forward of each clip
 
 STUDIES: Mapping[str, Study] = {
     "frozen": Study(
@@ -58,6 +68,18 @@ STUDIES: Mapping[str, Study] = {
         start=_START,
         base=replace(_trained(clips=7_680, num_envs=64, parts=3), train_mae=False),
         arms={**_JOINT, **_POSITION, **_TOKEN, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
+    ),
+    "group": Study(
+        about="Which needs fewer forwards of the MAE for the same gain, PPO's value network or a clip's other masks?",
+        start=_START,
+        base=replace(_trained(clips=7_680, num_envs=64, parts=12), train_mae=False),
+        arms={
+            "PPO, joint, gain": {**_JOINT["joint, gain"], **_HALF},
+            "PPO, position, gain": {**_POSITION["position, gain"], **_HALF},
+            "PPO, joint, neg_error": _JOINT["joint, neg_error"],
+            **_GROUP,
+        },
+        race_to=0.03,
     ),
     "joint": Study(
         about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",

@@ -2,34 +2,38 @@
 
 import json
 import logging
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from statistics import harmonic_mean
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from agents import find_agent
 from agents.config import PretrainConfig
 from agents.held_out import HeldOut, held_out_for, mean_lift
+from agents.needs import settled
 from agents.pretraining import Pretraining, resume, run_config
+from envs.rewards import NEEDS_RANDOM_MASK
 from tats_gym.clips.demo_objects import object_coverage
+from tats_gym.files import write_whole
+from tats_gym.processes import side_by_side
 from tats_gym.runs import commit
 
 logger = logging.getLogger(__name__)
 
 ROW = "row.json"
+MASKS = "masks.npy"
+"""The agent's masks (S, N, K) of the held-out clips at the end of a run, chosen as it sees them through its own MAE."""
+UNPAID = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
+"""Agents that learn nothing, or from the errors of tokens, or by comparing masks of the same clip with each other."""
 FINAL_MASKS = 8
 """Masks a held-out clip in the last measurement."""
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
@@ -47,6 +51,8 @@ class Study:
     """What the arms have in common."""
     arms: Mapping[str, Changes]
     """Name of an arm to how it differs."""
+    race_to: float | None = None
+    """A gain; the report says how many forwards of the MAE each arm took to it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,12 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
     return config
 
 
+def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
+    """Return the settings with another agent; its reward needs no second forward where that would teach it nothing."""
+    unpaid = agent in UNPAID and config.reward in NEEDS_RANDOM_MASK
+    return replace(config, agent=agent, reward="neg_error" if unpaid else config.reward)
+
+
 def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
     """Run what has not been run yet, `jobs` cells side by side, and return the rows of all arms.
 
@@ -93,8 +105,8 @@ def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *,
     return [{"arm": cell.folder.parent.name, **read_row(cell.folder)} for cell in cells]
 
 
-def run_cells(cells: Sequence[Cell], *, jobs: int) -> None:
-    """Run the cells that have no row yet, `jobs` at a time.
+def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
+    """Run the cells that have no row yet, `jobs` at a time; `apart`, each in a process of its own.
 
     Raises:
         ValueError: If a folder holds a run that was made with other settings than its cell has now.
@@ -102,7 +114,7 @@ def run_cells(cells: Sequence[Cell], *, jobs: int) -> None:
     for cell in cells:
         _check_settings(cell)
     waiting = [cell for cell in cells if not (cell.folder / ROW).is_file()]
-    for done, (cell, row) in enumerate(side_by_side(run_cell, waiting, jobs=jobs), start=1):
+    for done, (cell, row) in enumerate(side_by_side(run_cell, waiting, jobs=jobs, apart=apart), start=1):
         name = f"{cell.folder.parent.name}/{cell.folder.name}"
         logger.info("%d of %d: %s, gain %+.4f, %.0f s", done, len(waiting), name, row["gain"], row["cost_s"])
 
@@ -112,7 +124,7 @@ def _check_settings(cell: Cell) -> None:
         before = run_config(latest_run(cell.folder))
     except FileNotFoundError:
         return
-    if _anywhere(before) != _anywhere(cell.config):
+    if _anywhere(before) != _anywhere(settled(cell.config, find_agent(cell.config.agent))):
         raise ValueError(
             f"{cell.folder} holds a run with other settings than the study has now; choose another --out, or delete it"
         )
@@ -121,39 +133,6 @@ def _check_settings(cell: Cell) -> None:
 def _anywhere(config: PretrainConfig) -> PretrainConfig:
     """Return the settings without those that change when a study is moved."""
     return replace(config, out="", quiet=True, init_mae=None)
-
-
-def side_by_side(function: Callable[[In], Out], items: Sequence[In], *, jobs: int) -> Iterator[tuple[In, Out]]:
-    """Yield each item with what the function makes of it, as they come, from `jobs` processes that share the cores.
-
-    One job is done in this process.
-    """
-    if jobs == 1:
-        yield from ((item, function(item)) for item in items)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_process, initargs=(threads,)) as pool:
-        futures = {pool.submit(function, item): item for item in items}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _start_process(threads: int) -> None:
-    torch.set_num_threads(threads)
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-
-
-def _stop_with_parent() -> None:
-    """Ask this process to save and end when the one that started it is gone."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -172,12 +151,12 @@ def run_cell(cell: Cell) -> dict[str, Any]:
             cell.folder.mkdir(parents=True, exist_ok=True)
             before.write_text(json.dumps(spent + time.perf_counter() - started))
             raise InterruptedError(f"{cell.folder} was stopped; run the study again to go on")
-        row = _row(run) | {"cost_s": round(spent + time.perf_counter() - started, 1)}
+        row, masks = _row(run)
+        row["cost_s"] = round(spent + time.perf_counter() - started, 1)
     finally:
         run.close()
-    partial = cell.folder / f".{ROW}"
-    partial.write_text(json.dumps(row))
-    partial.replace(cell.folder / ROW)
+    np.save(cell.folder / MASKS, masks)
+    write_whole(cell.folder / ROW, json.dumps(row))
     return row
 
 
@@ -207,15 +186,16 @@ def _open(cell: Cell) -> Pretraining:
         return Pretraining(replace(cell.config, out=str(cell.folder), quiet=True))
 
 
-def _row(run: Pretraining) -> dict[str, Any]:
-    """Measure a finished run with more masks than its curve was measured with."""
+def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """Measure a finished run with more masks than its curve was measured with: its row, and its masks (S, N, K)."""
     config = run.config
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     scores, state = held_out.measure(run.agent.policy)
     chosen = held_out.choices(run.agent.policy)
     num_tokens = config.grid.num_tokens
     shown = torch.bincount(chosen.flatten(), minlength=num_tokens) / chosen.shape[:2].numel()
-    return {
+    logged = _logged(run.folder / "metrics.jsonl")
+    row = {
         "seed": config.seed,
         "commit": commit(),
         "steps": run.agent.num_timesteps,
@@ -224,8 +204,12 @@ def _row(run: Pretraining) -> dict[str, Any]:
         **({} if state is None else asdict(state)),
         **object_lifts(held_out, chosen),
         "shown": [round(share, 4) for share in shown.tolist()],
-        "curve": list(_curve(run.folder / "metrics.jsonl")),
+        **_speed(logged),
+        # One a clip, uniform masks at the start included.
+        "extra_forwards": run.agent.num_timesteps if config.reward in NEEDS_RANDOM_MASK else 0,
+        "curve": list(_curve(logged)),
     }
+    return row, chosen.numpy()
 
 
 def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
@@ -239,9 +223,28 @@ def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
 CURVE = ("error_own", "error_random", "gain", "logit_deviation", "never_chosen", "motion_lift")
 
 
-def _curve(path: Path) -> Iterator[dict[str, float]]:
-    """Yield the measurements of a run's metrics.jsonl, in the order in which they were made."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = {name.rpartition("/")[2]: value for name, value in json.loads(line).items()}
+def _logged(path: Path) -> list[dict[str, float]]:
+    """Read a run's metrics.jsonl, names without what they begin with, in the order in which they were measured."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [{name.rpartition("/")[2]: value for name, value in json.loads(line).items()} for line in lines]
+
+
+def _speed(logged: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the clips a second over all lines, which stand for equally many clips each, and the peak memory.
+
+    Nothing of a run that was too short for a line.
+    """
+    lines = [row for row in logged if "clips_per_s" in row]
+    if not lines:
+        return {}
+    return {
+        "clips_per_s": harmonic_mean([row["clips_per_s"] for row in lines]),
+        "peak_memory_mib": max(row["peak_memory_mib"] for row in lines),
+    }
+
+
+def _curve(logged: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
+    """Yield the measurements on held-out clips."""
+    for row in logged:
         if "gain" in row:
             yield {"step": row["step"], **{name: row[name] for name in CURVE if name in row}}

@@ -1,6 +1,7 @@
 """What the rows of a study say together: estimates over seeds, a table, a picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agents.statistics import Estimate, estimate
+from agents.text_table import aligned
 
 Row = Mapping[str, Any]
 
@@ -28,44 +30,60 @@ TABLE = (
     "signal_to_noise",
 )
 """Measures that the table shows by their mean."""
+DIFFERENCES = {"error_random_drop": ("error_random", -1), "logistic_rise": ("logistic", 1), "knn_rise": ("knn", 1)}
+"""New name of a difference to a control: the measure that differs, and the sign that makes better more than zero."""
 
 
-def summarise(rows: Sequence[Row], control: str | None = None) -> dict[str, dict[str, Estimate]]:
+def summarise(
+    rows: Sequence[Row], control: str | None = None, *, by: str = "arm", names: Sequence[str] = (*DECIDING, *TABLE)
+) -> dict[str, dict[str, Estimate]]:
     """Estimate every measure of every arm over its seeds.
 
     Args:
         rows: One a cell, as `run_study` returns them.
-        control: An arm; the others' `error_random` is also compared with its, seed by seed, as `error_random_drop`.
+        control: An arm; the others are also compared with it seed by seed, see `DIFFERENCES`.
+        by: What a row calls its arm.
+        names: The measures; those that not all rows of an arm have are left out.
     """
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    of = {arm: {row["seed"]: row for row in rows if row["arm"] == arm} for arm in arms}
-    summary = {
-        arm: {name: estimate([row[name] for row in seeds.values()]) for name in _measured(seeds.values())}
-        for arm, seeds in of.items()
-    }
     if control is not None:
-        for arm, seeds in of.items():
-            if arm != control:
-                drops = [of[control][seed]["error_random"] - row["error_random"] for seed, row in seeds.items()]
-                summary[arm]["error_random_drop"] = estimate(drops)
+        rows = with_differences(rows, control, by)
+    summary = {}
+    for arm in dict.fromkeys(row[by] for row in rows):
+        own = [row for row in rows if row[by] == arm]
+        there = [name for name in names if all(name in row for row in own)]
+        summary[arm] = {name: estimate([row[name] for row in own]) for name in there}
     return summary
 
 
-def _measured(rows: Any) -> Iterator[str]:
-    rows = list(rows)
-    return (name for name in (*DECIDING, *TABLE) if all(name in row for row in rows))
+def with_differences(rows: Sequence[Row], control: str, by: str = "arm") -> list[Row]:
+    """Add to every other arm's rows how they differ from the control's of the same seed, see `DIFFERENCES`."""
+    of = {row["seed"]: row for row in rows if row[by] == control}
+    found: list[Row] = []
+    for row in rows:
+        control_row = of[row["seed"]]
+        differences = {
+            new: sign * (row[name] - control_row[name]) for new, (name, sign) in DIFFERENCES.items() if name in row
+        }
+        found.append(row if row is control_row else {**row, **differences})
+    return found
 
 
 def as_plain(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
     """Return the summary as rounded plain values, for JSON."""
     return {
-        arm: {name: {key: _rounded(value) for key, value in asdict(found).items()} for name, found in measures.items()}
-        for arm, measures in summary.items()
+        arm: {name: rounded(asdict(found)) for name, found in measures.items()} for arm, measures in summary.items()
     }
 
 
-def _rounded(value: Any) -> Any:
-    return [round(each, 5) for each in value] if isinstance(value, tuple) else round(value, 5)
+def rounded(value: Any) -> Any:
+    """Return plain values to five digits behind the point, for JSON; what is no number becomes None."""
+    if isinstance(value, Mapping):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value
 
 
 def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
@@ -81,8 +99,7 @@ def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
         shown = [str(measures.get(name, "")) for name in deciding]
         shown.insert(1, f"{measures[deciding[0]].detectable:.4f}")
         lines.append([arm, *shown, *(f"{measures[name].mean:.3f}" if name in measures else "" for name in means)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(aligned(lines))
 
 
 def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: str) -> NDArray[np.uint8]:

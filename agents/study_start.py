@@ -11,9 +11,10 @@ from torch import Tensor
 from agents.config import PretrainConfig
 from agents.credit_gradient import credit_gradients
 from agents.held_out import HeldOut, held_out_for, mean_lift
-from agents.study import Study, latest_run, object_lifts, side_by_side
+from agents.study import Study, latest_run, object_lifts
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import every_place, one_tubelet, weighted_ids
+from tats_gym.processes import side_by_side
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips and masks for each over which the credits' gradients are taken."""

@@ -1,9 +1,17 @@
 """Trajectory attention, folded: exact, without an L x L softmax and without projecting every trajectory token."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+BLOCK_BYTES = {"cpu": 2**23, "cuda": 2**30}
+"""Of one intermediate tensor of the attention through time. On CPUs larger ones are fetched from the system and given
+back each time, which takes longer than to compute them."""
 
 
 class TrajectoryAttention(nn.Module):
@@ -21,46 +29,130 @@ class TrajectoryAttention(nn.Module):
         width: D.
         num_heads: N; must divide width.
         num_frames: t, the grid's length along time; L = t * s, ordered frame by frame.
+        stream_above: With more frames than this, queries go frame by frame and what lies between is computed again in
+            the backward pass, a quarter more work: memory then grows with L, and not with L * t.
     """
 
-    def __init__(self, width: int, num_heads: int, num_frames: int) -> None:
+    def __init__(self, width: int, num_heads: int, num_frames: int, stream_above: int = 8) -> None:
         super().__init__()
         if width % num_heads:
             raise ValueError(f"num_heads must divide width, got {num_heads} and {width}")
-        self.num_heads, self.num_frames = num_heads, num_frames
+        self.num_heads, self.num_frames, self.streams = num_heads, num_frames, num_frames > stream_above
         self.qkv = nn.Linear(width, 3 * width)
         self.trajectory_q = nn.Linear(width, width)
         self.trajectory_k = nn.Linear(width, width, bias=False)
         self.trajectory_v = nn.Linear(width, width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, D)."""
-        trajectories = self._attend_frames(x)  # (B, L, t, D)
-        own = trajectories.unflatten(1, (self.num_frames, -1)).diagonal(dim1=1, dim2=3)  # (B, s, D, t)
-        own = rearrange(own, "b s d f -> b (f s) d")
-        mixed = self._attend_time(own, trajectories)
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """Map tokens (B, L, D) to (B, L, D); with a `norm`, those that it makes of them.
+
+        The norm's weight and bias go into the projection behind it, so that tokens without a gradient get none.
+        """
+        if norm is None:
+            qkv = self.qkv(x)
+        else:
+            x, weight = F.layer_norm(x, norm.normalized_shape, eps=norm.eps), self.qkv.weight
+            qkv = F.linear(x, weight * norm.weight, self.qkv.bias + weight @ norm.bias)
+        q, k, v = rearrange(qkv, "b l (three n e) -> three b n l e", three=3, n=self.num_heads)
+        if not self.streams:
+            mixed = self._attend(q, k, v, 0)
+        else:
+            parts = [
+                checkpoint(self._attend, part, k, v, frame, use_reentrant=False)
+                for frame, part in enumerate(q.chunk(self.num_frames, dim=2))
+            ]
+            mixed = torch.cat(parts, dim=1)
         projected: Tensor = self.proj(mixed)
         return projected
 
-    def _attend_frames(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b l (three n d) -> three b n l d", three=3, n=self.num_heads)
-        frames = zip(k.chunk(self.num_frames, dim=2), v.chunk(self.num_frames, dim=2), strict=True)
-        attended = [F.scaled_dot_product_attention(q, k_frame, v_frame) for k_frame, v_frame in frames]
-        return rearrange(torch.stack(attended, dim=3), "b n l f d -> b l f (n d)")
-
-    def _attend_time(self, own: Tensor, trajectories: Tensor) -> Tensor:
-        """Attend from each own token (B, L, D) along its trajectory (B, L, t, D): (B, L, D)."""
-        n = self.num_heads
-        q = rearrange(self.trajectory_q(own), "b l (n e) -> b l n e", n=n)
-        key_weight = rearrange(self.trajectory_k.weight, "(n e) d -> n e d", n=n)
-        value_weight = rearrange(self.trajectory_v.weight, "(n e) d -> n e d", n=n)
-        folded = einsum(q, key_weight, "b l n e, n e d -> b l n d") * q.shape[-1] ** -0.5
-        attention = (folded @ trajectories.transpose(-1, -2)).softmax(-1)  # (B, L, N, t)
-        gathered = attention.to(trajectories.dtype) @ trajectories  # (B, L, N, D)
-        values = einsum(gathered, value_weight, "b l n d, n e d -> b l n e")
-        mixed: Tensor = rearrange(values, "b l n e -> b l (n e)") + self.trajectory_v.bias
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, first: int) -> Tensor:
+        """Attend from the queries (B, N, m * s, e) of the frames from `first` on: (B, m * s, D)."""
+        frames = list(zip(k.chunk(self.num_frames, dim=2), v.chunk(self.num_frames, dim=2), strict=True))
+        attended = [F.scaled_dot_product_attention(q, k_frame, v_frame).transpose(1, 2) for k_frame, v_frame in frames]
+        trajectories = torch.stack(attended, dim=2).flatten(3).flatten(0, 1)  # (B * m * s, t, D)
+        num_queries = q.shape[2]
+        own = first + torch.arange(num_queries, device=q.device) // (k.shape[2] // self.num_frames)
+        layers = (self.trajectory_q.weight, self.trajectory_q.bias, self.trajectory_k.weight, self.trajectory_v.weight)
+        values = _AlongTime.apply(trajectories, own.repeat(len(q)), self.num_heads, *layers)
+        mixed: Tensor = values.unflatten(0, (-1, num_queries)) + self.trajectory_v.bias
         return mixed
+
+
+class _AlongTime(torch.autograd.Function):
+    """The attention along trajectories, in blocks of tokens; keeps nothing but what it is given.
+
+    forward(trajectories (R, t, D), own frame of each (R,), N, weights and bias of the layers) -> (R, D). What is N
+    times as wide as a token, queries and sums in the space of the trajectories, exists for one block at a time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: Tensor, own: Tensor, num_heads: int, query: Tensor, query_bias: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        ctx.num_heads = num_heads
+        ctx.save_for_backward(y, own, query, query_bias, key, value)
+        with torch.autocast(y.device.type, enabled=False):
+            layers = _layers(y.dtype, num_heads, query, query_bias, key, value)
+            return torch.cat([_Block(*block, *layers).values() for block in _blocks(num_heads, y, own)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        y, own, *weights = ctx.saved_tensors
+        layers = _layers(y.dtype, ctx.num_heads, *weights)
+        grads_y, totals = [], [torch.zeros_like(each) for each in layers]
+        for *block, out in _blocks(ctx.num_heads, y, own, grad):
+            grad_y, *grads = _Block(*block, *layers).backward(out)
+            grads_y.append(grad_y)
+            totals = [total + each for total, each in zip(totals, grads, strict=True)]
+        shaped = [total.reshape(weight.shape).to(weight.dtype) for total, weight in zip(totals, weights, strict=True)]
+        return torch.cat(grads_y), None, None, *shaped
+
+
+class _Block:
+    """Some tokens R of an attention along trajectories, from y (R, t, D) and the frame `own` (R,) of each."""
+
+    def __init__(self, y: Tensor, own: Tensor, query: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> None:
+        self.y, self.query, self.key, self.value = y, query, key, value
+        self.rows = torch.arange(len(y), device=y.device), own
+        self.scale = key.shape[1] ** -0.5
+        self.of_own = y[self.rows]  # (R, D)
+        self.q = F.linear(self.of_own, query, bias).unflatten(1, key.shape[:2]).transpose(0, 1) * self.scale
+        self.folded = torch.bmm(self.q, key)  # (N, R, D)
+        scores = self.folded.transpose(0, 1) @ y.transpose(1, 2)  # (R, N, t)
+        self.attention = scores.softmax(-1, dtype=torch.promote_types(y.dtype, torch.float32)).to(y.dtype)
+        self.gathered = (self.attention @ y).transpose(0, 1)  # (N, R, D)
+
+    def values(self) -> Tensor:
+        """Return what the tokens become (R, D)."""
+        return torch.bmm(self.gathered, self.value.transpose(1, 2)).transpose(0, 1).flatten(1)
+
+    def backward(self, out: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of y and of the layers, given that (R, D) of `values`."""
+        y, attention = self.y, self.attention
+        out = out.unflatten(1, self.value.shape[:2]).transpose(0, 1)  # (N, R, e)
+        gathered = torch.bmm(out, self.value).transpose(0, 1)  # (R, N, D)
+        scores = gathered @ y.transpose(1, 2)
+        scores = attention * (scores - (scores * attention).sum(-1, keepdim=True))  # (R, N, t)
+        folded = (scores @ y).transpose(0, 1)  # (N, R, D)
+        q = torch.bmm(folded, self.key.transpose(1, 2)).transpose(0, 1).flatten(1) * self.scale  # (R, D)
+        of_y = attention.transpose(1, 2) @ gathered + scores.transpose(1, 2) @ self.folded.transpose(0, 1)
+        of_y.index_put_(self.rows, of_y[self.rows] + q @ self.query)
+        of_key, of_value = (a.transpose(1, 2) @ b for a, b in ((self.q, folded), (out, self.gathered)))
+        return of_y, q.t() @ self.of_own, q.sum(0), of_key, of_value
+
+
+def _layers(dtype: torch.dtype, num_heads: int, *weights: Tensor) -> tuple[Tensor, ...]:
+    """Return query (D, D) and its bias (D,), then keys and values by head (N, e, D), in the trajectories' precision."""
+    query, bias, key, value = (weight.to(dtype) for weight in weights)
+    return query, bias, key.unflatten(0, (num_heads, -1)), value.unflatten(0, (num_heads, -1))
+
+
+def _blocks(num_heads: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Split rows so that N * D values of each, D that of the first tensor (R, t, D), stay below the block's size."""
+    y = tensors[0]
+    rows = max(1, BLOCK_BYTES[y.device.type] // (num_heads * y.shape[2] * y.element_size()))
+    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
 class TrajectoryBlock(nn.Module):
@@ -79,5 +171,5 @@ class TrajectoryBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, L, D) to (B, L, D)."""
-        x = x + self.attn(self.norm1(x))
+        x = x + self.attn(x, self.norm1)
         return x if self.mlp is None else x + self.mlp(self.norm2(x))

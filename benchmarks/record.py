@@ -2,30 +2,22 @@
 
 import json
 import os
-import platform
 import shlex
 from dataclasses import MISSING, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tats_gym.runs import commit, versions
+from tats_gym import runs
 
 
 def origin(name: str, config: Any) -> dict[str, Any]:
     """Say which command gave the numbers, of which code, when and where."""
-    return {
-        "command": command(name, config),
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": processor(),
-            "load_before": round(os.getloadavg()[0], 2),  # others that compute here: near 0 on a quiet machine
-        },
-        "versions": versions(),
-    }
+    record = {"command": command(name, config), **runs.origin()}
+    record["machine"]["load_before"] = round(
+        os.getloadavg()[0], 2
+    )  # others that compute here: near 0 where it is quiet
+    return record
 
 
 def command(name: str, config: Any) -> str:
@@ -40,16 +32,6 @@ def command(name: str, config: Any) -> str:
         words += [f"--{field.name.replace('_', '-')}"]
         words += ["FOLDER" if isinstance(value, Path) else str(value) for value in values]
     return shlex.join(words)
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def over_rounds(values: list[float]) -> dict[str, Any]:

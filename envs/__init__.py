@@ -4,13 +4,14 @@ from envs.rewards import REWARDS
 from envs.sb3 import TokenSelectionVecEnv
 from envs.settings import EnvConfig
 from envs.single import TokenSelectionEnv
-from envs.spaces import Subset, TokenBox
+from envs.spaces import ScoreBox, Subset, TokenBox
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
 
 __all__ = [
     "REWARDS",
     "EnvConfig",
     "Outcome",
+    "ScoreBox",
     "Subset",
     "TokenBox",
     "TokenSelectionEnv",

@@ -48,11 +48,11 @@ class TokenSelectionVecEnv(VecEnv):
         return self._first_observations()
 
     def _first_observations(self) -> Any:
-        self.reset_infos = [{"clip": clip} for clip in self.vector_env.clips.tolist()]
-        tokens = self.vector_env.observe()
+        clips, positions = self.vector_env.hand.clips.tolist(), self.vector_env.hand.positions.tolist()
+        self.reset_infos = [{"clip": clips[b], "position": positions[b]} for b in range(self.num_envs)]
         if self.as_tensors:
-            return tokens
-        self._observations = tokens.float().cpu().numpy()
+            return self.vector_env.observe()
+        self._observations = self.vector_env.observation()
         return self._observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -63,12 +63,13 @@ class TokenSelectionVecEnv(VecEnv):
         """Apply the actions; returns the next clips' observations, rewards, dones and infos."""
         assert self._actions is not None, "step_async comes first"
         observations, rewards, dones, _, infos = self.vector_env.step(self._actions)
-        errors, clips = infos["final_info"]["errors"], infos["final_info"]["clips"]
+        errors, clips, positions = (infos["final_info"][name] for name in ("errors", "clips", "positions"))
         details = [
             {
                 "episode": {"r": float(rewards[b]), "l": 1, "t": 0.0},
                 "TimeLimit.truncated": False,
                 "clip": int(clips[b]),
+                "position": int(positions[b]),
                 "errors": errors[b],
             }
             for b in range(self.num_envs)
@@ -83,7 +84,7 @@ class TokenSelectionVecEnv(VecEnv):
         was made with the weights before.
         """
         if self._observations is not None:
-            self._observations[:] = self.vector_env.observe().float().cpu().numpy()
+            self._observations[:] = self.vector_env.observation()
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed the next reset; SB3 asks for one seed an environment, the first is used."""

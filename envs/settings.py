@@ -21,6 +21,12 @@ class EnvConfig:
     """What a mask is paid; see `envs.rewards`."""
     action: Literal["ids", "scores"] = "ids"
     """ids: K distinct token indices. scores: one number a token, the K highest become visible."""
+    decode_ratio: float = 1.0
+    """Share of the hidden tokens that the MAE predicts, drawn anew for each mask; the others have no error."""
+    masks_per_clip: int = 1
+    """G: environments in a row that hold the same view of the same clip, which is decoded and embedded once."""
+    shard: tuple[int, int] = (0, 1)
+    """Rank and number of ranks: each takes its own clips of every epoch, and masks of its own."""
     autoreset_mode: Literal["same_step", "disabled"] = "same_step"
     """same_step: every step returns the next clips. disabled: the caller resets."""
     render_mode: Literal["rgb_array"] | None = None
@@ -39,6 +45,15 @@ class EnvConfig:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        if not 0 < self.decode_ratio <= 1:
+            raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
+        if self.masks_per_clip < 1:
+            raise ValueError(f"masks_per_clip must be at least 1, got {self.masks_per_clip}")
+        if self.masks_per_clip > 1 and self.autoreset_mode != "same_step":
+            raise ValueError(
+                f"masks_per_clip {self.masks_per_clip} needs autoreset_mode 'same_step', got {self.autoreset_mode!r}: "
+                "environments that share a clip end together"
+            )
 
 
 def split_settings(settings: Mapping[str, Any], owners: tuple[type, ...]) -> dict[type, dict[str, Any]]:

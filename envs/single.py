@@ -13,7 +13,7 @@ from tats_gym.mae import MaskedAutoencoder
 class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
     """`TokenSelectionVectorEnv` for a single clip; see there for spaces, rewards and arguments.
 
-    `info` holds the clip's id and, after a step, the hidden tokens' `errors` (L,).
+    `info` holds the clip's id, its position in the stream and, after a step, the hidden tokens' `errors` (L,).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012 (Gymnasium's own form)
@@ -36,13 +36,12 @@ class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         """Take the next clip of the stream, or the one that `options={"clips": [id]}` names."""
         super().reset(seed=seed)
         observations, infos = self.vector_env.reset(seed=seed, options=options)
-        return observations[0], {"clip": int(infos["clips"][0])}
+        return observations[0], _of_one(infos)
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Apply one action: K token indices, or L scores. Ends the episode; the observation stays the clip's."""
         observations, rewards, _, _, infos = self.vector_env.step(np.asarray(action)[None])
-        info = {"clip": int(infos["clips"][0]), "errors": infos["errors"][0]}
-        return observations[0], float(rewards[0]), True, False, info
+        return observations[0], float(rewards[0]), True, False, _of_one(infos) | {"errors": infos["errors"][0]}
 
     def render(self) -> NDArray[np.uint8] | None:
         """Draw the clip of the last step, its reconstruction, error and mask; after a reset, with nothing hidden."""
@@ -52,3 +51,7 @@ class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
     def close(self) -> None:
         """Stop the stream's workers."""
         self.vector_env.close()
+
+
+def _of_one(infos: dict[str, Any]) -> dict[str, Any]:
+    return {"clip": int(infos["clips"][0]), "position": int(infos["positions"][0])}

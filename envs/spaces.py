@@ -1,4 +1,4 @@
-"""Two spaces that Gymnasium lacks: tokens in a box without arrays of bounds, and K distinct indices."""
+"""Spaces that Gymnasium lacks: tokens in a box without arrays of bounds, K distinct indices, and K highest scores."""
 
 from typing import Any
 
@@ -7,6 +7,9 @@ from gymnasium import spaces
 from gymnasium.error import InvalidAction
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+
+SCORE_LIMIT = 5.0
+"""Scores of unit deviation hardly reach it: with 1 most would tie at the bound."""
 
 
 class TokenBox(spaces.Box):
@@ -102,6 +105,43 @@ class Subset(spaces.MultiDiscrete):
         return f"Subset({self.num_visible} of {self.num_tokens}{batch})"
 
 
+class ScoreBox(spaces.Box):
+    """A score for each of L tokens, of which the K highest become visible: a Box, to whoever does not ask for K.
+
+    Args:
+        num_tokens: L.
+        num_visible: K.
+        batch: Rows, B; None for a single action of shape (L,).
+        limit: Scores lie in [-limit, limit].
+        seed: Seed for `sample`.
+    """
+
+    def __init__(
+        self,
+        num_tokens: int,
+        num_visible: int,
+        batch: int | None = None,
+        limit: float = SCORE_LIMIT,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        if not 0 < num_visible < num_tokens:
+            raise ValueError(f"num_visible must lie in (0, {num_tokens}), got {num_visible}")
+        self.num_visible, self.batch, self.limit = num_visible, batch, limit
+        super().__init__(-limit, limit, (num_tokens,) if batch is None else (batch, num_tokens), np.float32, seed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ScoreBox, (self.shape[-1], self.num_visible, self.batch, self.limit)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ScoreBox) and self.__reduce__() == other.__reduce__()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        batch = "" if self.batch is None else f", batch={self.batch}"
+        return f"ScoreBox({self.num_visible} highest of {self.shape[-1]} in [-{self.limit:g}, {self.limit:g}]{batch})"
+
+
 @batch_space.register(TokenBox)
 def _batch_token_box(space: TokenBox, n: int = 1) -> TokenBox:
     return TokenBox((n, *space.shape), space.grid_shape, *space._limits)
@@ -110,6 +150,11 @@ def _batch_token_box(space: TokenBox, n: int = 1) -> TokenBox:
 @batch_space.register(Subset)
 def _batch_subset(space: Subset, n: int = 1) -> Subset:
     return Subset(space.num_tokens, space.num_visible, batch=n, seed=space.np_random)
+
+
+@batch_space.register(ScoreBox)
+def _batch_score_box(space: ScoreBox, n: int = 1) -> ScoreBox:
+    return ScoreBox(space.shape[-1], space.num_visible, n, space.limit, space.np_random)
 
 
 def first_fault(ids: NDArray[Any], num_tokens: int) -> str | None:

@@ -7,11 +7,9 @@ benchmarks/results. What was stopped goes on where it was. `make finetune-demo` 
 import json
 import logging
 import os
-import platform
 import shlex
 import sys
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib.image
@@ -21,11 +19,9 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
-from tats_gym.clips import data_root
-from tats_gym.clips.demo import DEMO_CLASSES, make_demo_data
-from tats_gym.clips.demo_scenes import DEMO_VERSION
+from tats_gym.clips.demo import DEMO_CLASSES, demo_data_of
 from tats_gym.files import write_whole
-from tats_gym.runs import commit, versions
+from tats_gym.runs import origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +51,7 @@ class FinetuneDemo:
 def main(config: FinetuneDemo) -> None:
     """Make the data, run what is missing, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    root = data_root(f"demo-v{DEMO_VERSION}-{config.train}-{config.test}")
-    make_demo_data(root, train=config.train, validation=config.test)
+    root = demo_data_of(config.train, config.test)
     study = demo_study(root, pretrain_epochs=config.pretrain_epochs, epochs=config.epochs, agent=config.agent)
     study = replace(
         study,
@@ -74,10 +69,7 @@ def main(config: FinetuneDemo) -> None:
     record = {
         "about": "Top-1 on the demo's held-out clips while an encoder is fine-tuned, pre-trained and from scratch",
         "command": command(config),
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-        "versions": versions(),
+        **origin(),
         "outcomes": outcomes,
     }
     write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")

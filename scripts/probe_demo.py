@@ -7,11 +7,9 @@ benchmarks/results. A study that was stopped goes on where it was. `make probe-d
 import json
 import logging
 import os
-import platform
 import shlex
 import sys
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib.image
@@ -21,11 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from agents.probe_report import as_table, compare, probe_figure
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
-from tats_gym.clips import data_root
-from tats_gym.clips.demo import make_demo_data
-from tats_gym.clips.demo_scenes import DEMO_VERSION
+from tats_gym.clips.demo import demo_data_of
 from tats_gym.files import write_whole
-from tats_gym.runs import commit, versions
+from tats_gym.runs import origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +53,7 @@ class ProbeDemo:
 def main(config: ProbeDemo) -> None:
     """Make the data, run what is missing, then estimate, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    data = make_demo_data(
-        data_root(f"demo-v{DEMO_VERSION}-{config.train}-{config.test}"), train=config.train, validation=config.test
-    )
+    data = demo_data_of(config.train, config.test)
     study = demo_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
     study = replace(study, agents=config.agents)
     rows = run_probe_study(study, config.out, range(config.seeds), jobs=config.jobs)
@@ -68,13 +62,12 @@ def main(config: ProbeDemo) -> None:
     print(table)
     config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / "probe_demo"
+    now = origin()
     record = {
         "about": "Top-1 of probes on the demo's held-out clips, pre-trained minus the same weights untrained",
         "command": command(config),
-        "commits": sorted({row["commit"] for row in rows} | {commit()}, key=str),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-        "versions": versions(),
+        **now,
+        "commits": sorted({row["commit"] for row in rows} | {now["commit"]}, key=str),
         "seeds": list(range(config.seeds)),
         "pretraining_s": sorted({(row["agent"], row["seed"], row["pretraining_s"]) for row in rows}),
         "table": table.splitlines(),

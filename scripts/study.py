@@ -6,11 +6,9 @@ A study that was stopped goes on where it was. Its numbers and its picture go to
 import json
 import logging
 import os
-import platform
 import shlex
 import sys
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from agents.config import PretrainConfig
 from agents.studies import STUDIES
 from agents.study import Study, run_study
+from agents.study_race import race, race_table
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import gradients, masks_by_hand, start_rows
-from tats_gym.runs import commit, versions
+from tats_gym.runs import origin
 
 CONTROL = "uniform"
 
@@ -33,7 +32,7 @@ CONTROL = "uniform"
 class StudyConfig:
     """What to run, and where."""
 
-    name: Annotated[Literal["frozen", "joint"], tyro.conf.Positional]
+    name: Annotated[Literal["frozen", "group", "joint"], tyro.conf.Positional]
     """Which study; see agents/studies.py."""
     root: str | None = None
     """A folder of videos to use instead of the demo data."""
@@ -60,12 +59,16 @@ def main(config: StudyConfig) -> None:
     rows = run_study(study, config.out / f"{config.name}-{config.label}", starts, seeds, jobs=config.jobs)
     summary = summarise(rows, control=CONTROL if study.base.train_mae else None)
     print(as_table(summary))
-    record = {**origin(config, study, rows), "arms": as_plain(summary)}
-    if not study.base.train_mae:
+    record = {**about(config, study, rows), "arms": as_plain(summary)}
+    if study.race_to is not None:
+        found = race(rows, study.race_to)
+        print(f"\n{race_table(found, study.race_to)}")
+        record["forwards_to"] = {"gain": study.race_to, "arms": found}
+    elif not study.base.train_mae:
         for title, measure in (("masks_by_hand", masks_by_hand), ("gradients_at_uniform", gradients)):
-            found = summarise(start_rows(measure, study, starts, seeds, jobs=config.jobs))
-            print(f"\n{title}\n{as_table(found)}")
-            record[title] = as_plain(found)
+            measured = summarise(start_rows(measure, study, starts, seeds, jobs=config.jobs))
+            print(f"\n{title}\n{as_table(measured)}")
+            record[title] = as_plain(measured)
     config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / f"study_{config.name}_{config.label}"
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
@@ -74,16 +77,15 @@ def main(config: StudyConfig) -> None:
     print(f"numbers: {path}.json\npicture: {path}.png")
 
 
-def origin(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Say where the numbers come from."""
+def about(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Say what the numbers are, and where they come from."""
+    now = origin()
     return {
         "about": study.about,
         "data": config.label,
         "command": command(config),
-        "commits": sorted({row["commit"] for row in rows} | {commit()}, key=str),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-        "versions": versions(),
+        **now,
+        "commits": sorted({row["commit"] for row in rows} | {now["commit"]}, key=str),
         "seeds": list(range(config.seeds)),
         "clips": {"start": clips_of(study.start), "arm": clips_of(study.base)},
         "arms_s": round(sum(row["cost_s"] for row in rows)),

@@ -14,16 +14,20 @@ sys.path[:0] = [str(ROOT), str(Path.cwd())]
 import tats_gym  # noqa: E402, F401 (registers the environments)
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from agents.pretraining import Pretraining, Result, resume, run_config  # noqa: E402
-from tats_gym.checkpoint import CheckpointError  # noqa: E402
+from tats_gym.checkpoint import CheckpointError, has_checkpoint  # noqa: E402
 from tats_gym.clips import VideoReadError  # noqa: E402
+from tats_gym.distributed import Ranks, from_first, joined  # noqa: E402
 from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
 
 EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
 
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 
+On several GPUs: torchrun --nproc_per_node=8 scripts/train_ppo.py ...
+
 --preset NAME   start from another preset than the id's own: {", ".join(PRESETS)}
---resume RUN    go on with the run in this folder, from its newest checkpoint"""
+--resume RUN    go on with the run in this folder, from its newest checkpoint
+--folder DIR    the run's own folder: a run that is in it goes on, so that the same command can be given again"""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,28 +36,39 @@ def main(arguments: list[str]) -> int:
     first.add_argument("--env")
     first.add_argument("--preset")
     first.add_argument("--resume", type=Path)
+    first.add_argument("--folder", type=Path)
     chosen, rest = first.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        run = _build(chosen, rest)
-        print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
-        try:
-            result = run.run()
-        finally:
-            run.close()
+        config = _config(chosen, rest)
+        with joined(config.device) as ranks:
+            result = _train(chosen, config, ranks)
+            if ranks.first:
+                _report(result)
     except EXPLAINED as err:
         print(f"error: {err}", file=sys.stderr)
         return 1
-    _report(result)
     return 0 if result.finished else 130
 
 
-def _build(chosen: argparse.Namespace, rest: list[str]) -> Pretraining:
+def _config(chosen: argparse.Namespace, rest: list[str]) -> PretrainConfig:
     if chosen.resume:
-        if chosen.env or chosen.preset:
-            raise ValueError("--resume goes on with the run's own --env and --preset; leave these two out")
-        return resume(chosen.resume, _parse(rest, default=run_config(chosen.resume)))
-    return Pretraining(_parse(rest, default=preset_for(chosen.env or "TatsMask-demo-v0", chosen.preset)))
+        if chosen.env or chosen.preset or chosen.folder:
+            raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
+        return _parse(rest, default=run_config(chosen.resume))
+    return _parse(rest, default=preset_for(chosen.env or "TatsMask-demo-v0", chosen.preset))
+
+
+def _train(chosen: argparse.Namespace, config: PretrainConfig, ranks: Ranks) -> Result:
+    folder = chosen.resume or chosen.folder
+    going_on = chosen.resume or (folder and from_first(has_checkpoint(folder)))
+    run = resume(folder, config, ranks) if going_on else Pretraining(config, folder, ranks)
+    if ranks.first:
+        print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
+    try:
+        return run.run()
+    finally:
+        run.close()
 
 
 def _parse(rest: list[str], default: PretrainConfig) -> PretrainConfig:

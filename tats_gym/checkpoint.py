@@ -43,12 +43,21 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     return path
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether `latest_checkpoint` would find one."""
+    return bool(_checkpoints(folder))
+
+
 def latest_checkpoint(folder: Path) -> Path:
     """Return the newest checkpoint of a run's folder or of its `checkpoints` folder."""
-    found = sorted(folder.glob(PATTERN)) or sorted((folder / "checkpoints").glob(PATTERN))
+    found = _checkpoints(folder)
     if not found:
         raise CheckpointError(f"no checkpoint ({PATTERN}) in {folder} nor in {folder / 'checkpoints'}")
     return found[-1]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob(PATTERN)) or sorted((folder / "checkpoints").glob(PATTERN))
 
 
 def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """Several processes that train one model, as torchrun starts them; without torchrun, one that is alone."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from tats_gym.precision import resolve_device
 
@@ -27,6 +32,11 @@ class Ranks:
         """Whether this is the one that writes files and prints."""
         return self.rank == 0
 
+    @classmethod
+    def alone(cls, device: str) -> "Ranks":
+        """Return those of a training in one process, on a device as `resolve_device` takes it."""
+        return cls(0, 1, resolve_device(device))
+
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
@@ -37,28 +47,63 @@ def joined(device: str) -> Iterator[Ranks]:
     """
     resolved = resolve_device(device)
     if "WORLD_SIZE" not in os.environ:
-        yield Ranks(0, 1, resolved)
+        yield Ranks.alone(device)
         return
     if resolved.type == "cuda" and resolved.index is None:
         resolved = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(resolved)
-    dist.init_process_group("nccl" if resolved.type == "cuda" else "gloo")
+    store, rank, world_size = next(rendezvous("env://"))
+    # After a restart the store may still hold addresses of processes that are gone.
+    store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if resolved.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
     finally:
         dist.destroy_process_group()
 
 
-def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Replace gradients by their mean over the processes; with one process nothing is done."""
+def parallel(module: nn.Module) -> nn.Module:
+    """Return what to call instead of a module: gradients are averaged over the processes while they are computed.
+
+    Weights become those of the first process. With one process it is the module itself.
+    """
     if not dist.is_initialized():
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(together)
-    together /= dist.get_world_size()
-    parts = together.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+        return module
+    device = next(module.parameters()).device
+    devices = [device] if device.type == "cuda" else None
+    # Buffers are constants; their exchange in each forward pass has another name in newer PyTorch.
+    known = signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {"device_ids": devices, buffers: False, "gradient_as_bucket_view": True}
+    return DistributedDataParallel(module, **options)
+
+
+class GradientAverage:
+    """Averages gradients over the processes before a backward pass ends, so before anything clips them.
+
+    For modules whose forward others call by other names, as SB3 does a policy's, where `parallel` would not notice.
+    Each process must go through the same backward passes. Weights become those of the first process.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._under_way: list[Any] = []
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+        for parameter in module.parameters():
+            parameter.register_post_accumulate_grad_hook(self._send)
+
+    def _send(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        if not self._under_way:
+            Variable._execution_engine.queue_callback(self._wait)
+        parameter.grad /= dist.get_world_size()
+        self._under_way.append(dist.all_reduce(parameter.grad, async_op=True))
+
+    def _wait(self) -> None:
+        for work in self._under_way:
+            work.wait()
+        self._under_way = []
 
 
 def summed(values: Tensor) -> Tensor:
@@ -66,6 +111,20 @@ def summed(values: Tensor) -> Tensor:
     if dist.is_initialized():
         values = values.clone()
         dist.all_reduce(values)
+    return values
+
+
+def mean(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over the processes."""
+    return summed(values) / dist.get_world_size() if dist.is_initialized() else values
+
+
+def from_all(value: Any) -> list[Any]:
+    """Return every process's value, in their order; it must pickle."""
+    if not dist.is_initialized():
+        return [value]
+    values = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
     return values
 
 

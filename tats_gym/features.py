@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
@@ -140,16 +140,16 @@ def features_of(
     return Features(**tensors, videos=stream.videos, broken=broken, key=key)
 
 
-def weights_digest(encoder: VideoEncoder) -> str:
+def weights_digest(module: nn.Module) -> str:
     """A number that only these weights, under these names, have.
 
     Raises:
         ValueError: One of them is not finite.
     """
     digest = blake2b(digest_size=16)
-    for name, value in sorted(encoder.state_dict().items()):
+    for name, value in sorted(module.state_dict().items()):
         if not value.isfinite().all():
-            raise ValueError(f"the encoder's weight {name} is not finite")
+            raise ValueError(f"the weight {name} is not finite")
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

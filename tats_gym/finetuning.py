@@ -13,7 +13,7 @@ from torch.nn import functional
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.classifier import VideoClassifier, layer_groups
 from tats_gym.clips import ClipStream
-from tats_gym.distributed import Ranks, any_of, from_first
+from tats_gym.distributed import Ranks, any_of, from_first, parallel
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
@@ -72,13 +72,17 @@ class Finetuning:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = VideoClassifier(encoder, len(self.classes), config.pool).to(ranks.device)
+        self._parallel = parallel(self.model)
+        self.batch_size = config.batch_size * ranks.world_size
+        """Clips in a step, over all processes."""
         self.steps_per_epoch = max(1, len(self.train) // config.batch_size)
         self.optimizer = Optimizer(
             "classifier",
             layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
             config.optim,
-            batch_size=config.batch_size * ranks.world_size,
+            batch_size=self.batch_size,
             steps_per_epoch=self.steps_per_epoch,
+            module=self._parallel,
         )
         self.step = 0
         """Steps so far, of each process."""
@@ -98,13 +102,11 @@ class Finetuning:
     # --- Saving and going on -----------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint; only the first process does.
+        """Write a checkpoint; all processes must ask, the first writes.
 
         Raises:
             NonFiniteLossError: If a weight is NaN or infinite; nothing is written.
         """
-        if not self.ranks.first:
-            return
         sums = torch.stack([parameter.detach().sum() for parameter in self.model.parameters()])
         if not sums.isfinite().all():
             raise NonFiniteLossError(
@@ -113,13 +115,15 @@ class Finetuning:
             )
         state = {
             "step": self.step,
+            "batch_size": self.batch_size,
             "classifier": self.model.state_dict(),
             "optim": self.optimizer.state_dict(),
             "mae_config": asdict(self.model.video.config),
             "grid": asdict(self.model.video.grid),
             "classes": list(self.classes),
         }
-        save_checkpoint(self.folder / "checkpoints", self.step, state, keep=self.config.keep_checkpoints)
+        if self.ranks.first:
+            save_checkpoint(self.folder / "checkpoints", self.step, state, keep=self.config.keep_checkpoints)
 
     def _load(self, state: dict[str, Any]) -> None:
         if tuple(state["classes"]) != self.classes:
@@ -132,7 +136,7 @@ class Finetuning:
             self.optimizer.load_state_dict(state["optim"])
         except (KeyError, RuntimeError, ValueError) as err:
             raise CheckpointError(f"the checkpoint is of another classifier than the settings say: {err}") from err
-        self.step = state["step"]
+        self.step = state["step"] * state["batch_size"] // self.batch_size
 
     # --- Training ----------------------------------------------------------------------------------------------------
 
@@ -157,11 +161,11 @@ class Finetuning:
         return Result(self.folder, scores, self.classes)
 
     def _open_log(self) -> TrainingLog:
-        config, ranks = self.config, self.ranks
+        config = self.config
         return TrainingLog(
-            self.folder if ranks.first else None,
+            self.folder if self.ranks.first else None,
             self.train,
-            batch_size=config.batch_size * ranks.world_size,
+            batch_size=self.batch_size,
             step=self.step,
             total_steps=self.total_steps,
             interval=config.log_interval,
@@ -183,7 +187,7 @@ class Finetuning:
                 coming = self._next()  # while the device is still busy with this step
             self._log.step(
                 loss,
-                learning_rate=self.optimizer.lr_at(self.optimizer.steps),
+                learning_rate=self.optimizer.lr.at(self.optimizer.steps),
                 epoch=self.step / self.steps_per_epoch,
             )
             if self.step % self.steps_per_epoch == 0:
@@ -206,7 +210,7 @@ class Finetuning:
         rng = np.random.default_rng(keys)
         mixed, targets = mix(clips.get(), labels.to(device), len(self.classes), self.config.mix, rng)
         with autocast(self.config.precision, device):
-            logits = self.model(mixed)
+            logits = self._parallel(mixed)
         return self.optimizer.step(functional.cross_entropy(logits.float(), targets))
 
     def _end_epoch(self, epoch: int) -> None:

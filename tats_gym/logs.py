@@ -36,13 +36,15 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def run_logger(folder: Path, step: int) -> Logger:
+def run_logger(folder: Path | None, step: int) -> Logger:
     """Make SB3's logger write into a run's folder, and nothing to the terminal.
 
     Args:
-        folder: The run's.
+        folder: The run's; None writes nothing.
         step: Environment steps so far; what TensorBoard holds of later ones is taken back.
     """
+    if folder is None:
+        return Logger(None, [])
     board = TensorBoardOutputFormat(str(folder))
     if step:
         board.writer.close()

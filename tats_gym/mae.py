@@ -8,10 +8,12 @@ import torch
 from timm.models.beit import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from tats_gym.masks import hidden_ids, mask_from_ids
+from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.positions import POSITIONS, PositionKind
+from tats_gym.precision import accurate
 from tats_gym.tokens import CHANNELS, TokenGrid
 
 
@@ -69,14 +71,19 @@ class Reconstruction(NamedTuple):
     target: Tensor
     """(B, M, P) the values that pred should equal."""
     ids_hidden: Tensor
-    """(B, M) the hidden tokens, ascending."""
+    """(B, M) the hidden tokens that were predicted, ascending."""
     mask: Tensor
     """(B, L) bool, True where a token was hidden."""
 
     @property
+    def predicted(self) -> Tensor:
+        """(B, L) bool, True where a token was hidden and predicted."""
+        return torch.zeros_like(self.mask).scatter(1, self.ids_hidden, True)
+
+    @property
     def errors(self) -> Tensor:
-        """(B, M) mean squared error of every hidden token, in float32."""
-        return F.mse_loss(self.pred.float(), self.target, reduction="none").mean(-1)
+        """(B, M) mean squared error of every hidden token, in float32 or better."""
+        return F.mse_loss(accurate(self.pred), self.target, reduction="none").mean(-1)
 
     def spread(self, errors: Tensor) -> Tensor:
         """Lay values of the hidden tokens (B, M) out over all tokens (B, L); zero where visible."""
@@ -97,7 +104,12 @@ class PatchEmbed(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm blocks with query and value biases but none on keys, then a norm."""
+    """Pre-norm blocks with query and value biases but none on keys, then a norm.
+
+    With `recompute`, what lies within a block is computed again in the backward pass instead of kept.
+    """
+
+    recompute = False
 
     def __init__(self, width: int, depth: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -112,7 +124,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, last: int = 0) -> Tensor:
         """Map tokens (B, N, D) to the normed (B, N, D), or to that of the `last` tokens alone."""
         for block in self.blocks:
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block(x)
         normed: Tensor = self.norm(x[:, -last:])
         return normed
 
@@ -178,11 +190,17 @@ class MaskedAutoencoder(nn.Module):
         with torch.no_grad():
             return self.encoder.embed(self.grid.cut(clips), self.pos_embed())
 
-    def forward(self, clips: Tensor, ids_keep: Tensor) -> Reconstruction:
-        """Reconstruct the hidden tokens of clips (B, C, T, H, W) in uint8 from the visible ones, ids_keep (B, K)."""
+    def forward(self, clips: Tensor, ids_keep: Tensor, decode_ratio: float = 1.0) -> Reconstruction:
+        """Reconstruct the hidden tokens of clips (B, C, T, H, W) in uint8 from the visible ones.
+
+        Args:
+            clips: Pixels.
+            ids_keep: Visible tokens (B, K); or (B * G, K), G masks for each clip, one clip's after another's.
+            decode_ratio: Share of the hidden tokens that the decoder sees and predicts, drawn uniformly for each mask.
+        """
         num_tokens, num_visible = self.grid.num_tokens, ids_keep.shape[1]
         mask = mask_from_ids(ids_keep, num_tokens)
-        ids_hidden = hidden_ids(mask, num_tokens - num_visible)
+        ids_hidden = _drawn(hidden_ids(mask, num_tokens - num_visible), decode_ratio)
         patches = self.grid.cut(clips)  # (B, L, P) uint8
 
         latent = self.encoder(self.encoder.embed(_take(patches, ids_keep), self.pos_embed()[ids_keep]))  # (B, K, D)
@@ -205,7 +223,7 @@ class MaskedAutoencoder(nn.Module):
 
         (x - mean) / (unbiased deviation + 1e-6) on pixels in [0, 1], as in VideoMAE; here on [0, 255].
         """
-        pixels = patches.unflatten(-1, (CHANNELS, -1)).float()
+        pixels = patches.unflatten(-1, (CHANNELS, -1)).to(self.mask_token.dtype)
         centred = pixels - pixels.mean(-1, keepdim=True)
         # torch.std is not vectorised on CPUs: 10 times slower.
         deviation = (centred.square().sum(-1, keepdim=True) / (pixels.shape[-1] - 1)).sqrt()
@@ -213,9 +231,19 @@ class MaskedAutoencoder(nn.Module):
         return normalised.transpose(-1, -2).flatten(-2)
 
 
+def _drawn(ids: Tensor, share: float) -> Tensor:
+    """Draw a share of the columns of ids (B, M), others for each row: (B, M'), in their order, at least one."""
+    if share == 1.0:
+        return ids
+    batch_size, num_hidden = ids.shape
+    chosen = random_ids(batch_size, num_hidden, max(1, round(share * num_hidden)), device=ids.device)
+    return ids.gather(1, chosen.sort(dim=1).values)
+
+
 def _take(tokens: Tensor, ids: Tensor) -> Tensor:
-    """Pick rows of tokens (B, L, P) by ids (B, K): whole rows at once, where a gather would go value by value."""
-    first = torch.arange(len(tokens), device=ids.device)[:, None] * tokens.shape[1]
+    """Pick rows of tokens (B, L, P) by ids (B * G, K): whole rows at once, where a gather would go value by value."""
+    clips = torch.arange(len(ids), device=ids.device) // (len(ids) // len(tokens))
+    first = clips[:, None] * tokens.shape[1]
     taken: Tensor = tokens.flatten(0, 1).index_select(0, (first + ids).flatten()).unflatten(0, ids.shape)
     return taken
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from timm.optim._param_groups import param_groups_weight_decay
+from torch import nn
 
 from tats_gym.mae import MaskedAutoencoder
 from tats_gym.optimisation import OptimConfig, Optimizer
@@ -24,15 +25,23 @@ class MAEOptimConfig(OptimConfig):
     """AdamW's decay rates."""
 
 
-def mae_optimizer(mae: MaskedAutoencoder, config: MAEOptimConfig, *, num_envs: int, steps_per_epoch: int) -> Optimizer:
+def mae_optimizer(
+    mae: MaskedAutoencoder,
+    config: MAEOptimConfig,
+    *,
+    num_envs: int,
+    steps_per_epoch: int,
+    module: nn.Module | None = None,
+) -> Optimizer:
     """Return the optimiser of an MAE; weights of norms, positions and the mask token do not decay.
 
     Args:
         mae: The model whose weights are stepped.
         config: The recipe.
-        num_envs: Clips in one environment step, B.
+        num_envs: Masks in one environment step, over all processes.
         steps_per_epoch: Environment steps that make one pass over the training clips.
+        module: See `Optimizer`.
     """
     positions = (name for name, _ in mae.named_parameters() if "pos_embed." in name)
     groups = param_groups_weight_decay(mae, config.weight_decay, no_weight_decay_list=("mask_token", *positions))
-    return Optimizer("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch)
+    return Optimizer("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch, module=module)

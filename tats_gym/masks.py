@@ -1,8 +1,11 @@
 """Masks without an agent, and the two forms that a mask takes."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from tats_gym.motion import token_motion
 from tats_gym.tokens import TokenGrid
 
 
@@ -64,3 +67,85 @@ def every_place(grid: TokenGrid, batch_size: int, generator: torch.Generator | N
     t, h, w = grid.shape
     chosen = torch.randint(t, (batch_size, 1, h * w), generator=generator)
     return (chosen == torch.arange(t)[:, None]).flatten(1)
+
+
+def uniform_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Show K tokens of each clip, every subset equally likely: (B, K)."""
+    return random_ids(batch_size, grid.num_tokens, grid.num_visible, generator=generator)
+
+
+def tube_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Show the same K / t places of every tubelet, drawn uniformly for each clip: (B, K).
+
+    Source: VideoMAE's tube masking, which at a mask ratio of .9 shows 20 of 196 places in each of 8 tubelets, 160.
+
+    Raises:
+        ValueError: K is no multiple of t, the grid's tubelets.
+    """
+    t, h, w = grid.shape
+    _check_multiple("tube masks show the same places in each of", grid, t, "tubelets")
+    places = random_ids(batch_size, h * w, grid.num_visible // t, generator=generator)  # (B, K / t)
+    return (places[:, None] + h * w * torch.arange(t)[:, None]).flatten(1)
+
+
+def frame_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Show all tokens of K / (h * w) tubelets, drawn uniformly for each clip: (B, K).
+
+    Raises:
+        ValueError: K is no multiple of h * w, the tokens in a tubelet.
+    """
+    t, h, w = grid.shape
+    _check_multiple("frame masks show whole tubelets, each of", grid, h * w, "tokens")
+    tubelets = random_ids(batch_size, t, grid.num_visible // (h * w), generator=generator)
+    return (h * w * tubelets[..., None] + torch.arange(h * w)).flatten(1)
+
+
+def _check_multiple(what: str, grid: TokenGrid, number: int, of: str) -> None:
+    if grid.num_visible % number:
+        below = grid.num_visible // number * number
+        fitting = [k for k in (below, below + number) if 0 < k < grid.num_tokens]
+        raise ValueError(
+            f"{what} the {number} {of}: visible must be a multiple of {number}, got {grid.num_visible} of "
+            f"{grid.num_tokens}; the nearest are {' and '.join(map(str, fitting)) or 'none'} (--visible)"
+        )
+
+
+BLOCK_SIDES = (0.25, 0.75)
+"""Shortest and longest side of a hidden block, as shares of the grid's."""
+
+
+def block_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Hide one space-time block after another until K tokens are left: (B, K).
+
+    Each side of a block is drawn uniformly between a quarter and three quarters of the grid's, and its place so that
+    every token is equally likely to be hidden by it; blocks reach over the border. Of the last block as many tokens are
+    hidden, at random, as leave K. That there are such blocks is MAE-ST's, their sides are our reading.
+    """
+    left = 0.1 * grid.num_visible / grid.num_tokens  # share that all of the blocks together may miss
+    number = min(255, math.ceil(27 * -math.log(left)))  # one hides a 27th of the tokens or, in small grids, more
+    covered = torch.ones(batch_size, number, 1, dtype=torch.bool)
+    for length in grid.shape:
+        covered = (covered[..., None] & _covered(length, batch_size, number, generator)[:, :, None]).flatten(2)
+    order = torch.arange(number, 0, -1, dtype=torch.uint8)[:, None]
+    first = (covered * order).amax(1)  # (B, L): the earlier a token is hidden the higher, 0 for never
+    noise = torch.rand(first.shape, generator=generator)
+    return (noise - first).topk(grid.num_visible, dim=1).indices
+
+
+def _covered(length: int, batch_size: int, number: int, generator: torch.Generator | None) -> Tensor:
+    """Mark what random intervals cover of a line: (B, number, length) bool."""
+    shortest, longest = (max(1, round(share * length)) for share in BLOCK_SIDES)
+    sides = torch.randint(shortest, longest + 1, (batch_size, number, 1), generator=generator)
+    start = (torch.rand(batch_size, number, 1, generator=generator) * (length + sides - 1)).long() - sides + 1
+    places = torch.arange(length)
+    return (places >= start) & (places < start + sides)
+
+
+def most_moving_ids(grid: TokenGrid, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Show the K tokens of clips (B, C, T, H, W) in uint8 whose tubelets change most from the last one, by L2: (B, K).
+
+    Of tokens that change equally, as all do where nothing moves, some are taken at random.
+    """
+    motion = token_motion(grid, clips)
+    noise = torch.rand(motion.shape, generator=generator).to(motion.device)
+    return (motion + 1e-6 * noise).topk(grid.num_visible, dim=1).indices

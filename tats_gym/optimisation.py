@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.nn.parallel import DistributedDataParallel
 
-from tats_gym.distributed import average_gradients
+from tats_gym.distributed import mean
 
 REFERENCE_BATCH = 256
 
@@ -34,6 +37,8 @@ class OptimConfig:
     """AdamW's weight decay; none on biases, norms, positions and tokens."""
     accumulate: int = 1
     """Steps whose gradients are summed for one optimiser step."""
+    shard_state: bool = False
+    """Keep each process's share of AdamW's state there alone (ZeRO, stage 1), for large models on many GPUs."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.accumulate < 1:
@@ -47,6 +52,30 @@ class OptimConfig:
             raise ValueError(f"base_lr must be positive and min_lr not negative, got {self.base_lr}, {self.min_lr}")
 
 
+class LearningRate:
+    """A linear rise, then a cosine down, by optimiser steps.
+
+    Args:
+        config: The recipe.
+        batch_size: Clips in one step, over all processes.
+        steps_per_epoch: Steps that make one pass over the training clips; `config.accumulate` of them are one of the
+            optimiser's.
+    """
+
+    def __init__(self, config: OptimConfig, *, batch_size: int, steps_per_epoch: int) -> None:
+        scale = batch_size * config.accumulate / REFERENCE_BATCH
+        self.highest, self.lowest = config.base_lr * scale, min(config.min_lr, config.base_lr) * scale
+        self.warmup_steps = max(1, config.warmup_epochs * steps_per_epoch // config.accumulate)
+        self.total_steps = max(self.warmup_steps + 1, config.epochs * steps_per_epoch // config.accumulate)
+
+    def at(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.highest * (step + 1) / self.warmup_steps
+        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.lowest + (self.highest - self.lowest) * (1 + math.cos(math.pi * progress)) / 2
+
+
 class Optimizer:
     """Turns losses into optimiser steps.
 
@@ -56,37 +85,38 @@ class Optimizer:
         config: The recipe.
         batch_size: Clips in one step, over all processes.
         steps_per_epoch: Steps that make one pass over the training clips.
+        module: What `parallel` made of the model, so that gradients travel only before an optimiser step.
     """
 
     def __init__(
-        self, of: str, groups: list[dict[str, Any]], config: OptimConfig, *, batch_size: int, steps_per_epoch: int
+        self,
+        of: str,
+        groups: list[dict[str, Any]],
+        config: OptimConfig,
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        module: nn.Module | None = None,
     ) -> None:
         self.of, self.config = of, config
-        scale = batch_size * config.accumulate / REFERENCE_BATCH
-        self.lr, self.min_lr = config.base_lr * scale, min(config.min_lr, config.base_lr) * scale
-        self.warmup_steps = max(1, config.warmup_epochs * steps_per_epoch // config.accumulate)
-        self.total_steps = max(self.warmup_steps + 1, config.epochs * steps_per_epoch // config.accumulate)
-        self.adamw = torch.optim.AdamW(groups, lr=self.lr, betas=config.betas, fused=True)
+        self.lr = LearningRate(config, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+        self.step_clips = batch_size * config.accumulate
+        """Clips in one optimiser step, over all processes."""
+        self.adamw = _adamw(groups, config, self.lr.highest)
         self.steps = 0
-        self._accumulated = 0
-
-    def lr_at(self, step: int) -> float:
-        """Return the learning rate of optimiser step `step`, counted from 0."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
-        return self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+        self._module, self._accumulated = module, 0
+        self._exchange()
 
     def step(self, loss: Tensor) -> float:
         """Backpropagate one step's loss and, when enough are gathered, move the weights.
 
         Returns:
-            The loss as a number.
+            The loss as a number, the mean over the processes.
 
         Raises:
-            NonFiniteLossError: If the loss is NaN or infinite; gradients and weights are left alone.
+            NonFiniteLossError: If the loss of any process is NaN or infinite; gradients and weights are left alone.
         """
-        value = loss.item()
+        value = mean(loss.detach()).item()
         if not math.isfinite(value):
             raise NonFiniteLossError(
                 f"the {self.of}'s loss is {value} at optimiser step {self.steps}; its weights were not changed. "
@@ -96,19 +126,39 @@ class Optimizer:
         self._accumulated += 1
         if self._accumulated == self.config.accumulate:
             for group in self.adamw.param_groups:
-                group["lr"] = self.lr_at(self.steps) * group.get("lr_scale", 1.0)
-            average_gradients([p for group in self.adamw.param_groups for p in group["params"]])
+                group["lr"] = self.lr.at(self.steps) * group.get("lr_scale", 1.0)
             self.adamw.step()
             self.adamw.zero_grad(set_to_none=True)
             self.steps += 1
             self._accumulated = 0
+        self._exchange()
         return value
 
+    def _exchange(self) -> None:
+        """Have the processes exchange gradients in the next backward pass if an optimiser step comes after it."""
+        if isinstance(self._module, DistributedDataParallel):
+            self._module.require_backward_grad_sync = self._accumulated + 1 == self.config.accumulate
+
     def state_dict(self) -> dict[str, Any]:
-        """Return AdamW's state and the step count; gradients gathered for an unfinished step are not part of it."""
-        return {"adamw": self.adamw.state_dict(), "steps": self.steps}
+        """Return AdamW's state and the step count; gradients gathered for an unfinished step are not part of it.
+
+        All processes must ask; where they share the state, the first alone gets it.
+        """
+        adamw: dict[str, Any] = {}
+        if isinstance(self.adamw, ZeroRedundancyOptimizer):
+            self.adamw.consolidate_state_dict(to=0)
+        if not isinstance(self.adamw, ZeroRedundancyOptimizer) or dist.get_rank() == 0:
+            adamw = self.adamw.state_dict()
+        return {"adamw": adamw, "steps": self.steps, "step_clips": self.step_clips}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from what `state_dict` returned; with other batches, from as many clips."""
         self.adamw.load_state_dict(state["adamw"])
-        self.steps = state["steps"]
+        self.steps = state["steps"] * state["step_clips"] // self.step_clips
+
+
+def _adamw(groups: list[dict[str, Any]], config: OptimConfig, lr: float) -> torch.optim.Optimizer:
+    settings: dict[str, Any] = {"lr": lr, "betas": config.betas, "fused": True}
+    if config.shard_state and dist.is_initialized():
+        return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, **settings)
+    return torch.optim.AdamW(groups, **settings)

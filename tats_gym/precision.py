@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -17,9 +18,14 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return the context in which a network runs forward; parameters and losses stay float32."""
+    """Return the context in which a network runs forward; parameters stay float32, and losses take it."""
     enabled = resolve_precision(precision, device) == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def accurate(values: Tensor) -> Tensor:
+    """Return values in float32, or in float64 where they come in it."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def resolve_device(device: str) -> torch.device:

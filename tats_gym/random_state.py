@@ -8,6 +8,11 @@ import numpy as np
 import torch
 
 
+def rank_seed(seed: int, *keys: int) -> int:
+    """Return the seed of a rank's own draws, of its rank and what else tells them apart: the first's is `seed`."""
+    return int(np.random.SeedSequence((seed, *keys)).generate_state(1)[0]) if any(keys) else seed
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """Return the state of Python's, NumPy's and torch's global generators, and the GPU's."""
     legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (SB3's buffers draw from it)

@@ -1,6 +1,7 @@
 """A run's folder: where it is, what made it, and its metrics as lines of JSON."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,7 +16,7 @@ RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "
 
 
 def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
-    """Make a new folder `parent/name-N` and write config.json into it: settings, seed, versions, commit, command.
+    """Make a new folder `parent/name-N` and begin a run in it.
 
     Raises:
         OSError: If the folder cannot be written.
@@ -29,6 +30,20 @@ def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
             break
         except FileExistsError:
             number += 1
+    begin_run(folder, config)
+    return folder
+
+
+def begin_run(folder: Path, config: dict[str, Any]) -> None:
+    """Write config.json into a run's folder, which is made if missing: settings, seed, versions, commit, command.
+
+    Raises:
+        ValueError: If the folder holds other things than a run.
+        OSError: If it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is neither empty nor a run's folder: there is no config.json; name another one")
     record = {
         "config": config,
         "seed": config.get("seed"),
@@ -38,7 +53,6 @@ def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return folder
 
 
 def update_config(folder: Path, config: dict[str, Any]) -> None:
@@ -85,6 +99,26 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() or None if run.returncode == 0 else None
+
+
+def origin() -> dict[str, Any]:
+    """Say of numbers that were just made: of which code, when, on which machine, with which versions."""
+    return {
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "processor": processor()},
+        "versions": versions(),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def drop_metrics_after(path: Path, step: int) -> None:

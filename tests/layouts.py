@@ -50,6 +50,17 @@ def write_layout(data: str, root: Path, train: int = 4, validation: int = 2) -> 
     return root
 
 
+def write_two_classes(root: Path, train: int = 8, validation: int = 4) -> Path:
+    """Write lists of videos that are bright (class 0) and dark (class 1) in turn; returns their folder."""
+    for name, count in (("train", train), ("val", validation)):
+        lines = []
+        for i in range(count):
+            frames = moving_frames(i) // (3 if i % 2 else 1)
+            lines.append(f"{write_video(root / name / f'{i}.mp4', frames)} {i % 2}\n")
+        (root / f"{name}.csv").write_text("".join(lines))
+    return root
+
+
 def _name(data: str, i: int) -> str:
     return {
         "ssv2": f"20bn-something-something-v2/{i}.webm",

@@ -1,12 +1,29 @@
-"""Settings of runs that take seconds."""
+"""Settings of runs that take seconds, and scripts in this process: importing torch again and again takes minutes."""
 
+import importlib.util
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
-from agents.config import PretrainConfig, TatsConfig, preset_for
+from agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from agents.policy import SamplerConfig
 from tats_gym.mae import MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
 from tats_gym.tokens import TokenGrid
+
+
+def load_script(name: str) -> ModuleType:
+    """Import a script of this checkout; the path is left as it was."""
+    before = sys.path.copy()
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # tyro looks there for the docstrings of a dataclass
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
 
 
 def tiny_config(root, out, **changes) -> PretrainConfig:
@@ -30,5 +47,6 @@ def tiny_config(root, out, **changes) -> PretrainConfig:
         mae_optim=MAEOptimConfig(epochs=4, warmup_epochs=1, base_lr=1e-2),
         sampler=SamplerConfig(critic="shared"),
         tats=TatsConfig(learning_rate=1e-3, warmup_epochs=1),
+        off_policy=OffPolicyConfig(learning_rate=1e-3, learning_starts=0, buffer_size=10, batch_size=4),
     )
     return replace(config, **changes)

@@ -1,16 +1,20 @@
 """The measure of a sampler."""
 
+import math
+
 import pytest
 import torch
+from stable_baselines3.common.policies import BasePolicy
 
-from agents import TatsPolicy
-from agents.fixed import RandomPolicy
+from agents import SamplerConfig, TatsPolicy
+from agents.fixed import MotionPolicy, RandomPolicy
 from agents.held_out import HeldOut, choose, overlap
 from envs.spaces import Subset, TokenBox
 from tats_gym.clips import VideoReadError
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE
 
 BOX, SUBSET = TokenBox((64, WIDTH), (4, 4, 4)), Subset(64, GRID["visible"])
+CLIPS = torch.zeros(2, 3, 8, 64, 64, dtype=torch.uint8)
 
 
 class _Centre(NoiseStream):
@@ -45,12 +49,12 @@ def test_a_held_out_video_that_cannot_be_read_is_left_out(caplog):
         HeldOut(stream, ToyMAE(), num_clips=3, **settings)
 
 
-class _Knowing(RandomPolicy):
+class _Knowing(BasePolicy):
     """Knows the toy's hard tokens: those whose embedding is the first direction."""
 
     def _predict(self, observation, deterministic=False):
         hard = observation @ ToyMAE().directions[0]
-        return hard.topk(self.num_visible, dim=1).indices
+        return hard.topk(8, dim=1).indices
 
 
 def test_the_best_masks_score_the_best_error(held_out):
@@ -69,11 +73,11 @@ def test_masks_that_fit_their_clips_are_worth_less_on_others(held_out):
     assert fitting.content_gain > 0.1
 
 
-class _Still(RandomPolicy):
+class _Still(BasePolicy):
     """Shows the same tokens always."""
 
     def _predict(self, observation, deterministic=False):
-        return torch.arange(self.num_visible).expand(len(observation), -1)
+        return torch.arange(8).expand(len(observation), -1)
 
 
 def test_a_mask_that_never_moves_is_told_from_one_that_fits(held_out):
@@ -130,10 +134,23 @@ def test_collapse_is_seen(held_out):
     assert 0.25 < state.entropy_share < 0.95  # from entropy alone it would not look so bad
 
 
+def test_a_sampler_without_a_value_network_has_no_value_error(held_out):
+    policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3, sampler=SamplerConfig(critic="none"))
+    assert math.isnan(held_out.measure(policy)[1].value_error)
+
+
 def test_scores_are_turned_into_the_highest_tokens():
-    class Scores(RandomPolicy):
+    class Scores(BasePolicy):
         def _predict(self, observation, deterministic=False):
             return torch.arange(64.0).expand(len(observation), -1)
 
-    chosen = choose(Scores(BOX, SUBSET), torch.zeros(2, 64, WIDTH), 8)
+    chosen = choose(Scores(BOX, SUBSET), torch.zeros(2, 64, WIDTH), CLIPS, 8)
     assert sorted(chosen[0].tolist()) == list(range(56, 64))
+
+
+def test_a_policy_that_looks_at_pixels_sees_the_held_out_clips(held_out):
+    clips = held_out.clips[:3].clone()
+    clips[:, :, 2:] = clips[:, :, :2].repeat(1, 1, 3, 1, 1)  # still
+    clips[:, :, 4:6, 16:32, 32:48] ^= 128  # but for place 6 at the third of four tubelets, and back at the fourth
+    chosen = choose(MotionPolicy(BOX, SUBSET), torch.zeros(3, 64, WIDTH), clips, 8)
+    assert {38, 54} <= set(chosen[0].tolist()) & set(chosen[2].tolist())

@@ -1,6 +1,5 @@
 """The probe's scripts as a user runs them."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -13,9 +12,8 @@ import pytest
 from agents.pretraining import Pretraining
 from agents.probe_study import demo_study, run_probe_study
 from tats_gym.clips.demo import make_demo_data
-from tests.layouts import moving_frames
-from tests.runs import tiny_config
-from tests.video_files import write_video
+from tests.layouts import write_two_classes
+from tests.runs import load_script, tiny_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,14 +21,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     """Eight training and four test clips of two classes, dark and bright."""
-    root = tmp_path_factory.mktemp("labelled")
-    for name, count in (("train", 8), ("val", 4)):
-        lines = []
-        for i in range(count):
-            frames = moving_frames(i) // (3 if i % 2 else 1)
-            lines.append(f"{write_video(root / name / f'{i}.mp4', frames)} {i % 2}\n")
-        (root / f"{name}.csv").write_text("".join(lines))
-    return root
+    return write_two_classes(tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +36,7 @@ def run_folder(clips_root, tmp_path_factory):
 
 @pytest.fixture(name="main", scope="module")
 def _main():
-    spec = importlib.util.spec_from_file_location("linear_probe", ROOT / "scripts" / "linear_probe.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # tyro looks there for the docstrings of a dataclass
-    spec.loader.exec_module(module)
-    return module.main
+    return load_script("linear_probe").main
 
 
 def options(root, cache):

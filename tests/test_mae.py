@@ -179,3 +179,52 @@ def test_training_lowers_the_loss(mae):
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="num_heads must divide embed_dim, got 5 and 48"):
         MAEConfig(embed_dim=48, num_heads=5)
+
+
+def test_several_masks_of_a_clip_are_as_many_clips(mae):
+    clips, ids = _clips(2), random_ids(6, GRID.num_tokens, 4)
+    together = mae(clips, ids)
+    repeated = mae(clips.repeat_interleave(3, 0), ids)
+    for ours, theirs in zip(together, repeated, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_share_of_the_hidden_tokens_is_predicted(mae):
+    clips = _clips()
+    ids = random_ids(3, mae.grid.num_tokens, mae.grid.num_visible)
+    whole, half = mae(clips, ids), mae(clips, ids, 0.5)
+    assert half.pred.shape[1] == half.target.shape[1] == round(0.5 * whole.pred.shape[1])
+    assert torch.equal(half.mask, whole.mask)
+    assert (half.ids_hidden.diff(dim=1) > 0).all()
+    assert (half.predicted <= half.mask).all()
+    assert torch.equal(whole.predicted, whole.mask)
+    targets = whole.spread(whole.target[..., 0]).gather(1, half.ids_hidden)
+    assert torch.equal(half.target[..., 0], targets)
+    drawn = torch.stack([mae(clips, ids, 0.5).predicted for _ in range(40)])
+    assert torch.equal(drawn.any(0), whole.mask)  # each has its turn, and other ones in each row
+    assert not torch.equal(drawn[0, 0], drawn[0, 1])
+
+
+def test_recomputed_activations_give_the_very_same_gradients(mae):
+    x = torch.randn(2, 20, CONFIG.embed_dim)
+    weights = {parameter.data_ptr() for parameter in mae.parameters()}
+
+    def step():
+        kept = {}
+
+        def keep(tensor):
+            if tensor.data_ptr() not in weights:
+                kept[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        mae.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = mae.encoder(x).square().mean()
+        loss.backward()
+        return [parameter.grad for parameter in mae.encoder.blocks.parameters()], sum(kept.values())
+
+    gradients, kept = step()
+    mae.encoder.recompute = True
+    recomputed, kept_then = step()
+    assert all(torch.equal(one, two) for one, two in zip(gradients, recomputed, strict=True))
+    assert kept_then < 0.3 * kept

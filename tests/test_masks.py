@@ -1,8 +1,20 @@
-"""The two forms of a mask, and uniform masks."""
+"""The two forms of a mask, and the masks that nobody learns."""
 
+import pytest
 import torch
 
-from tats_gym.masks import every_place, hidden_ids, mask_from_ids, one_tubelet, random_ids, weighted_ids
+from tats_gym.masks import (
+    block_ids,
+    every_place,
+    frame_ids,
+    hidden_ids,
+    mask_from_ids,
+    most_moving_ids,
+    one_tubelet,
+    random_ids,
+    tube_ids,
+    weighted_ids,
+)
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=6, size=32, tubelet_size=2, patch_size=16, visible=5)  # 3 x 2 x 2 tokens
@@ -57,3 +69,71 @@ def test_one_tubelet_and_every_place_by_their_definitions():
     assert (spread.any(2).sum(1) > 1).float().mean() > 0.9  # 3 of 81 lie in one tubelet
     for marked in (whole, spread):
         torch.testing.assert_close(marked.float().mean(0), torch.full((3, 4), 1 / 3), atol=0.08, rtol=0)
+
+
+def _shown(ids, grid):
+    """Which tokens masks show: (B, t, h * w) bool."""
+    t, h, w = grid.shape
+    return (~mask_from_ids(ids, grid.num_tokens)).view(-1, t, h * w)
+
+
+def test_tube_masks_are_those_of_videomae():
+    grid = TokenGrid(visible=160)  # VideoMAE at a mask ratio of .9: 196 - int(.9 * 196) = 20 places in 8 tubelets
+    shown = _shown(tube_ids(grid, 500, torch.Generator().manual_seed(0)), grid)
+    assert (shown.sum(2) == 20).all()
+    assert (shown == shown[:, :1]).all()
+    share = shown[:, 0].float().mean(0)
+    torch.testing.assert_close(share, torch.full((196,), 20 / 196), atol=0.07, rtol=0)
+    assert len({tuple(row) for row in shown[:, 0].int().tolist()}) == 500
+
+
+def test_frame_masks_show_whole_tubelets():
+    grid = TokenGrid(visible=2 * 196)
+    shown = _shown(frame_ids(grid, 300, torch.Generator().manual_seed(0)), grid)
+    assert (shown.all(2) == shown.any(2)).all()
+    assert (shown[..., 0].sum(1) == 2).all()
+    torch.testing.assert_close(shown[..., 0].float().mean(0), torch.full((8,), 2 / 8), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "visible", "message"),
+    [
+        (tube_ids, 156, "each of the 8 tubelets: visible must be a multiple of 8, got 156 .*nearest are 152 and 160"),
+        (frame_ids, 78, "each of the 196 tokens: visible must be a multiple of 196, got 78 .*nearest are 196"),
+    ],
+)
+def test_tokens_that_cannot_be_shown_evenly_are_refused(make, visible, message):
+    with pytest.raises(ValueError, match=message):
+        make(TokenGrid(visible=visible), 1)
+
+
+@pytest.mark.parametrize("mask_ratio", [0.95, 0.75, 0.3])
+def test_block_masks_leave_patches_and_hide_every_token_alike(mask_ratio):
+    grid = TokenGrid(mask_ratio=mask_ratio)
+    shown = _shown(block_ids(grid, 400, torch.Generator().manual_seed(0)), grid)
+    assert (shown.sum((1, 2)) == grid.num_visible).all()
+    by_place = shown.float().mean(0).unflatten(1, (14, 14))
+    expected = torch.tensor(grid.num_visible / grid.num_tokens)
+    for region in (by_place.mean(), by_place[:, 0, 0].mean(), by_place[:, 6:8, 6:8].mean(), by_place[0].mean()):
+        torch.testing.assert_close(region, expected, atol=0.04, rtol=0)
+    cube = shown.unflatten(2, (14, 14))
+    both = (cube[..., 1:] & cube[..., :-1]).float().mean()
+    correlation = (both - expected**2) / (expected - expected**2)  # of neighbours; 0 for uniform masks
+    assert correlation > 0.3
+
+
+def test_the_most_moving_tokens_by_hand():
+    clips = torch.full((1, 3, 6, 32, 32), 100, dtype=torch.uint8)  # 3 x 2 x 2 tokens
+    clips[:, :, 4:, :16, 16:] = 150  # place 1 changes at the last tubelet
+    clips[:, :, 2:, 16:, :16] = 110  # place 2 changes less, at the second
+    grid = TokenGrid(frames=6, size=32, visible=1)
+    assert most_moving_ids(grid, clips).tolist() == [[9]]
+    grid = TokenGrid(frames=6, size=32, visible=3)
+    assert set(most_moving_ids(grid, clips)[0].tolist()) == {9, 2, 6}  # the first tubelet counts as the second
+
+
+def test_where_nothing_moves_any_token_is_shown():
+    still = torch.zeros(300, 3, 6, 32, 32, dtype=torch.uint8)
+    ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=2), still, torch.Generator().manual_seed(0))
+    share = torch.bincount(ids.flatten(), minlength=12) / len(ids)
+    torch.testing.assert_close(share, torch.full((12,), 2 / 12), atol=0.08, rtol=0)

@@ -18,7 +18,7 @@ def _policy(**sampler):
 
 @pytest.mark.parametrize(("positions", "apart"), [("tokens", False), ("learned", True)])
 def test_tokens_of_one_content_are_told_apart_by_learned_positions(positions, apart):
-    logits = _policy(positions=positions).get_distribution(torch.ones(2, 36, 64)).logits
+    logits = _policy(positions=positions).get_distribution(torch.ones(2, 36, 64)).distribution.logits
     assert (logits.std(1) > 0.1).all() == apart
     assert (logits.std(1) < 1e-4).all() != apart
 
@@ -26,7 +26,7 @@ def test_tokens_of_one_content_are_told_apart_by_learned_positions(positions, ap
 def test_learned_positions_count_whatever_the_scale_of_the_content():
     policy = _policy(positions="learned")
     tokens = torch.randn(2, 36, 64)
-    one, other = (policy.get_distribution(scale * tokens).logits for scale in (1, 1000))
+    one, other = (policy.get_distribution(scale * tokens).distribution.logits for scale in (1, 1000))
     torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 

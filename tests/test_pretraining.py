@@ -9,15 +9,19 @@ from dataclasses import replace
 import pytest
 import torch
 from stable_baselines3 import SAC
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from agents import AGENTS
 from agents.callbacks import JointTraining
 from agents.config import config_from_dict
+from agents.fixed import FixedMasks
 from agents.pretraining import Pretraining, resume, run_config
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
 from tats_gym.runs import read_config
+from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
 from tests.test_sb3 import MeanToken
 
@@ -44,10 +48,11 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
     record = json.loads((result.folder / "config.json").read_text())
     assert record["seed"] == 0
     assert set(record["versions"]) >= {"python", "torch", "gymnasium", "stable-baselines3"}
-    assert config_from_dict(record["config"]) == config
+    assert config_from_dict(record["config"]) == replace(config, action="ids", masks_per_clip=1)  # as tats needs
 
     rows = _rows(result.folder)
-    assert [row["step"] for row in rows] == [4, 8, 12, 16, 20, 24, 28, 32, 32]
+    assert [row["step"] for row in rows if "mae/loss" in row] == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert [row["step"] for row in rows if "held_out/gain" in row] == [0, 16, 32]
     wanted = {
         "mae/loss", "mae/learning_rate", "rollout/reward", "time/clips_per_s", "time/data_wait_share",
         "time/peak_memory_mib", "held_out/error_own", "held_out/error_random", "held_out/gain", "sampler/entropy_share",
@@ -74,7 +79,7 @@ def test_a_sampler_can_learn_alone_under_the_mae_of_another_run(clips_root, tmp_
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert run.optimizer.steps == 0
     assert run.agent._n_updates == 6
-    assert "mae/loss" in _rows(result.folder)[0]
+    assert "mae/loss" in _rows(result.folder)[1]
     shutil.rmtree(first.folder)
     resume(result.folder).close()  # a resumed run brings its own weights
 
@@ -94,9 +99,20 @@ def test_the_mae_learns(clips_root, tmp_path):
     assert sum(rows[-4:]) < 0.9 * sum(rows[:4])
 
 
-@pytest.mark.parametrize(("agent", "workers"), [("tats", 0), ("tats", 2), ("random", 0), ("ppo", 0)])
+def test_a_run_may_predict_half_and_keep_less(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path, decode_ratio=0.5, recompute=True, reward="gain")
+    run, result = _train(config)
+    assert result.finished
+    assert run.vector_env.config.decode_ratio == 0.5
+    assert run.mae.encoder.recompute
+    assert run.mae.decoder.recompute
+    outcome = run.vector_env.step_tensors(torch.arange(3).expand(4, 3))
+    assert outcome.mask.sum(1).tolist() == [2] * 4  # of the five that are hidden, rounded to even
+
+
+@pytest.mark.parametrize(("agent", "workers"), [*((agent, 0) for agent in AGENTS), ("tats", 2)])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, agent, workers, monkeypatch):
-    config = tiny_config(clips_root, tmp_path, agent=agent)
+    config = tiny_config(clips_root, tmp_path, agent=agent, grid=TokenGrid(frames=4, size=32, visible=4))
     config = replace(config, clips=replace(config.clips, num_workers=workers), tats=replace(config.tats, n_steps=2))
     whole, _ = _train(config)
 
@@ -120,10 +136,13 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, ag
         for (name, ours), (_, theirs) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
             assert torch.equal(ours, theirs), name
     assert again.optimizer.steps == 8
+    assert again.agent._n_updates == whole.agent._n_updates > 0 or isinstance(whole.agent, FixedMasks)
+    if isinstance(again.agent, OffPolicyAlgorithm):  # logs a step later, which may be after it was stopped
+        return
     keys = ("step", "mae/loss", "held_out/gain")
     trace = [[{k: row.get(k) for k in keys} for row in _rows(folder)] for folder in (whole.folder, result.folder)]
-    # The stopped run measured once more where it stopped; otherwise the rows are the same.
-    assert [row for row in trace[1] if row in trace[0]] == trace[0]
+    # The run measured where it stopped, and again where it went on; otherwise the rows are the same.
+    assert [row for i, row in enumerate(trace[1]) if row in trace[0] and row not in trace[1][:i]] == trace[0]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):
@@ -153,6 +172,24 @@ def test_weights_that_are_not_finite_are_not_saved(clips_root, tmp_path, part):
     assert sorted((result.folder / "checkpoints").iterdir()) == before
 
 
+def test_scores_drawn_before_anything_is_learned_go_on_too(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path, agent="sac", checkpoint_interval=4, keep_checkpoints=9)
+    config = replace(config, tats=replace(config.tats, warmup_epochs=2))
+    whole, result = _train(config)
+    for path in sorted((result.folder / "checkpoints").iterdir())[1:]:
+        path.unlink()  # as if the run had been killed before they were written
+    again = resume(result.folder)
+    assert again.agent.num_timesteps == 4
+    assert again.agent.replay_buffer.size() == 4
+    again.run()
+    again.close()
+    states = [each.agent.replay_buffer.state_dict() for each in (whole, again)]
+    assert states[0]["positions"].tolist() == list(range(22, 32))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in ("positions", "scores", "rewards"))
+    assert whole.agent._n_updates == again.agent._n_updates == 4
+    assert again.agent._episode_num == 32
+
+
 def build_sac(env, config):
     kwargs = {"features_extractor_class": MeanToken}
     return SAC("MlpPolicy", env, policy_kwargs=kwargs, buffer_size=50, learning_starts=4, device="cpu")
@@ -165,8 +202,8 @@ def test_an_off_policy_agent_goes_on_with_its_own_variables(clips_root, tmp_path
     again.close()
     assert again.agent.log_ent_coef.item() == run.agent.log_ent_coef.item() != 0
     # Built without a seed, it still saw the clips of the run's.
-    assert run.vector_env.stream.seed == config.seed
-    assert len(_rows(result.folder)) <= 9
+    assert run.vector_env.hand.stream.seed == config.seed
+    assert sum("mae/loss" in row for row in _rows(result.folder)) <= 8
 
 
 def test_going_on_from_an_older_checkpoint_logs_each_step_once(clips_root, tmp_path):

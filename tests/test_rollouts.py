@@ -26,7 +26,8 @@ def _outcome():
     errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 2.0, 0.0]])
     errors[1, 3] = 6.0
     mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
-    return Outcome(rewards=torch.tensor([-2.0, -4.0]), errors=errors, mask=mask, clips=torch.tensor([0, 1]))
+    which = torch.tensor([0, 1])
+    return Outcome(rewards=torch.tensor([-2.0, -4.0]), errors=errors, mask=mask, clips=which, positions=which)
 
 
 def _keep(buffer, log_prob):
@@ -44,8 +45,18 @@ def test_per_token_credit_by_hand():
     torch.testing.assert_close(data.returns, torch.tensor([2.0, 4.0]))  # mean hidden errors
 
 
+def test_per_token_credit_is_that_of_the_predicted_tokens():
+    outcome = _outcome()
+    outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
+    buffer = _buffer(per_token=True, policy_coef=0.1)
+    buffer.keep(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 4), outcome)
+    data = next(buffer.get())
+    torch.testing.assert_close(data.advantages, 0.1 * 4 / 2 * torch.tensor([[0.0, -0.5, 0.5, 0], [2.0, 0, 0, 0]]))
+    torch.testing.assert_close(data.returns, torch.tensor([1.5, 3.0]))
+
+
 def test_per_token_credit_without_a_baseline_pays_the_error():
-    data = _keep(_buffer(per_token=True, baseline=False), torch.zeros(2, 4))
+    data = _keep(_buffer(per_token=True, baseline="none"), torch.zeros(2, 4))
     torch.testing.assert_close(data.advantages, 4 / 3 * _outcome().errors)
 
 
@@ -53,6 +64,40 @@ def test_per_clip_credit_pays_the_reward():
     data = _keep(_buffer(per_token=False, policy_coef=0.1), torch.zeros(2))
     torch.testing.assert_close(data.advantages, 0.1 * torch.tensor([-3.5, -6.0]))
     torch.testing.assert_close(data.returns, torch.tensor([-2.0, -4.0]))
+
+
+def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
+    token, clip = (
+        _keep(_buffer(per_token=per_token, baseline="group", masks_per_clip=2), log_prob)
+        for per_token, log_prob in ((True, torch.zeros(2, 4)), (False, torch.zeros(2)))
+    )
+    torch.testing.assert_close(clip.advantages, torch.tensor([-2.0 + 4.0, -4.0 + 2.0]))
+    # hidden tokens of the first mask err by 2 in the mean, of the second by 4: each is the other's baseline
+    expected = 4 / 3 * torch.tensor([[0.0, -3.0, -2.0, -1.0], [2.0, 0.0, 0.0, 4.0]])
+    torch.testing.assert_close(token.advantages, expected)
+
+
+def test_a_group_of_one_has_no_others():
+    with pytest.raises(ValueError, match="baseline 'group' needs at least two masks a clip, got masks_per_clip 1"):
+        _buffer(per_token=True, baseline="group")
+    with pytest.raises(ValueError, match=r"baseline must be one of .*'group'.*, got 'mean'"):
+        _buffer(per_token=True, baseline="mean")
+
+
+def test_minibatches_keep_the_masks_of_a_clip_together():
+    box, subset = TokenBox((4, 8), (2, 2, 1)), Subset(4, 1)
+    buffer = TokenRolloutBuffer(3, box, subset, "cpu", n_envs=4, per_token=False, baseline="group", masks_per_clip=2)
+    for step in range(3):
+        tokens = 2.0 * step + torch.arange(2.0)[:, None, None].expand(-1, 4, 8)  # a number for each of six clips
+        clips = tokens[:, 0, 0].repeat_interleave(2)
+        outcome = _outcome()._replace(rewards=clips)
+        buffer.keep(tokens, clips.long()[:, None] % 4, torch.zeros(4), torch.zeros(4), outcome)
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(4, dtype=bool))
+    seen = list(buffer.get(batch_size=4))
+    assert [(len(data.observations), len(data.actions)) for data in seen] == [(2, 4)] * 3
+    for data in seen:
+        assert torch.equal(data.observations[:, 0, 0].repeat_interleave(2), data.returns)
+    assert sorted(torch.cat([data.returns for data in seen]).tolist()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
 
 
 def test_a_policy_of_another_credit_is_refused():
@@ -207,8 +252,13 @@ def test_saving_leaves_the_observation_out_and_loading_goes_on(env, tmp_path):
     assert loaded.policy.credit == "token"
 
 
+def test_policy_and_environment_must_agree_on_the_masks_of_a_clip(env):
+    with pytest.raises(ValueError, match="the policy draws 2 masks a clip, the environment holds each clip 1 times"):
+        _tats(env, masks_per_clip=2)
+
+
 def test_settings_that_make_no_sampler_are_refused():
     with pytest.raises(ValueError, match="temperature positive, got 1 and 0"):
         SamplerConfig(temperature=0)
     with pytest.raises(ValueError, match="critic must be"):
-        SamplerConfig(critic="none")
+        SamplerConfig(critic="shraed")

@@ -101,8 +101,10 @@ def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_p
         (["--agent", "tatts"], "--agent must be one of .*did you mean 'tats'"),
         (["--env", "TatsMask-ssv2-v0", "--root", "/nowhere/at/all"], "(?s)/nowhere/at/all.*TatsMask-demo-v0"),
         (["--resume", "/nowhere/at/all"], "/nowhere/at/all holds no run"),
-        (["--resume", "runs", "--preset", "demo"], "goes on with the run's own --env and --preset"),
+        (["--resume", "runs", "--preset", "demo"], "goes on with the run's own --env, --preset and --folder"),
         (["--tats.batch-size", "0"], "batch_size must be at least 1"),
+        (["--off-policy.batch-size", "0"], "batch_size must be at least 1"),
+        (["--agent", "sac", "--action", "ids"], "--agent sac answers with scores, but --action ids was asked for"),
         (["--tats.credit", "tokn"], "(?s)tokn"),
     ],
 )
@@ -124,14 +126,3 @@ def _blocks(language):
 @pytest.mark.parametrize("number", range(2))
 def test_the_readmes_python_runs_as_it_stands(number, demo_root):
     exec(compile(_blocks("python")[number], f"README block {number}", "exec"), {})
-
-
-def test_the_readmes_agent_trains(main, capsys, clips_root, tmp_path, monkeypatch):
-    (code,) = (block for block in _blocks("python") if block.startswith("# my_agents.py"))
-    (tmp_path / "my_agents.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    command = _blocks("bash")[-1].split()
-    assert command[:2] == ["python", "scripts/train_ppo.py"]
-    folder = ["--env", "TatsMask-folder-v0", "--root", str(clips_root), "--out", str(tmp_path / "out")]
-    assert main([*command[2:], *folder, *TINY]) == 0
-    assert "gain" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.error import InvalidAction
 from gymnasium.vector.utils import batch_space
 
-from envs.spaces import Subset, TokenBox, check_ids, check_scores
+from envs.spaces import ScoreBox, Subset, TokenBox, check_ids, check_scores
 
 
 def test_a_token_box_takes_no_memory():
@@ -62,6 +62,22 @@ def test_a_subset_batches_and_copies():
     assert batched == Subset(6, 2, batch=4)
     assert pickle.loads(pickle.dumps(space)) == space
     assert space.sample().shape == (2,)
+
+
+def test_a_score_box_is_a_box_that_knows_how_many_tokens_are_shown():
+    space = ScoreBox(6, 2, seed=3)
+    batched = batch_space(space, 4)
+    assert batched.shape == (4, 6)
+    assert batched == ScoreBox(6, 2, batch=4)
+    assert batched.contains(batched.sample())
+    assert space.contains(np.full(6, 5, np.float32))
+    assert not space.contains(np.full(6, 5.1, np.float32))
+    for copy in (deepcopy(space), pickle.loads(pickle.dumps(space))):
+        assert copy == space
+        assert (copy.num_visible, copy.limit) == (2, 5)
+    assert space != ScoreBox(6, 3)
+    with pytest.raises(ValueError, match=r"num_visible must lie in \(0, 6\), got 6"):
+        ScoreBox(6, 6)
 
 
 def test_equal_seeds_give_equal_samples():

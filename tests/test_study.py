@@ -7,12 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents.pretraining import Pretraining
 from agents.statistics import estimate
 from agents.studies import STUDIES
-from agents.study import ROW, Cell, Study, changed, run_cell, run_cells, run_study, side_by_side
+from agents.study import MASKS, ROW, Cell, Study, changed, run_cell, run_cells, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import gradients, masks_by_hand, start_rows
 from tests.runs import tiny_config
@@ -36,8 +37,16 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
         ("uniform", 0), ("joint, gain", 0), ("uniform", 1), ("joint, gain", 1)
     ]  # fmt: skip
     assert all(row["steps"] == 32 and row["cost_s"] > 0 and len(row["shown"]) == 8 for row in rows)
+    assert [row["extra_forwards"] for row in rows] == [0, 32, 0, 32]
+    (run,) = (folder / "uniform" / "seed0").glob("*/metrics.jsonl")
+    logged = [json.loads(line) for line in run.read_text().splitlines()]
+    rates = [line["time/clips_per_s"] for line in logged if "time/clips_per_s" in line]
+    assert len(rates) == 8
+    assert rows[0]["clips_per_s"] == pytest.approx(8 / sum(1 / rate for rate in rates))
+    assert rows[0]["peak_memory_mib"] == logged[-2]["time/peak_memory_mib"] > 100
+    assert np.load(folder / "uniform" / "seed0" / MASKS).shape == (8, 1, 3)
     assert all(sum(row["shown"]) == pytest.approx(3, abs=1e-3) for row in rows)
-    assert [point["step"] for point in rows[1]["curve"]] == [4, 20, 32]  # written with the next line of the log
+    assert [point["step"] for point in rows[1]["curve"]] == [0, 16, 32]
     written = (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns
     assert run_study(study, folder, tmp_path / "starts", [0, 1], jobs=1) == rows
     assert (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns == written
@@ -76,6 +85,18 @@ def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, 
     assert record["date"]
     assert (tmp_path / "results" / "study_frozen_squares.png").stat().st_size > 1000
     assert "joint, gain" in capsys.readouterr().out
+
+
+def test_the_script_says_who_was_first_where_a_study_asks_it(study, script, tmp_path, monkeypatch, capsys):
+    group = replace(study, base=replace(study.base, train_mae=False), race_to=0.5)
+    monkeypatch.setitem(script["main"].__globals__, "STUDIES", {"group": group})
+    folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
+    script["main"](script["StudyConfig"]("group", arms=("joint, gain",), seeds=1, jobs=1, **folders))
+    record = json.loads((tmp_path / "results" / "study_group_demo.json").read_text())
+    assert record["forwards_to"]["gain"] == 0.5
+    assert list(record["forwards_to"]["arms"]) == ["joint, gain"]
+    assert len(record["forwards_to"]["arms"]["joint, gain"]["forwards"]) == 1
+    assert "reached 0.5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -117,7 +138,9 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkey
     assert not (cell.folder / ROW).exists()
     resumed = run_cell(cell)
     # The cost differs, and the curve has one more measurement: that of the stop.
-    assert json.dumps({**resumed, "cost_s": 0, "curve": []}) == json.dumps({**whole, "cost_s": 0, "curve": []})
+    apart = {"cost_s": 0, "clips_per_s": 0, "peak_memory_mib": 0, "curve": []}
+    assert json.dumps(resumed | apart) == json.dumps(whole | apart)
+    assert np.array_equal(np.load(cell.folder / MASKS), np.load(tmp_path / "whole" / MASKS))
     assert json.dumps(resumed["curve"][-1]) == json.dumps(whole["curve"][-1])
 
 
@@ -127,10 +150,6 @@ def test_rows_of_other_settings_are_not_taken_for_ours(study, tmp_path):
     run_cells([replace(cell, config=replace(cell.config, init_mae="moved", out="elsewhere"))], jobs=1)
     with pytest.raises(ValueError, match="holds a run with other settings"):
         run_cells([replace(cell, config=replace(cell.config, reward="gain"))], jobs=1)
-
-
-def test_processes_share_the_work():
-    assert sorted(side_by_side(abs, [-3, 1, -2], jobs=2)) == [(-3, 3), (-2, 2), (1, 1)]
 
 
 def test_an_estimate_by_hand():
@@ -155,6 +174,6 @@ def test_settings_are_changed_by_dotted_names():
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_of_every_study_is_a_valid_run(name):
     study = STUDIES[name]
-    assert "uniform" in study.arms
+    assert "uniform" in study.arms or not study.base.train_mae
     for changes in study.arms.values():
         assert changed(study.base, changes) != study.base

@@ -4,6 +4,7 @@ from itertools import permutations
 
 import pytest
 import torch
+from torch.distributions import kl_divergence
 
 from agents.subset import PlackettLuce
 
@@ -70,7 +71,7 @@ def test_samples_are_distinct_in_half_precision_too():
 
 
 def test_the_mode_is_the_likeliest_set(logits):
-    assert PlackettLuce(logits[None], 3).mode().tolist() == [[2, 4, 0]]
+    assert PlackettLuce(logits[None], 3).mode.tolist() == [[2, 4, 0]]
 
 
 def test_entropy_is_the_first_draws(logits):
@@ -105,6 +106,41 @@ def test_the_entropys_gradient_is_that_of_the_enumeration(logits):
     surrogate = (joint.exp().detach() * (along + along.detach() * joint)).sum()
     (estimate,) = torch.autograd.grad(surrogate, logits)
     torch.testing.assert_close(estimate, exact, atol=1e-5, rtol=1e-4)
+
+
+def test_the_divergence_of_two_samplers_is_that_of_the_enumeration(logits):
+    other = torch.tensor([0.0, 0.5, 1.0, -0.5, 0.7])
+    draws = _every_draw(5, 3)
+    p, q = (_distribution(each, draws, 3).log_prob(draws).sum(1) for each in (logits, other))
+    exact = (p.exp() * (p - q)).sum()
+    torch.manual_seed(0)
+    many = [PlackettLuce(each.expand(50_000, -1), 3) for each in (logits, other)]
+    found = kl_divergence(*many)
+    torch.testing.assert_close(found.mean(), exact, atol=5e-3, rtol=0)
+    assert found.std() < 0.5 * exact
+    assert kl_divergence(many[0], many[0]).abs().max() < 1e-5
+
+
+def test_where_samplers_agree_the_divergence_curves_as_the_enumerations(logits):
+    draws = _every_draw(5, 2)
+    old = logits.clone()
+
+    def exact(new):
+        p, q = (_distribution(each, draws, 2).log_prob(draws).sum(1) for each in (new, old))
+        return (p.exp() * (p - q)).sum()
+
+    def found(new):
+        torch.manual_seed(0)
+        return kl_divergence(*(PlackettLuce(each.expand(20_000, -1), 2) for each in (new, old))).mean()
+
+    curvatures = [torch.autograd.functional.hessian(each, old) for each in (found, exact)]
+    torch.testing.assert_close(*curvatures, atol=5e-3, rtol=0)
+    assert curvatures[1].abs().max() > 0.3
+
+
+def test_a_distribution_can_be_repeated_row_by_row():
+    logits = torch.randn(2, 5)
+    assert torch.equal(PlackettLuce(logits, 2).repeated(3).logits, logits[[0, 0, 0, 1, 1, 1]])
 
 
 def test_log_prob_gradients_match_finite_differences():

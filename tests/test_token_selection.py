@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
@@ -14,7 +14,6 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import tats_gym
 from envs import TokenSelectionEnv, TokenSelectionVectorEnv
-from tats_gym.clips import MissingDataError
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 from tests.layouts import SMALL, write_layout
@@ -125,7 +124,7 @@ def test_the_batch_equals_single_environments(folder, action):
 def test_a_step_is_what_the_mae_says(folder):
     env = TokenSelectionVectorEnv(2, **folder)
     observations, _ = env.reset(seed=0, options={"clips": [1, 3]})
-    clips = env.stream.centre([1, 3]).pixels
+    clips = env.hand.stream.centre([1, 3]).pixels
     np.testing.assert_allclose(observations, env.mae.embed(clips).numpy(), atol=1e-6)
     ids = np.array([[0, 3, 6], [7, 1, 2]])
     before = {name: value.clone() for name, value in env.mae.state_dict().items()}
@@ -135,8 +134,25 @@ def test_a_step_is_what_the_mae_says(folder):
     np.testing.assert_allclose(rewards, -expected.mean(1).numpy(), atol=1e-6)
     np.testing.assert_allclose(infos["final_info"]["errors"][0, [1, 2, 4, 5, 7]], expected[0].numpy(), atol=1e-6)
     assert infos["final_info"]["clips"].tolist() == [1, 3]
+    assert infos["final_info"]["positions"].tolist() == [-1, -1]
+    assert infos["positions"].tolist() == [0, 1]
     assert all(torch.equal(before[name], value) for name, value in env.mae.state_dict().items())
     assert not env.loss.requires_grad
+    env.close()
+
+
+def test_positions_say_which_clips_were_masked(folder):
+    env = TokenSelectionVectorEnv(2, **folder)
+    observations, infos = env.reset(seed=3)
+    for first in (0, 2):
+        assert infos["positions"].tolist() == [first, first + 1]
+        again = env.hand.stream.again(infos["positions"].tolist())
+        np.testing.assert_array_equal(env.embed(again.pixels).numpy(), observations)
+        assert again.ids.tolist() == infos["clips"].tolist()
+        observations, *_, infos = env.step(np.array([[0, 1, 2], [5, 6, 7]]))
+        assert infos["final_info"]["positions"].tolist() == [first, first + 1]
+    env.resume(7, seed=3)
+    assert env.step_tensors(torch.tensor([[0, 1, 2], [5, 6, 7]])).positions.tolist() == [7, 8]
     env.close()
 
 
@@ -199,8 +215,11 @@ def test_disabled_autoreset_leaves_the_reset_to_the_caller(folder):
     assert infos["errors"].shape == (3, 8)
     with pytest.raises(ResetNeeded, match=r"environments \[0, 1, 2\] have ended"):
         env.step(actions)
-    new, _ = env.reset(options={"reset_mask": np.array([True, False, True])})
+    assert infos["positions"].tolist() == [0, 1, 2]
+    new, infos = env.reset(options={"reset_mask": np.array([True, False, True])})
+    assert infos["positions"].tolist() == [3, 1, 4]
     np.testing.assert_array_equal(new[1], first[1])
+    np.testing.assert_array_equal(env.embed(env.hand.stream.again([3, 1, 4]).pixels), new)
     assert (new[0] != first[0]).any()
     with pytest.raises(ResetNeeded, match=r"environments \[1\] have ended"):
         env.step(actions)
@@ -243,51 +262,3 @@ def test_an_attached_mae_must_share_the_geometry(folder):
     with pytest.raises(ValueError, match="make both with the same TokenGrid"):
         env.attach(other)
     env.close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"mask_ratoi": 0.9}, TypeError, "unknown setting 'mask_ratoi'; did you mean 'mask_ratio'"),
-        ({"reward": "money"}, ValueError, "reward must be one of"),
-        ({"action": "pixels"}, ValueError, "action must be one of"),
-        ({"autoreset_mode": "next_step"}, ValueError, "autoreset_mode must be one of"),
-        ({"render_mode": "human"}, ValueError, "render_mode must be one of"),
-        ({"mae": "bse"}, ValueError, "mae must be one of .*did you mean 'base'"),
-        ({"precision": "fp8"}, ValueError, "precision must be one of"),
-        ({"visible": 0}, ValueError, "at least one token must be visible"),
-        ({"frames": 5}, ValueError, "frames must be a multiple of tubelet_size"),
-        ({"size": 33}, ValueError, "size must be a multiple of patch_size"),
-    ],
-)
-def test_bad_settings_are_named(folder, settings, error, message):
-    def make_and_reset():
-        TokenSelectionVectorEnv(1, **{**folder, **settings}).reset(seed=0)
-
-    with pytest.raises(error, match=message):
-        make_and_reset()
-
-
-def test_bad_calls_are_named(folder, tmp_path):
-    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
-        TokenSelectionVectorEnv(0, **folder)
-    env = TokenSelectionVectorEnv(2, **folder)
-    with pytest.raises(ResetNeeded, match=r"call reset\(\) before the first step"):
-        env.step(np.array([[0, 1, 2], [0, 1, 2]]))
-    env.reset(seed=0)
-    with pytest.raises(InvalidAction, match="token 2 of clip 1 is chosen more than once"):
-        env.step(np.array([[0, 1, 2], [2, 1, 2]]))
-    with pytest.raises(gymnasium.error.Error, match=r"must name 2 clips, one an environment, got 1"):
-        env.reset(options={"clips": [0]})
-    with pytest.raises(gymnasium.error.Error, match="reset knows the options"):
-        env.reset(options={"clip": [0]})
-    with pytest.raises(IndexError, match="99"):
-        env.reset(options={"clips": [0, 99]})
-    env.close()
-
-
-@pytest.mark.parametrize("env_id", [i for i in tats_gym.ENV_IDS if "demo" not in i])
-def test_missing_data_say_where_they_were_looked_for(env_id, tmp_path):
-    with pytest.raises(MissingDataError, match="TatsMask-demo-v0") as caught:
-        gymnasium.make_vec(env_id, num_envs=1, root=str(tmp_path / "nowhere"))
-    assert str(tmp_path / "nowhere") in str(caught.value)

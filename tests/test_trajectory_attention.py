@@ -1,9 +1,16 @@
 """Folded trajectory attention against the published form, written here from its definition."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+from agents import trajectory_attention
 from agents.trajectory_attention import TrajectoryAttention, TrajectoryBlock
 
 
@@ -51,6 +58,64 @@ def test_folded_equals_unfolded_in_value_and_gradient(width, heads, frames, spac
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
     for folded, unfolded in zip(*gradients, strict=True):
         torch.testing.assert_close(folded, unfolded, atol=1e-5 * unfolded.abs().max().item() + 1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stream_above", [0, 8])
+def test_what_is_streamed_or_split_is_the_same(monkeypatch, stream_above):
+    torch.manual_seed(0)
+    module = TrajectoryAttention(24, 3, 4, stream_above=8)
+    x, norm = torch.randn(2, 20, 24, requires_grad=True), nn.LayerNorm(24)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    parameters = [x, *module.parameters(), *norm.parameters()]
+    whole = module(norm(x))
+    expected = torch.autograd.grad(whole.square().sum(), parameters)
+    monkeypatch.setattr(trajectory_attention, "BLOCK_BYTES", {"cpu": 3 * 24 * 4 * 7})  # seven tokens of forty
+    module.streams = stream_above == 0
+    torch.testing.assert_close(module(x, norm), whole)
+    for found, wanted in zip(torch.autograd.grad(module(x, norm).square().sum(), parameters), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_tokens_without_a_gradient_get_none():
+    """Nor does the projection of them that would lead there, a third of the backward pass's products."""
+    module, norm = TrajectoryAttention(24, 3, 4), nn.LayerNorm(24)
+    x = torch.randn(2, 20, 24)
+    with FlopCounterMode(display=False) as detached:
+        module(x, norm).sum().backward()
+    with FlopCounterMode(display=False) as attached:
+        module(x.requires_grad_(), norm).sum().backward()
+    assert attached.get_total_flops() - detached.get_total_flops() == 2 * (2 * 20) * 24 * (3 * 24)
+
+
+def test_gradients_have_gradients():
+    """TRPO needs them."""
+    torch.manual_seed(0)
+    module = TrajectoryAttention(8, 2, 2).double()
+    x = torch.randn(1, 4, 8, dtype=torch.float64, requires_grad=True)
+    weight = module.trajectory_k.weight
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.autograd.gradcheck(module, (x,))
+        torch.autograd.gradgradcheck(
+            lambda x, weight: functional_call(module, {"trajectory_k.weight": weight}, x), (x, weight)
+        )
+
+
+def test_memory_grows_with_tokens_and_not_with_their_square():
+    """Of what waits for the backward pass, per token, when there are two, four and eight times as many frames."""
+
+    def kept(frames):
+        module, sizes = TrajectoryAttention(16, 2, frames, stream_above=4), {}
+        x = torch.randn(1, 6 * frames, 16)
+        with saved_tensors_hooks(
+            lambda t: sizes.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}) or t, lambda t: t
+        ):
+            module(x, nn.LayerNorm(16))
+        return sum(sizes.values())
+
+    frames = np.array([8, 16, 32, 64])
+    exponent = np.polyfit(np.log(frames), np.log([kept(int(number)) for number in frames]), 1)[0]
+    assert 0.8 < exponent < 1.1
 
 
 def test_tokens_of_a_frame_may_be_permuted_together():

@@ -1,5 +1,6 @@
 """A toy problem whose best action is known: an MAE whose error at each token can be read off the observation."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -37,10 +38,11 @@ class ToyMAE(nn.Module):
             hard = (self._hardness(clips) > 1).float()[..., None]
             return hard * self.directions[0] + (1 - hard) * self.directions[1]
 
-    def forward(self, clips, ids_keep):
+    def forward(self, clips, ids_keep, decode_ratio=1.0):
         mask = mask_from_ids(ids_keep, self.grid.num_tokens)
         ids = hidden_ids(mask, self.grid.num_hidden)
-        target = self._hardness(clips).gather(1, ids).sqrt()[..., None]
+        hardness = self._hardness(clips).repeat_interleave(len(ids_keep) // len(clips), 0)
+        target = hardness.gather(1, ids).sqrt()[..., None]
         return Reconstruction(torch.zeros_like(target), target, ids, mask)
 
 
@@ -48,21 +50,25 @@ class NoiseStream:
     """Clips of noise, made without decoding anything."""
 
     def __init__(self) -> None:
-        self.position, self.wait_s, self.broken = 0, 0.0, {}
+        self.wait_s, self.broken = 0.0, {}
         self.seek(0, 0)
 
     def __len__(self) -> int:
         return 64
 
-    def seek(self, position, seed=0):
-        self.position = position
-        self._generator = torch.Generator().manual_seed(seed)
+    def seek(self, position, seed=None):
+        self.position, self.seed = position, self.seed if seed is None else seed
 
     def take(self, count):
         self.position += count
-        shape = (count, 3, GRID["frames"], GRID["size"], GRID["size"])
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=self._generator)
-        return ClipBatch(pixels, torch.arange(count), torch.full((count,), -1))
+        return self.again(range(self.position - count, self.position))
+
+    def again(self, positions):
+        generators = (np.random.default_rng([self.seed, position]) for position in positions)
+        shape = (3, GRID["frames"], GRID["size"], GRID["size"])
+        pixels = np.stack([generator.integers(256, size=shape, dtype=np.uint8) for generator in generators])
+        nowhere = torch.full((len(pixels),), -1)
+        return ClipBatch(torch.from_numpy(pixels), torch.arange(len(pixels)), nowhere, torch.tensor(list(positions)))
 
     def close(self):
         pass
@@ -77,8 +83,8 @@ def toy_env(root, num_envs=16, **settings):
     vector_env = TokenSelectionVectorEnv(
         num_envs, data="folder", root=str(root), stride=1, device="cpu", **GRID, **settings
     )
-    vector_env.stream.close()
-    vector_env.stream = NoiseStream()
+    vector_env.hand.stream.close()
+    vector_env.hand.stream = NoiseStream()
     vector_env.attach(ToyMAE())
     vector_env.reset(seed=0)
     return TokenSelectionVecEnv(vector_env)

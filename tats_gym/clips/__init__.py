@@ -1,10 +1,11 @@
 """Clips: where videos lie, how they are read and cut, and the stream that hands them out."""
 
+from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.readers import VideoReader, VideoReadError, open_video
 from tats_gym.clips.roots import MissingDataError, data_root
 from tats_gym.clips.sources import Video, VideoList, list_videos
-from tats_gym.clips.stream import ClipBatch, ClipStream
+from tats_gym.clips.stream import ClipStream
 
 __all__ = [
     "ClipBatch",

@@ -15,7 +15,7 @@ from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
 from tats_gym.clips.roots import data_root
 
-__all__ = ["DEMO_CLASSES", "DemoClip", "demo_root", "make_demo_data", "render_demo_clip"]
+__all__ = ["DEMO_CLASSES", "DemoClip", "demo_data_of", "demo_root", "make_demo_data", "render_demo_clip"]
 
 VIDEO_FOLDER = "20bn-something-something-v2"
 LABEL_FOLDER = "labels"
@@ -33,6 +33,12 @@ logger = logging.getLogger(__name__)
 def demo_root() -> Path:
     """The default folder: demo-v1 (the generator's version) under $TATS_GYM_DATA, or else under the user's cache."""
     return data_root(f"demo-v{DEMO_VERSION}")
+
+
+def demo_data_of(train: int, validation: int) -> Path:
+    """Make a demo set of this size beside the default one, unless it is there; return its folder."""
+    root = data_root(f"demo-v{DEMO_VERSION}-{train}-{validation}")
+    return make_demo_data(root, train=train, validation=validation)
 
 
 def make_demo_data(

@@ -1,26 +1,16 @@
 """Decodes draws in order, in this process or ahead of time in workers, and replaces what cannot be read."""
 
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
-from tats_gym.clips.decoding import ClipDecoder, Draw
+from tats_gym.clips.cutting import Drawn, cutters
+from tats_gym.clips.decoding import ClipDecoder
+from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.shared_room import SharedRoom
-from tats_gym.clips.workers import Lost, WorkerPool
-
-
-class Plan(Protocol):
-    """Where the loaders learn what to decode."""
-
-    def draw(self, number: int) -> tuple[Draw, int]:
-        """What is drawn at this place, and the attempt to begin with."""
-        ...
-
-    def failed(self, number: int, attempt: int, cause: str) -> None:
-        """Take note that an attempt failed; raises where there should not be another one."""
-        ...
+from tats_gym.clips.workers import Lost
 
 
 class Loaded(NamedTuple):
@@ -41,15 +31,14 @@ class Here:
     def get(self, number: int) -> Loaded:
         """Return the draw at this place; a video that cannot be read is replaced as the plan says."""
         if number != self._number:
-            draw, attempt = self._plan.draw(number)
-            while True:
+            self._number, drawn = -1, self._plan.drawn(number)
+            while self._number != number:
                 try:
-                    self._number, self._loaded = -1, Loaded(self._decoder.draw(draw, attempt, self._room), self._room)
-                    break
+                    drawn.make(self._decoder, self._room)
+                    self._number = number
                 except VideoReadError as err:
-                    self._plan.failed(number, attempt, str(err))
-                    attempt += 1
-            self._number = number
+                    drawn = self._plan.failed(number, drawn, str(err))
+            self._loaded = Loaded(drawn.video(self._decoder), self._room)
         return self._loaded
 
     def drop_before(self, number: int) -> None:
@@ -66,21 +55,9 @@ class Here:
         """There is nothing to end."""
 
 
-class _Decode:
-    """What a worker does: the views of a draw go into its slot of the room, the id of its video comes back."""
-
-    def __init__(self, decoder: ClipDecoder, room: SharedRoom) -> None:
-        self.decoder, self.room = decoder, room
-
-    def __call__(self, task: tuple[Draw, int, int]) -> int:
-        draw, attempt, slot = task
-        return self.decoder.draw(draw, attempt, self.room.views[slot])
-
-
 class _UnderWay(NamedTuple):
     number: int
-    draw: Draw
-    attempt: int
+    drawn: Drawn
     slot: int
 
 
@@ -92,22 +69,9 @@ class Ahead:
         plan: Says what comes when.
         slots: Draws that are kept at most, decoded or under way.
         shape: Of the views of one draw, (R, C, T, H, W).
-        num_workers: Processes.
-        time_limit_s: See `WorkerPool`.
-        memory_limit_mib: See `WorkerPool`.
     """
 
-    def __init__(
-        self,
-        decoder: ClipDecoder,
-        plan: Plan,
-        slots: int,
-        shape: tuple[int, ...],
-        *,
-        num_workers: int,
-        time_limit_s: float,
-        memory_limit_mib: int,
-    ) -> None:
+    def __init__(self, decoder: ClipDecoder, plan: Plan, slots: int, shape: tuple[int, ...]) -> None:
         self._decoder, self._plan = decoder, plan
         self._room = SharedRoom((slots, *shape))
         self._free = deque(range(slots))
@@ -116,13 +80,7 @@ class Ahead:
         self._forgotten: dict[int, int] = {}  # ticket -> slot
         self._tickets = 0
         self._next: int | None = None  # the first draw that is neither loaded nor under way
-        self._pool = WorkerPool(
-            _Decode(decoder, self._room),
-            num_workers,
-            time_limit_s=time_limit_s,
-            memory_limit_mib=memory_limit_mib,
-            pass_fds=(self._room.fd,),
-        )
+        self._pool = cutters(decoder, self._room)
 
     def get(self, number: int) -> Loaded:
         """See `Here.get`; draws must be asked for in order, until `forget`."""
@@ -141,8 +99,7 @@ class Ahead:
     def prefetch(self, until: int) -> None:
         """Begin with the draws before `until`, as far as there is room."""
         while self._next is not None and self._next < until and self._free:
-            draw, attempt = self._plan.draw(self._next)
-            self._begin(_UnderWay(self._next, draw, attempt, self._free.popleft()))
+            self._begin(_UnderWay(self._next, self._plan.drawn(self._next), self._free.popleft()))
             self._next += 1
 
     def forget(self) -> None:
@@ -161,22 +118,22 @@ class Ahead:
     def _begin(self, task: _UnderWay) -> None:
         self._tickets += 1
         self._under_way[self._tickets] = task
-        self._pool.submit(self._tickets, (task.draw, task.attempt, task.slot))
+        self._pool.submit(self._tickets, (task.drawn, task.slot))
 
     def _listen(self) -> None:
         """Wait for one answer."""
         ticket, result = self._pool.next()
         if ticket in self._forgotten:
             self._free.append(self._forgotten.pop(ticket))
-        else:
-            task = self._under_way.pop(ticket)
-            if not isinstance(result, Lost):
-                self._loaded[task.number] = task.slot, result
-                return
-            try:
-                tried = self._decoder.path(self._decoder.id(task.draw, task.attempt))
-                self._plan.failed(task.number, task.attempt, result.cause_at(tried))
-            except BaseException:
-                self._free.append(task.slot)
-                raise
-            self._begin(task._replace(attempt=task.attempt + 1))
+            return
+        task = self._under_way.pop(ticket)
+        video = task.drawn.video(self._decoder)
+        if not isinstance(result, Lost):
+            self._loaded[task.number] = task.slot, video
+            return
+        try:
+            following = self._plan.failed(task.number, task.drawn, result.cause_at(self._decoder.path(video)))
+        except BaseException:
+            self._free.append(task.slot)
+            raise
+        self._begin(task._replace(drawn=following))

@@ -2,18 +2,19 @@
 
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.decoding import ClipDecoder, Draw, Order, Views, empty_views
-from tats_gym.clips.journal import Journal, Replacement
+from tats_gym.clips.cutting import Shown
+from tats_gym.clips.decoding import ClipDecoder, Views, empty_views
 from tats_gym.clips.loading import Ahead, Here
+from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.sources import list_videos
 from tats_gym.clips.viewing import ViewsAhead, ViewsHere
@@ -21,26 +22,8 @@ from tats_gym.clips.workers import Lost
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 20
-"""Videos that are tried for one clip before the stream gives up."""
-JUDGED = 100
-"""Draws after which the share of replaced ones is held against `max_broken`."""
 PREFETCHED = 2
 """Batches that are decoded ahead."""
-
-
-@dataclass(frozen=True)
-class ClipBatch:
-    """Clips and what is known of them."""
-
-    pixels: Tensor
-    """(B, C, T, H, W), uint8."""
-    ids: Tensor
-    """Positions in the list of videos (B,), int64."""
-    labels: Tensor
-    """Classes (B,), int64; -1 where unknown."""
-    missing: tuple[int, ...] = ()
-    """Ids of videos that `ClipStream.each` came to on its way to these clips, and could not read."""
 
 
 class ClipStream:
@@ -89,24 +72,28 @@ class ClipStream:
         self.position = 0
         """Clips taken since the start; the epoch is `position // len(stream)`."""
         self.wait_s = 0.0
-        """Seconds that `take` waited for clips, in total."""
-        self.broken: Counter[str] = Counter()
-        """Path of each video that could not be read to the number of times."""
-        self.journal = Journal()
-        """What was replaced; a run keeps it in a file, and goes on with it."""
+        """Seconds that `take` and `again` waited for clips, in total."""
         self._decoder = ClipDecoder(config, self.videos.videos, frames, size)
+        self._plan = Plan(self._decoder, len(self.videos), shard)
+        self.broken = self._plan.broken
+        """Path of each video that could not be read to the number of times."""
+        self.journal = self._plan.journal
+        """What was replaced; a run keeps it in a file, and goes on with it."""
         self._labels = torch.tensor([-1 if v.label is None else v.label for v in self.videos.videos])
         self._shape = (frames, size)
-        self._shard, self._pin_memory = shard, pin_memory
+        self._pin_memory = pin_memory
         self._loader: Here | Ahead | None = None
         self._viewer: ViewsHere | ViewsAhead | None = None
-        self._draws = self._replaced = 0
-        self.seed = seed
-        self.seek(0)
+        self.seek(0, seed)
 
     def __len__(self) -> int:
         """Clips in an epoch of this rank: every video once, `repeats` views of each."""
-        return len(self._order) * self.config.repeats
+        return len(self._plan) * self.config.repeats
+
+    @property
+    def seed(self) -> int:
+        """Source of the order, the windows and the crops."""
+        return self._plan.seed
 
     def take(self, count: int) -> ClipBatch:
         """The next `count` clips.
@@ -129,17 +116,50 @@ class ClipStream:
                 loaded = loader.get(view // repeats)
                 pixels[row], batch.ids[row] = loaded.views[view % repeats].numpy(), loaded.id
                 if view % repeats == repeats - 1:
-                    self._draws += 1
-                    self._replaced += view // repeats in self._attempts
-                    self._judge(self._replaced, self._draws)
+                    self._plan.done(view // repeats)
         except BaseException:
             self.close()  # what was decoded ahead is lost; the next call goes on from `position`
             raise
+        batch.positions[:] = torch.arange(self.position, self.position + count)
         self.position += count
         loader.drop_before(self.position // repeats)
         loader.prefetch((self.position + PREFETCHED * count) // repeats)
         self.wait_s += time.perf_counter() - start
         batch.labels[:] = self._labels[batch.ids]
+        return batch
+
+    def again(self, positions: Sequence[int]) -> ClipBatch:
+        """The very clips that `take` gives at these positions of the present seed, cut anew; `position` stays.
+
+        Which videos were replaced is known from having taken them, or from the journal. Workers are others than those
+        of `take`: as many, with as large a cache each.
+
+        Raises:
+            IndexError: A position is negative.
+            VideoReadError: A video cannot be read any more, or the position was never taken and it never could.
+        """
+        start = time.perf_counter()
+        rows: dict[int, list[tuple[int, int]]] = defaultdict(list)  # number of a draw -> (row, view)
+        for row, position in enumerate(positions):
+            if position < 0:
+                raise IndexError(f"positions must not be negative, got {position}")
+            number, view = divmod(position, self.config.repeats)
+            rows[number].append((row, view))
+        numbers = sorted(rows)  # as an epoch's order is made anew for each jump to another one
+        cuts = [self._plan.drawn(number, 1 + max(view for _, view in rows[number])) for number in numbers]
+        batch, causes = self._room(len(positions)), []
+        found = self._viewing().read(cuts, self.config.repeats)
+        for number, (id_, views) in zip(numbers, found, strict=True):
+            if isinstance(views, Lost):
+                causes.append(views.cause_at(self._decoder.path(id_)))
+                continue
+            for row, view in rows[number]:
+                batch.pixels.numpy()[row], batch.ids[row] = views[view].numpy(), id_
+        if causes:
+            raise VideoReadError(causes[0])
+        batch.labels[:] = self._labels[batch.ids]
+        batch.positions[:] = torch.tensor(positions)
+        self.wait_s += time.perf_counter() - start
         return batch
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
@@ -162,7 +182,8 @@ class ClipStream:
         """
         views = self._views(ids, temporal, spatial)
         room, causes = self._views_room(len(ids), views), []
-        for row, (id_, found) in zip(room.numpy(), self._viewing().read(ids, views), strict=True):
+        cuts = [Shown(id_, views) for id_ in ids]
+        for row, (id_, found) in zip(room.numpy(), self._viewing().read(cuts, views.count), strict=True):
             if isinstance(found, Lost):
                 causes.append(found.cause_at(self._decoder.path(id_)))
             else:
@@ -191,14 +212,16 @@ class ClipStream:
         shown: list[int] = []
         missing: list[int] = []
         lost = 0
-        for asked, (id_, found) in enumerate(self._viewing().read(ids, views, ahead=batch_size), start=1):
+        cuts = (Shown(id_, views) for id_ in ids)
+        read = self._viewing().read(cuts, views.count, ahead=batch_size)
+        for asked, (id_, found) in enumerate(read, start=1):
             if isinstance(found, Lost):
                 path = self._decoder.path(id_)
                 logger.warning("%s; it is left out", found.cause_at(path))
                 self.broken[path] += 1
                 missing.append(id_)
                 lost += 1
-                self._judge(lost, asked)
+                self._plan.judge(lost, asked)
                 continue
             if len(shown) == batch_size:  # handed out no earlier, so that those missing at the end have a batch too
                 yield self._viewed(room, shown, missing)
@@ -217,9 +240,8 @@ class ClipStream:
             raise ValueError(f"position and seed must not be negative, got {position} and {seed}")
         if self._loader is not None:
             self._loader.forget()
-        self.position, self.seed = position, seed
-        self._order = Order(seed, len(self.videos), self._shard)
-        self._attempts = self.journal.attempts(seed, self._shard[0])
+        self.position = position
+        self._plan.begin(seed)
 
     def keep_journal(self, path: Path) -> None:
         """Keep what is replaced in this file, and replace again from now on what it says was replaced."""
@@ -233,35 +255,8 @@ class ClipStream:
                 each.close()
         self._loader = self._viewer = None
 
-    # --- What the loaders ask ----------------------------------------------------------------------------------------
-
-    def draw(self, number: int) -> tuple[Draw, int]:
-        """Return what is drawn at this place, and the attempt to begin with."""
-        return self._order[number], self._attempts.get(number, 0)
-
-    def failed(self, number: int, attempt: int, cause: str) -> None:
-        """Take note that a video could not be read; raises VideoReadError after too many in a row."""
-        path = self._decoder.path(self._decoder.id(self._order[number], attempt))
-        if path not in self.broken:
-            logger.warning("%s; another video takes its place", cause)
-        self.broken[path] += 1
-        self._attempts[number] = attempt + 1
-        self.journal.add(Replacement(self.seed, self._shard[0], number, attempt, path, cause))
-        if attempt + 1 >= ATTEMPTS:
-            raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {cause}")
-
-    def _judge(self, lost: int, asked: int) -> None:
-        """Raise where too many of the clips that were asked for had to be replaced or left out."""
-        if asked >= JUDGED and lost > self.config.max_broken * asked:
-            raise VideoReadError(
-                f"{lost} of {asked} clips could not be read, more than max_broken "
-                f"{self.config.max_broken}; look at the {len(self.broken)} videos that were named, or check all with "
-                "scripts/prepare_data.py verify"
-            )
-
     def _room(self, count: int) -> ClipBatch:
-        pixels = empty_views(count, *self._shape, pin_memory=self._pin_memory)
-        return ClipBatch(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
+        return ClipBatch.around(empty_views(count, *self._shape, pin_memory=self._pin_memory))
 
     def _views(self, ids: Sequence[int], temporal: int, spatial: int) -> Views:
         for id_ in ids:
@@ -276,7 +271,8 @@ class ClipStream:
 
     def _viewed(self, room: Tensor, ids: Sequence[int], missing: Sequence[int] = ()) -> ClipBatch:
         shown = torch.tensor(ids, dtype=torch.int64).repeat_interleave(room.shape[1])
-        return ClipBatch(room[: len(ids)].flatten(0, 1), shown, self._labels[shown], tuple(missing))
+        nowhere = torch.full_like(shown, -1)
+        return ClipBatch(room[: len(ids)].flatten(0, 1), shown, self._labels[shown], nowhere, tuple(missing))
 
     def _viewing(self) -> ViewsHere | ViewsAhead:
         self._viewer = self._viewer or (ViewsAhead if self.config.num_workers else ViewsHere)(self._decoder)
@@ -286,13 +282,6 @@ class ClipStream:
         config = self.config
         views = empty_views(config.repeats, *self._shape)
         if not config.num_workers:
-            return Here(self._decoder, self, views)
-        return Ahead(
-            self._decoder,
-            self,
-            slots=(1 + PREFETCHED) * -(-count // config.repeats) + config.num_workers,
-            shape=tuple(views.shape),
-            num_workers=config.num_workers,
-            time_limit_s=config.time_limit_s,
-            memory_limit_mib=config.memory_limit_mib + config.cache_mib,
-        )
+            return Here(self._decoder, self._plan, views)
+        slots = (1 + PREFETCHED) * -(-count // config.repeats) + config.num_workers
+        return Ahead(self._decoder, self._plan, slots, tuple(views.shape))

@@ -1,0 +1,123 @@
+"""AdaMAE's sampler (Bandara et al. 2023): a block of self-attention, taught by the errors of hidden tokens."""
+
+from typing import Any
+
+import torch
+from stable_baselines3 import A2C
+from stable_baselines3.common.type_aliases import Schedule
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from agents.rollouts import TokenRolloutBuffer, TokenRollouts
+from agents.subset import PlackettLuce
+from agents.subset_policy import SubsetPolicy
+from envs.sb3 import TokenSelectionVecEnv
+from envs.spaces import TokenBox
+from tats_gym.positions import sinusoid
+from tats_gym.precision import autocast
+
+NUM_HEADS = 8
+DROPOUT = 0.1
+
+
+class AdaMAEPolicy(SubsetPolicy):
+    """Learned positions, one transformer block, a linear layer to a logit for each token; no value network.
+
+    As in the published code: 8 heads, no biases on queries, keys and values, dropout .1 while learning, positions that
+    start at zero, a head that starts at random. The published sampler sees embeddings without positions: fixed
+    sinusoidal ones are taken off again here, learned ones stay.
+
+    Args:
+        sinusoidal: Whether the tokens carry VideoMAE's sinusoidal positions.
+        args: See `SubsetPolicy`.
+        kwargs: See `SubsetPolicy`.
+    """
+
+    offset: Tensor
+    estimates_value = False
+
+    def __init__(self, *args: Any, sinusoidal: bool, **kwargs: Any) -> None:
+        self.sinusoidal = sinusoidal
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        assert isinstance(self.observation_space, TokenBox)
+        num_tokens, width = self.observation_space.shape
+        if width % NUM_HEADS:
+            raise ValueError(f"AdaMAE's sampler has {NUM_HEADS} heads, which must divide embed_dim, got {width}")
+        offset = sinusoid(num_tokens, width) if self.sinusoidal else torch.zeros(1, 1)
+        self.register_buffer("offset", offset, persistent=False)
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
+        self.block = Block(width, NUM_HEADS, proj_drop=DROPOUT, norm_layer=nn.LayerNorm)
+        self.head = nn.Linear(width, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        self.make_optimizer(lr_schedule)
+
+    def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:
+        """Return the distribution over masks for tokens (B, L, D), and zeros (B, 1) for values."""
+        with autocast(self.precision, self.device):
+            logits = self.head(self.block(tokens - self.offset + self.pos_embed)).squeeze(-1)  # (B, L)
+        return PlackettLuce(logits, self.num_visible), logits.new_zeros(len(logits), 1).float()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"sinusoidal": self.sinusoidal}
+
+
+class AdaMAE(TokenRollouts, A2C):
+    """AdaMAE's policy gradient: minus the mean over hidden tokens of log p_i times the token's error.
+
+    log p_i is that of the plain categorical; there is no baseline and no entropy term, and the coefficient is the
+    published 1e-4, without effect on what AdamW does. Two departures from the published code, where the sampler is
+    part of the MAE: observations are detached, so its loss does not reach the patch embedding; and it has an optimiser
+    of its own, AdamW with the learning rate that it is given (the published one has the MAE's, as the agent `adamae`
+    has here).
+
+    Args:
+        env: A `TokenSelectionVecEnv`.
+        learning_rate: Of the sampler.
+        n_steps: Environment steps, each with one of the MAE, for an update of the sampler.
+        coef: Of the loss.
+        masks_per_clip: The environment's; masks that are drawn of one clip.
+        policy_kwargs: Arguments of `AdaMAEPolicy`.
+        kwargs: Further arguments of `A2C`.
+    """
+
+    def __init__(
+        self,
+        env: TokenSelectionVecEnv,
+        learning_rate: float | Schedule = 1.5e-4,
+        n_steps: int = 1,
+        *,
+        coef: float = 1e-4,
+        masks_per_clip: int = 1,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            AdaMAEPolicy,
+            env,
+            learning_rate,
+            n_steps,
+            ent_coef=0.0,
+            vf_coef=0.0,
+            max_grad_norm=torch.inf,
+            use_rms_prop=False,
+            rollout_buffer_class=TokenRolloutBuffer,
+            rollout_buffer_kwargs={
+                "per_token": True,
+                "baseline": "none",
+                "masks_per_clip": masks_per_clip,
+                "policy_coef": coef,
+            },
+            policy_kwargs={
+                "credit": "token",
+                "masks_per_clip": masks_per_clip,
+                "optimizer_kwargs": {"betas": (0.9, 0.95), "weight_decay": 0.05},
+                **(policy_kwargs or {}),
+            },
+            **kwargs,
+        )

@@ -1,0 +1,92 @@
+"""Notices a sampler that is collapsing, and says what to change; its entropy hardly shows it."""
+
+import logging
+from collections.abc import Iterator
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.callbacks import Evaluation
+from agents.config import PretrainConfig
+from agents.held_out import SamplerState
+
+logger = logging.getLogger(__name__)
+
+TATS_AGENTS = ("tats", "group")
+LOST, LOST_BY_TOKEN = 0.5, 0.05
+"""Share of tokens below a thousandth of uniform; per-token credit never wins one of them back."""
+DEVIATION = 5.0
+"""Deviation of the logits: at 5, a token one deviation up is drawn 150 times as often as the mean one."""
+OUTSIDE = 0.3
+"""Share of ratios out of PPO's clip range: these have no gradient."""
+
+
+def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainConfig) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a sampler: its name, and a sentence with what to change.
+
+    Args:
+        state: Of its distribution on held-out clips; None where it has none.
+        clip_fraction: Share of the ratios of the last update that lay out of the clip range.
+        config: The run's settings.
+    """
+    tats = config.tats
+    by_token = config.agent in TATS_AGENTS and tats.credit == "token" and tats.baseline == "value"
+    if state is not None and state.never_chosen > (LOST_BY_TOKEN if by_token else LOST):
+        why = (
+            "; with credit 'token' and a baseline nothing keeps a token whose error is low, "
+            "whatever the entropy: --tats.baseline none does"
+            if by_token
+            else ""
+        )
+        yield (
+            "never_chosen",
+            f"{state.never_chosen:.0%} of the tokens are below a thousandth of a uniform probability (entropy "
+            f"{state.entropy_share:.0%} of uniform): they will hardly be seen again. {_calm(config)}{why}",
+        )
+    if state is not None and state.logit_deviation > DEVIATION:
+        yield (
+            "logit_deviation",
+            f"the logits of a clip's tokens deviate by {state.logit_deviation:.1f}: masks hardly vary any more. "
+            f"{_calm(config)}",
+        )
+    if clip_fraction > OUTSIDE:
+        ratio = "; the joint ratio of K draws leaves it at the smallest step, --tats.credit position does not"
+        yield (
+            "clip_fraction",
+            f"{clip_fraction:.0%} of the ratios are out of PPO's clip range and teach nothing. Lower "
+            f"--tats.learning-rate ({tats.learning_rate:g}) or --tats.n-epochs ({tats.n_epochs})"
+            f"{ratio if tats.credit == 'joint' else ''}",
+        )
+
+
+def _calm(config: PretrainConfig) -> str:
+    """Say how an agent is kept nearer to uniform."""
+    tats = config.tats
+    if config.agent in TATS_AGENTS:
+        return f"Raise --tats.ent-coef (c3, {tats.ent_coef:g}) or lower --tats.policy-coef (c1, {tats.policy_coef:g})"
+    if config.agent == "adamae":
+        return f"It has no entropy term: lower --mae-optim.base-lr ({config.mae_optim.base_lr:g}), which is its own too"
+    return f"Lower --tats.learning-rate ({tats.learning_rate:g}), or build the agent with an entropy bonus"
+
+
+class CollapseWatch(BaseCallback):
+    """Warns of each symptom once.
+
+    Args:
+        evaluation: Where the state of the sampler is measured.
+        config: The run's settings.
+    """
+
+    def __init__(self, evaluation: Evaluation, config: PretrainConfig) -> None:
+        super().__init__()
+        self.evaluation, self.config = evaluation, config
+        self.warned: set[str] = set()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        clip_fraction = self.logger.name_to_value.get("train/clip_fraction", 0.0)
+        for name, sentence in symptoms(self.evaluation.state, clip_fraction, self.config):
+            if name not in self.warned:
+                self.warned.add(name)
+                logger.warning("the sampler is collapsing after %d masks: %s", self.num_timesteps, sentence)

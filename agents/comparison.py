@@ -1,0 +1,197 @@
+"""Compares agents: each trains the same MAE from the same seeds, with as many forwards, and all are measured alike."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from agents import find_agent
+from agents.comparison_measures import ProbePlan, Under, has_labels, probe_cell, reference_mae, under_reference
+from agents.config import PretrainConfig, preset_for
+from agents.pretraining import Pretraining
+from agents.probe_study import DEMO_PROBE
+from agents.study import Cell, latest_run, read_row, run_cells, with_agent
+from tats_gym.clips import ClipStream
+from tats_gym.processes import side_by_side
+from tats_gym.registration import data_of
+
+logger = logging.getLogger(__name__)
+
+CONTROL = "random"
+"""The agent whose MAE is everyone's reference, and with which the others are compared seed by seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Who is compared, and what all of them have in common."""
+
+    base: PretrainConfig
+    """The settings of all runs, as `sized` returns them; agent, seed and folder of each are put in."""
+    agents: tuple[str, ...]
+    """Names of agents, or `module:function`."""
+    reference: str | None = None
+    """A run or checkpoint whose MAE measures all masks; None takes, for each seed, the run of the agent `random`."""
+    probe: ProbePlan | None = None
+    """None leaves the probes out."""
+
+    def __post_init__(self) -> None:
+        if not self.agents or len(set(self.agents)) < len(self.agents):
+            raise ValueError(f"agents must be at least one, each named once, got {self.agents}")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came out."""
+
+    rows: list[dict[str, Any]]
+    """One a run; "agent" and "seed" say which."""
+    notes: list[str]
+    """What was left out, and why."""
+
+
+def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig, ProbePlan]:
+    """Return the settings and the probes that a comparison on an id's clips starts from.
+
+    Raises:
+        ValueError: If there is no such id or preset, with the nearest name.
+    """
+    base = replace(preset_for(env_id, preset), keep_checkpoints=1)
+    if data_of(env_id) != "demo":
+        return base, ProbePlan()
+    return replace(base, eval_clips=84, eval_masks=2), ProbePlan(pool="change", config=DEMO_PROBE)
+
+
+def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
+    """Return the settings with a K that tube masks can show as well, and for so many training forwards of the MAE.
+
+    Args:
+        base: Where it gives no `visible`, K is what its mask ratio says, to the nearest multiple of the tubelets.
+        forwards: Clips times masks of a run, a multiple of epochs * num_envs; None takes what `base` comes to.
+
+    Raises:
+        ValueError: If there is no such number of forwards, with the nearest ones.
+    """
+    grid, epochs = base.grid, base.mae_optim.epochs
+    if grid.visible is None:
+        tubelets = grid.shape[0]
+        grid = replace(grid, visible=max(1, round(grid.num_visible / tubelets)) * tubelets)
+    step = epochs * base.num_envs
+    if forwards is None:
+        stream = ClipStream(base.clips, frames=grid.frames, size=grid.size, seed=base.seed)
+        forwards = base.steps_per_epoch(len(stream)) * step
+    if forwards < 1 or forwards % step:
+        near = [number for number in (forwards // step * step, (forwards // step + 1) * step) if number > 0]
+        raise ValueError(
+            f"forwards must be a multiple of epochs * num_envs = {epochs} * {base.num_envs} = {step}, got {forwards}; "
+            f"take {' or '.join(map(str, near))}, or change --base.mae-optim.epochs or --base.num-envs"
+        )
+    rollouts = forwards // base.num_envs // base.tats.n_steps
+    return replace(
+        base,
+        grid=grid,
+        epoch_clips=forwards // epochs,
+        log_interval=max(1, min(base.log_interval, rollouts)),  # clips/s is read from the log
+    )
+
+
+def run_comparison(
+    comparison: Comparison, folder: Path, seeds: Sequence[int], *, jobs: int, apart: bool = True
+) -> Compared:
+    """Train and measure what has not been yet, `jobs` runs side by side.
+
+    Args:
+        comparison: What to run.
+        folder: Holds a folder for each agent and seed. What was stopped goes on from there.
+        seeds: Every agent is trained with each.
+        jobs: Processes; each takes its share of the cores.
+        apart: Train every run in a process of its own, so that its peak memory is its own.
+
+    Raises:
+        ValueError: If an agent is unknown or cannot be built with these settings, if the reference holds no trained
+            MAE of this geometry, or if `folder` holds runs with other settings; before anything is run.
+        InterruptedError: If a run was stopped; the next call goes on with it.
+    """
+    check(comparison)
+    probed, notes = _left_out(comparison)
+    cells = {
+        (agent, seed): Cell(
+            with_agent(replace(comparison.base, seed=seed), agent), folder / agent.replace(":", ".") / f"seed{seed}"
+        )
+        for seed in seeds
+        for agent in comparison.agents
+    }
+    run_cells(list(cells.values()), jobs=jobs, apart=apart)
+    rows = {key: {"agent": key[0], **read_row(cell.folder)} for key, cell in cells.items()}
+    if comparison.reference or CONTROL in comparison.agents:
+        works = [_under(comparison, cells, seed, folder) for seed in seeds]
+        for work, found in side_by_side(under_reference, works, jobs=jobs):
+            for agent, values in found.items():
+                rows[agent, work.config.seed] |= values
+    if probed:
+        assert comparison.probe is not None
+        for (cell, _), values in side_by_side(
+            probe_cell, [(cell, comparison.probe) for cell in cells.values()], jobs=jobs
+        ):
+            logger.info("probed %s/%s", cell.folder.parent.name, cell.folder.name)
+            rows[cell.config.agent, cell.config.seed] |= values
+    if len(forwards := {row["steps"] for row in rows.values()}) > 1:
+        notes.append(f"the numbers of training forwards differ: {sorted(forwards)}; see `steps` in the rows")
+    return Compared(list(rows.values()), notes)
+
+
+def _under(comparison: Comparison, cells: dict[tuple[str, int], Cell], seed: int, folder: Path) -> Under:
+    runs = {agent: cells[agent, seed].folder for agent in comparison.agents}
+    mae = comparison.reference or str(latest_run(runs[CONTROL]))
+    return Under(replace(comparison.base, seed=seed), mae, runs, folder / f"reference-seed{seed}.json")
+
+
+# --- Before anything is run ------------------------------------------------------------------------------------------
+
+
+def check(comparison: Comparison) -> None:
+    """Put every agent's run together once and throw it away, so that what does not fit is known at the start.
+
+    Raises:
+        ValueError: See `run_comparison`; one message for all agents that cannot be built.
+    """
+    for agent in comparison.agents:
+        find_agent(agent)
+    if comparison.reference:
+        reference_mae(comparison.reference, comparison.base.grid)
+    faults = []
+    for agent in comparison.agents:
+        try:
+            _build_once(with_agent(comparison.base, agent))
+        except (ValueError, TypeError) as err:
+            faults.append(f"{agent}: {err}")
+    if faults:
+        raise ValueError("; ".join(["not all agents can be built with these settings", *faults]))
+
+
+def _build_once(config: PretrainConfig) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
+        run.close()
+    rollout = config.num_envs * (run.agent.n_steps if isinstance(run.agent, OnPolicyAlgorithm) else 1)
+    if run.total_timesteps % rollout:
+        raise ValueError(
+            f"its rollouts take {rollout} forwards, of which {run.total_timesteps} must be a multiple (--forwards), "
+            "or it would train the MAE for longer than the others"
+        )
+
+
+def _left_out(comparison: Comparison) -> tuple[bool, list[str]]:
+    """Say whether encoders are probed, and what will be missing."""
+    notes = []
+    if CONTROL not in comparison.agents:
+        notes.append(f"no differences to {CONTROL!r}: it is not among the agents")
+        if not comparison.reference:
+            notes.append(f"no gain under one MAE: name {CONTROL!r} among the agents, or give a --reference")
+    probed = comparison.probe is not None and has_labels(comparison.base, comparison.probe)
+    if not probed:
+        notes.append("no probes: " + ("not asked for" if comparison.probe is None else "the clips have no labels"))
+    return probed, notes

@@ -1,0 +1,161 @@
+"""What a comparison measures beyond a run's own row: masks under an MAE of another run, and probes of the encoder."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.config import PretrainConfig
+from agents.held_out import held_out_for
+from agents.study import FINAL_MASKS, MASKS, Cell, latest_run
+from tats_gym.checkpoint import load_checkpoint
+from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.features import FeatureConfig, features_of, weights_digest
+from tats_gym.files import write_whole
+from tats_gym.labels import check_labels, labels_of
+from tats_gym.mae import MaskedAutoencoder
+from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.pooling import Pool
+from tats_gym.precision import resolve_device
+from tats_gym.probe import Method, ProbeConfig, evaluate
+from tats_gym.tokens import TokenGrid
+
+METHODS: tuple[Method, ...] = ("logistic", "knn")
+
+
+# --- Under one MAE ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Under:
+    """The masks of one seed, to be measured by one MAE."""
+
+    config: PretrainConfig
+    """What the runs have in common; its seed is theirs."""
+    mae: str
+    """A run or a checkpoint."""
+    runs: dict[str, Path]
+    """Agent to the folder of its cell."""
+    kept: Path
+    """File in which the result is kept."""
+
+
+def under_reference(work: Under) -> dict[str, dict[str, float]]:
+    """Measure the masks that each agent chose at its end: `reference_gain`, and the errors that it is made of.
+
+    The agent saw the clips through its own MAE; what its masks are worth is the reference's error under fixed random
+    masks of the same clips minus its error under the agent's.
+    """
+    masks = {agent: np.load(folder / MASKS) for agent, folder in work.runs.items()}  # (S, N, K)
+    mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
+    of = {"mae": weights_digest(mae)} | {agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()}
+
+    def measure() -> dict[str, dict[str, float]]:
+        held_out = held_out_for(work.config, mae, num_masks=FINAL_MASKS)
+        random = held_out.errors(held_out.random).mean().item()
+        found = {}
+        for agent, each in masks.items():
+            own = held_out.errors(torch.from_numpy(each)).mean().item()
+            found[agent] = {"reference_gain": random - own, "reference_error": own, "reference_error_random": random}
+        return found
+
+    return _kept(work.kept, of, measure)
+
+
+def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
+    """Load the MAE of a run or checkpoint.
+
+    Raises:
+        ValueError: If there is none, if it was never trained, or if it is of another geometry.
+    """
+    source = MAESource.find(name)
+    if source.weights is None:
+        raise ValueError(f"the reference must be a run or a checkpoint, got {name!r}, a preset with untrained weights")
+    try:
+        return build_mae(source, grid, seed=0)
+    except RuntimeError as err:
+        raise ValueError(f"the reference {name} holds an MAE that does not fit {grid}: {err}") from err
+
+
+# --- Probes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbePlan:
+    """What the encoders are probed on, and how."""
+
+    root: str | None = None
+    """Folder of another set of the same kind to probe on; None takes the one that the agents are trained on."""
+    pool: Pool = "mean"
+    """How a clip's tokens become its feature; see docs/probe.md."""
+    norm: FeatureNorm = "encoder"
+    """encoder: after the norm that pre-training ended with. none: before it."""
+    config: ProbeConfig = field(default_factory=ProbeConfig)
+
+
+def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
+    """Say whether the clips that would be probed have classes.
+
+    Raises:
+        ValueError: If some have, but not so that a probe could be fitted and measured.
+    """
+    clips = _probed_clips(config, plan)
+    train, test = (
+        labels_of(ClipStream(part, frames=config.grid.frames, size=config.grid.size, seed=0).videos)
+        for part in (clips, clips.held_out)
+    )
+    if (train.values < 0).all() and (test.values < 0).all():
+        return False
+    try:
+        check_labels(train, test)
+        if plan.config.knn.k > len(train.values):
+            raise ValueError(f"knn.k must be at most the training clips, {len(train.values)}, got {plan.config.knn.k}")
+    except ValueError as err:
+        raise ValueError(f"{err}; or leave the probes out (--no-probe)") from err
+    return True
+
+
+def probe_cell(work: tuple[Cell, ProbePlan]) -> dict[str, float]:
+    """Probe the encoder that a run ended with: top-1 of each method, a share, and chance."""
+    cell, plan = work
+    return _kept(cell.folder / "probes.json", asdict(plan), partial(_probe, cell, plan))
+
+
+def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
+    config, cache = cell.config, cell.folder / "features"
+    encoder = VideoEncoder(config.mae, config.grid, norm=plan.norm)
+    load_encoder_weights(encoder, encoder_weights(load_checkpoint(latest_run(cell.folder))["mae"]))
+    settings = FeatureConfig(
+        pool=plan.pool, cache=str(cache), device=config.device, precision=config.precision, quiet=True
+    )
+    clips = _probed_clips(config, plan)
+    train, test = (features_of(encoder, part, settings) for part in (clips, clips.held_out))
+    found = {method: evaluate(method, train, test, plan.config, seed=config.seed) for method in METHODS}
+    shutil.rmtree(cache)
+    tops: dict[str, float] = {method: each.accuracy.top1 for method, each in found.items()}
+    return {**tops, "chance": 1 / len(train.videos.classes)}
+
+
+def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:
+    return replace(config.clips, root=plan.root or config.clips.root, repeats=1, cache_mib=0)  # videos are read once
+
+
+def _kept(path: Path, of: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was measured before of the very same things, or else measure and keep it."""
+    of = json.loads(json.dumps(of))  # as it is read back
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before["of"] == of:
+            found: dict[str, Any] = before["found"]
+            return found
+    found = measure()
+    write_whole(path, json.dumps({"of": of, "found": found}))
+    return found

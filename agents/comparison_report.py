@@ -1,0 +1,187 @@
+"""What the rows of a comparison say together: tables and a picture, with means and intervals over seeds."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from agents.comparison import CONTROL
+from agents.statistics import Estimate
+from agents.study_report import Row, rounded, summarise
+from agents.text_table import aligned
+
+Better = Literal["lower", "higher", "neither", "apart"]
+ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "neither": "", "apart": " (do not compare)"}
+
+Summary = Mapping[str, Mapping[str, Estimate]]
+
+
+class Measure(NamedTuple):
+    """How a measure is shown."""
+
+    title: str
+    better: Better
+    """apart: agents are not to be compared by it."""
+    digits: int = 3
+    """Behind the point."""
+    scale: float = 1
+    """Of what is shown: 100 for per cent."""
+    deciding: bool = False
+    """Whether the smallest difference that so many seeds could have shown stands beside it."""
+
+
+TABLES: Mapping[str, Mapping[str, Measure]] = {
+    "Errors of reconstruction": {
+        "error_own": Measure("error, own masks", "apart"),
+        "error_random": Measure("error, random masks", "lower", 4),
+        "error_random_drop": Measure("error below random's", "higher", 4, deciding=True),
+        "reference_gain": Measure("gain under one MAE", "higher", 4, deciding=True),
+    },
+    "Probes of the frozen encoder: top-1, per cent": {
+        "logistic": Measure("linear probe", "higher", 1, 100),
+        "logistic_rise": Measure("linear, above random's", "higher", 1, 100, deciding=True),
+        "knn": Measure("k-NN", "higher", 1, 100),
+        "knn_rise": Measure("k-NN, above random's", "higher", 1, 100, deciding=True),
+    },
+    "The sampler's distribution": {
+        "entropy_share": Measure("entropy, share of uniform", "neither"),
+        "logit_deviation": Measure("deviation of the logits", "neither", 2),
+        "never_chosen": Measure("tokens never chosen, share", "neither", 2),
+    },
+    "The cost": {
+        "clips_per_s": Measure("training forwards/s", "higher", 1),
+        "cost_s": Measure("seconds a run", "lower", 0),
+        "peak_memory_mib": Measure("peak memory, MiB", "lower", 0),
+        "extra_forwards": Measure("extra forwards", "lower", 0),
+    },
+}
+"""Titles to the measures below them, in the order in which they are shown."""
+
+MEASURES = {name: measure for table in TABLES.values() for name, measure in table.items()}
+UNREPORTED = ("shown", "curve")
+"""What a run's row holds beside its measures: the runs' folders keep it."""
+
+
+def compare(rows: Sequence[Row]) -> dict[str, dict[str, Estimate]]:
+    """Estimate every measure of every agent over its seeds, and what differs from the agent `random` seed by seed."""
+    control = CONTROL if any(row["agent"] == CONTROL for row in rows) else None
+    return summarise(rows, control, by="agent", names=tuple(MEASURES))
+
+
+def plain_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows as rounded plain values, for JSON."""
+    return [rounded({name: value for name, value in row.items() if name not in UNREPORTED}) for row in rows]
+
+
+def as_tables(summary: Summary) -> str:
+    """Print the agents below each other: means, and where there are several seeds 95 % intervals over them."""
+    legend = (
+        "mean [95 % interval over seeds]; ↓ lower is better, ↑ higher; differences are paired by seed\n"
+        "detectable: the smallest true difference that so many seeds would show four times in five"
+    )
+    return "\n\n".join([*_tables(summary), legend])
+
+
+def _tables(summary: Summary) -> Iterator[str]:
+    for title, measures in TABLES.items():
+        names = [name for name in measures if any(name in found for found in summary.values())]
+        if not names:
+            continue
+        head = ["agent"]
+        for name in names:
+            head.append(measures[name].title + ARROWS[measures[name].better])
+            head += ["detectable"] if measures[name].deciding else []
+        lines = [head]
+        for agent, found in summary.items():
+            if not any(name in found for name in names):
+                continue
+            line = [agent]
+            for name in names:
+                line.append(shown(found[name], measures[name]) if name in found else "")
+                if measures[name].deciding:
+                    line.append(_number(found[name].detectable, measures[name]) if name in found else "")
+            lines.append(line)
+        yield "\n".join([title, *aligned(lines)])
+
+
+def shown(found: Estimate, measure: Measure) -> str:
+    """Write an estimate as its mean and, where seeds differ, its interval."""
+    sign = "+" if measure.deciding else ""
+    mean, low, high = (_number(value, measure, sign) for value in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]" if found.low < found.high else mean  # one seed has no interval: it is NaN
+
+
+def _number(value: float, measure: Measure, sign: str = "") -> str:
+    return "" if math.isnan(value) else f"{measure.scale * value:{sign},.{measure.digits}f}"
+
+
+# --- The picture -----------------------------------------------------------------------------------------------------
+
+DIRECTIONS: dict[Better, str] = {
+    "lower": "← lower is better",
+    "higher": "higher is better →",
+    "neither": "",
+    "apart": "each by its own MAE: do not compare",
+}
+
+
+def comparison_figure(summary: Summary, title: str) -> NDArray[np.uint8]:
+    """Draw a row of panels for each table: each agent's mean and interval, its seeds as small marks, random's dashed.
+
+    Args:
+        summary: As `compare` returns it.
+        title: A line above the picture.
+
+    Returns:
+        The picture (height, width, 3).
+    """
+    there = {name for found in summary.values() for name in found}
+    rows = [kept for table in TABLES.values() if (kept := [name for name in table if name in there])]
+    across = max(map(len, rows))
+    size = (3.6 * across + 1, (0.34 * len(summary) + 1.25) * len(rows) + 0.8)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), across, squeeze=False, sharey=True)
+    for row, names in zip(axes, rows, strict=True):
+        for axis, name in zip_longest(row, names):
+            axis.remove() if name is None else _draw(axis, name, summary)
+    figure.suptitle(
+        f"{title}\ndot: mean, bar: its 95 % interval over seeds, ticks: the seeds, dashed: {CONTROL}", fontsize=11
+    )
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw(axis: Any, name: str, summary: Summary) -> None:
+    measure = MEASURES[name]
+    control = summary.get(CONTROL, {}).get(name)
+    if control is not None:
+        axis.axvline(measure.scale * control.mean, color="0.45", ls="--", lw=1)
+    elif measure.deciding:
+        axis.axvline(0, color="0.45", ls="--", lw=1)
+    for row, (agent, found) in enumerate(summary.items()):
+        if name not in found:
+            continue
+        colour = "0.3" if agent == CONTROL else f"C{row}"
+        values = [measure.scale * value for value in found[name].values]
+        axis.plot(values, [row + 0.24] * len(values), "|", color=colour, ms=7, mew=1, alpha=0.7)
+        if math.isfinite(found[name].low):
+            interval = [measure.scale * end for end in (found[name].low, found[name].high)]
+            axis.plot(interval, [row, row], color=colour, lw=2, solid_capstyle="butt")
+        axis.plot(measure.scale * found[name].mean, row, "o", color=colour, ms=6)
+    axis.set_title(measure.title + (", per cent" if measure.scale == 100 else ""), fontsize=10)
+    axis.set_xlabel(DIRECTIONS[measure.better], fontsize=9, color="0.25")
+    axis.set_yticks(range(len(summary)), list(summary), fontsize=10)
+    axis.set_ylim(len(summary) - 0.4, -0.6)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="y", color="0.93")
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)

@@ -1,0 +1,54 @@
+"""Stock on-policy algorithms of SB3, unmodified, with the sampler of TATS: credit on the reward, over NumPy."""
+
+from typing import Any
+
+from stable_baselines3 import A2C, PPO
+
+from agents.config import PretrainConfig
+from agents.policy import TatsPolicy
+from envs.sb3 import TokenSelectionVecEnv
+
+
+def build_ppo(env: TokenSelectionVecEnv, config: PretrainConfig) -> PPO:
+    """Make SB3's PPO, with its own coefficients, and advantages normalised as it does."""
+    tats = config.tats
+    return PPO(
+        TatsPolicy,
+        env,
+        n_epochs=tats.n_epochs,
+        batch_size=normalised_batch_size(config),
+        clip_range=tats.clip_range,
+        **shared_settings(env, config),
+    )
+
+
+def build_a2c(env: TokenSelectionVecEnv, config: PretrainConfig) -> A2C:
+    """Make SB3's A2C with AdamW."""
+    return A2C(TatsPolicy, env, use_rms_prop=False, **shared_settings(env, config))
+
+
+def normalised_batch_size(config: PretrainConfig) -> int:
+    """Return the masks in a minibatch over which advantages are normalised: the whole rollout unless it is given.
+
+    Raises:
+        ValueError: If it is a single one.
+    """
+    tats = config.tats
+    batch_size = tats.batch_size or tats.n_steps * config.num_envs
+    if batch_size < 2:
+        raise ValueError(
+            f"--agent {config.agent} normalises advantages over a minibatch: it needs 2 masks, got {batch_size} "
+            f"(num_envs {config.num_envs}, tats.n_steps {tats.n_steps}); raise one of these"
+        )
+    return batch_size
+
+
+def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
+    """Return the arguments that all of them have."""
+    return {
+        "learning_rate": config.tats.learning_rate,
+        "n_steps": config.tats.n_steps,
+        "policy_kwargs": {"sampler": config.sampler, "precision": config.precision},
+        "seed": config.seed,
+        "device": env.vector_env.device,
+    }

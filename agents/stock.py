@@ -1,0 +1,67 @@
+"""Stock off-policy algorithms of SB3, unmodified, with per-token networks and a replay buffer of positions."""
+
+from typing import Any, TypeVar
+
+import numpy as np
+from stable_baselines3 import SAC, TD3
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from agents.config import PretrainConfig
+from agents.needs import needs
+from agents.replay import ClipReplayBuffer
+from agents.score_policies import TokenSACPolicy, TokenTD3Policy
+from envs.sb3 import TokenSelectionVecEnv
+
+Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
+
+
+@needs(action="scores")
+def build_sac(env: TokenSelectionVecEnv, config: PretrainConfig) -> SAC:
+    """Make SB3's SAC."""
+    return with_replay(SAC(TokenSACPolicy, env, **shared_settings(env, config), **entropy_settings(env, config)), env)
+
+
+@needs(action="scores")
+def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
+    """Make SB3's TD3, which explores by noise on its scores."""
+    deviation = np.full(env.vector_env.grid.num_tokens, config.off_policy.action_noise)
+    noise = NormalActionNoise(np.zeros_like(deviation), deviation)
+    return with_replay(TD3(TokenTD3Policy, env, action_noise=noise, **shared_settings(env, config)), env)
+
+
+def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
+    """Return the arguments that all of them have."""
+    off_policy = config.off_policy
+    warmup_steps = config.tats.warmup_epochs * config.steps_per_epoch(len(env.vector_env.hand.stream))
+    return {
+        "learning_rate": off_policy.learning_rate,
+        "buffer_size": off_policy.buffer_size,
+        "batch_size": off_policy.batch_size,
+        "learning_starts": max(off_policy.learning_starts, warmup_steps * config.num_envs),
+        "train_freq": off_policy.train_freq,
+        "gradient_steps": off_policy.gradient_steps,
+        "replay_buffer_class": ClipReplayBuffer,
+        "policy_kwargs": {"sampler": config.sampler, "precision": config.precision},
+        "seed": config.seed,
+        "device": env.vector_env.device,
+    }
+
+
+def entropy_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
+    """Return SAC's and TQC's arguments for the entropy of the scores.
+
+    Log-probabilities sum over L tokens, while one token is about an L-th of the error: both are set for a token.
+    """
+    num_tokens = env.vector_env.grid.num_tokens
+    return {
+        "ent_coef": f"auto_{config.off_policy.ent_coef / num_tokens}",
+        "target_entropy": config.off_policy.target_entropy * num_tokens,
+    }
+
+
+def with_replay(agent: Algorithm, env: TokenSelectionVecEnv) -> Algorithm:
+    """Attach the environment to the agent's replay buffer, and return the agent."""
+    assert isinstance(agent.replay_buffer, ClipReplayBuffer)
+    agent.replay_buffer.attach(env.vector_env)
+    return agent

@@ -1,0 +1,219 @@
+"""SB3 policies that draw K of L tokens: all but the network that scores the tokens."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, Self, get_args
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from agents.subset import PlackettLuce
+from envs.spaces import Subset, TokenBox
+from tats_gym.precision import Precision
+
+Credit = Literal["token", "position", "joint"]
+
+
+Scores = tuple[PlackettLuce, Tensor]
+"""A distribution over masks for each clip, and values (B, 1)."""
+
+
+class MaskDistribution(Distribution):
+    """`PlackettLuce` as SB3 asks for it, with the log-probability that the credit is paid for.
+
+    Args:
+        distribution: Over masks.
+        credit: See `SubsetPolicy`.
+    """
+
+    distribution: PlackettLuce
+
+    def __init__(self, distribution: PlackettLuce, credit: Credit) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.distribution, self.credit = distribution, credit
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-probability of masks (B, K): of every token (B, L), or of the mask (B,), as credit says."""
+        if self.credit == "token":
+            return self.distribution.token_log_prob  # (B, L)
+        draws = self.distribution.log_prob(x.long())  # (B, K)
+        return draws.mean(1) if self.credit == "position" else draws.sum(1)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy (B,) of the first draw."""
+        return self.distribution.entropy()
+
+    def sample(self) -> Tensor:
+        """Draw masks (B, K)."""
+        return self.distribution.sample()
+
+    def mode(self) -> Tensor:
+        """Return the K likeliest tokens (B, K)."""
+        return self.distribution.mode
+
+    def proba_distribution(self, logits: Tensor) -> Self:
+        """Become the distribution of other logits (B, L)."""
+        self.distribution = PlackettLuce(logits, self.distribution.num_visible)
+        return self
+
+    def proba_distribution_net(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        """There is none: the policy scores tokens."""
+        raise NotImplementedError("a SubsetPolicy scores tokens by a network of its own")
+
+    def actions_from_params(self, logits: Tensor, deterministic: bool = False) -> Tensor:
+        """Draw masks (B, K) by logits (B, L)."""
+        return self.proba_distribution(logits).get_actions(deterministic)
+
+    def log_prob_from_params(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw masks (B, K) by logits (B, L), with their log-probability."""
+        ids = self.actions_from_params(logits)
+        return ids, self.log_prob(ids)
+
+
+class SubsetPolicy(ActorCriticPolicy):
+    """Scores every token, draws K of them without replacement, and estimates the clip's value.
+
+    A subclass makes its networks in `_build`, which ends with `make_optimizer`, and scores in `score`.
+
+    Args:
+        observation_space: The environment's `TokenBox`.
+        action_space: The environment's `Subset`.
+        lr_schedule: As SB3 gives it.
+        credit: What the log-probability, and so PPO's ratio, is taken of. "token": every token's own, (B, L), the
+            paper's, for rollout buffers that pay each token. "position": the mean over the K draws, (B,), that is the
+            geometric mean of their ratios. "joint": the sum over the K draws, (B,), whose ratio leaves the clip range
+            after the smallest step.
+        masks_per_clip: Masks that `forward` draws for each observation, one after the other.
+        precision: Arithmetic of the networks; logits and log-probabilities are float32.
+        optimizer_class: As in SB3.
+        optimizer_kwargs: As in SB3.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        credit: Credit = "position",
+        masks_per_clip: int = 1,
+        precision: Precision = "auto",
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        if not isinstance(observation_space, TokenBox) or not isinstance(action_space, Subset):
+            raise TypeError(
+                f"{type(self).__name__} needs a TokenBox of observations and Subset actions (action='ids'), "
+                f"got {observation_space} and {action_space}"
+            )
+        if credit not in get_args(Credit):
+            raise ValueError(f"credit must be one of {get_args(Credit)}, got {credit!r}")
+        if use_sde:
+            raise ValueError(f"{type(self).__name__} draws subsets: use_sde does not apply")
+        self.credit, self.masks_per_clip, self.precision = credit, masks_per_clip, precision
+        self.num_visible = action_space.num_visible
+        self.last_scores: Scores | None = None
+        """What `score` answered to the last `forward`."""
+        self._kept: tuple[Tensor, Scores] | None = None
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    estimates_value = True
+    """Whether the values that `score` returns are an estimate; where not, they are zero."""
+
+    @abstractmethod
+    def score(self, tokens: Tensor) -> Scores:
+        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one pass."""
+
+    @property
+    def scores_alike_in_training(self) -> bool:
+        """Whether `score` computes the same in training mode: with dropout or batch statistics it does not."""
+        return not any(isinstance(module, _DropoutNd | _BatchNorm) for module in self.modules())
+
+    def keep(self, tokens: Tensor, scores: Sequence[Scores]) -> None:
+        """Answer the next `evaluate_actions` of these tokens, the very tensor, by scores that are there already.
+
+        Args:
+            tokens: (B, L, D).
+            scores: What `score` answered, with its graph, part by part in the order of the tokens.
+        """
+        logits, values = torch.cat([each.logits for each, _ in scores]), torch.cat([each for _, each in scores])
+        self._kept = tokens, (PlackettLuce(logits, self.num_visible), values)
+
+    def forget(self) -> None:
+        """Let go of what was kept."""
+        self.last_scores = self._kept = None
+
+    def make_optimizer(self, lr_schedule: Schedule) -> None:
+        """Make the optimiser of all parameters."""
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def get_distribution(self, obs: PyTorchObs) -> MaskDistribution:
+        """Return the distribution over masks for tokens (B, L, D)."""
+        assert isinstance(obs, Tensor)
+        return MaskDistribution(self.score(obs)[0], self.credit)
+
+    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose G masks for each of tokens (B, L, D): actions (B * G, K) in draw order, values, log-probabilities.
+
+        Values (B * G, 1) are the same for the masks of a clip; G is `masks_per_clip`.
+        """
+        self.last_scores = self.score(obs)
+        distribution, values = self._for_each_mask(self.last_scores, self.masks_per_clip)
+        ids = distribution.get_actions(deterministic)
+        return ids, values, distribution.log_prob(ids)
+
+    def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judge actions (B * G, K) on tokens (B, L, D).
+
+        Returns:
+            Values (B * G, 1), log-probabilities in the form that `credit` says, and the first draw's entropy (B * G,).
+        """
+        assert isinstance(obs, Tensor)
+        kept, self._kept = self._kept, None
+        scores = kept[1] if kept is not None and kept[0] is obs else self.score(obs)
+        distribution, values = self._for_each_mask(scores, len(actions) // len(obs))
+        return values, distribution.log_prob(actions), distribution.entropy()
+
+    def _for_each_mask(self, scores: Scores, masks_per_clip: int) -> tuple[MaskDistribution, Tensor]:
+        distribution, values = scores
+        return (
+            MaskDistribution(distribution.repeated(masks_per_clip), self.credit),
+            values.repeat_interleave(masks_per_clip, 0),
+        )
+
+    def predict_values(self, obs: PyTorchObs) -> Tensor:
+        """Estimate the value (B, 1) of tokens (B, L, D)."""
+        assert isinstance(obs, Tensor)
+        return self.score(obs)[1]
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        return self.get_distribution(observation).get_actions(deterministic)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "credit": self.credit,
+            "masks_per_clip": self.masks_per_clip,
+            "precision": self.precision,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }

@@ -1,0 +1,52 @@
+"""TQC of sb3-contrib, unmodified, with the per-token networks of SAC: its critics answer with quantiles."""
+
+from typing import Any
+
+import torch
+from sb3_contrib import TQC
+from sb3_contrib.tqc.policies import TQCPolicy
+from torch import Tensor
+
+from agents.config import PretrainConfig
+from agents.needs import needs
+from agents.score_policies import LOG_STD_INIT, ScorePolicy
+from agents.stock import entropy_settings, shared_settings, with_replay
+from agents.token_scores import GaussianScores, ScoreCritic
+from envs.sb3 import TokenSelectionVecEnv
+
+QUANTILES = 25
+"""TQC's own."""
+
+
+class QuantileCritic(ScoreCritic):
+    """`ScoreCritic` as TQC asks for it: the quantiles of all networks in one tensor."""
+
+    def __init__(self, *parts: Any, n_critics: int, n_quantiles: int) -> None:
+        super().__init__(*parts, n_critics=n_critics, outputs=n_quantiles)
+        self.n_quantiles, self.quantiles_total = n_quantiles, n_quantiles * n_critics
+
+    def forward(self, obs: Tensor, actions: Tensor) -> Tensor:  # type: ignore[override]
+        """Judge scores (B, L) for tokens (B, L, D): (B, n_critics, n_quantiles)."""
+        return torch.stack(super().forward(obs, actions), dim=1)
+
+
+class TokenTQCPolicy(ScorePolicy, TQCPolicy):
+    """For `sb3_contrib.TQC`; see `ScorePolicy`, `log_std_init` and `n_quantiles` beside it."""
+
+    known = (*ScorePolicy.known, "log_std_init", "n_quantiles")
+
+    def make_actor(self, features_extractor: Any = None) -> GaussianScores:  # type: ignore[override]
+        """Make the actor; there is no features extractor."""
+        log_std_init = self.settings.get("log_std_init", LOG_STD_INIT)
+        return GaussianScores(*self.parts, log_std_init=log_std_init).to(self.device)
+
+    def make_critic(self, features_extractor: Any = None) -> QuantileCritic:  # type: ignore[override]
+        """Make the critics; there is no features extractor."""
+        n_critics, n_quantiles = self.settings.get("n_critics", 2), self.settings.get("n_quantiles", QUANTILES)
+        return QuantileCritic(*self.parts, n_critics=n_critics, n_quantiles=n_quantiles).to(self.device)
+
+
+@needs(action="scores")
+def build_tqc(env: TokenSelectionVecEnv, config: PretrainConfig) -> TQC:
+    """Make sb3-contrib's TQC."""
+    return with_replay(TQC(TokenTQCPolicy, env, **shared_settings(env, config), **entropy_settings(env, config)), env)

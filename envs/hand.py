@@ -1,0 +1,87 @@
+"""The clips in hand: those that a batch of environments is about to mask."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from gymnasium import error
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tats_gym.clips import ClipBatch, ClipStream
+from tats_gym.upload import Upload, upload_stream
+
+
+class Hand:
+    """Clips of a stream, on the device; each is held by `masks_per_clip` environments in a row.
+
+    Args:
+        stream: Where clips come from.
+        num_envs: B, environments.
+        masks_per_clip: G, how many of them share a clip; divides B.
+        device: Where the pixels go.
+
+    Raises:
+        ValueError: If G does not divide B.
+    """
+
+    def __init__(self, stream: ClipStream, num_envs: int, masks_per_clip: int, device: torch.device) -> None:
+        if num_envs % masks_per_clip:
+            raise ValueError(f"num_envs must be a multiple of masks_per_clip, got {num_envs} and {masks_per_clip}")
+        self.stream = stream
+        self.masks_per_clip = masks_per_clip
+        self.num_clips = num_envs // masks_per_clip
+        """Clips in hand, B / G."""
+        self.clips = torch.zeros(num_envs, dtype=torch.int64)
+        """Their ids (B,), one an environment, on the host."""
+        self.positions = torch.full((num_envs,), -1)
+        """Their places (B,) in the stream, for `stream.again`; -1 for clips that were asked for by id."""
+        self._pixels: Upload | None = None
+        self._device = device
+        self._upload_stream = upload_stream(device)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no clips were taken yet."""
+        return self._pixels is None
+
+    @property
+    def pixels(self) -> Tensor:
+        """The clips (B / G, C, T, H, W), uint8, on the device.
+
+        Raises:
+            ResetNeeded: If none were taken yet.
+        """
+        if self._pixels is None:
+            raise error.ResetNeeded("call reset() before the first step")
+        return self._pixels.get()
+
+    def take_next(self) -> None:
+        """Take the stream's next clips."""
+        self._hold(self.stream.take(self.num_clips))
+
+    def take_named(self, ids: Sequence[int]) -> None:
+        """Take the clips of these ids, B / G of them, in their centre view."""
+        if len(ids) != self.num_clips:
+            per_clip = self.masks_per_clip
+            each = "one an environment" if per_clip == 1 else f"one for each {per_clip} environments"
+            raise error.Error(f"options['clips'] must name {self.num_clips} clips, {each}, got {len(ids)}")
+        self._hold(self.stream.centre(ids))
+
+    def replace(self, which: NDArray[np.bool_]) -> None:
+        """Put the stream's next clips in the place of those where `which` (B,) is True; G must be 1."""
+        pixels = self.pixels.clone()
+        batch = self.stream.take(int(which.sum()))
+        rows = torch.from_numpy(np.flatnonzero(which))
+        pixels[rows.to(self._device)] = batch.pixels.to(self._device)
+        self._pixels = Upload(pixels, self._device)
+        self.clips, self.positions = self.clips.clone(), self.positions.clone()  # those before were handed out
+        self.clips[rows], self.positions[rows] = batch.ids, batch.positions
+
+    def for_each_mask(self, of_clips: Tensor) -> Tensor:
+        """Repeat rows (B / G, ...), one for each clip, for the masks of each: (B, ...)."""
+        return of_clips if self.masks_per_clip == 1 else of_clips.repeat_interleave(self.masks_per_clip, 0)
+
+    def _hold(self, batch: ClipBatch) -> None:
+        self._pixels = Upload(batch.pixels, self._device, self._upload_stream)
+        self.clips, self.positions = self.for_each_mask(batch.ids), self.for_each_mask(batch.positions)

@@ -1,0 +1,148 @@
+"""Compare agents over seeds: python scripts/compare_agents.py --env TatsMask-demo-v0 --agents tats random."""
+
+import argparse
+import json
+import logging
+import os
+import re
+import shlex
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+# A checkout runs without being installed, and agents are found where the command is given.
+sys.path[:0] = [str(ROOT), str(Path.cwd())]
+
+from agents.comparison import Comparison, defaults_for, run_comparison, sized  # noqa: E402
+from agents.comparison_measures import ProbePlan  # noqa: E402
+from agents.comparison_report import as_tables, compare, comparison_figure, plain_rows  # noqa: E402
+from agents.config import PRESETS, PretrainConfig  # noqa: E402
+from agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
+from agents.study_report import as_plain  # noqa: E402
+from tats_gym.checkpoint import CheckpointError  # noqa: E402
+from tats_gym.clips import VideoReadError  # noqa: E402
+from tats_gym.clips.demo import demo_data_of  # noqa: E402
+from tats_gym.files import write_whole  # noqa: E402
+from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
+from tats_gym.runs import origin  # noqa: E402
+
+EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
+
+DESCRIPTION = f"""Compare agents over seeds: each trains an MAE with an equal number of forwards and equal K.
+
+Numbers and picture go to --results. What was stopped goes on where it was. docs/comparison.md: what is measured.
+
+--env ID        whose clips are used; the demo data without it
+--preset NAME   start from another preset than the id's own: {", ".join(PRESETS)}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareCommand:
+    """Who is compared, on what, and where the results go."""
+
+    agents: tuple[str, ...] = ("tats", "adamae", "random", "tube", "motion", "group")
+    """Names of agents, or module:function of your own; with `random` among them the others are compared with it."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Every agent is trained with each."""
+    forwards: int | None = None
+    """Training forwards of the MAE in a run, clips times masks; None takes the preset's."""
+    reference: str | None = None
+    """A run whose MAE measures the masks of all agents; None takes, for each seed, that of the agent `random`."""
+    probe: bool = True
+    """Probe the encoders, where the clips have labels."""
+    jobs: int = os.cpu_count() or 1
+    """Runs side by side, each with its share of the cores."""
+    label: str | None = None
+    """Name of the data, for the names of the results; None takes the dataset's."""
+    out: Path = Path("runs/comparisons")
+    """Where the runs lie; what was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where table, numbers and picture go."""
+    base: PretrainConfig
+    """What all runs have in common."""
+    probing: ProbePlan
+    """How encoders are probed."""
+
+
+def main(arguments: list[str]) -> int:
+    """Parse, run what is missing, then print, draw and write."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--env", default="TatsMask-demo-v0")
+    first.add_argument("--preset")
+    chosen, rest = first.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        base, probing = defaults_for(chosen.env, chosen.preset)
+        defaults = CompareCommand(base=base, probing=probing)
+        config = tyro.cli(
+            CompareCommand, args=rest, default=defaults, prog="compare_agents.py", description=DESCRIPTION
+        )
+        check_reserved(config.base, base)
+        _compare(config, arguments)
+    except InterruptedError as err:
+        print(f"stopped: {err}", file=sys.stderr)
+        return 130
+    except EXPLAINED as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_reserved(base: PretrainConfig, preset: PretrainConfig) -> None:
+    """Refuse settings of a run that the comparison makes itself."""
+    for name, instead in (("env", "--env"), ("agent", "--agents"), ("seed", "--seeds"), ("out", "--out")):
+        if getattr(base, name) != getattr(preset, name):
+            raise ValueError(
+                f"--base.{name} is not the comparison's to take, got {getattr(base, name)!r}; use {instead}"
+            )
+
+
+def _compare(config: CompareCommand, arguments: list[str]) -> None:
+    base, probe = sized(config.base, config.forwards), config.probing if config.probe else None
+    if probe and probe.root is None and base.clips.data == "demo" and base.clips.root is None:
+        probe = replace(probe, root=str(demo_data_of(DEMO_TRAIN, DEMO_TEST)))
+    label = config.label or base.clips.data
+    comparison = Comparison(base=base, agents=config.agents, reference=config.reference, probe=probe)
+    found = run_comparison(comparison, config.out / label, config.seeds, jobs=config.jobs)
+    summary, grid = compare(found.rows), base.grid
+    about = (
+        f"{label}: {found.rows[0]['steps']:,} training forwards of the MAE, {grid.num_visible} of {grid.num_tokens} "
+        f"tokens visible, {len(config.seeds)} seeds"
+    )
+    print("\n".join([about, "", as_tables(summary), *found.notes]))
+    now = origin()
+    record = {
+        "about": about,
+        "command": shlex.join(["python", "scripts/compare_agents.py", *without_paths(arguments)]),
+        **now,
+        "commits": sorted({row["commit"] for row in found.rows} | {now["commit"]}, key=str),
+        "seeds": list(config.seeds),
+        "jobs_side_by_side": config.jobs,
+        "notes": found.notes,
+        "agents": as_plain(summary),
+        "rows": plain_rows(found.rows),
+        "settings": without_paths(asdict(comparison)),
+    }
+    config.results.mkdir(parents=True, exist_ok=True)
+    path = config.results / f"compare_{label}"
+    write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+    matplotlib.image.imsave(path.with_suffix(".png"), comparison_figure(summary, about))
+    print(f"\nnumbers: {path}.json\npicture: {path}.png")
+
+
+def without_paths(value: Any) -> Any:
+    """Put FOLDER in the place of what lies somewhere on this machine."""
+    if isinstance(value, str):
+        return re.sub(r"^(--[^=]*=)?[/~].*", r"\1FOLDER", value)
+    if isinstance(value, dict):
+        return {key: without_paths(each) for key, each in value.items()}
+    return [without_paths(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""AdaMAE's sampler: its network, and its loss against the definition."""
+
+import copy
+
+import pytest
+import torch
+
+from agents.adamae import AdaMAE, AdaMAEPolicy
+from agents.rollouts import TokenRolloutBuffer
+from envs.spaces import Subset, TokenBox
+from tats_gym.positions import sinusoid
+from tests.toy import toy_env
+
+
+def _agent(env, **kwargs):
+    return AdaMAE(
+        env, 1e-2, coef=2e-3, seed=0, device="cpu",
+        policy_kwargs={"sinusoidal": False, "optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}, **kwargs,
+    )  # fmt: skip
+
+
+def test_one_update_is_the_published_loss(clips_root, monkeypatch):
+    env = toy_env(clips_root, 4)
+    agent = _agent(env)
+    for module in agent.policy.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    by_hand = copy.deepcopy(agent.policy)
+    kept = []
+    keep = TokenRolloutBuffer.keep
+    monkeypatch.setattr(TokenRolloutBuffer, "keep", lambda self, *step: (kept.append(step), keep(self, *step))[1])
+    agent.learn(4)
+    tokens, *_, outcome = kept[0]
+
+    losses = []
+    log_p = by_hand.score(tokens)[0].logits.log_softmax(-1)
+    for clip in range(4):
+        hidden = outcome.mask[clip].nonzero()[:, 0]
+        losses.append(-(log_p[clip, hidden] * outcome.errors[clip, hidden]).mean())
+    (2e-3 * torch.stack(losses).mean()).backward()
+    moved = 0.0
+    for (name, ours), (_, theirs) in zip(agent.policy.named_parameters(), by_hand.named_parameters(), strict=True):
+        step = 1e-2 * theirs.grad
+        torch.testing.assert_close(ours, theirs - step, atol=1e-7, rtol=1e-5, msg=name)
+        moved = max(moved, step.abs().max().item())
+    assert moved > 1e-6
+    env.close()
+
+
+def _policy(**kwargs):
+    torch.manual_seed(0)
+    return AdaMAEPolicy(TokenBox((36, 64), (4, 3, 3)), Subset(36, 7), lambda _: 1e-3, **kwargs).eval()
+
+
+def test_the_network_is_the_published_one():
+    policy = AdaMAEPolicy(
+        TokenBox((1568, 768), (8, 14, 14)), Subset(1568, 78), lambda _: 1e-3, sinusoidal=True, credit="token"
+    )
+    shapes = {name: tuple(parameter.shape) for name, parameter in policy.named_parameters()}
+    assert shapes.pop("pos_embed") == (1, 1568, 768)
+    assert shapes.pop("head.weight") == (1, 768)
+    assert shapes.pop("head.bias") == (1,)
+    assert shapes == {
+        "block.norm1.weight": (768,), "block.norm1.bias": (768,),
+        "block.attn.qkv.weight": (2304, 768),
+        "block.attn.proj.weight": (768, 768), "block.attn.proj.bias": (768,),
+        "block.norm2.weight": (768,), "block.norm2.bias": (768,),
+        "block.mlp.fc1.weight": (3072, 768), "block.mlp.fc1.bias": (3072,),
+        "block.mlp.fc2.weight": (768, 3072), "block.mlp.fc2.bias": (768,),
+    }  # fmt: skip
+    assert policy.block.attn.num_heads == 8
+    assert not policy.pos_embed.any()
+
+
+def test_the_maes_fixed_positions_are_taken_off_again():
+    content = torch.randn(2, 36, 64)
+    seen = _policy(sinusoidal=True).score(content + sinusoid(36, 64))[0].logits
+    torch.testing.assert_close(seen, _policy(sinusoidal=False).score(content)[0].logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_width_that_the_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="8 heads, which must divide embed_dim, got 20"):
+        AdaMAEPolicy(TokenBox((36, 20), (4, 3, 3)), Subset(36, 7), lambda _: 1e-3, sinusoidal=False)

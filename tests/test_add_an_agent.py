@@ -1,0 +1,51 @@
+"""docs/agents.md's agents, as a package that is built and installed, found by entry point and by path."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tats_gym.runs import read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = Path(sys.executable).parent / "uv"
+
+
+@pytest.fixture(name="installed", scope="module")
+def _installed(tmp_path_factory):
+    """The folder in which the page's package is installed."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
+    page = (ROOT / "docs" / "agents.md").read_text()
+    files = re.findall(r"```\w+\n# (\S+\.(?:py|toml))\n(.*?)```", page, flags=re.DOTALL)
+    assert [name for name, _ in files] == ["my_agents/detail.py", "my_agents/linear.py", "pyproject.toml"]
+    for name, text in files:
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text(text)
+    command = [UV, "pip", "install", "--offline", "--no-deps", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([*command, "--target", target, source], check=True, capture_output=True, timeout=300)
+    return target
+
+
+@pytest.mark.parametrize(("agent", "masks_per_clip"), [("detail", 1), ("my_agents.linear:build", 2)])
+def test_an_agent_of_another_package_trains_by_name_and_by_path(installed, clips_root, tmp_path, agent, masks_per_clip):
+    arguments = (
+        f"--env TatsMask-folder-v0 --agent {agent} --root {clips_root} --stride 1 --num-workers 0 --num-envs 4 "
+        f"--epoch-clips 16 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --eval-clips 2 --eval-masks 1 --quiet "
+        f"--device cpu --out {tmp_path}"
+    )
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "train_ppo.py", *arguments.split()],
+        env=os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.iterdir()
+    assert run.name == f"folder-{agent.replace(':', '.')}-seed0-1"
+    settings = read_config(run)
+    assert (settings["masks_per_clip"], settings["action"]) == (masks_per_clip, "ids")

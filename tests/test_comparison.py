@@ -1,0 +1,200 @@
+"""Agents are compared at equal cost: every number by hand or by a plain loop, and nothing is measured twice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from agents.comparison import Comparison, defaults_for, run_comparison, sized
+from agents.comparison_measures import ProbePlan
+from agents.comparison_report import as_tables, compare
+from agents.pretraining import resume
+from agents.study import MASKS, latest_run
+from tats_gym.checkpoint import load_checkpoint
+from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.masks import random_ids
+from tats_gym.probe import KnnConfig, LogisticConfig, ProbeConfig, fit_knn
+from tests.layouts import write_two_classes
+from tests.runs import tiny_config
+
+PROBE = ProbePlan(config=ProbeConfig(logistic=LogisticConfig(strengths=(0.1,)), knn=KnnConfig(k=3)))
+
+
+def refuse(env, config):
+    raise ValueError(f"visible must be a multiple of 5, got {config.grid.num_visible}")
+
+
+@pytest.fixture(scope="module", name="base")
+def _base(tmp_path_factory):
+    root = write_two_classes(tmp_path_factory.mktemp("labelled"))
+    clips = ClipConfig(data="list", root=str(root), stride=1)
+    config = tiny_config(root, tmp_path_factory.mktemp("unused"), env="TatsMask-list-v0", clips=clips, reward="gain")
+    return sized(replace(config, tats=replace(config.tats, credit="joint")), 32)
+
+
+@pytest.fixture(scope="module", name="folder")
+def _folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("comparison")
+
+
+@pytest.fixture(scope="module", name="found")
+def _found(base, folder):
+    comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
+    return run_comparison(comparison, folder, [0, 1], jobs=1, apart=False)
+
+
+def held_out_clips(base):
+    stream = ClipStream(base.clips.held_out, frames=4, size=32, seed=0)
+    return stream.centre([0, 3]).pixels  # two of the four, evenly spaced
+
+
+def test_every_agent_has_a_row_for_every_seed_at_equal_cost(found):
+    assert [(row["agent"], row["seed"]) for row in found.rows] == [
+        ("random", 0), ("tats", 0), ("random", 1), ("tats", 1)
+    ]  # fmt: skip
+    assert {row["steps"] for row in found.rows} == {32}
+    assert [row["extra_forwards"] for row in found.rows] == [0, 32, 0, 32]  # uniform masks need no reward
+    assert found.notes == []
+
+
+def test_differences_are_paired_by_seed(found):
+    summary = compare(found.rows)
+    rows = {(row["agent"], row["seed"]): row for row in found.rows}
+    for name, measure, sign in (("error_random_drop", "error_random", -1), ("knn_rise", "knn", 1)):
+        by_hand = [sign * (rows["tats", seed][measure] - rows["random", seed][measure]) for seed in (0, 1)]
+        assert summary["tats"][name].values == pytest.approx(by_hand)
+        assert name not in summary["random"]
+    assert summary["random"]["reference_gain"].mean == pytest.approx(
+        (rows["random", 0]["gain"] + rows["random", 1]["gain"]) / 2, abs=1e-6
+    )
+
+
+def test_masks_are_chosen_through_the_own_mae_and_measured_by_the_random_agents(found, base, folder):
+    run = resume(latest_run(folder / "tats" / "seed1"))
+    run.close()
+    clips = held_out_clips(base)
+    torch.manual_seed(2)  # a seed of its own, next to the run's
+    with torch.no_grad():
+        chosen = [run.agent.policy._predict(run.mae.embed(clips).float()) for _ in range(8)]
+    assert np.array_equal(np.load(folder / "tats" / "seed1" / MASKS), torch.stack(chosen))
+
+    reference = build_mae(MAESource.find(str(latest_run(folder / "random" / "seed1"))), base.grid, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    uniform = [random_ids(2, 8, base.grid.num_visible, generator=generator) for _ in range(8)]
+    own, random = 0.0, 0.0
+    with torch.no_grad():
+        for draw in range(8):
+            for clip in range(2):
+                own += reference(clips[clip : clip + 1], chosen[draw][clip : clip + 1]).errors.mean().item() / 16
+                random += reference(clips[clip : clip + 1], uniform[draw][clip : clip + 1]).errors.mean().item() / 16
+    row = found.rows[3]
+    assert row["reference_gain"] == pytest.approx(random - own, abs=1e-6)
+    assert row["reference_error"] == pytest.approx(own, abs=1e-6)
+    assert row["gain"] != row["reference_gain"]
+
+
+def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
+    encoder = VideoEncoder(base.mae, base.grid).eval()
+    load_encoder_weights(encoder, encoder_weights(load_checkpoint(latest_run(folder / "tats" / "seed0"))["mae"]))
+    splits = []
+    for part in (base.clips, base.clips.held_out):
+        stream = ClipStream(part, frames=4, size=32, seed=0)
+        with torch.no_grad():
+            splits.append(encoder(stream.centre(range(len(stream))).pixels).mean(1))
+    train, test = splits
+    model = fit_knn(train, torch.arange(8) % 2, 2, PROBE.config.knn)
+    right = model.scores(test).argmax(1) == torch.arange(4) % 2
+    assert found.rows[1]["knn"] == right.double().mean()
+    assert found.rows[1]["chance"] == 0.5
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_what_is_done_is_not_done_again(found, base, folder, monkeypatch):
+    for name in ("agents.study.run_cell", "agents.comparison_measures.held_out_for"):
+        monkeypatch.setattr(name, None)
+    monkeypatch.setattr("agents.comparison_measures.evaluate", None)
+    comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
+    assert run_comparison(comparison, folder, [0, 1], jobs=1, apart=False) == found
+
+
+def test_without_random_a_reference_can_be_named(found, base, folder):
+    comparison = Comparison(base=base, agents=("tats",))
+    alone = run_comparison(comparison, folder, [1], jobs=1, apart=False)
+    assert alone.notes == [
+        "no differences to 'random': it is not among the agents",
+        "no gain under one MAE: name 'random' among the agents, or give a --reference",
+        "no probes: not asked for",
+    ]
+    assert "reference_gain" not in alone.rows[0]
+    tables = as_tables(compare(alone.rows))
+    assert "gain under one MAE" not in tables
+    assert "k-NN" not in tables
+
+    named = replace(comparison, reference=str(latest_run(folder / "random" / "seed1")))
+    again = run_comparison(named, folder, [1], jobs=1, apart=False)
+    assert again.rows[0]["reference_gain"] == pytest.approx(found.rows[3]["reference_gain"], abs=1e-6)
+    other = replace(comparison, reference=str(latest_run(folder / "tats" / "seed1")))
+    own = run_comparison(other, folder, [1], jobs=1, apart=False)
+    assert own.rows[0]["reference_gain"] == pytest.approx(found.rows[3]["gain"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agents": ("random", "tatts")}, "must be one of .*did you mean 'tats'"),
+        ({"agents": ("random", f"{__name__}:refuse")}, f"{__name__}:refuse: visible must be a multiple of 5, got 3"),
+        ({"reference": "tiny"}, "must be a run or a checkpoint, got 'tiny', a preset with untrained weights"),
+        ({"reference": "runs/nowhere"}, "got 'runs/nowhere'"),
+        ({"probe": ProbePlan()}, r"knn.k must be at most the training clips, 8, got 20; .*--no-probe"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_anything_runs(base, tmp_path, changes, message):
+    comparison = replace(Comparison(base=base, agents=("random",)), **changes)
+    with pytest.raises(ValueError, match=message):
+        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_reference_of_another_geometry_is_refused(base, folder, found, tmp_path):
+    grid = replace(base.grid, frames=8, tubelet_size=4)
+    comparison = Comparison(
+        base=replace(base, grid=grid), agents=("random",), reference=str(latest_run(folder / "random" / "seed0"))
+    )
+    with pytest.raises(ValueError, match="holds an MAE that does not fit TokenGrid"):
+        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
+
+
+def test_rollouts_that_would_train_an_mae_for_longer_are_refused(base, tmp_path):
+    longer = replace(base, tats=replace(base.tats, n_steps=3))
+    with pytest.raises(ValueError, match="random: its rollouts take 12 forwards, of which 32 must be a multiple"):
+        run_comparison(Comparison(base=longer, agents=("random",)), tmp_path / "runs", [0], jobs=1, apart=False)
+
+
+def test_agents_are_named_once():
+    base, _ = defaults_for("TatsMask-demo-v0")
+    for agents in ((), ("random", "random")):
+        with pytest.raises(ValueError, match="agents must be at least one, each named once"):
+            Comparison(base=base, agents=agents)
+
+
+def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
+    demo, plan = defaults_for("TatsMask-demo-v0")
+    base = sized(demo, 16_000)
+    assert (base.grid.num_visible, base.grid.num_tokens, base.epoch_clips) == (16, 72, 1600)
+    assert (plan.pool, plan.config.knn.centre) == ("change", True)
+    assert sized(defaults_for("TatsMask-ssv2-v0")[0], 64 * 800 * 10).grid.num_visible == 80  # of 1568; tubes of 8
+    assert sized(replace(demo, grid=replace(demo.grid, visible=17)), 160).grid.num_visible == 17
+    assert sized(demo, 160).log_interval == 5
+    assert sized(demo, 160 * 1).epoch_clips == 16
+    with pytest.raises(ValueError, match=r"epochs \* num_envs = 10 \* 16 = 160, got 200; take 160 or 320"):
+        sized(demo, 200)
+    with pytest.raises(ValueError, match="got 100; take 160, or change"):
+        sized(demo, 100)
+
+
+def test_forwards_that_are_not_named_are_those_of_the_settings(base):
+    config = replace(base, epoch_clips=None)  # eight clips, twice four at a time
+    assert sized(config).epoch_clips == 8
