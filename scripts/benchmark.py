@@ -1,4 +1,4 @@
-"""Measure this project's speed beside that of its peers: python scripts/benchmark.py data.
+"""Measure this project's speed beside that of its peers: python scripts/benchmark.py step, data or growth.
 
 A table is printed; the numbers go to benchmarks/results with the commit, the command, the date and the machine.
 """
@@ -11,7 +11,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from benchmarks import data
+from benchmarks import data, growth, step
 
 
 def main(arguments: list[str]) -> None:
@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     app = tyro.extras.SubcommandApp()
     app.command(data.run, name="data")
+    app.command(step.run, name="step")
+    app.command(growth.run, name="growth")
     app.cli(args=arguments, prog="benchmark.py", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
 
 

@@ -1,0 +1,145 @@
+"""How time and memory of the joint step grow: with the batch, and with the clip's frames."""
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from agents.config import PRESETS
+from agents.text_table import aligned
+from benchmarks.record import origin, write
+from benchmarks.step import StepConfig, Work, measure
+from tats_gym.clips.demo import make_demo_data
+from tats_gym.precision import Precision
+from tats_gym.processes import side_by_side
+
+logger = logging.getLogger(__name__)
+
+AXES = {"batch_size": "clips in a step (num_envs)", "frames": "frames in a clip", "size": "height and width in pixels"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthConfig:
+    """What grows, and how far."""
+
+    preset: str = "paper-ssv2"
+    """Whose MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
+    """Clips in a step, of the preset's frames and size."""
+    frames: tuple[int, ...] = (16, 32, 48, 64)
+    """Frames in a clip, at one clip a step."""
+    sizes: tuple[int, ...] = (224, 448)
+    """Heights and widths of a clip, at one clip a step."""
+    recompute: bool = False
+    """Compute what lies within the MAE's blocks again in the backward pass."""
+    precision: Precision = "auto"
+    """Of the forward passes."""
+    device: str = "auto"
+    """Where; auto takes CUDA where it is present."""
+    label: str = "cpu"
+    """Name of the machine, for the name of the record."""
+    results: Path = Path("benchmarks/results")
+    """Where record and picture go."""
+
+
+def run(config: GrowthConfig) -> None:
+    """Measure, print, draw and write."""
+    record: dict[str, Any] = {"about": "seconds and peak memory of a joint step; each in a process of its own"}
+    record |= origin("growth", config)
+    root = str(make_demo_data())
+    base = StepConfig(
+        preset=config.preset,
+        batch_size=1,
+        precision=config.precision,
+        device=config.device,
+        recompute=config.recompute,
+        steps=1,
+    )
+    values = {"batch_size": config.batch_sizes, "frames": config.frames, "size": config.sizes}
+    record["axes"] = {name: [_point(base, name, value, root) for value in each] for name, each in values.items()}
+    for name, points in record["axes"].items():
+        record[f"exponents_{name}"] = exponents(points)
+    print("\n".join(report(record)))
+    path = write(config.results, f"growth_{config.label}", record)
+    matplotlib.image.imsave(path.with_suffix(".png"), picture(record, config.preset))
+    print(f"\nnumbers: {path}\npicture: {path.with_suffix('.png')}")
+
+
+def _point(base: StepConfig, name: str, value: int, root: str) -> dict[str, Any]:
+    config = replace(base, **{name: value})
+    ((_, found),) = side_by_side(measure, [Work("joint", config, root)], jobs=1, apart=True)
+    grid = replace(
+        PRESETS[base.preset].grid,
+        **{key: given for key in ("frames", "size") if (given := getattr(config, key)) is not None},
+    )
+    point = {
+        "value": value,
+        "tokens": grid.num_tokens,
+        "s_a_step": found["s_a_clip"] * config.batch_size,
+        "peak_memory_mib": found["peak_memory_mib"],
+        "gflop_a_step": found["gflop_a_clip"] * config.batch_size,
+    }
+    logger.info("%s %d: %.2f s, %.0f MiB", name, value, point["s_a_step"], point["peak_memory_mib"])
+    return point
+
+
+def exponents(points: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the power of the axis with which time, operations and memory grow from its last value but one to its last.
+
+    Memory is what exceeds the first point's, so what a process needs in any case is left out.
+    """
+    if len(points) < 3:
+        return {}
+    low, high = points[-2:]
+    found = {}
+    for name in ("s_a_step", "gflop_a_step", "peak_memory_mib"):
+        first = points[0][name] if name == "peak_memory_mib" else 0.0
+        start = points[0]["value"] if name == "peak_memory_mib" else 0
+        grown = (high[name] - first) / max(low[name] - first, 1e-9)
+        steps = (high["value"] - start) / (low["value"] - start)
+        found[name] = round(math.log(max(grown, 1e-9)) / math.log(steps), 2)
+    return found
+
+
+def report(record: dict[str, Any]) -> list[str]:
+    """Return a table for each axis."""
+    lines = []
+    for name, points in record["axes"].items():
+        rows = [[AXES[name], "tokens", "s a step", "GFLOP a step", "peak MiB"]]
+        rows += [
+            [
+                f"{p['value']}",
+                f"{p['tokens']}",
+                f"{p['s_a_step']:.2f}",
+                f"{p['gflop_a_step']:.0f}",
+                f"{p['peak_memory_mib']:.0f}",
+            ]
+            for p in points
+        ]
+        lines += [*aligned(rows), ""]
+    return lines
+
+
+def picture(record: dict[str, Any], title: str) -> NDArray[np.uint8]:
+    """Draw seconds and memory over each axis: (height, width, 3)."""
+    figure = Figure(figsize=(10, 5.5), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    rows = (("s_a_step", 1.0, "seconds a step"), ("peak_memory_mib", 2**-10, "peak memory, GiB"))
+    axes = figure.subplots(2, len(record["axes"]), squeeze=False)
+    for column, (name, points) in zip(axes.T, record["axes"].items(), strict=True):
+        for axis, (measure_name, scale, label) in zip(column, rows, strict=True):
+            heights = [scale * point[measure_name] for point in points]
+            axis.plot([point["value"] for point in points], heights, "o-")
+            axis.set(xlim=(0, 1.05 * points[-1]["value"]), ylim=(0, 1.1 * max(heights)), ylabel=label)
+            axis.grid(alpha=0.3)
+        column[-1].set_xlabel(AXES[name])
+    figure.suptitle(f"joint step, {title}")
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].copy()

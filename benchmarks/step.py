@@ -1,0 +1,222 @@
+"""Seconds a clip of the joint step and of its parts, beside the peers' steps: each in a process of its own, in turn."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from agents.callbacks import peak_memory_mib
+from agents.config import PRESETS, PretrainConfig
+from agents.trajectory_attention import TrajectoryAttention
+from benchmarks.copies import CopyCount
+from benchmarks.published import PublishedTrajectoryAttention
+from benchmarks.record import origin, write
+from benchmarks.step_ours import JointStep
+from benchmarks.step_peers import AdaMAEStep, VideoMAEStep
+from benchmarks.step_report import ratio, report, summary
+from tats_gym.clips.demo import make_demo_data
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.precision import Precision, autocast, resolve_device
+from tats_gym.processes import side_by_side
+from tats_gym.tokens import CHANNELS, TokenGrid
+
+logger = logging.getLogger(__name__)
+
+OURS: dict[str, dict[str, Any]] = {
+    "joint": {},
+    "joint, n_epochs 4": {"n_epochs": 4},
+    "joint, options": {"sampler_width": 192, "decode_ratio": 0.5},
+    "MAE alone": {"agent": "random"},
+}
+PEERS = {
+    f"{name}, {how}": (step, how == "fused")
+    for name, step in (("AdaMAE", AdaMAEStep), ("VideoMAE tube", VideoMAEStep))
+    for how in ("as published", "fused")
+}
+ATTENTION = {
+    "trajectory attention": TrajectoryAttention,
+    "trajectory attention, as published": PublishedTrajectoryAttention,
+}
+VARIANTS = (*OURS, *PEERS, *ATTENTION)
+RATIOS = [
+    *((joint, peer) for joint in OURS if joint != "MAE alone" for peer in PEERS),
+    ("MAE alone", "VideoMAE tube, fused"),
+    tuple(ATTENTION),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """What is measured, and how long."""
+
+    preset: str = "paper-ssv2"
+    """Whose MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    batch_size: int = 4
+    """Clips in a step."""
+    frames: int | None = None
+    """Frames in a clip; None takes the preset's."""
+    size: int | None = None
+    """Height and width of a clip; None takes the preset's."""
+    recompute: bool = False
+    """Compute what lies within the blocks of our MAE again in the backward pass."""
+    mask_ratio: float | None = None
+    """Of the joint step and AdaMAE; None takes the preset's. Tubes show a tenth of the places, as published."""
+    precision: Precision = "auto"
+    """Of the forward passes."""
+    device: str = "auto"
+    """Where; auto takes CUDA where it is present."""
+    variants: tuple[str, ...] = VARIANTS
+    """What is measured."""
+    rounds: int = 3
+    """Times that everything is measured, each time in another order."""
+    steps: int = 2
+    """Steps in one measurement, after one that is not counted."""
+    label: str = "cpu"
+    """Name of the machine, for the name of the record."""
+    results: Path = Path("benchmarks/results")
+    """Where the record goes."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.variants) - set(VARIANTS):
+            raise ValueError(f"unknown variants {sorted(unknown)}; there are {', '.join(VARIANTS)}")
+        if self.preset not in PRESETS:
+            raise ValueError(f"unknown preset {self.preset!r}; there are {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measurement of one variant."""
+
+    variant: str
+    config: StepConfig
+    root: str
+
+
+def run(config: StepConfig) -> None:
+    """Measure, print and write."""
+    record: dict[str, Any] = {"about": "seconds a clip of training steps; clips lie ready, nothing is decoded"}
+    record |= origin("step", config)
+    root = str(make_demo_data())
+    found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in config.variants}
+    for number in range(config.rounds):
+        for variant in config.variants if number % 2 == 0 else reversed(config.variants):
+            ((_, values),) = side_by_side(measure, [Work(variant, config, root)], jobs=1, apart=True)
+            logger.info("round %d: %s, %.3f s a clip", number + 1, variant, values["s_a_clip"])
+            found[variant].append(values)
+    record["variants"] = {variant: summary(rounds) for variant, rounds in found.items()}
+    record["ratios"] = {
+        f"{ours} / {theirs}": ratio(found[ours], found[theirs])
+        for ours, theirs in RATIOS
+        if ours in found and theirs in found
+    }
+    print("\n".join(report(record)))
+    print(f"\nnumbers: {write(config.results, f'step_{config.label}', record)}")
+
+
+def measure(work: Work) -> dict[str, Any]:
+    """Measure one variant in this process: time, operations, the machine's rate, bytes copied, peak memory."""
+    config = work.config
+    device = resolve_device(config.device)
+    torch.manual_seed(0)
+    step, clips = prepare(work, device)
+    step()
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(config.steps):
+        step()
+    _wait(device)
+    seconds = (time.perf_counter() - started) / config.steps
+    peak = peak_memory_mib(device)
+    with FlopCounterMode(display=False) as flops, CopyCount() as copies:
+        step()
+    found: dict[str, Any] = {
+        "s_a_clip": seconds / clips,
+        "peak_memory_mib": peak,
+        "gflop_a_clip": flops.get_total_flops() / clips / 1e9,
+        "gflop_per_s": flops.get_total_flops() / seconds / 1e9,
+        "copied_bytes_a_clip": copies.bytes / clips,
+        "matrix_gflop_per_s": matrix_rate(config.precision, device) / 1e9,
+    }
+    if isinstance(step, JointStep):
+        with step.timed() as parts:
+            step()
+        found["parts_s_a_clip"] = {name: value / clips for name, value in parts.items()}
+    return found
+
+
+def prepare(work: Work, device: torch.device) -> tuple[Callable[[], Any], int]:
+    """Build a variant: what does a step of it, and the clips in a step."""
+    config, preset = work.config, PRESETS[work.config.preset]
+    given = {name: getattr(config, name) for name in ("frames", "size", "mask_ratio")}
+    grid = replace(preset.grid, **{name: value for name, value in given.items() if value is not None})
+    shape = (config.batch_size, CHANNELS, grid.frames, grid.size, grid.size)
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    if device.type == "cuda":
+        pixels = pixels.pin_memory()
+    if work.variant in OURS:
+        joint = JointStep(_joint(preset, config, OURS[work.variant], grid), pixels, work.root)
+        return joint, joint.clips_per_call
+    if work.variant in ATTENTION:
+        return _attention_step(work.variant, preset, grid, config, device), config.batch_size
+    peer, fused = PEERS[work.variant]
+    if peer is VideoMAEStep:
+        t, h, w = grid.shape
+        grid = replace(grid, visible=t * max(1, round(h * w * 0.1)))
+    videos = _normalised(pixels)
+    step = peer(preset.mae, grid, videos, device=device, precision=config.precision, fused=fused)
+    return step, config.batch_size
+
+
+def _joint(preset: PretrainConfig, config: StepConfig, changes: dict[str, Any], grid: TokenGrid) -> PretrainConfig:
+    changes = dict(changes)
+    tats = replace(preset.tats, n_epochs=changes.pop("n_epochs", preset.tats.n_epochs))
+    sampler = replace(preset.sampler, width=changes.pop("sampler_width", preset.sampler.width))
+    base = replace(preset, num_envs=config.batch_size, grid=grid, sampler=sampler, tats=tats, seed=0)
+    return replace(base, device=config.device, precision=config.precision, recompute=config.recompute, **changes)
+
+
+def _attention_step(
+    variant: str, preset: PretrainConfig, grid: TokenGrid, config: StepConfig, device: torch.device
+) -> Callable[[], Any]:
+    width = preset.sampler.width or preset.mae.embed_dim
+    module = ATTENTION[variant](width, width // preset.sampler.head_dim, grid.shape[0]).to(device)
+    x = torch.randn(config.batch_size, grid.num_tokens, width, device=device, requires_grad=True)
+
+    def step() -> None:
+        with autocast(config.precision, device):
+            output = module(x)
+        output.float().square().mean().backward()
+
+    return step
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    mean, std = (torch.tensor(each)[:, None, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
+    videos = (pixels.float() / 255 - mean) / std
+    return videos.pin_memory() if pixels.is_pinned() else videos
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matrix_rate(precision: Precision, device: torch.device) -> float:
+    """Return the operations a second of a large product of matrices in this precision, the best of five."""
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = torch.randn(2, size, size, device=device)
+    best = 0.0
+    for _ in range(5):
+        _wait(device)
+        started = time.perf_counter()
+        with autocast(precision, device):
+            left @ right
+        _wait(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    return best

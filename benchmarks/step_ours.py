@@ -1,0 +1,123 @@
+"""Our joint step, the real one: environment, agent and hook put together on clips that are ready."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from torch import Tensor
+
+from agents import find_agent
+from agents.callbacks import JointTraining
+from agents.config import PretrainConfig
+from agents.needs import settled
+from envs.sb3 import TokenSelectionVecEnv
+from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.clips import ClipBatch
+from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.mae_training import mae_optimizer
+
+
+class ReadyClips:
+    """Stands in for a stream: hands out the same clips each time, so that no decoding is measured."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels, self.position, self.wait_s = pixels, 0, 0.0
+        self.broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def seek(self, position: int, seed: int | None = None) -> None:
+        """Go to a position; every one holds the same."""
+        self.position = position
+
+    def take(self, count: int) -> ClipBatch:
+        """Hand out the first `count` clips."""
+        positions = torch.arange(self.position, self.position + count)
+        self.position += count
+        return ClipBatch(self.pixels[:count], torch.arange(count), torch.full((count,), -1), positions)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class JointStep:
+    """Rollout and update of an agent and the MAE, as `Pretraining` puts them together; each call is one of them.
+
+    Args:
+        config: The run; its clips are not read.
+        pixels: uint8 clips (B, C, T, H, W) on the host.
+        root: A folder of videos for the environment to find; none is decoded.
+    """
+
+    def __init__(self, config: PretrainConfig, pixels: Tensor, root: str) -> None:
+        build_agent = find_agent(config.agent)
+        config = settled(replace(config, tats=replace(config.tats, warmup_epochs=0)), build_agent)
+        vector_env = TokenSelectionVectorEnv(
+            config.num_envs,
+            data="demo",
+            root=root,
+            **asdict(config.grid),
+            reward=config.reward,
+            action=config.action,
+            masks_per_clip=config.masks_per_clip,
+            decode_ratio=config.decode_ratio,
+            device=config.device,
+            precision=config.precision,
+        )
+        vector_env.hand.stream.close()
+        vector_env.hand.stream = ReadyClips(pixels)  # type: ignore[assignment]
+        mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)
+        mae.encoder.recompute = mae.decoder.recompute = config.recompute
+        vector_env.attach(mae)
+        env = TokenSelectionVecEnv(vector_env)
+        self.vector_env = vector_env
+        self.optimizer = mae_optimizer(mae, config.mae_optim, num_envs=config.num_envs, steps_per_epoch=1)
+        self.agent = build_agent(env, config)
+        self.hook = JointTraining(self.optimizer)
+        rollout = self.agent.n_steps if isinstance(self.agent, OnPolicyAlgorithm) else 1
+        self.clips_per_call = config.num_envs * rollout
+        self.device = vector_env.device
+
+    def __call__(self) -> float:
+        """Do one rollout and one update; returns the MAE's last loss."""
+        self.agent.learn(self.clips_per_call, callback=self.hook, reset_num_timesteps=False)
+        return self.hook.last_loss
+
+    @contextmanager
+    def timed(self) -> Iterator[dict[str, float]]:
+        """Add up the seconds of each part meanwhile; a GPU is waited for after each, so their sum is more than all."""
+        seconds: dict[str, float] = {}
+        adamw, policy = self.optimizer.adamw, self.agent.policy
+        parts: list[tuple[Any, str, str]] = [
+            (self.vector_env, "embed", "observe"),
+            (policy, "forward", "choose"),
+            (self.vector_env, "step_tensors", "MAE forward"),
+            (self.optimizer, "step", "MAE backward and optimiser"),
+            (adamw, "step", "of which MAE optimiser"),
+            (self.agent, "train", "sampler update"),
+        ]
+        if optimizer := getattr(policy, "optimizer", None):
+            parts.append((optimizer, "step", "of which sampler optimiser"))
+        for owner, method, name in parts:
+            setattr(owner, method, self._timed(getattr(owner, method), name, seconds))
+        try:
+            yield seconds
+        finally:
+            for owner, method, _ in parts:
+                delattr(owner, method)
+
+    def _timed(self, function: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*args, **kwargs)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+            return result
+
+        return call
