@@ -16,7 +16,7 @@ probe-demo: $(VENV)/.installed
 finetune-demo: $(VENV)/.installed
 	$(BIN)/python scripts/finetune_demo.py
 
-# Six agents on the demo data, five seeds each. Two hours on two cores; goes on where it was stopped.
+# Six agents on the demo data, five seeds each. An hour on two cores; goes on where it was stopped.
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
 
