@@ -1,6 +1,6 @@
 """Trajectory attention, folded: exact, without an L x L softmax and without projecting every trajectory token."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -68,13 +68,16 @@ class TrajectoryAttention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, first: int) -> Tensor:
         """Attend from the queries (B, N, m * s, e) of the frames from `first` on: (B, m * s, D)."""
-        frames = list(zip(k.chunk(self.num_frames, dim=2), v.chunk(self.num_frames, dim=2), strict=True))
-        attended = [F.scaled_dot_product_attention(q, k_frame, v_frame).transpose(1, 2) for k_frame, v_frame in frames]
-        trajectories = torch.stack(attended, dim=2).flatten(3).flatten(0, 1)  # (B * m * s, t, D)
+        frames = zip(k.chunk(self.num_frames, dim=2), v.chunk(self.num_frames, dim=2), strict=True)
+        # Attention leaves its output as (B, m * s, N, e) in memory, so that these are views, and kept once.
+        trajectories = [
+            F.scaled_dot_product_attention(q, k_frame, v_frame).transpose(1, 2).flatten(2).flatten(0, 1)
+            for k_frame, v_frame in frames
+        ]  # t of (B * m * s, D)
         num_queries = q.shape[2]
         own = first + torch.arange(num_queries, device=q.device) // (k.shape[2] // self.num_frames)
         layers = (self.trajectory_q.weight, self.trajectory_q.bias, self.trajectory_k.weight, self.trajectory_v.weight)
-        values = _AlongTime.apply(trajectories, own.repeat(len(q)), self.num_heads, *layers)
+        values = _AlongTime.apply(self.num_heads, own.repeat(len(q)), *layers, *trajectories)
         mixed: Tensor = values.unflatten(0, (-1, num_queries)) + self.trajectory_v.bias
         return mixed
 
@@ -82,31 +85,38 @@ class TrajectoryAttention(nn.Module):
 class _AlongTime(torch.autograd.Function):
     """The attention along trajectories, in blocks of tokens; keeps nothing but what it is given.
 
-    forward(trajectories (R, t, D), own frame of each (R,), N, weights and bias of the layers) -> (R, D). What is N
-    times as wide as a token, queries and sums in the space of the trajectories, exists for one block at a time.
+    forward(N, own frame of each token (R,), weights and bias of the layers, t trajectory tokens of each (R, D)) ->
+    (R, D). What is t or N times as wide as a token exists for one block at a time.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, y: Tensor, own: Tensor, num_heads: int, query: Tensor, query_bias: Tensor, key: Tensor, value: Tensor
+        ctx: Any, num_heads: int, own: Tensor, query: Tensor, query_bias: Tensor, key: Tensor, value: Tensor, *y: Tensor
     ) -> Tensor:
         ctx.num_heads = num_heads
-        ctx.save_for_backward(y, own, query, query_bias, key, value)
-        with torch.autocast(y.device.type, enabled=False):
-            layers = _layers(y.dtype, num_heads, query, query_bias, key, value)
-            return torch.cat([_Block(*block, *layers).values() for block in _blocks(num_heads, y, own)])
+        ctx.save_for_backward(own, query, query_bias, key, value, *y)
+        values = torch.empty_like(y[0], memory_format=torch.contiguous_format)
+        with torch.autocast(own.device.type, enabled=False):
+            layers = _layers(values.dtype, num_heads, query, query_bias, key, value)
+            for rows in _blocks(num_heads, values):
+                values[rows] = _Block(_stacked(y, rows), own[rows], *layers).values()
+        return values
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        y, own, *weights = ctx.saved_tensors
-        layers = _layers(y.dtype, ctx.num_heads, *weights)
-        grads_y, totals = [], [torch.zeros_like(each) for each in layers]
-        for *block, out in _blocks(ctx.num_heads, y, own, grad):
-            grad_y, *grads = _Block(*block, *layers).backward(out)
-            grads_y.append(grad_y)
-            totals = [total + each for total, each in zip(totals, grads, strict=True)]
+        own, query, query_bias, key, value, *y = ctx.saved_tensors
+        weights = query, query_bias, key, value
+        layers = _layers(y[0].dtype, ctx.num_heads, *weights)
+        grads_y = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in y]
+        totals = [torch.zeros_like(each) for each in layers]
+        for rows in _blocks(ctx.num_heads, grad):
+            of_y, *grads = _Block(_stacked(y, rows), own[rows], *layers).backward(grad[rows])
+            for kept, of_frame in zip(grads_y, of_y.unbind(1), strict=True):
+                kept[rows] = of_frame
+            for total, each in zip(totals, grads, strict=True):
+                total += each
         shaped = [total.reshape(weight.shape).to(weight.dtype) for total, weight in zip(totals, weights, strict=True)]
-        return torch.cat(grads_y), None, None, *shaped
+        return None, None, *shaped, *grads_y
 
 
 class _Block:
@@ -148,11 +158,15 @@ def _layers(dtype: torch.dtype, num_heads: int, *weights: Tensor) -> tuple[Tenso
     return query, bias, key.unflatten(0, (num_heads, -1)), value.unflatten(0, (num_heads, -1))
 
 
-def _blocks(num_heads: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Split rows so that N * D values of each, D that of the first tensor (R, t, D), stay below the block's size."""
-    y = tensors[0]
-    rows = max(1, BLOCK_BYTES[y.device.type] // (num_heads * y.shape[2] * y.element_size()))
-    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
+def _blocks(num_heads: int, tokens: Tensor) -> Iterator[slice]:
+    """Split the rows of tokens (R, D) so that N * D values of each row of a block stay below its size."""
+    size = max(1, BLOCK_BYTES[tokens.device.type] // (num_heads * tokens.shape[1] * tokens.element_size()))
+    return (slice(first, first + size) for first in range(0, len(tokens), size))
+
+
+def _stacked(y: Sequence[Tensor], rows: slice) -> Tensor:
+    """Return the trajectories (R, t, D) of some tokens."""
+    return torch.stack([each[rows] for each in y], 1)
 
 
 class TrajectoryBlock(nn.Module):

@@ -30,8 +30,10 @@ logger = logging.getLogger(__name__)
 
 OURS: dict[str, dict[str, Any]] = {
     "joint": {},
-    "joint, n_epochs 4": {"n_epochs": 4},
-    "joint, options": {"sampler_width": 192, "decode_ratio": 0.5},
+    "joint, n_epochs 4": {"tats": {"n_epochs": 4}},
+    "joint, critic shared": {"sampler": {"critic": "shared"}},
+    "joint, width 192": {"sampler": {"width": 192}},
+    "joint, width 192, decode_ratio 0.5": {"sampler": {"width": 192}, "decode_ratio": 0.5},
     "MAE alone": {"agent": "random"},
 }
 PEERS = {
@@ -174,11 +176,9 @@ def prepare(work: Work, device: torch.device) -> tuple[Callable[[], Any], int]:
 
 
 def _joint(preset: PretrainConfig, config: StepConfig, changes: dict[str, Any], grid: TokenGrid) -> PretrainConfig:
-    changes = dict(changes)
-    tats = replace(preset.tats, n_epochs=changes.pop("n_epochs", preset.tats.n_epochs))
-    sampler = replace(preset.sampler, width=changes.pop("sampler_width", preset.sampler.width))
-    base = replace(preset, num_envs=config.batch_size, grid=grid, sampler=sampler, tats=tats, seed=0)
-    return replace(base, device=config.device, precision=config.precision, recompute=config.recompute, **changes)
+    nested = {name: replace(getattr(preset, name), **changes.get(name, {})) for name in ("tats", "sampler")}
+    base = replace(preset, num_envs=config.batch_size, grid=grid, seed=0, recompute=config.recompute)
+    return replace(base, device=config.device, precision=config.precision, **{**changes, **nested})
 
 
 def _attention_step(
