@@ -180,10 +180,11 @@ def latest_run(folder: Path) -> Path:
 
 def _open(cell: Cell) -> Pretraining:
     try:
-        return resume(latest_run(cell.folder))
+        found = latest_run(cell.folder)
     except FileNotFoundError:
         shutil.rmtree(cell.folder, ignore_errors=True)  # a run that ended before its first checkpoint
         return Pretraining(replace(cell.config, out=str(cell.folder), quiet=True))
+    return resume(found)
 
 
 def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:

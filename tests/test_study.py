@@ -16,6 +16,8 @@ from agents.studies import STUDIES
 from agents.study import MASKS, ROW, Cell, Study, changed, run_cell, run_cells, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import gradients, masks_by_hand, start_rows
+from tats_gym.checkpoint import latest_checkpoint
+from tats_gym.runs import update_config
 from tests.runs import tiny_config
 
 
@@ -61,6 +63,19 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
     )
     assert [line.split("  ")[0] for line in as_table(summary).splitlines()] == ["arm", "uniform", "joint, gain"]
     assert study_figure(rows, (2, 2, 2), "two arms").std() > 10
+
+
+def test_data_that_are_not_there_cost_no_run(study, tmp_path):
+    gone = replace(study.base, clips=replace(study.base.clips, root=str(tmp_path / "not mounted")))
+    with pytest.raises(FileNotFoundError, match="not mounted"):
+        run_cell(Cell(gone, tmp_path / "cell"))
+    run = Pretraining(replace(study.base, out=str(tmp_path / "cell")))
+    run.save()
+    run.close()
+    update_config(run.folder, gone.as_dict())
+    with pytest.raises(FileNotFoundError, match="not mounted"):
+        run_cell(Cell(gone, tmp_path / "cell"))
+    assert latest_checkpoint(run.folder).exists()
 
 
 @pytest.fixture(name="script")
