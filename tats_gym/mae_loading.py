@@ -44,7 +44,7 @@ class MAESource:
 def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:
     """Make the MAE; without weights it is initialised from `seed`, and the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed reseeds GPUs too
         mae = MaskedAutoencoder(source.config, grid)
     if source.weights is not None:
         mae.load_state_dict(source.weights)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
+from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import mask_from_ids, random_ids
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.positions import sinusoid
@@ -228,3 +229,13 @@ def test_recomputed_activations_give_the_very_same_gradients(mae):
     recomputed, kept_then = step()
     assert all(torch.equal(one, two) for one, two in zip(gradients, recomputed, strict=True))
     assert kept_then < 0.3 * kept
+
+
+def test_an_mae_is_built_without_touching_the_random_state_of_cpu_or_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs were seeded"))
+    before = torch.get_rng_state()
+    one, same = (build_mae(MAESource(CONFIG), GRID, seed=1).state_dict() for _ in range(2))
+    other = build_mae(MAESource(CONFIG), GRID, seed=2).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
