@@ -29,11 +29,12 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
         config: The run's settings.
     """
     tats = config.tats
-    by_token = config.agent in TATS_AGENTS and tats.credit == "token" and tats.baseline == "value"
+    baseline = "group" if config.agent == "group" else tats.baseline
+    by_token = config.agent in TATS_AGENTS and tats.credit == "token" and baseline != "none"
     if state is not None and state.never_chosen > (LOST_BY_TOKEN if by_token else LOST):
         why = (
-            "; with credit 'token' and a baseline nothing keeps a token whose error is low, "
-            "whatever the entropy: --tats.baseline none does"
+            "; with credit 'token' and a baseline nothing keeps a token whose error is low, whatever the entropy: "
+            f"{'--agent tats ' if config.agent == 'group' else ''}--tats.baseline none does"
             if by_token
             else ""
         )

@@ -32,6 +32,8 @@ def test_lost_tokens_are_noticed_though_the_entropy_is_high():
     assert "--tats.policy-coef (c1, 0.001)" in sentence
     assert "--tats.baseline none" in sentence
     assert not _named(lost, baseline="none")
+    ((_, sentence),) = symptoms(lost, 0.0, PretrainConfig(agent="group", tats=TatsConfig(baseline="none")))
+    assert "--agent tats --tats.baseline none" in sentence
     assert not _named(lost, credit="joint")
     assert list(_named(replace(HEALTHY, never_chosen=0.6), credit="joint")) == ["never_chosen"]
 
