@@ -3,11 +3,10 @@
 import argparse
 import json
 import logging
-import os
 import re
 import shlex
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from tats_gym.clips import VideoReadError  # noqa: E402
 from tats_gym.clips.demo import demo_data_of  # noqa: E402
 from tats_gym.files import write_whole  # noqa: E402
 from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
+from tats_gym.processes import default_jobs  # noqa: E402
 from tats_gym.runs import origin  # noqa: E402
 
 EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
@@ -55,7 +55,7 @@ class CompareCommand:
     """A run whose MAE measures the masks of all agents; None takes, for each seed, that of the agent `random`."""
     probe: bool = True
     """Probe the encoders, where the clips have labels."""
-    jobs: int = os.cpu_count() or 1
+    jobs: int = field(default_factory=default_jobs)
     """Runs side by side, each with its share of the cores."""
     label: str | None = None
     """Name of the data, for the names of the results; None takes the dataset's."""

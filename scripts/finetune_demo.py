@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import matplotlib.image
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
 from tats_gym.clips.demo import DEMO_CLASSES, demo_data_of
 from tats_gym.files import write_whole
+from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
 
 
@@ -40,7 +41,7 @@ class FinetuneDemo:
     """Passes of each fine-tuning."""
     seed: int = 0
     """Of everything."""
-    jobs: int = os.cpu_count() or 1
+    jobs: int = field(default_factory=default_jobs)
     """Fine-tunings side by side, at most two, each with its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/finetune-demo")
     """Where the runs lie; what was stopped goes on from there."""
@@ -82,10 +83,10 @@ def main(config: FinetuneDemo) -> None:
 def command(config: FinetuneDemo) -> str:
     """Return the command line that asks for the same numbers, wherever the runs lie."""
     words = ["python", "scripts/finetune_demo.py"]
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name not in ("jobs", "out", "results") and value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        if setting.name not in ("jobs", "out", "results") and value != setting.default:
+            words += [f"--{setting.name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

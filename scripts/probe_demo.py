@@ -6,10 +6,9 @@ benchmarks/results. A study that was stopped goes on where it was. `make probe-d
 
 import json
 import logging
-import os
 import shlex
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import matplotlib.image
@@ -21,6 +20,7 @@ from agents.probe_report import as_table, compare, probe_figure
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
 from tats_gym.clips.demo import demo_data_of
 from tats_gym.files import write_whole
+from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
 
 
@@ -42,7 +42,7 @@ class ProbeDemo:
     """Clips to pre-train on, and to fit the probes to."""
     test: int = DEMO_TEST
     """Clips on which the probes are measured."""
-    jobs: int = os.cpu_count() or 1
+    jobs: int = field(default_factory=default_jobs)
     """Runs side by side, each with its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/probe-demo")
     """Where the runs lie; a study that was stopped goes on from there."""

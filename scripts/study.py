@@ -5,10 +5,9 @@ A study that was stopped goes on where it was. Its numbers and its picture go to
 
 import json
 import logging
-import os
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ from agents.study import Study, run_study
 from agents.study_race import race, race_table
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import gradients, masks_by_hand, start_rows
+from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
 
 CONTROL = "uniform"
@@ -42,7 +42,7 @@ class StudyConfig:
     """Run only these arms; all where none is named."""
     seeds: int = 5
     """Every arm is run with the seeds 0, 1, ..."""
-    jobs: int = os.cpu_count() or 1
+    jobs: int = field(default_factory=default_jobs)
     """Runs side by side; each takes its share of the cores."""
     out: Path = Path("runs/studies")
     """Where the runs lie; a study that was stopped goes on from there."""

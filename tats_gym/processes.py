@@ -14,6 +14,11 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+def default_jobs() -> int:
+    """Return how many runs go side by side: as many as there are cores, or one where they would share a GPU."""
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+
+
 def side_by_side(
     function: Callable[[In], Out], items: Sequence[In], *, jobs: int, apart: bool = False
 ) -> Iterator[tuple[In, Out]]:
