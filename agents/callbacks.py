@@ -60,7 +60,7 @@ class JointTraining(BaseCallback):
         vector_env.loss = None
         self._losses.append(self.last_loss)
         self._rewards.append(vector_env.last_rewards)
-        if not self.env.as_tensors:
+        if self.optimizer is not None and not self.env.as_tensors:
             self.env.refresh()
         return True
 

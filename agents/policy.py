@@ -95,6 +95,8 @@ class TatsPolicy(SubsetPolicy):
         kwargs: See `SubsetPolicy`.
     """
 
+    scores_alike_in_training = True
+
     def __init__(self, *args: Any, sampler: SamplerConfig | None = None, **kwargs: Any) -> None:
         self.sampler = sampler or SamplerConfig()
         super().__init__(*args, **kwargs)

@@ -240,11 +240,10 @@ class Pretraining:
         config, first = self.config, self.ranks.first
         self.agent.set_logger(run_logger(self.folder if first else None, self.agent.num_timesteps))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
-        boundary = Boundary(
-            self.save, interval=config.checkpoint_interval or self.epoch_timesteps, device=self.ranks.device
-        )
         quiet = config.quiet or not first
         progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=quiet)
+        interval = config.checkpoint_interval or self.epoch_timesteps
+        boundary = Boundary(progress.paused()(self.save), interval=interval, device=self.ranks.device)
         callbacks, evaluation = [boundary, joint, progress], None
         if self.held_out is not None:
             interval = config.eval_interval or self.epoch_timesteps

@@ -10,8 +10,6 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from agents.subset import PlackettLuce
 from envs.spaces import Subset, TokenBox
@@ -137,10 +135,9 @@ class SubsetPolicy(ActorCriticPolicy):
     def score(self, tokens: Tensor) -> Scores:
         """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one pass."""
 
-    @property
-    def scores_alike_in_training(self) -> bool:
-        """Whether `score` computes the same in training mode: with dropout or batch statistics it does not."""
-        return not any(isinstance(module, _DropoutNd | _BatchNorm) for module in self.modules())
+    scores_alike_in_training = False
+    """Whether `score` computes the same in training mode, without dropout or batch statistics. Only then can what drew
+    the masks serve the update too."""
 
     def keep(self, tokens: Tensor, scores: Sequence[Scores]) -> None:
         """Answer the next `evaluate_actions` of these tokens, the very tensor, by scores that are there already.

@@ -35,6 +35,9 @@ class TATS(TokenRollouts, PPO):
         reuse_scores: Whether what was computed to draw masks serves the first pass of the update, where that is exact.
         policy_kwargs: Further arguments of the policy; AdamW's betas and decay default to Table 1's.
         kwargs: Further arguments of `PPO`.
+
+    Raises:
+        ValueError: If minibatches would part the masks of a clip.
     """
 
     policy_aliases = {"TatsPolicy": TatsPolicy}  # noqa: RUF012 (SB3's own form)
@@ -60,6 +63,10 @@ class TATS(TokenRollouts, PPO):
         **kwargs: Any,
     ) -> None:
         self.warmup_timesteps, self.reuse_scores = warmup_timesteps, reuse_scores
+        if batch_size and batch_size % masks_per_clip:
+            raise ValueError(
+                f"batch_size, in masks, must be a multiple of masks_per_clip, got {batch_size} and {masks_per_clip}"
+            )
         num_envs = getattr(env, "num_envs", 1)
         super().__init__(
             policy,

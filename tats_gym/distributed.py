@@ -130,7 +130,7 @@ def from_all(value: Any) -> list[Any]:
 
 def any_of(flag: bool, device: torch.device) -> bool:
     """Tell whether any process has the flag set, so that all of them leave a loop together."""
-    return bool(summed(torch.tensor(int(flag), device=device)).item())
+    return flag if not dist.is_initialized() else bool(summed(torch.tensor(int(flag), device=device)).item())
 
 
 def from_first(value: Any) -> Any:

@@ -17,6 +17,7 @@ from agents.callbacks import JointTraining
 from agents.config import config_from_dict
 from agents.fixed import FixedMasks
 from agents.pretraining import Pretraining, resume, run_config
+from envs import TokenSelectionVecEnv
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
@@ -267,3 +268,25 @@ def test_settings_survive_the_run_folder(clips_root, tmp_path):
         read_config(run.folder.parent / "folder-tats-seed0-11")
     with pytest.raises(FileNotFoundError, match="holds no run"):
         resume(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("agent", ["tats", "group", "adamae", "sac"])
+def test_bf16_trains_weights_that_stay_in_fp32(agent, clips_root, tmp_path):
+    config = tiny_config(
+        clips_root, tmp_path, agent=agent, precision="bf16", grid=TokenGrid(frames=20, size=32, visible=4)
+    )
+    run = Pretraining(config)
+    before = [parameter.clone() for parameter in run.agent.policy.parameters()]
+    run.run()
+    run.close()
+    after = list(run.agent.policy.parameters())
+    assert not all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert {parameter.dtype for parameter in (*after, *run.mae.parameters())} == {torch.float32}
+    assert all(parameter.isfinite().all() for parameter in after)
+
+
+def test_an_mae_that_does_not_learn_is_asked_once_for_an_observation(clips_root, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(TokenSelectionVecEnv, "refresh", lambda env: asked.append(env))
+    _train(tiny_config(clips_root, tmp_path, agent="ppo", train_mae=False))
+    assert not asked

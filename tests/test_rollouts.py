@@ -257,6 +257,11 @@ def test_policy_and_environment_must_agree_on_the_masks_of_a_clip(env):
         _tats(env, masks_per_clip=2)
 
 
+def test_minibatches_do_not_part_the_masks_of_a_clip(env):
+    with pytest.raises(ValueError, match="must be a multiple of masks_per_clip, got 6 and 4"):
+        _tats(env, masks_per_clip=4, batch_size=6)
+
+
 def test_settings_that_make_no_sampler_are_refused():
     with pytest.raises(ValueError, match="temperature positive, got 1 and 0"):
         SamplerConfig(temperature=0)
