@@ -35,8 +35,8 @@ def command(name: str, config: Any) -> str:
 
 
 def over_rounds(values: list[float]) -> dict[str, Any]:
-    """Return the median of what the rounds gave, and all of it."""
-    return {"median": round(median(values), 4), "rounds": [round(value, 4) for value in values]}
+    """Return the median of what the rounds gave, and all of it, to five digits."""
+    return {"median": float(f"{median(values):.5g}"), "rounds": [float(f"{value:.5g}") for value in values]}
 
 
 def write(folder: Path, name: str, record: dict[str, Any]) -> Path:

@@ -22,7 +22,7 @@ from benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from benchmarks.step_report import ratio, report, summary
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.precision import Precision, autocast, resolve_device
+from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
 from tats_gym.processes import side_by_side
 from tats_gym.tokens import CHANNELS, TokenGrid
 
@@ -117,8 +117,9 @@ def run(config: StepConfig) -> None:
         for ours, theirs in RATIOS
         if ours in found and theirs in found
     }
+    path = write(config.results, f"step_{config.label}", record)
     print("\n".join(report(record)))
-    print(f"\nnumbers: {write(config.results, f'step_{config.label}', record)}")
+    print(f"\nnumbers: {path}")
 
 
 def measure(work: Work) -> dict[str, Any]:
@@ -210,13 +211,13 @@ def _wait(device: torch.device) -> None:
 def matrix_rate(precision: Precision, device: torch.device) -> float:
     """Return the operations a second of a large product of matrices in this precision, the best of five."""
     size = 8192 if device.type == "cuda" else 2048
-    left, right = torch.randn(2, size, size, device=device)
+    dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
     best = 0.0
     for _ in range(5):
         _wait(device)
         started = time.perf_counter()
-        with autocast(precision, device):
-            left @ right
+        left @ right
         _wait(device)
         best = max(best, 2 * size**3 / (time.perf_counter() - started))
     return best
