@@ -87,7 +87,7 @@ class Finetuning:
         self.step = 0
         """Steps so far, of each process."""
         self.total_steps = config.optim.epochs * self.steps_per_epoch
-        self._stopping = False
+        self._asked = False
         self._upload_stream = upload_stream(ranks.device)
         if state is not None:
             self._load(state)
@@ -152,7 +152,7 @@ class Finetuning:
             with stop_on_signal(self._ask):
                 self._train()
                 self.save()
-                if not self._stopping:
+                if not any_of(self._asked, self.ranks.device):
                     self.train.close()  # its workers make room for the test's
                     scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
                     self._write(scores)
@@ -173,13 +173,13 @@ class Finetuning:
         )
 
     def _ask(self) -> None:
-        self._stopping = True
+        self._asked = True
 
     def _train(self) -> None:
         if self.step >= self.total_steps:
             return
-        coming = self._next()
-        while not self._stopping:
+        coming, stopping = self._next(), False
+        while not stopping:
             loss = self._train_on(*coming)
             self.step += 1
             ended = self.step >= self.total_steps
@@ -195,7 +195,7 @@ class Finetuning:
             if ended:
                 return
             if self.step % self.config.optim.accumulate == 0:
-                self._stopping = any_of(self._stopping, self.ranks.device)
+                stopping = any_of(self._asked, self.ranks.device)
 
     def _next(self) -> tuple[Upload, Tensor]:
         batch = self.train.take(self.config.batch_size)

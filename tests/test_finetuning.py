@@ -96,6 +96,19 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
     assert scores.confusion.tolist() == whole.scores.confusion.tolist()
 
 
+def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_path, monkeypatch):
+    run = Finetuning(_config(root, tmp_path), ALONE)
+
+    def agree(flag, device):
+        run._ask()  # after the flag was read
+        return flag
+
+    monkeypatch.setattr("tats_gym.finetuning.any_of", agree)
+    stopped = run.run()
+    assert stopped.scores is None
+    assert load_checkpoint(stopped.folder)["step"] == 2
+
+
 def test_views_are_averaged_and_each_video_counts_once(root, tmp_path):
     run = Finetuning(_config(root, tmp_path), ALONE)
     scores = run.evaluate(temporal=2, spatial=3)
