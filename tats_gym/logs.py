@@ -45,8 +45,9 @@ def run_logger(folder: Path | None, step: int) -> Logger:
     """
     if folder is None:
         return Logger(None, [])
+    begun_before = any(folder.glob("events.out.tfevents.*"))
     board = TensorBoardOutputFormat(str(folder))
-    if step:
+    if begun_before:
         board.writer.close()
-        board.writer = SummaryWriter(str(folder), purge_step=step + 1)
+        board.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else 0)
     return Logger(str(folder), [board, JSONLines(folder / "metrics.jsonl")])
