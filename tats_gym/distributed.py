@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from inspect import signature
 from typing import Any
 
@@ -38,6 +39,10 @@ class Ranks:
         return cls(0, 1, resolve_device(device))
 
 
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other, as the others do while the first one measures or writes."""
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """Join the processes that torchrun started; leaves them at the end.
@@ -53,14 +58,15 @@ def joined(device: str) -> Iterator[Ranks]:
         resolved = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(resolved)
     store, rank, world_size = next(rendezvous("env://"))
-    # After a restart the store may still hold addresses of processes that are gone.
-    store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    # After a restart the store may still hold addresses of processes that are gone. Machines count their own restarts,
+    # so that several of them have no number in common.
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        store = PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "nccl" if resolved.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
-    try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
+    yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
+    # Not after an error: this waits for the others, which wait for this process; the launcher ends them.
+    dist.destroy_process_group()
 
 
 def parallel(module: nn.Module) -> nn.Module:

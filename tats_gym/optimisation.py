@@ -154,6 +154,9 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; with other batches, from as many clips."""
         self.adamw.load_state_dict(state["adamw"])
+        if isinstance(self.adamw, ZeroRedundancyOptimizer):  # it leaves step counts on the CPU; fused AdamW wants them
+            for parameter, values in self.adamw.optim.state.items():  # where the weights are
+                values["step"] = values["step"].to(parameter.device)
         self.steps = state["steps"] * state["step_clips"] // self.step_clips
 
 
