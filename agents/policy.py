@@ -1,7 +1,7 @@
 """The TATS sampler as an SB3 policy: an actor and a value network over patch tokens."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from agents.trajectory_attention import TrajectoryBlock
 from envs.spaces import TokenBox
 from tats_gym.positions import LearnedPositions
 from tats_gym.precision import accurate, autocast
+
+Critic = Literal["separate", "pooled", "shared", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,9 @@ class SamplerConfig:
     """Width of an MLP after each attention, in widths; 0 for none."""
     positions: Literal["tokens", "learned"] = "tokens"
     """tokens: those that the tokens bring, which their content drowns. learned: a norm, then positions of its own."""
-    critic: Literal["separate", "shared", "none"] = "separate"
-    """separate: the value network has a trunk of its own. shared: it reads the actor's. none: values are zero."""
+    critic: Critic = "separate"
+    """separate: the value network has a trunk of its own. pooled: so it has, and there only the mean of each frame's
+    tokens asks, not every token. shared: it reads the actor's. none: values are zero."""
     temperature: float = 1.0
     """Divides the logits; 1 in Table 1."""
 
@@ -38,7 +41,7 @@ class SamplerConfig:
             raise ValueError(
                 f"depth must be at least 1 and temperature positive, got {self.depth} and {self.temperature}"
             )
-        for name, choices in (("critic", ("separate", "shared", "none")), ("positions", ("tokens", "learned"))):
+        for name, choices in (("critic", get_args(Critic)), ("positions", ("tokens", "learned"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
 
@@ -61,9 +64,14 @@ class Placed(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Tokens in, tokens out: optionally another width and positions, then trajectory attention, a norm."""
+    """Tokens in, tokens out: optionally another width and positions, then trajectory attention, a norm.
 
-    def __init__(self, config: SamplerConfig, embed_dim: int, grid_shape: tuple[int, int, int]) -> None:
+    With `pool`, the last block leaves one token a frame.
+    """
+
+    def __init__(
+        self, config: SamplerConfig, embed_dim: int, grid_shape: tuple[int, int, int], *, pool: bool = False
+    ) -> None:
         super().__init__()
         width = config.width or embed_dim
         if width % config.head_dim:
@@ -72,14 +80,20 @@ class Trunk(nn.Module):
         self.place = Placed(grid_shape, width) if config.positions == "learned" else nn.Identity()
         self.blocks = nn.Sequential(
             *(
-                TrajectoryBlock(width, width // config.head_dim, grid_shape[0], config.mlp_ratio)
-                for _ in range(config.depth)
+                TrajectoryBlock(
+                    width,
+                    width // config.head_dim,
+                    grid_shape[0],
+                    config.mlp_ratio,
+                    pool=pool and block == config.depth,
+                )
+                for block in range(1, config.depth + 1)
             )
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, width)."""
+        """Map tokens (B, L, D) to (B, L, width), or to (B, t, width) if it pools."""
         normed: Tensor = self.norm(self.blocks(self.place(self.resize(tokens))))
         return normed
 
@@ -107,7 +121,8 @@ class TatsPolicy(SubsetPolicy):
         width, critic = self.sampler.width or embed_dim, self.sampler.critic
         self.actor = Trunk(self.sampler, embed_dim, grid_shape)
         self.actor_head = nn.Linear(width, 1)
-        self.critic = Trunk(self.sampler, embed_dim, grid_shape) if critic == "separate" else None
+        own_trunk = critic in ("separate", "pooled")
+        self.critic = Trunk(self.sampler, embed_dim, grid_shape, pool=critic == "pooled") if own_trunk else None
         self.critic_head = None if critic == "none" else nn.Linear(width, 1)
         self.estimates_value = critic != "none"
         for module in self.modules():

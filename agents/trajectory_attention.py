@@ -31,13 +31,18 @@ class TrajectoryAttention(nn.Module):
         num_frames: t, the grid's length along time; L = t * s, ordered frame by frame.
         stream_above: With more frames than this, queries go frame by frame and what lies between is computed again in
             the backward pass, a quarter more work: memory then grows with L, and not with L * t.
+        pool: Whether only the mean of each frame's tokens asks, and t tokens come out: for who wants a clip's summary,
+            at an eighth of the operations.
     """
 
-    def __init__(self, width: int, num_heads: int, num_frames: int, stream_above: int = 8) -> None:
+    def __init__(
+        self, width: int, num_heads: int, num_frames: int, stream_above: int = 8, *, pool: bool = False
+    ) -> None:
         super().__init__()
         if width % num_heads:
             raise ValueError(f"num_heads must divide width, got {num_heads} and {width}")
-        self.num_heads, self.num_frames, self.streams = num_heads, num_frames, num_frames > stream_above
+        self.num_heads, self.num_frames, self.pool = num_heads, num_frames, pool
+        self.streams = num_frames > stream_above
         self.qkv = nn.Linear(width, 3 * width)
         self.trajectory_q = nn.Linear(width, width)
         self.trajectory_k = nn.Linear(width, width, bias=False)
@@ -45,16 +50,23 @@ class TrajectoryAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, D); with a `norm`, those that it makes of them.
+        """Map tokens (B, L, D) to (B, L, D), or to (B, t, D) if it pools; with a `norm`, those that it makes of them.
 
         The norm's weight and bias go into the projection behind it, so that tokens without a gradient get none.
         """
-        if norm is None:
-            qkv = self.qkv(x)
+        weight: Tensor = self.qkv.weight
+        bias: Tensor = self.qkv.bias
+        if norm is not None:
+            x = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+            weight, bias = weight * norm.weight, bias + weight @ norm.bias
+        width = x.shape[-1]
+        if self.pool:
+            q = F.linear(frame_means(x, self.num_frames), weight[:width], bias[:width])
+            kv = F.linear(x, weight[width:], bias[width:])
         else:
-            x, weight = F.layer_norm(x, norm.normalized_shape, eps=norm.eps), self.qkv.weight
-            qkv = F.linear(x, weight * norm.weight, self.qkv.bias + weight @ norm.bias)
-        q, k, v = rearrange(qkv, "b l (three n e) -> three b n l e", three=3, n=self.num_heads)
+            q, kv = F.linear(x, weight, bias).split((width, 2 * width), dim=-1)
+        q = rearrange(q, "b l (n e) -> b n l e", n=self.num_heads)
+        k, v = rearrange(kv, "b l (two n e) -> two b n l e", two=2, n=self.num_heads)
         if not self.streams:
             mixed = self._attend(q, k, v, 0)
         else:
@@ -75,7 +87,8 @@ class TrajectoryAttention(nn.Module):
             for k_frame, v_frame in frames
         ]  # t of (B * m * s, D)
         num_queries = q.shape[2]
-        own = first + torch.arange(num_queries, device=q.device) // (k.shape[2] // self.num_frames)
+        queries_a_frame = 1 if self.pool else k.shape[2] // self.num_frames
+        own = first + torch.arange(num_queries, device=q.device) // queries_a_frame
         layers = (self.trajectory_q.weight, self.trajectory_q.bias, self.trajectory_k.weight, self.trajectory_v.weight)
         values = _AlongTime.apply(self.num_heads, own.repeat(len(q)), *layers, *trajectories)
         mixed: Tensor = values.unflatten(0, (-1, num_queries)) + self.trajectory_v.bias
@@ -169,21 +182,29 @@ def _stacked(y: Sequence[Tensor], rows: slice) -> Tensor:
     return torch.stack([each[rows] for each in y], 1)
 
 
+def frame_means(x: Tensor, num_frames: int) -> Tensor:
+    """Return the mean (B, t, D) of each frame's tokens (B, L, D)."""
+    means: Tensor = x.unflatten(1, (num_frames, -1)).mean(2)
+    return means
+
+
 class TrajectoryBlock(nn.Module):
     """Trajectory attention with a norm before and a residual around it, then an MLP where its ratio is above 0.
 
-    Norm, residual and MLP around the attention are not in the paper; these are our reading.
+    Norm, residual and MLP around the attention are not in the paper; these are our reading. A block that pools has one
+    token a frame from there on, to which the mean of the frame's tokens is added.
     """
 
-    def __init__(self, width: int, num_heads: int, num_frames: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, num_heads: int, num_frames: int, mlp_ratio: float, *, pool: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = TrajectoryAttention(width, num_heads, num_frames)
+        self.attn = TrajectoryAttention(width, num_heads, num_frames, pool=pool)
         self.norm2 = nn.LayerNorm(width, eps=1e-6) if mlp_ratio > 0 else nn.Identity()
         hidden = int(width * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)) if hidden else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, D)."""
-        x = x + self.attn(x, self.norm1)
+        """Map tokens (B, L, D) to (B, L, D), or to (B, t, D) if it pools."""
+        around = frame_means(x, self.attn.num_frames) if self.attn.pool else x
+        x = around + self.attn(x, self.norm1)
         return x if self.mlp is None else x + self.mlp(self.norm2(x))

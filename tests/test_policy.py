@@ -33,3 +33,28 @@ def test_learned_positions_count_whatever_the_scale_of_the_content():
 def test_unknown_positions_are_refused():
     with pytest.raises(ValueError, match=r"positions must be one of \('tokens', 'learned'\), got 'sincos'"):
         SamplerConfig(positions="sincos")
+
+
+@pytest.mark.parametrize("critic", ["separate", "pooled", "shared"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_every_critic_learns_what_clips_are_worth(critic, depth):
+    """A value is the mean of one feature over the tokens: what its attention adds may not be in the way."""
+    policy = _policy(critic=critic, depth=depth)
+    tokens = torch.randn(16, 36, 64) + 2 * torch.randn(16, 1, 64)
+    worth = tokens[:, :, 0].mean(1, keepdim=True)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    for _ in range(150):
+        loss = (policy.predict_values(tokens) - worth).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1 * worth.var()
+
+
+def test_a_pooled_critic_draws_the_same_masks_as_a_separate_one():
+    tokens = torch.randn(2, 36, 64)
+    separate, pooled = (_policy(critic=critic) for critic in ("separate", "pooled"))
+    assert pooled.predict_values(tokens).shape == (2, 1)
+    pooled.load_state_dict(separate.state_dict())
+    masks = [policy.get_distribution(tokens).distribution.logits for policy in (separate, pooled)]
+    assert torch.equal(*masks)

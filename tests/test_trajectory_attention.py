@@ -14,12 +14,17 @@ from agents import trajectory_attention
 from agents.trajectory_attention import TrajectoryAttention, TrajectoryBlock
 
 
-def _unfolded(module, x):
-    """Trajectory attention as defined: token by token, frame by frame, every trajectory token projected."""
-    batch, length, width = x.shape
+def _unfolded(module, x, asking=None):
+    """Trajectory attention as defined: token by token, frame by frame, every trajectory token projected.
+
+    `asking` (B, t * m, D), m tokens of each frame, are asked for; the tokens x (B, t * s, D) themselves if None.
+    """
+    asking = x if asking is None else asking
+    batch, length, width = asking.shape
     heads, frames = module.num_heads, module.num_frames
-    space, head_dim = length // frames, width // heads
-    q, k, v = F.linear(x, module.qkv.weight, module.qkv.bias).chunk(3, dim=-1)
+    space, head_dim, own = x.shape[1] // frames, width // heads, length // frames
+    _, k, v = F.linear(x, module.qkv.weight, module.qkv.bias).chunk(3, dim=-1)
+    q = F.linear(asking, module.qkv.weight, module.qkv.bias).chunk(3, dim=-1)[0]
     trajectories = torch.zeros(batch, length, frames, width, dtype=x.dtype)
     for frame in range(frames):
         inside = slice(frame * space, (frame + 1) * space)
@@ -31,7 +36,7 @@ def _unfolded(module, x):
     key_bias = torch.randn(width, dtype=x.dtype)  # any bias on the second keys leaves the result as it is
     for token in range(length):
         along = trajectories[:, token]  # (B, t, D)
-        q2 = F.linear(along[:, token // space], module.trajectory_q.weight, module.trajectory_q.bias)
+        q2 = F.linear(along[:, token // own], module.trajectory_q.weight, module.trajectory_q.bias)
         k2 = F.linear(along, module.trajectory_k.weight, key_bias)
         v2 = F.linear(along, module.trajectory_v.weight, module.trajectory_v.bias)
         for head in range(heads):
@@ -60,10 +65,24 @@ def test_folded_equals_unfolded_in_value_and_gradient(width, heads, frames, spac
         torch.testing.assert_close(folded, unfolded, atol=1e-5 * unfolded.abs().max().item() + 1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("stream_above", [0, 8])
-def test_what_is_streamed_or_split_is_the_same(monkeypatch, stream_above):
+def test_where_frames_ask_by_their_mean_the_rest_is_the_same():
     torch.manual_seed(0)
-    module = TrajectoryAttention(24, 3, 4, stream_above=8)
+    module = TrajectoryAttention(24, 3, 4, pool=True)
+    x = torch.randn(2, 20, 24, requires_grad=True)
+    parameters = [x, *module.parameters()]
+    pooled, expected = module(x), _unfolded(module, x, asking=x.reshape(2, 4, 5, 24).mean(2))
+    assert pooled.shape == (2, 4, 24)
+    torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(each.square().sum(), parameters) for each in (pooled, expected)]
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("stream_above", [0, 8])
+def test_what_is_streamed_or_split_is_the_same(monkeypatch, stream_above, pool):
+    torch.manual_seed(0)
+    module = TrajectoryAttention(24, 3, 4, stream_above=8, pool=pool)
     x, norm = torch.randn(2, 20, 24, requires_grad=True), nn.LayerNorm(24)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
@@ -141,6 +160,8 @@ def test_the_block_adds_to_its_input():
         torch.nn.init.zeros_(parameter)
     x = torch.randn(1, 8, 16)
     assert torch.equal(block(x), x)
+    block.attn.pool = True
+    assert torch.equal(block(x), x.reshape(1, 2, 4, 16).mean(2))
 
 
 def test_heads_must_divide_the_width():
