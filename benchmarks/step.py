@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 OURS: dict[str, dict[str, Any]] = {
     "joint": {},
     "joint, n_epochs 4": {"tats": {"n_epochs": 4}},
+    "joint, critic pooled": {"sampler": {"critic": "pooled"}},
     "joint, critic shared": {"sampler": {"critic": "shared"}},
     "joint, width 192": {"sampler": {"width": 192}},
     "joint, width 192, decode_ratio 0.5": {"sampler": {"width": 192}, "decode_ratio": 0.5},
@@ -39,8 +40,10 @@ OURS: dict[str, dict[str, Any]] = {
 PEERS = {
     f"{name}, {how}": (step, how == "fused")
     for name, step in (("AdaMAE", AdaMAEStep), ("VideoMAE tube", VideoMAEStep))
-    for how in ("as published", "fused")
+    for how in ("as published", "fused", "as published, in fp32")
 }
+IN_FP32 = frozenset(name for name in PEERS if name.endswith("fp32"))
+"""Measured where all else is in another precision."""
 ATTENTION = {
     "trajectory attention": TrajectoryAttention,
     "trajectory attention, as published": PublishedTrajectoryAttention,
@@ -99,15 +102,21 @@ class Work:
     config: StepConfig
     root: str
 
+    @property
+    def precision(self) -> Precision:
+        """Of this variant's forward passes."""
+        return "fp32" if self.variant in IN_FP32 else self.config.precision
+
 
 def run(config: StepConfig) -> None:
     """Measure, print and write."""
     record: dict[str, Any] = {"about": "seconds a clip of training steps; clips lie ready, nothing is decoded"}
     record |= origin("step", config)
     root = str(make_demo_data())
-    found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in config.variants}
+    variants = measured_variants(config)
+    found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
     for number in range(config.rounds):
-        for variant in config.variants if number % 2 == 0 else reversed(config.variants):
+        for variant in variants if number % 2 == 0 else reversed(variants):
             ((_, values),) = side_by_side(measure, [Work(variant, config, root)], jobs=1, apart=True)
             logger.info("round %d: %s, %.3f s a clip", number + 1, variant, values["s_a_clip"])
             found[variant].append(values)
@@ -120,6 +129,13 @@ def run(config: StepConfig) -> None:
     path = write(config.results, f"step_{config.label}", record)
     print("\n".join(report(record)))
     print(f"\nnumbers: {path}")
+
+
+def measured_variants(config: StepConfig) -> tuple[str, ...]:
+    """Return the variants that were asked for, without those that fp32 would measure twice."""
+    if resolve_precision(config.precision, resolve_device(config.device)) != "fp32":
+        return config.variants
+    return tuple(variant for variant in config.variants if variant not in IN_FP32)
 
 
 def measure(work: Work) -> dict[str, Any]:
@@ -144,7 +160,7 @@ def measure(work: Work) -> dict[str, Any]:
         "gflop_a_clip": flops.get_total_flops() / clips / 1e9,
         "gflop_per_s": flops.get_total_flops() / seconds / 1e9,
         "copied_bytes_a_clip": copies.bytes / clips,
-        "matrix_gflop_per_s": matrix_rate(config.precision, device) / 1e9,
+        "matrix_gflop_per_s": matrix_rate(work.precision, device) / 1e9,
     }
     if isinstance(step, JointStep):
         with step.timed() as parts:
@@ -172,7 +188,7 @@ def prepare(work: Work, device: torch.device) -> tuple[Callable[[], Any], int]:
         t, h, w = grid.shape
         grid = replace(grid, visible=t * max(1, round(h * w * 0.1)))
     videos = _normalised(pixels)
-    step = peer(preset.mae, grid, videos, device=device, precision=config.precision, fused=fused)
+    step = peer(preset.mae, grid, videos, device=device, precision=work.precision, fused=fused)
     return step, config.batch_size
 
 

@@ -10,6 +10,7 @@ from agents.adamae import AdaMAEPolicy
 from agents.config import PRESETS
 from agents.trajectory_attention import TrajectoryAttention
 from benchmarks.published import PublishedTrajectoryAttention
+from benchmarks.step import StepConfig, Work, measured_variants, prepare
 from benchmarks.step_ours import JointStep
 from benchmarks.step_peers import SAMPLING_COEF, AdaMAEStep, VideoMAEStep, published_target
 from envs.spaces import Subset, TokenBox
@@ -96,6 +97,19 @@ def test_a_peers_step_moves_its_weights(pixels):
             not torch.equal(a, b) for a, b in zip(before, step.modules.parameters(), strict=True) if b.grad.any()
         )
         assert min(step() for _ in range(20)) < first
+
+
+def test_a_run_in_bf16_is_compared_with_the_peers_in_fp32_too():
+    bf16, fp32 = (measured_variants(StepConfig(precision=each, device="cpu")) for each in ("bf16", "fp32"))
+    assert set(bf16) - set(fp32) == {f"{peer}, as published, in fp32" for peer in ("AdaMAE", "VideoMAE tube")}
+    config = StepConfig(preset="demo", batch_size=1, frames=4, size=32, precision="bf16", device="cpu", steps=1)
+    for variant, dtype in (("AdaMAE, as published", torch.bfloat16), ("AdaMAE, as published, in fp32", torch.float32)):
+        work = Work(variant, config, "")
+        step, _ = prepare(work, torch.device("cpu"))
+        seen = []
+        step.sampler.register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0].dtype))
+        step()
+        assert seen == [dtype], variant
 
 
 def test_the_published_trajectory_attention_is_what_ours_folds():
