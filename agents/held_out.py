@@ -129,12 +129,12 @@ class HeldOut:
                 batches.append(torch.stack(draws).cpu())
         return torch.cat(batches, dim=1)
 
-    def errors(self, ids: Tensor) -> Tensor:
-        """Return the mean hidden error (S, N) under masks (S, N, K)."""
+    def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
+        """Return the mean error (S, N) of the hidden tokens, or of those that are decoded, under masks (S, N, K)."""
         batches = []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
-                draws = [self.mae(clips, draw.to(self.device)).errors.mean(1) for draw in chosen]
+                draws = [self.mae(clips, draw.to(self.device), decode_ratio).errors.mean(1) for draw in chosen]
                 batches.append(torch.stack(draws).cpu())
         return torch.cat(batches, dim=1)
 

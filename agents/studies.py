@@ -68,6 +68,7 @@ STUDIES: Mapping[str, Study] = {
         start=_START,
         base=replace(_trained(clips=7_680, num_envs=64, parts=3), train_mae=False),
         arms={**_JOINT, **_POSITION, **_TOKEN, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
+        measures=("masks_by_hand", "gradients_at_uniform"),
     ),
     "group": Study(
         about="Which needs fewer forwards of the MAE for the same gain, PPO's value network or a clip's other masks?",
@@ -81,6 +82,16 @@ STUDIES: Mapping[str, Study] = {
         },
         race_to=0.03,
     ),
+    "critic": Study(
+        about="Does a value network in which only frames ask, not every token, teach a sampler as well?",
+        start=_START,
+        base=replace(_trained(clips=7_680, num_envs=64, parts=3), train_mae=False),
+        arms={
+            f"{critic}, {name}": {**_JOINT[name], "sampler.critic": critic}
+            for name in ("joint, gain", "joint, neg_error")
+            for critic in ("separate", "pooled", "shared")
+        },
+    ),
     "joint": Study(
         about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",
         start=_START,
@@ -90,6 +101,15 @@ STUDIES: Mapping[str, Study] = {
             "constant": {"agent": "constant"},
             **{arm: {**changes, "tats.n_steps": 2} for arm, changes in {**_TOKEN, **_POSITION, **_JOINT}.items()},
         },
+        control="uniform",
+    ),
+    "decoder": Study(
+        about="What does an MAE learn that decodes a part of the hidden tokens, and what is left of the rewards?",
+        start=None,
+        base=_START,
+        arms={"all decoded": {}, "half decoded": {"decode_ratio": 0.5}, "quarter decoded": {"decode_ratio": 0.25}},
+        control="all decoded",
+        measures=("decoded_in_part",),
     ),
 }
 """c1 is 1. Per-token credit has the paper's c3 = c1, or a tenth; a clip's advantage is smaller, and so is its c3."""

@@ -45,12 +45,16 @@ class Study:
 
     about: str
     """What is asked, in a sentence."""
-    start: PretrainConfig
-    """Trains the MAE that all arms of a seed start from."""
+    start: PretrainConfig | None
+    """Trains the MAE that all arms of a seed start from; None lets each start untrained."""
     base: PretrainConfig
     """What the arms have in common."""
     arms: Mapping[str, Changes]
     """Name of an arm to how it differs."""
+    control: str | None = None
+    """The arm with which the others are compared seed by seed."""
+    measures: tuple[str, ...] = ()
+    """What is measured besides, see `study_start.MEASURES`."""
     race_to: float | None = None
     """A gain; the report says how many forwards of the MAE each arm took to it."""
 
@@ -94,15 +98,22 @@ def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *,
         seeds: Every arm is run with each.
         jobs: Processes; each takes its share of the cores.
     """
-    firsts = [Cell(replace(study.start, seed=seed), starts / f"seed{seed}") for seed in seeds]
-    run_cells(firsts, jobs=jobs)
     cells = []
-    for start in firsts:
-        base = replace(study.base, seed=start.config.seed, init_mae=str(latest_run(start.folder)))
+    for base in run_starts(study, starts, seeds, jobs=jobs):
         for arm, changes in study.arms.items():
             cells.append(Cell(changed(base, changes), folder / arm / f"seed{base.seed}"))
     run_cells(cells, jobs=jobs)
     return [{"arm": cell.folder.parent.name, **read_row(cell.folder)} for cell in cells]
+
+
+def run_starts(study: Study, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[PretrainConfig]:
+    """Train what is missing of the MAEs that the arms start from, and return what the arms of each seed share."""
+    bases = [replace(study.base, seed=seed) for seed in seeds]
+    if study.start is None:
+        return bases
+    firsts = [Cell(replace(study.start, seed=seed), starts / f"seed{seed}") for seed in seeds]
+    run_cells(firsts, jobs=jobs)
+    return [replace(base, init_mae=str(latest_run(first.folder))) for base, first in zip(bases, firsts, strict=True)]
 
 
 def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:

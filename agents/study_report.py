@@ -15,10 +15,12 @@ from agents.text_table import aligned
 
 Row = Mapping[str, Any]
 
-DECIDING = ("gain", "error_random_drop", "cosine", "slope")
+DECIDING = ("gain", "gain_in_part", "error_random_drop", "cosine", "slope")
 """Measures that the table shows with their interval over seeds."""
 TABLE = (
     "error_own",
+    "error_in_part",
+    "agreement",
     "error_random",
     "content_gain",
     "overlap",
@@ -27,6 +29,7 @@ TABLE = (
     "acting_lift",
     "logit_deviation",
     "never_chosen",
+    "value_error",
     "signal_to_noise",
 )
 """Measures that the table shows by their mean."""

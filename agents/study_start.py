@@ -1,6 +1,6 @@
-"""What a study measures before any arm is run, under the MAE that the arms of a seed start from."""
+"""What a study measures besides its arms: under the MAE that those of a seed start from, or that each trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 from agents.config import PretrainConfig
 from agents.credit_gradient import credit_gradients
 from agents.held_out import HeldOut, held_out_for, mean_lift
-from agents.study import Study, latest_run, object_lifts
+from agents.study import Study, changed, latest_run, object_lifts, run_starts
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import every_place, one_tubelet, weighted_ids
 from tats_gym.processes import side_by_side
@@ -24,12 +24,27 @@ MASKS = 64
 Measure = Callable[[PretrainConfig], list[dict[str, Any]]]
 
 
-def start_rows(
-    measure: Measure, study: Study, starts: Path, seeds: Sequence[int], *, jobs: int
+def measured(
+    name: str, study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int
 ) -> list[dict[str, Any]]:
-    """Measure under each seed's MAE, `jobs` seeds side by side, and return all rows."""
-    configs = [replace(study.base, seed=seed, init_mae=str(latest_run(starts / f"seed{seed}"))) for seed in seeds]
-    return [row for _, rows in side_by_side(measure, configs, jobs=jobs) for row in rows]
+    """Take a measure under every MAE of a study that has been run, `jobs` side by side, and return all rows.
+
+    Args:
+        name: Of the measure, see `MEASURES`.
+        study: Says which MAEs: those that the arms start from, or, where it has none, those that the arms trained.
+        folder: Holds the cells, and `starts` the first runs, as `run_study` left them.
+        starts: See there.
+        seeds: Every MAE is there with each.
+        jobs: Processes; each takes its share of the cores.
+    """
+    configs = run_starts(study, starts, seeds, jobs=jobs)
+    if study.start is None:
+        configs = [
+            replace(changed(base, changes), init_mae=str(latest_run(folder / arm / f"seed{base.seed}")))
+            for base in configs
+            for arm, changes in study.arms.items()
+        ]
+    return [row for _, rows in side_by_side(MEASURES[name], configs, jobs=jobs) for row in rows]
 
 
 def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
@@ -64,6 +79,49 @@ def masks_by_hand(config: PretrainConfig) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
+    """Measure masks made by hand, all hidden tokens decoded and then the share with which the MAE was trained.
+
+    A row for each kind of mask. `agreement` is the correlation of both errors over the masks of one clip: what is left
+    of the differences between masks that a sampler learns from.
+    """
+    held_out = _held_out(config, num_masks=MASKS)
+    kinds = _by_hand(held_out, torch.Generator().manual_seed(config.seed + 1))
+    of_random = _both_errors(held_out, held_out.random, config.decode_ratio)
+    rows = []
+    for kind, chosen in kinds.items():
+        whole, part = _both_errors(held_out, chosen, config.decode_ratio)
+        rows.append(
+            {
+                "arm": f"{config.decode_ratio:g} decoded: {kind}",
+                "seed": config.seed,
+                "gain": (of_random[0] - whole).mean().item(),
+                "gain_in_part": (of_random[1] - part).mean().item(),
+                "error_own": whole.mean().item(),
+                "error_in_part": part.mean().item(),
+                "agreement": _within_clips(whole, part),
+            }
+        )
+    return rows
+
+
+def _both_errors(held_out: HeldOut, ids: Tensor, decode_ratio: float) -> tuple[Tensor, Tensor]:
+    return held_out.errors(ids), held_out.errors(ids, decode_ratio)
+
+
+def _within_clips(left: Tensor, right: Tensor) -> float:
+    """Return the correlation of values (S, N) over the S masks of a clip, all N clips together."""
+    left, right = (values - values.mean(0) for values in (left, right))
+    return ((left * right).sum() / (left.square().sum() * right.square().sum()).sqrt()).item()
+
+
+MEASURES: Mapping[str, Measure] = {
+    "masks_by_hand": masks_by_hand,
+    "gradients_at_uniform": gradients,
+    "decoded_in_part": decoded_in_part,
+}
 
 
 def _by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Tensor]:

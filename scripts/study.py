@@ -21,18 +21,16 @@ from agents.studies import STUDIES
 from agents.study import Study, run_study
 from agents.study_race import race, race_table
 from agents.study_report import as_plain, as_table, study_figure, summarise
-from agents.study_start import gradients, masks_by_hand, start_rows
+from agents.study_start import measured
 from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
-
-CONTROL = "uniform"
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """What to run, and where."""
 
-    name: Annotated[Literal["frozen", "group", "joint"], tyro.conf.Positional]
+    name: Annotated[Literal["frozen", "group", "critic", "joint", "decoder"], tyro.conf.Positional]
     """Which study; see agents/studies.py."""
     root: str | None = None
     """A folder of videos to use instead of the demo data."""
@@ -55,20 +53,19 @@ def main(config: StudyConfig) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     study = chosen_study(config)
     seeds = range(config.seeds)
-    starts = config.out / f"start-{config.label}"
-    rows = run_study(study, config.out / f"{config.name}-{config.label}", starts, seeds, jobs=config.jobs)
-    summary = summarise(rows, control=CONTROL if study.base.train_mae else None)
+    folder, starts = (config.out / f"{name}-{config.label}" for name in (config.name, "start"))
+    rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
+    summary = summarise(rows, control=study.control)
     print(as_table(summary))
     record = {**about(config, study, rows), "arms": as_plain(summary)}
     if study.race_to is not None:
-        found = race(rows, study.race_to)
-        print(f"\n{race_table(found, study.race_to)}")
-        record["forwards_to"] = {"gain": study.race_to, "arms": found}
-    elif not study.base.train_mae:
-        for title, measure in (("masks_by_hand", masks_by_hand), ("gradients_at_uniform", gradients)):
-            measured = summarise(start_rows(measure, study, starts, seeds, jobs=config.jobs))
-            print(f"\n{title}\n{as_table(measured)}")
-            record[title] = as_plain(measured)
+        raced = race(rows, study.race_to)
+        print(f"\n{race_table(raced, study.race_to)}")
+        record["forwards_to"] = {"gain": study.race_to, "arms": raced}
+    for name in study.measures:
+        found = summarise(measured(name, study, folder, starts, seeds, jobs=config.jobs))
+        print(f"\n{name}\n{as_table(found)}")
+        record[name] = as_plain(found)
     config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / f"study_{config.name}_{config.label}"
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
@@ -87,7 +84,9 @@ def about(config: StudyConfig, study: Study, rows: list[dict[str, Any]]) -> dict
         **now,
         "commits": sorted({row["commit"] for row in rows} | {now["commit"]}, key=str),
         "seeds": list(range(config.seeds)),
-        "clips": {"start": clips_of(study.start), "arm": clips_of(study.base)},
+        "clips": {
+            name: clips_of(run) for name, run in (("start", study.start), ("arm", study.base)) if run is not None
+        },
         "arms_s": round(sum(row["cost_s"] for row in rows)),
         "jobs": config.jobs,
     }
@@ -108,8 +107,8 @@ def chosen_study(config: StudyConfig) -> Study:
         study = on_folder(study, config.root)
     if unknown := set(config.arms) - set(study.arms):
         raise SystemExit(f"the study {config.name} has no arm {sorted(unknown)}; it has {list(study.arms)}")
-    if config.arms and study.base.train_mae and CONTROL not in config.arms:
-        raise SystemExit(f"the study {config.name} compares with the arm {CONTROL!r}; name it among --arms too")
+    if config.arms and study.control not in (None, *config.arms):
+        raise SystemExit(f"the study {config.name} compares with the arm {study.control!r}; name it among --arms too")
     return replace(study, arms={arm: study.arms[arm] for arm in config.arms or study.arms})
 
 
@@ -119,7 +118,7 @@ def on_folder(study: Study, root: str) -> Study:
     def moved(config: PretrainConfig) -> PretrainConfig:
         return replace(config, env="TatsMask-folder-v0", clips=replace(config.clips, data="folder", root=root))
 
-    return replace(study, start=moved(study.start), base=moved(study.base))
+    return replace(study, start=study.start and moved(study.start), base=moved(study.base))
 
 
 def clips_of(config: PretrainConfig) -> int:

@@ -15,7 +15,7 @@ from agents.statistics import estimate
 from agents.studies import STUDIES
 from agents.study import MASKS, ROW, Cell, Study, changed, run_cell, run_cells, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
-from agents.study_start import gradients, masks_by_hand, start_rows
+from agents.study_start import measured
 from tats_gym.checkpoint import latest_checkpoint
 from tats_gym.runs import update_config
 from tests.runs import tiny_config
@@ -85,7 +85,8 @@ def _script(monkeypatch):
 
 
 def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, tmp_path, monkeypatch, capsys):
-    frozen = replace(study, base=replace(study.base, train_mae=False))
+    measures = ("masks_by_hand", "gradients_at_uniform")
+    frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
     monkeypatch.setitem(script["main"].__globals__, "STUDIES", {"frozen": frozen})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
     script["main"](script["StudyConfig"]("frozen", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
@@ -125,17 +126,34 @@ def test_arms_that_a_study_cannot_run_are_named(script, name, arms, message):
 
 def test_what_is_measured_before_any_arm_is_run(study, tmp_path):
     study = replace(study, base=replace(study.base, train_mae=False))
-    run_study(replace(study, arms={}), tmp_path / "study", tmp_path / "starts", [0, 1], jobs=1)
-    by_hand = start_rows(masks_by_hand, study, tmp_path / "starts", [0, 1], jobs=1)
+    folders = tmp_path / "study", tmp_path / "starts"
+    run_study(replace(study, arms={}), *folders, [0, 1], jobs=1)
+    by_hand = measured("masks_by_hand", study, *folders, [0, 1], jobs=1)
     kinds = summarise(by_hand)
     assert [row["seed"] for row in by_hand] == [0] * len(kinds) + [1] * len(kinds)
     for row in by_hand:
         assert math.isfinite(row["gain"])
         assert row["error_own"] > 0
     assert kinds["moving"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
-    table = as_table(summarise(start_rows(gradients, study, tmp_path / "starts", [0], jobs=1)))
+    table = as_table(summarise(measured("gradients_at_uniform", study, *folders, [0], jobs=1)))
     assert table.splitlines()[0].split()[:4] == ["arm", "cosine", "[95", "%]"]
     assert table.splitlines()[1].startswith("token  ")
+
+
+def test_a_decoder_of_a_part_is_compared_with_one_of_all_under_the_mae_of_each_arm(study, tmp_path):
+    arms = {"all": {}, "half": {"decode_ratio": 0.5}}
+    study = replace(study, start=None, base=study.start, arms=arms, control="all", measures=("decoded_in_part",))
+    folders = tmp_path / "study", tmp_path / "starts"
+    rows = run_study(study, *folders, [0, 1], jobs=1)
+    assert not folders[1].exists()
+    assert set(summarise(rows, study.control)["half"]) >= {"error_random_drop", "gain"}
+    found = summarise(measured("decoded_in_part", study, *folders, [0, 1], jobs=1))
+    whole, half = found["1 decoded: moving"], found["0.5 decoded: moving"]
+    assert whole["gain_in_part"] == whole["gain"]
+    assert whole["agreement"].values == pytest.approx([1, 1])
+    assert half["gain_in_part"] != half["gain"]
+    assert half["error_own"].mean != whole["error_own"].mean
+    assert all(abs(value) < 0.999 for value in half["agreement"].values)
 
 
 def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkeypatch):
@@ -189,6 +207,6 @@ def test_settings_are_changed_by_dotted_names():
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_of_every_study_is_a_valid_run(name):
     study = STUDIES[name]
-    assert "uniform" in study.arms or not study.base.train_mae
-    for changes in study.arms.values():
-        assert changed(study.base, changes) != study.base
+    assert study.control in study.arms if study.base.train_mae else study.control is None
+    for arm, changes in study.arms.items():
+        assert arm == study.control or changed(study.base, changes) != study.base
