@@ -17,7 +17,7 @@ from tqdm import tqdm
 from agents.held_out import HeldOut, SamplerState, Scores, as_metrics
 from envs.sb3 import TokenSelectionVecEnv
 from tats_gym.distributed import any_of, mean, summed
-from tats_gym.figures import mask_figure
+from tats_gym.figures import choice_figure, mask_figure
 from tats_gym.optimisation import Optimizer
 
 SILENT = ("stdout", "log", "json", "csv")
@@ -202,15 +202,19 @@ class Evaluation(BaseCallback):
 
     def _draw(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        pixels, reconstruction, probabilities = self.held_out.picture(self.model.policy)
+        pixels, masked = self.held_out.picture(self.model.policy, "agent")
         for clip in range(min(self.num_pictures, len(pixels))):
             title = f"after {self.num_timesteps} clips, held-out clip {clip}"
-            image = mask_figure(
-                self.held_out.mae.grid, pixels, reconstruction, clip=clip, probabilities=probabilities, title=title
-            )
+            image = mask_figure(self.held_out.mae.grid, pixels, [masked], clip=clip, title=title)
             self.last_picture = self.folder / f"masks-{self.num_timesteps:09d}-clip{clip}.png"
             matplotlib.image.imsave(self.last_picture, image)
             self.logger.record(f"masks/clip{clip}", Image(image, "HWC"), exclude=SILENT)
+        if self.held_out.shown is not None:
+            image = choice_figure(
+                self.held_out.mae.grid, self.held_out.shown, title=f"after {self.num_timesteps} clips"
+            )
+            matplotlib.image.imsave(self.folder / f"chosen-{self.num_timesteps:09d}.png", image)
+            self.logger.record("masks/chosen", Image(image, "HWC"), exclude=SILENT)
 
 
 class StopRequestedError(Exception):

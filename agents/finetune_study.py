@@ -17,6 +17,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.distributed import Ranks
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset
 from tats_gym.finetuning import Finetuning, resume, run_config
+from tats_gym.metrics import read_metrics
 from tats_gym.precision import resolve_device
 from tats_gym.processes import side_by_side
 from tats_gym.tokens import TokenGrid
@@ -129,7 +130,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
     """The test of an arm and its curve: (clips, top-1 of the held-out clips), epoch by epoch."""
     run = latest_run(folder)
     batch_size = run_config(run).batch_size
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_metrics(run)
     measured = [line for line in lines if "held_out/top1" in line]
     curve = [(line["step"] * batch_size, line["held_out/top1"]) for line in measured]
     return {"curve": curve, "test": json.loads((run / "test.json").read_text())}

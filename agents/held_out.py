@@ -13,11 +13,12 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.config import PretrainConfig
-from agents.fixed import FixedPolicy
+from agents.looking import choose, look
 from agents.subset_policy import SubsetPolicy
 from envs.rewards import REWARDS
 from tats_gym.clips import ClipStream, VideoReadError
-from tats_gym.mae import MaskedAutoencoder, Reconstruction
+from tats_gym.figures import Masked
+from tats_gym.mae import MaskedAutoencoder
 from tats_gym.masks import random_ids
 from tats_gym.motion import lift, token_motion
 from tats_gym.precision import Precision, accurate, autocast
@@ -97,6 +98,8 @@ class HeldOut:
         self.stream = stream
         self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (N, C, T, H, W)
         self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (N, L)
+        self.shown: Tensor | None = None
+        """(L,) share of the masks of the last measurement that show a token."""
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
         masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
@@ -105,6 +108,7 @@ class HeldOut:
     def measure(self, policy: BasePolicy) -> tuple[Scores, SamplerState | None]:
         """Measure the agent's masks; the state of its distribution only where it has one (`SubsetPolicy`)."""
         chosen = self.choices(policy)
+        self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors(self.random)
         for_others = self.errors(chosen.roll(1, dims=1))
         gains = (random - own).mean(0)  # (N,)
@@ -160,16 +164,12 @@ class HeldOut:
     def _batches(self) -> Iterator[Tensor]:
         return (clips.to(self.device) for clips in self.clips.split(self.batch_size))
 
-    def picture(self, policy: BasePolicy) -> tuple[Tensor, Reconstruction, Tensor | None]:
-        """Mask and reconstruct the first clips: pixels, reconstruction, and the sampler's probabilities (B, L)."""
+    def picture(self, policy: BasePolicy, name: str) -> tuple[Tensor, Masked]:
+        """Have the agent of this name mask the first clips: pixels (B, C, T, H, W), and what came of it."""
         with self._repeatably():
             clips = next(self._batches())
-            tokens = accurate(self.mae.embed(clips))
-            chosen = choose(policy, tokens, clips, self.num_visible)
-            probabilities = None
-            if isinstance(policy, SubsetPolicy):
-                probabilities = policy.get_distribution(tokens).distribution.token_log_prob.exp()
-            return clips, self.mae(clips, chosen), probabilities
+            chosen, probabilities = look(policy, self.mae, clips, self.num_visible)
+            return clips, Masked(name, self.mae(clips, chosen), probabilities)
 
     @contextmanager
     def _repeatably(self) -> Iterator[None]:
@@ -227,27 +227,14 @@ def overlap(ids: Tensor, num_tokens: int) -> float:
     return ((every - same) / (clips * (clips - 1) * num_visible)).item()
 
 
+def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
+    """Return the share (L,) of masks (S, N, K) that show a token."""
+    return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
+
+
 def mean_lift(values: Tensor, ids: Tensor) -> float:
     """Return the mean over clips and draws of what the tokens chosen (S, N, K) have of values (N, L), over the mean."""
     return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
-
-
-def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) -> Tensor:
-    """Let any SB3 policy choose K tokens (B, K): the ids that it answers, or the K highest of its scores.
-
-    Args:
-        policy: Ours, or any whose `_predict` takes tokens and answers ids (B, K) or scores (B, L).
-        tokens: Observations (B, L, D).
-        clips: The same clips' pixels (B, C, T, H, W) in uint8, for policies that look at these.
-        num_visible: K.
-    """
-    with torch.no_grad():
-        if isinstance(policy, FixedPolicy):
-            return policy.masks(clips)
-        actions = policy._predict(tokens, deterministic=False)
-    if actions.shape[1] == tokens.shape[1]:
-        return actions.topk(num_visible, dim=1).indices
-    return actions
 
 
 def as_metrics(prefix: str, values: Any) -> dict[str, float]:

@@ -29,9 +29,10 @@ from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, p
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
+from tats_gym.metrics import drop_metrics_after
 from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
-from tats_gym.runs import begin_run, create_run, drop_metrics_after, read_config, update_config
+from tats_gym.runs import begin_run, create_run, read_config, update_config
 from tats_gym.stopping import stop_on_signal
 
 
@@ -128,7 +129,7 @@ class Pretraining:
             return create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
         if not resumed:
             begin_run(folder, config.as_dict())
-            drop_metrics_after(folder / "metrics.jsonl", -1)
+            drop_metrics_after(folder, -1)
         return folder
 
     def _mae_source(self, *, resumed: bool) -> MAESource:
@@ -286,7 +287,7 @@ def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | No
     run.load(state)
     if run.ranks.first:
         update_config(folder, config.as_dict())
-        drop_metrics_after(folder / "metrics.jsonl", state["step"])
+        drop_metrics_after(folder, state["step"])
     return run
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 
 from agents import find_agent
 from agents.config import PretrainConfig
-from agents.held_out import HeldOut, held_out_for, mean_lift
+from agents.held_out import HeldOut, held_out_for, mean_lift, shown_share
 from agents.needs import settled
 from agents.pretraining import Pretraining, resume, run_config
 from envs.rewards import NEEDS_RANDOM_MASK
 from tats_gym.clips.demo_objects import object_coverage
 from tats_gym.files import write_whole
+from tats_gym.metrics import read_metrics, speed
 from tats_gym.processes import side_by_side
 from tats_gym.runs import commit
 
@@ -204,9 +204,8 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     scores, state = held_out.measure(run.agent.policy)
     chosen = held_out.choices(run.agent.policy)
-    num_tokens = config.grid.num_tokens
-    shown = torch.bincount(chosen.flatten(), minlength=num_tokens) / chosen.shape[:2].numel()
-    logged = _logged(run.folder / "metrics.jsonl")
+    shown = shown_share(chosen, config.grid.num_tokens)
+    logged = read_metrics(run.folder)
     row = {
         "seed": config.seed,
         "commit": commit(),
@@ -216,7 +215,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         **({} if state is None else asdict(state)),
         **object_lifts(held_out, chosen),
         "shown": [round(share, 4) for share in shown.tolist()],
-        **_speed(logged),
+        **speed(logged),
         # One a clip, uniform masks at the start included.
         "extra_forwards": run.agent.num_timesteps if config.reward in NEEDS_RANDOM_MASK else 0,
         "curve": list(_curve(logged)),
@@ -235,28 +234,9 @@ def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
 CURVE = ("error_own", "error_random", "gain", "logit_deviation", "never_chosen", "motion_lift")
 
 
-def _logged(path: Path) -> list[dict[str, float]]:
-    """Read a run's metrics.jsonl, names without what they begin with, in the order in which they were measured."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [{name.rpartition("/")[2]: value for name, value in json.loads(line).items()} for line in lines]
-
-
-def _speed(logged: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the clips a second over all lines, which stand for equally many clips each, and the peak memory.
-
-    Nothing of a run that was too short for a line.
-    """
-    lines = [row for row in logged if "clips_per_s" in row]
-    if not lines:
-        return {}
-    return {
-        "clips_per_s": harmonic_mean([row["clips_per_s"] for row in lines]),
-        "peak_memory_mib": max(row["peak_memory_mib"] for row in lines),
-    }
-
-
 def _curve(logged: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
-    """Yield the measurements on held-out clips."""
-    for row in logged:
+    """Yield the measurements on held-out clips, names without what they begin with."""
+    for line in logged:
+        row = {name.rpartition("/")[2]: value for name, value in line.items()}
         if "gain" in row:
             yield {"step": row["step"], **{name: row[name] for name in CURVE if name in row}}

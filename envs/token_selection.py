@@ -14,7 +14,7 @@ from envs.rewards import NEEDS_RANDOM_MASK, REWARDS
 from envs.settings import EnvConfig, split_settings
 from envs.spaces import ScoreBox, Subset, TokenBox, check_ids, check_scores
 from tats_gym.clips import ClipConfig, ClipStream
-from tats_gym.figures import mask_figure
+from tats_gym.figures import Masked, mask_figure
 from tats_gym.mae import MaskedAutoencoder, Reconstruction
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import random_ids
@@ -293,7 +293,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             pixels = self.hand.for_each_mask(self.hand.pixels)
             self._drawn = pixels, self.mae.unmasked(pixels)
         pixels, reconstruction = self._drawn
-        return tuple(mask_figure(self.grid, pixels, reconstruction, clip=b) for b in range(self.num_envs))
+        seen = [Masked("agent", reconstruction)]
+        return tuple(mask_figure(self.grid, pixels, seen, clip=b) for b in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the stream's workers."""

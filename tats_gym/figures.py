@@ -1,6 +1,7 @@
 """Pictures of masks: a clip, what the MAE makes of it, where it errs, and which tokens it saw."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,94 +17,209 @@ from tats_gym.tokens import CHANNELS, TokenGrid
 
 HIDDEN_GREY = 128
 COLUMN_INCHES = 1.0
+COLUMNS = 8
+"""Of a figure at most; of a longer clip, tubelets evenly spaced over it are shown."""
+TOP_SHARE = 0.995
+"""Share of the values that the colours tell apart; the few above look like the highest of these."""
+
+
+class Masked(NamedTuple):
+    """What one agent made visible of a batch of clips, and what an MAE made of the rest."""
+
+    name: str
+    """The agent's."""
+    reconstruction: Reconstruction
+    probabilities: Tensor | None = None
+    """(B, L) of each token at the first draw, where the agent has them."""
+
+    def errors(self, clip: int) -> Tensor:
+        """Return the error (L,) of each token of a clip, NaN where it was not predicted; on the host."""
+        found = self.reconstruction
+        spread = found.spread(found.errors.detach())[clip]
+        return spread.masked_fill(~found.predicted[clip], torch.nan).cpu()
+
+    def relative(self, clip: int) -> Tensor | None:
+        """Return the probability (L,) of each token of a clip over that of a uniform draw; on the host."""
+        if self.probabilities is None:
+            return None
+        return self.probabilities[clip].detach().float().cpu() * self.probabilities.shape[1]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Where the colours of maps end; pictures that are compared share them."""
+
+    error: float
+    probability: float
+
+    @staticmethod
+    def of(batches: Sequence[Masked]) -> "Scales":
+        """Return the scales that fit all clips of these batches."""
+        errors, relative = [torch.zeros(1)], [torch.full((1,), 2.0)]
+        for masked in batches:
+            for clip in range(len(masked.reconstruction.mask)):
+                errors.append(masked.errors(clip))
+                found = masked.relative(clip)
+                relative += [] if found is None else [found]
+        return Scales(*(max(_top(values), 1e-6) for values in (errors, relative)))
+
+
+def _top(values: Sequence[Tensor]) -> float:
+    """Return the value below which nearly all lie, and at least that of the first tensor."""
+    return max(float(np.nanquantile(torch.cat(list(values)).numpy(), TOP_SHARE)), values[0].item())
+
+
+class Row(NamedTuple):
+    """One row of a picture."""
+
+    label: str
+    images: NDArray[Any]
+    """(t, H, W, C) uint8 pictures, or (t, h, w) values."""
+    top: float | None = None
+    """Of values: where the colours end, which begin at 0."""
+
+
+def rows(
+    grid: TokenGrid, pixels: Tensor, seen: Sequence[Masked], clip: int, scales: Scales, *, every_frame: bool = False
+) -> list[Row]:
+    """Return what is drawn of one clip of a batch, see `mask_figure`.
+
+    Args:
+        grid: The clips' geometry.
+        pixels: (B, C, T, H, W) uint8.
+        seen: The first agent, and those that it is compared with.
+        clip: Which clip of the batch.
+        scales: Where the colours end.
+        every_frame: Pictures and maps of all T frames, instead of one a tubelet.
+    """
+    first, real = seen[0], pixels[clip : clip + 1].cpu()
+    step = 1 if every_frame else grid.tubelet_size
+
+    def frames(clips: Tensor) -> NDArray[np.uint8]:
+        return rearrange(clips[0, :, ::step], "c t h w -> t h w c").numpy()
+
+    def values(tokens: Tensor) -> NDArray[Any]:
+        laid_out = tokens.float().reshape(grid.shape).numpy()
+        return np.repeat(laid_out, grid.tubelet_size, axis=0) if every_frame else laid_out
+
+    def visible(masked: Masked) -> Row:
+        label = "visible tokens" if len(seen) == 1 else f"visible tokens,\n{masked.name}"
+        return Row(label, frames(_grey_out(grid, real, masked.reconstruction.mask[clip].cpu())))
+
+    def error(masked: Masked) -> Row:
+        errors = masked.errors(clip)
+        label = "error" if len(seen) == 1 else f"error,\n{masked.name}"
+        if masked.reconstruction.ids_hidden.shape[1]:
+            label += f"\n(mean {errors.nanmean().item():.3f})"
+        return Row(label, values(errors), scales.error)
+
+    painted = _repaint(grid, real, first.reconstruction, clip)
+    found = [
+        Row("frames", frames(real)),
+        Row("reconstruction\n(true mean and\ndeviation)", frames(painted)),
+        error(first),
+    ]
+    if (relative := first.relative(clip)) is not None:
+        found.append(Row("probability\n(1 = uniform)", values(relative), scales.probability))
+    found.append(visible(first))
+    for other in seen[1:]:
+        found += [error(other), visible(other)]
+    return found
 
 
 def mask_figure(
     grid: TokenGrid,
     pixels: Tensor,
-    reconstruction: Reconstruction,
+    seen: Sequence[Masked],
     *,
     clip: int = 0,
-    probabilities: Tensor | None = None,
+    scales: Scales | None = None,
     title: str = "",
 ) -> NDArray[np.uint8]:
-    """Draw one clip of a batch, time from left to right, a column for each step of the token grid.
+    """Draw one clip of a batch, time from left to right, a column for each step of the token grid, eight at most.
 
     Rows: frames; reconstruction of the hidden tokens, given back the true mean and deviation of each patch (which the
     MAE does not predict), the visible ones as they are; error of each hidden token; sampling probability relative to
-    uniform, where given; the visible tokens.
+    uniform, where given; the visible tokens. Of each further agent: error and visible tokens.
 
     Args:
         grid: The clips' geometry.
         pixels: (B, C, T, H, W) uint8.
-        reconstruction: What the MAE made of them.
+        seen: The agent, and those that it is compared with.
         clip: Which clip of the batch.
-        probabilities: (B, L) probability of each token at the first draw.
+        scales: Where the colours end; those of this batch if None.
         title: A line above the picture.
 
     Returns:
         The picture (height, width, 3).
     """
-    real = pixels[clip : clip + 1].cpu()
-    mask = reconstruction.mask[clip].cpu()
-    errors = reconstruction.spread(reconstruction.errors.detach())[clip].cpu()
-    rows = [
-        Row("frames", _frames(grid, real)),
-        Row("reconstruction\n(true mean and\ndeviation)", _frames(grid, _repaint(grid, real, reconstruction, clip))),
-        Row("error", _map(grid, errors.masked_fill(~mask, torch.nan)), is_map=True),
-    ]
-    if probabilities is not None:
-        relative = probabilities[clip].detach().float().cpu() * grid.num_tokens
-        rows.append(Row("probability\n(1 = uniform)", _map(grid, relative), is_map=True, least_top=2.0))
-    rows.append(Row("visible tokens", _frames(grid, _grey_out(grid, real, mask))))
-    return _compose(rows, title or "time runs from left to right")
+    return _compose(rows(grid, pixels, seen, clip, scales or Scales.of(seen)), title or "time runs from left to right")
 
 
-class Row(NamedTuple):
-    """One row of a figure."""
+def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray[np.uint8]:
+    """Draw which tokens masks made visible: how often each tubelet's, and how often each place's, beside chance.
 
-    label: str
-    images: NDArray[Any]
-    """(t, H, W, C) uint8 pictures, or (t, h, w) values."""
-    is_map: bool = False
-    """Values, drawn in colours from 0 to the largest, with a scale."""
-    least_top: float = 1e-6
-    """The colours end here where every value is smaller."""
+    Args:
+        grid: The clips' geometry.
+        shown: (L,) share of the masks that show a token.
+        title: A line above the picture.
 
-
-def _compose(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
-    columns = len(rows[0].images)
-    width = columns + 1.9
-    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + 0.35), dpi=100)
+    Returns:
+        The picture (height, width, 3).
+    """
+    laid_out = shown.float().cpu().reshape(grid.shape).numpy()
+    chance = float(laid_out.mean())
+    figure = Figure(figsize=(8, 3.4), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    figure.subplots_adjust(left=1.25 / width, right=1 - 0.65 / width, bottom=0.01, top=0.94, wspace=0.04, hspace=0.04)
-    for across, row in zip(axes, rows, strict=True):
-        scale: dict[str, Any] = {}
-        if row.is_map:
-            scale = {"cmap": "magma", "vmin": 0, "vmax": np.nanmax(row.images, initial=row.least_top)}
-        for axis, image in zip(across, row.images, strict=True):
-            axis.set(xticks=[], yticks=[])
-            axis.set_facecolor("0.85")
-            drawn = axis.imshow(image, interpolation="nearest", **scale)
-        across[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=8)
-        if row.is_map:
-            box = across[-1].get_position()
-            bar = figure.add_axes((box.x1 + 0.01, box.y0 + 0.05 * box.height, 0.012, 0.9 * box.height))
-            figure.colorbar(drawn, cax=bar).ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=9, y=0.985)
+    over_time, over_space = figure.subplots(1, 2, width_ratios=(1.3, 1))
+    over_time.bar(range(len(laid_out)), laid_out.mean((1, 2)))
+    over_time.axhline(chance, color="0.4", ls="--", lw=1, label="chance")
+    over_time.legend(fontsize=8, loc="lower right")
+    over_time.set(xlabel="tubelet, in the order of time", ylabel="share of its tokens that masks show")
+    drawn = draw(over_space, laid_out.mean(0), max(2 * chance, float(laid_out.mean(0).max())))
+    over_space.set_title("share of masks that show a place", fontsize=9)
+    bar = figure.colorbar(drawn, ax=over_space)
+    bar.ax.axhline(chance, color="white")
+    bar.set_label("white line: chance", fontsize=8)
+    figure.suptitle(title, fontsize=10)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _frames(grid: TokenGrid, clips: Tensor) -> NDArray[np.uint8]:
-    """Pick the first frame of every tubelet of one clip (1, C, T, H, W): (t, H, W, C)."""
-    return rearrange(clips[0, :, :: grid.tubelet_size], "c t h w -> t h w c").numpy()
+def _compose(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
+    steps = len(rows[0].images)
+    shown = np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int)
+    width = len(shown) + 1.9
+    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + 0.35), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    figure.subplots_adjust(
+        left=1.25 / width,
+        right=1 - 0.65 / width,
+        bottom=0.01,
+        top=1 - 0.36 / (len(rows) + 0.35),
+        wspace=0.04,
+        hspace=0.04,
+    )
+    for across, row in zip(axes, rows, strict=True):
+        for axis, image in zip(across, row.images[shown], strict=True):
+            drawn = draw(axis, image, row.top)
+        across[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=8)
+        if row.top is not None:
+            box = across[-1].get_position()
+            bar = figure.add_axes((box.x1 + 0.01, box.y0 + 0.05 * box.height, 0.012, 0.9 * box.height))
+            figure.colorbar(drawn, cax=bar, extend="max").ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=9, y=1 - 0.06 / (len(rows) + 0.35))
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _map(grid: TokenGrid, values: Tensor) -> NDArray[Any]:
-    """Lay one value a token (L,) out as (t, h, w)."""
-    return values.float().reshape(grid.shape).numpy()
+def draw(axis: Any, image: NDArray[Any], top: float | None) -> Any:
+    """Draw a picture (H, W, C), or a map (h, w) whose colours end at `top`, and return what can be given other data."""
+    axis.set(xticks=[], yticks=[])
+    axis.set_facecolor("0.85")  # what is not predicted
+    scale = {} if top is None else {"cmap": "magma", "vmin": 0, "vmax": top}
+    return axis.imshow(image, interpolation="nearest", **scale)
 
 
 def _repaint(grid: TokenGrid, clip: Tensor, reconstruction: Reconstruction, row: int) -> Tensor:

@@ -18,10 +18,11 @@ from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
 from tats_gym.labels import check_labels, labels_of
+from tats_gym.metrics import drop_metrics_after
 from tats_gym.mixing import mix
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
 from tats_gym.precision import autocast
-from tats_gym.runs import create_run, drop_metrics_after, read_config, update_config
+from tats_gym.runs import create_run, read_config, update_config
 from tats_gym.scoring import Scores, Tally, confusion_picture
 from tats_gym.stopping import stop_on_signal
 from tats_gym.training_log import TrainingLog
@@ -258,7 +259,7 @@ def resume(folder: Path, ranks: Ranks, config: FinetuneConfig | None = None) -> 
     run = Finetuning(config, ranks, folder)
     if ranks.first:
         update_config(folder, config.as_dict())
-        drop_metrics_after(folder / "metrics.jsonl", run.step)
+        drop_metrics_after(folder, run.step)
     return run
 
 

@@ -62,8 +62,8 @@ def update_config(folder: Path, config: dict[str, Any]) -> None:
     path.write_text(json.dumps(record | {"config": config}, indent=2) + "\n", encoding="utf-8")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the settings that a run was made with.
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what `begin_run` wrote.
 
     Raises:
         FileNotFoundError: If the folder holds no run, with the nearest names beside it.
@@ -74,7 +74,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} holds no run: there is no {path}{did_you_mean(folder.name, siblings, most=2)}"
         )
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["config"]
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the settings that a run was made with; raises as `read_record` does."""
+    config: dict[str, Any] = read_record(folder)["config"]
     return config
 
 
@@ -119,18 +125,3 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def drop_metrics_after(path: Path, step: int) -> None:
-    """Cut metrics.jsonl back to what was known at environment step `step`, for a run that goes on from there."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # a line that was being written when the run was killed
-            continue
-        if row.get("step", 0) <= step:
-            kept.append(line)
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

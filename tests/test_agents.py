@@ -12,7 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from agents import AGENTS, find_agent
 from agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
 from agents.fixed import FixedMasks, RandomPolicy
-from agents.held_out import choose
+from agents.looking import choose
 from agents.needs import needs, settled
 from agents.rollouts import TokenRollouts
 from envs.spaces import first_fault

@@ -1,9 +1,10 @@
 """Pictures of masks: what is drawn where."""
 
 import numpy as np
+import pytest
 import torch
 
-from tats_gym.figures import _grey_out, _repaint, mask_figure
+from tats_gym.figures import Masked, Scales, _grey_out, _repaint, mask_figure, rows
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.tokens import TokenGrid
@@ -41,18 +42,73 @@ def test_hidden_tokens_are_grey_and_visible_ones_untouched():
     assert torch.equal(tokens[~mask[0]], GRID.cut(clips)[0, ~mask[0]])
 
 
-def test_the_figure_has_a_column_a_step_and_a_row_more_with_probabilities():
-    clips = torch.randint(0, 256, (2, *GRID.clip_shape), dtype=torch.uint8)
-    plain = mask_figure(GRID, clips, _perfect(clips))
-    fuller = mask_figure(GRID, clips, _perfect(clips), probabilities=torch.full((2, 8), 1 / 8))
+def _seen(clips, *, probabilities=None, worse=0.0, name="tats"):
+    found = _perfect(clips)
+    found.pred.add_(worse)
+    return Masked(name, found, probabilities)
+
+
+@pytest.fixture(name="clips")
+def _clips():
+    return torch.randint(0, 256, (2, *GRID.clip_shape), dtype=torch.uint8)
+
+
+def test_the_figure_has_a_column_a_step_and_a_row_more_with_probabilities(clips):
+    plain = mask_figure(GRID, clips, [_seen(clips)])
+    fuller = mask_figure(GRID, clips, [_seen(clips, probabilities=torch.full((2, 8), 1 / 8))])
     assert plain.dtype == fuller.dtype == np.uint8
     assert plain.shape[1] == fuller.shape[1]
     assert fuller.shape[0] - plain.shape[0] == 100
-    other = mask_figure(GRID, clips, _perfect(clips), clip=1)
+    other = mask_figure(GRID, clips, [_seen(clips)], clip=1)
     assert (plain != other).any()
 
 
-def test_a_clip_of_which_nothing_is_hidden_is_drawn_too():
-    clips = torch.randint(0, 256, (1, *GRID.clip_shape), dtype=torch.uint8)
+def test_a_figure_has_eight_columns_at_most():
+    grid = TokenGrid(frames=20, size=16, visible=3)
+    clips = torch.zeros(1, *grid.clip_shape, dtype=torch.uint8)
+    found = MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips)
+    assert mask_figure(grid, clips, [Masked("tats", found)]).shape[1] == 990
+
+
+def test_agents_that_are_compared_have_an_error_and_a_mask_each_on_one_scale(clips):
+    first, second = _seen(clips, worse=1.0), _seen(clips, worse=2.0, name="random")
+    scales = Scales.of([first, second])
+    drawn = rows(GRID, clips, [first, second], 1, scales)
+    assert [row.label.split("\n")[0] for row in drawn] == [
+        "frames", "reconstruction", "error,", "visible tokens,", "error,", "visible tokens,"
+    ]  # fmt: skip
+    errors = [row for row in drawn if row.top is not None]
+    assert [row.label.split("\n")[1:] for row in errors] == [["tats", "(mean 1.000)"], ["random", "(mean 4.000)"]]
+    assert errors[0].top == errors[1].top == pytest.approx(4)
+    assert np.isnan(errors[1].images).sum() == 3
+    assert np.nanmax(errors[0].images) == pytest.approx(1, abs=1e-5)
+
+
+def test_probabilities_are_relative_to_uniform_and_their_scale_reaches_two(clips):
+    seen = _seen(clips, probabilities=torch.tensor([[0.125] * 8, [0.5] + [0.5 / 7] * 7]))
+    assert seen.relative(1)[0] == pytest.approx(4)
+    assert Scales.of([_seen(clips)]).probability == 2
+    assert 3 < Scales.of([seen]).probability <= 4
+    (row,) = (row for row in rows(GRID, clips, [seen], 0, Scales(1.0, 4.0)) if row.label.startswith("probability"))
+    assert row.images == pytest.approx(np.ones((2, 2, 2)))
+
+
+def test_a_part_that_was_not_decoded_has_no_error(clips):
+    found = _perfect(clips)
+    part = Reconstruction(found.pred[:, 1:], found.target[:, 1:], found.ids_hidden[:, 1:], found.mask)
+    errors = Masked("tats", part).errors(0)
+    assert errors.isnan().tolist() == [True, True, False, True, False, False, True, False]
+
+
+def test_every_frame_has_its_picture_and_its_tubelets_map(clips):
+    seen = _seen(clips, probabilities=torch.rand(2, 8))
+    coarse, fine = (rows(GRID, clips, [seen], 0, Scales(1.0, 2.0), every_frame=every) for every in (False, True))
+    for one, other in zip(coarse, fine, strict=True):
+        assert (len(one.images), len(other.images)) == (2, 4)
+        assert np.array_equal(one.images, other.images[::2], equal_nan=True)
+    assert np.array_equal(fine[0].images[1], clips[0, :, 1].permute(1, 2, 0))
+
+
+def test_a_clip_of_which_nothing_is_hidden_is_drawn_too(clips):
     mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
-    assert mask_figure(GRID, clips, mae.unmasked(clips)).ndim == 3
+    assert mask_figure(GRID, clips, [Masked("agent", mae.unmasked(clips))]).ndim == 3

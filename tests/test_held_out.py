@@ -8,7 +8,8 @@ from stable_baselines3.common.policies import BasePolicy
 
 from agents import SamplerConfig, TatsPolicy
 from agents.fixed import MotionPolicy, RandomPolicy
-from agents.held_out import HeldOut, choose, overlap
+from agents.held_out import HeldOut, overlap
+from agents.looking import choose
 from envs.spaces import Subset, TokenBox
 from tats_gym.clips import VideoReadError
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE

@@ -66,7 +66,7 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
 
     events = EventAccumulator(str(result.folder)).Reload()
     assert wanted <= set(events.Tags()["scalars"])
-    assert "masks/clip0" in events.Tags()["images"]
+    assert {"masks/clip0", "masks/chosen"} <= set(events.Tags()["images"])
     assert result.picture.stat().st_size > 10_000
     assert len(list((result.folder / "checkpoints").iterdir())) == 2
 

@@ -9,7 +9,7 @@ from stable_baselines3 import SAC, TD3
 
 from agents import find_agent
 from agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
-from agents.held_out import choose
+from agents.looking import choose
 from agents.policy import SamplerConfig
 from agents.score_policies import TokenSACPolicy, TokenTD3Policy
 from agents.token_scores import SOFTNESS, ScoreCritic, visible

@@ -1,0 +1,65 @@
+"""The command that asks for the settings of a run: what differs from its environment's preset."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from agents import find_agent
+from agents.config import PretrainConfig, preset_for
+from agents.needs import DEFAULTS, settled
+
+UNPREFIXED = ("clips", "grid")
+"""Parts whose settings are named without the part."""
+ELSEWHERE = ("out", "quiet", "device")
+"""Settings that say where and how a run is watched, not what it gives."""
+
+
+def command_for(config: PretrainConfig) -> str:
+    """Return the command line of `train_ppo.py` that makes a run with these settings, wherever it is given."""
+    words = ["python", "scripts/train_ppo.py", "--env", config.env]
+    for option in _options(_preset(config), config, ""):
+        words += option
+    return shlex.join(words)
+
+
+def _preset(config: PretrainConfig) -> PretrainConfig:
+    """Return what the run's environment starts from; what is left to the agent is as it is in the run, if that fits."""
+    preset = preset_for(config.env)
+    own = {name: getattr(config, name) for name in DEFAULTS}
+    try:
+        asked = settled(replace(preset, agent=config.agent), find_agent(config.agent))
+    except ValueError:  # an agent of a package that is not here
+        return preset
+    return replace(preset, **{name: value for name, value in own.items() if getattr(asked, name) == value})
+
+
+def _options(base: Any, config: Any, prefix: str) -> Iterator[list[str]]:
+    for field in fields(config):
+        before, value = getattr(base, field.name), getattr(config, field.name)
+        if before == value or field.name in ("env", *ELSEWHERE):
+            continue
+        name = field.name.replace("_", "-")
+        if is_dataclass(value):
+            yield from _options(before, value, prefix if field.name in UNPREFIXED else f"{prefix}{name}.")
+        elif isinstance(value, bool):
+            yield [f"--{prefix}{name}" if value else f"--{prefix}no-{name}"]
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            yield [f"--{prefix}{name}", *map(str, values)]
+
+
+def differing(configs: list[PretrainConfig]) -> dict[str, list[Any]]:
+    """Return the settings in which runs differ, by their dotted names, with the value of each run."""
+    flat = [_flat(config, "") for config in configs]
+    names = [name for name in flat[0] if name.rpartition(".")[2] not in ELSEWHERE]
+    values = {name: [each[name] for each in flat] for name in names}
+    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
+
+
+def _flat(config: Any, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        found |= _flat(value, f"{prefix}{field.name}.") if is_dataclass(value) else {f"{prefix}{field.name}": value}
+    return found

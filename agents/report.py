@@ -1,0 +1,190 @@
+"""What runs were and what came of them, as one HTML page that needs nothing else."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import jinja2
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from agents.command_line import command_for, differing
+from agents.config import PretrainConfig, config_from_dict
+from tats_gym.metrics import read_metrics, speed
+from tats_gym.runs import read_record
+
+PICTURES = 3
+"""Of a run: of its begin, its middle and its end."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot over the clips seen."""
+
+    title: str
+    metrics: tuple[str, ...]
+    """The first is drawn solid, the others dashed."""
+    chance: float | None = None
+    """Drawn as a grey line."""
+    interval: str | None = None
+    """Metric that is the half-width of an interval around the first."""
+
+
+PANELS = (
+    Panel("MAE's loss", ("mae/loss",)),
+    Panel("held-out error: own masks, dashed: random", ("held_out/error_own", "held_out/error_random")),
+    Panel("gain over random masks, 95 % over clips", ("held_out/gain",), chance=0.0, interval="held_out/gain_interval"),
+    Panel("motion of chosen tokens over that of all", ("held_out/motion_lift",), chance=1.0),
+    Panel("tokens that masks of two clips share", ("held_out/overlap",)),
+    Panel("entropy of the first draw over uniform", ("sampler/entropy_share",), chance=1.0),
+    Panel("tokens that are never chosen", ("sampler/never_chosen",), chance=0.0),
+    Panel("deviation of the logits", ("sampler/logit_deviation",), chance=0.0),
+    Panel("reward", ("rollout/reward",)),
+    Panel("clips/s", ("time/clips_per_s",)),
+    Panel("share of the time spent waiting for clips", ("time/data_wait_share",)),
+    Panel("peak memory, MiB", ("time/peak_memory_mib",)),
+)
+RESULTS = {
+    "held_out/error_own": "held-out error, own masks",
+    "held_out/error_random": "held-out error, random masks",
+    "held_out/gain": "gain",
+    "held_out/gain_interval": "± (95 % over clips)",
+    "held_out/content_gain": "gain by fitting the clip",
+    "held_out/motion_lift": "motion lift",
+    "held_out/overlap": "overlap",
+    "sampler/never_chosen": "never chosen",
+    "mae/loss": "MAE's loss",
+}
+"""Metrics of the table, each as it was measured last."""
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """What is in a run's folder."""
+
+    folder: Path
+    record: dict[str, Any]
+    """config.json."""
+    config: PretrainConfig
+    metrics: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a run's folder; one that has only begun has no metrics yet.
+
+        Raises:
+            FileNotFoundError: There is no run.
+        """
+        record = read_record(folder)
+        return cls(folder, record, config_from_dict(record["config"]), read_metrics(folder))
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder.resolve().name
+
+    def series(self, metric: str) -> tuple[list[float], list[float]]:
+        """Return the steps at which a metric was logged, and its values."""
+        points = [(row["step"], row[metric]) for row in self.metrics if row.get(metric) is not None]
+        return [step for step, _ in points], [value for _, value in points]
+
+    @property
+    def clips(self) -> int:
+        """Clips that were masked."""
+        return max((row["step"] for row in self.metrics), default=0)
+
+    def results(self) -> dict[str, str]:
+        """Return what the table shows, by the name of its row."""
+        found = {"clips masked": f"{self.clips:,}"}
+        for metric, name in RESULTS.items():
+            if values := self.series(metric)[1]:
+                found[name] = f"{values[-1]:.4f}"
+        rates = speed(self.metrics)
+        if rates:
+            found["clips/s"] = f"{rates['clips_per_s']:.1f}"
+            found["peak memory, MiB"] = f"{rates['peak_memory_mib']:.0f}"
+        if broken := self.series("time/broken_videos")[1]:
+            found["videos that could not be read"] = f"{broken[-1]:.0f}"
+        return found
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """Return name and content of the first, middle and last picture of masks, and the last of chosen tokens."""
+        masks = sorted((self.folder / "pictures").glob("masks-*-clip0.png"))
+        taken = sorted(set(np.linspace(0, len(masks) - 1, min(PICTURES, len(masks))).round().astype(int).tolist()))
+        chosen = sorted((self.folder / "pictures").glob("chosen-*.png"))[-1:]
+        paths = [masks[number] for number in taken] + chosen
+        return [(path.stem, _as_url(path.read_bytes(), "image/png")) for path in paths]
+
+    def facts(self) -> dict[str, str]:
+        """Return where the run comes from."""
+        versions = ", ".join(f"{name} {number}" for name, number in self.record.get("versions", {}).items())
+        facts = {name: self.record.get(name) for name in ("started", "commit")} | {"versions": versions}
+        return {name: str(value) for name, value in facts.items() if value}
+
+
+def report(folders: Sequence[Path]) -> str:
+    """Return the page about the runs in these folders.
+
+    Raises:
+        FileNotFoundError: A folder holds no run.
+    """
+    runs = [ReportedRun.read(folder) for folder in folders]
+    colours = [_hex(number) for number in range(len(runs))]
+    results = [run.results() for run in runs]
+    names = list(dict.fromkeys(name for each in results for name in each))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html.j2").render(
+        runs=list(zip(runs, colours, strict=True)),
+        results={name: [each.get(name, "") for each in results] for name in names},
+        differing={name: list(map(_shown, each)) for name, each in differing([run.config for run in runs]).items()},
+        curves=[
+            (panel.title, _as_url(_curves(panel, runs, colours), "image/svg+xml"))
+            for panel in PANELS
+            if any(run.series(panel.metrics[0])[0] for run in runs)
+        ],
+        commands=[command_for(run.config) for run in runs],
+        settings=[json.dumps(run.record["config"], indent=2) for run in runs],
+    )
+
+
+def _curves(panel: Panel, runs: Sequence[ReportedRun], colours: Sequence[str]) -> bytes:
+    with rc_context({"svg.fonttype": "none", "font.size": 8, "font.family": "sans-serif"}):
+        figure = Figure(figsize=(4.2, 2.4), layout="constrained")
+        FigureCanvasSVG(figure)
+        axis = figure.subplots()
+        for run, colour in zip(runs, colours, strict=True):
+            for number, metric in enumerate(panel.metrics):
+                steps, values = run.series(metric)
+                axis.plot(steps, values, "--" if number else "-", color=colour, lw=1.2)
+                if panel.interval and not number:
+                    half = np.array(run.series(panel.interval)[1])
+                    if len(half) == len(values):
+                        axis.fill_between(steps, values - half, values + half, color=colour, alpha=0.15, lw=0)
+        if panel.chance is not None:
+            axis.axhline(panel.chance, color="0.6", lw=0.8)
+        axis.set_xlabel("clips masked")
+        axis.grid(alpha=0.25)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue()
+
+
+def _hex(number: int) -> str:
+    red, green, blue, _ = colormaps["tab10"](number % 10)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _as_url(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,119 @@
+"""Trained agents with their MAEs, taken out of their runs: to mask clips without the data they were trained on."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+from agents import find_agent
+from agents.config import PretrainConfig, config_from_dict
+from agents.looking import look
+from agents.needs import settled
+from envs.sb3 import TokenSelectionVecEnv
+from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.clips import ClipConfig
+from tats_gym.figures import Masked
+from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.precision import autocast
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A checkpoint of a run, read but not built."""
+
+    path: Path
+    config: PretrainConfig
+    """The settings it was made with."""
+    state: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a run's folder, or one of its checkpoints.
+
+        Raises:
+            CheckpointError: There is none, or it is broken.
+        """
+        state = load_checkpoint(path)
+        if "mae" not in state or "agent" not in state:
+            raise CheckpointError(f"{path} is no run: only a run holds an agent")
+        return cls(path, config_from_dict(state["config"]), state)
+
+    def agent(self, clips: ClipConfig, *, num_visible: int | None = None, device: str = "auto") -> "TrainedAgent":
+        """Build agent and MAE as they were saved.
+
+        Args:
+            clips: Any clips that are there; an agent is built for an environment, and that has some.
+            num_visible: K; the run's if None.
+            device: Where both are put.
+
+        Raises:
+            CheckpointError: The agent of this name is another one now.
+            ValueError: The agent cannot show K tokens.
+        """
+        build_agent = find_agent(self.config.agent)
+        config = settled(replace(self.config, device=device), build_agent)
+        if num_visible is not None:
+            config = replace(config, grid=replace(config.grid, visible=num_visible))
+        masks = config.masks_per_clip or 1
+        settings = {**asdict(clips), **asdict(config.grid), "action": config.action, "masks_per_clip": masks}
+        vector_env = TokenSelectionVectorEnv(masks, **settings, device=device, precision=config.precision)
+        mae = build_mae(MAESource(MAEConfig(**self.state["mae_config"]), self.state["mae"]), config.grid, seed=0)
+        vector_env.attach(mae)
+        agent = build_agent(TokenSelectionVecEnv(vector_env), config)
+        try:
+            agent.set_parameters(self.state["agent"], device=vector_env.device)
+        except (KeyError, RuntimeError, ValueError) as err:
+            raise CheckpointError(
+                f"{self.path} was left by another agent than {config.agent} with K = {config.grid.num_visible} is now: "
+                f"{err}"
+            ) from err
+        finally:
+            vector_env.close()
+        return TrainedAgent(config, agent.policy, mae)
+
+
+class TrainedAgent:
+    """An agent, and the MAE through which it looks at clips.
+
+    Args:
+        config: The run's settings, with the K that the agent shows.
+        policy: The agent's.
+        mae: The run's, on the same device.
+    """
+
+    def __init__(self, config: PretrainConfig, policy: BasePolicy, mae: MaskedAutoencoder) -> None:
+        self.config, self.policy, self.mae = config, policy, mae.eval()
+        policy.set_training_mode(False)
+
+    def mask(self, clips: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Mask clips (B, C, T, H, W) in uint8; the same seed gives the same masks.
+
+        Returns:
+            Token ids (B, K) and, of agents that have them, the probability (B, L) of each token at the first draw; on
+            the host.
+        """
+        device = self.mae.mask_token.device
+        gpus = [device] if device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.config.precision, device):
+            torch.manual_seed(seed)
+            ids, probabilities = look(self.policy, self.mae, clips.to(device), self.config.grid.num_visible)
+        return ids.cpu(), None if probabilities is None else probabilities.float().cpu()
+
+    def reconstruct(self, clips: Tensor, ids: Tensor, name: str, probabilities: Tensor | None = None) -> Masked:
+        """Reconstruct clips (B, C, T, H, W) in uint8 from the tokens (B, K) that an agent of this name chose.
+
+        Args:
+            clips: The clips.
+            ids: The visible tokens.
+            name: Of the agent.
+            probabilities: (B, L), kept beside the result.
+        """
+        device = self.mae.mask_token.device
+        with torch.no_grad(), autocast(self.config.precision, device):
+            found = self.mae(clips.to(device), ids.to(device))
+        return Masked(name, found, probabilities)

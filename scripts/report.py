@@ -1,0 +1,44 @@
+"""Write one HTML page about runs, to look at or to send: python scripts/report.py RUN [RUN ...].
+
+It holds results, curves, pictures, settings and the commands that give the runs again, and needs no server, network or
+other file.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+
+from agents.report import report
+from tats_gym.files import write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """About what, and where to."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs, finished or not."""
+    out: Path = Path("report.html")
+    """The page; one that is there is replaced."""
+
+
+def main(arguments: list[str]) -> int:
+    """Parse, write, and say where."""
+    config = tyro.cli(ReportConfig, args=arguments, prog="report.py", description=__doc__)
+    try:
+        if not config.runs:
+            raise ValueError("name at least one run's folder")
+        write_whole(config.out, report(config.runs))
+    except (ValueError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    print(f"report: {config.out} ({config.out.stat().st_size / 2**20:.1f} MiB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

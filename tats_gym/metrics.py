@@ -1,0 +1,56 @@
+"""A run's metrics.jsonl, read back: what was logged at which step."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import harmonic_mean
+from typing import Any
+
+METRICS = "metrics.jsonl"
+
+Row = Mapping[str, Any]
+"""Names to numbers; "step" is the environment step."""
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Read all rows of a run's folder in the order in which they were written; none of a run that has only begun.
+
+    A last line that is still being written is left out.
+    """
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    return [row for _, row in _lines(path)]
+
+
+def drop_metrics_after(folder: Path, step: int) -> None:
+    """Cut the file back to what was known at environment step `step`, for a run that goes on from there."""
+    path = folder / METRICS
+    if not path.is_file():
+        return
+    kept = [line for line, row in _lines(path) if row.get("step", 0) <= step]
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append((line, json.loads(line)))
+        except json.JSONDecodeError:  # a line that was being written when the run was killed
+            continue
+    return found
+
+
+def speed(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the clips a second over all rows, which stand for equally many clips each, and the peak memory.
+
+    Nothing of a run that was too short for a row.
+    """
+    timed = [row for row in rows if "time/clips_per_s" in row]
+    if not timed:
+        return {}
+    return {
+        "clips_per_s": harmonic_mean([row["time/clips_per_s"] for row in timed]),
+        "peak_memory_mib": max(row["time/peak_memory_mib"] for row in timed),
+    }

@@ -1,0 +1,65 @@
+"""A run's command gives its settings back."""
+
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from agents import find_agent
+from agents.command_line import command_for, differing
+from agents.config import PRESETS, PretrainConfig, preset_for
+from agents.needs import settled
+from agents.study import changed
+from tests.runs import load_script
+
+CHANGES = [
+    {},
+    {"agent": "group", "masks_per_clip": 8, "seed": 3},
+    {"clips.root": "/data/some videos", "clips.flip": True, "clips.cache_windows": 2},
+    {"grid.visible": 5, "grid.mask_ratio": 0.9, "clips.subset": 0.1},
+    {"tats.reuse_scores": False, "tats.n_epochs": 4, "train_mae": False, "init_mae": "runs/a b"},
+    {"mae_optim.betas": (0.8, 0.9), "mae_optim.epochs": 100, "sampler.width": 192, "sampler.critic": "pooled"},
+    {"mae.depth": 2, "recompute": True, "eval_interval": None, "tats.batch_size": 16},
+]
+
+
+@pytest.fixture(scope="module", name="parse")
+def _parse():
+    script = load_script("train_ppo")
+
+    def parse(command: str) -> PretrainConfig:
+        words = shlex.split(command)
+        assert words[:3] == ["python", "scripts/train_ppo.py", "--env"]
+        return script._parse(words[4:], default=preset_for(words[3]))
+
+    return parse
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("preset", ["paper-k400", "folder"])
+def test_the_command_gives_the_settings_back(parse, preset, changes):
+    config = changed(PRESETS[preset], changes)
+    assert parse(command_for(config)) == config
+
+
+@pytest.mark.parametrize("agent", ["tats", "group", "sac"])
+def test_what_an_agent_needs_is_left_to_it(parse, agent):
+    config = replace(PRESETS["demo"], agent=agent)
+    ran = settled(config, find_agent(agent))
+    words = [] if agent == "tats" else [f" --agent {agent}"]
+    assert command_for(ran) == "python scripts/train_ppo.py --env TatsMask-demo-v0" + "".join(words)
+    assert settled(parse(command_for(ran)), find_agent(agent)) == ran
+    assert "--masks-per-clip 2" in command_for(replace(ran, masks_per_clip=2))
+
+
+def test_where_a_run_lies_and_is_watched_is_no_part_of_its_command():
+    config = replace(PRESETS["demo"], out="elsewhere", quiet=True, device="cuda:1")
+    assert command_for(config) == "python scripts/train_ppo.py --env TatsMask-demo-v0"
+
+
+def test_settings_that_differ_are_named_with_the_value_of_each_run():
+    configs = [
+        changed(PRESETS["demo"], {"out": str(seed), "seed": seed, "tats.ent_coef": 1 / (1 + seed)}) for seed in (0, 1)
+    ]
+    assert differing(configs) == {"seed": [0, 1], "tats.ent_coef": [1.0, 0.5]}
+    assert differing(configs[:1]) == {}

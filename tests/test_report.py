@@ -1,0 +1,109 @@
+"""One page says what runs were, and a browser shows it without a network."""
+
+import base64
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.pretraining import Pretraining
+from agents.report import report
+from tests.runs import load_script, tiny_config
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module", name="runs")
+def _runs(clips_root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    folders = []
+    for agent, ent_coef in (("tats", 1e-3), ("random", 1e-3)):
+        config = tiny_config(clips_root, out, agent=agent)
+        run = Pretraining(replace(config, tats=replace(config.tats, ent_coef=ent_coef)))
+        run.run()
+        run.close()
+        folders.append(run.folder)
+    return folders
+
+
+@pytest.fixture(scope="module", name="page")
+def _page(runs, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pages") / "a report.html"
+    assert load_script("report").main([*map(str, runs), "--out", str(path)]) == 0
+    return path
+
+
+def _cells(text: str, row: str) -> list[str]:
+    found = re.search(rf"<tr><th>{re.escape(row)}</th>(.*?)</tr>", text, re.DOTALL)
+    assert found, row
+    return re.findall(r"<td>(.*?)</td>", found[1])
+
+
+def test_results_settings_and_commands_of_every_run_are_there(runs, page):
+    text = page.read_text()
+    last = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) for run in runs]
+    assert _cells(text, "gain") == [f"{row['held_out/gain']:.4f}" for row in last]
+    assert _cells(text, "clips masked") == ["32", "32"]
+    assert _cells(text, "never chosen")[1] == ""
+    assert _cells(text, "agent") == ["tats", "random"]
+    (differing,) = re.findall(r'<table id="differing">.*?</table>', text, re.DOTALL)
+    assert re.findall(r"<tr><th>([^<]+)</th><td>", differing) == ["agent"]
+    assert text.count("python scripts/train_ppo.py --env TatsMask-folder-v0") == 2
+    assert "--agent random" in text
+
+
+def test_nothing_is_fetched_from_elsewhere(page):
+    text = page.read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert len(sources) > 12
+    assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for source in sources)
+    curves = [base64.b64decode(each.partition(",")[2]).decode() for each in sources if "image/svg" in each[:20]]
+    assert all("<script" not in curve and "clips masked" in curve for curve in curves)
+
+
+def test_a_run_that_has_only_begun_has_a_page_and_markup_in_names_stays_text(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path)
+    run = Pretraining(config, tmp_path / "<b>bold<")
+    run.close()
+    text = report([run.folder])
+    assert "&lt;b&gt;bold&lt;" in text
+    assert "<b>" not in text
+    assert "Nothing was logged yet" in text
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    script = load_script("report")
+    assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
+    assert "holds no run" in capsys.readouterr().err
+    assert script.main([]) == 1
+    assert "name at least one run's folder" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver")
+def test_a_browser_shows_it_offline(page: Path, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900", "--no-first-run",
+                     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                     f"--user-data-dir={tmp_path}"):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        driver.get(page.as_uri())
+        images = driver.execute_script(
+            "return [...document.images].map(image => [image.complete, image.naturalWidth, image.clientWidth])"
+        )
+        assert len(images) > 12
+        assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in images)
+        assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
+        assert driver.get_log("browser") == []
+        width = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert width[0] <= width[1]
+    finally:
+        driver.quit()
