@@ -1,18 +1,66 @@
-"""The command that asks for the settings of a run: what differs from its environment's preset."""
+"""What scripts that train have in common: the command of a run, what they record of their own, how they end."""
 
+import re
 import shlex
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from agents import find_agent
 from agents.config import PretrainConfig, preset_for
 from agents.needs import DEFAULTS, settled
+from tats_gym.checkpoint import CheckpointError
+from tats_gym.clips import VideoReadError
+from tats_gym.optimisation import NonFiniteLossError
 
+EXPLAINED = (ValueError, TypeError, OSError, CheckpointError, VideoReadError, NonFiniteLossError)
+"""Errors whose message says all that a user needs."""
 UNPREFIXED = ("clips", "grid")
 """Parts whose settings are named without the part."""
 ELSEWHERE = ("out", "quiet", "device")
 """Settings that say where and how a run is watched, not what it gives."""
+
+
+def exit_code(run: Callable[[], None]) -> int:
+    """Run, and return the exit code: 1 after an error, which is printed; 130 after a stop, to be gone on with."""
+    try:
+        run()
+    except InterruptedError as err:
+        print(f"stopped: {err}", file=sys.stderr)
+        return 130
+    except EXPLAINED as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:
+    """Refuse settings of a run that a script for many runs makes itself.
+
+    Args:
+        base: The settings that were asked for.
+        preset: Those that were offered.
+        instead: Names of such settings, with what to use in their place.
+
+    Raises:
+        ValueError: If one was changed.
+    """
+    for name, option in instead.items():
+        part, _, field = name.rpartition(".")
+        value, offered = (getattr(getattr(each, part) if part else each, field) for each in (base, preset))
+        if value != offered:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--base.{flag} is not to be given here, got {value!r}; use {option}")
+
+
+def without_paths(value: Any) -> Any:
+    """Put FOLDER in the place of what lies somewhere on this machine."""
+    if isinstance(value, str):
+        return re.sub(r"^(--[^=]*=)?[/~].*", r"\1FOLDER", value)
+    if isinstance(value, dict):
+        return {key: without_paths(each) for key, each in value.items()}
+    return [without_paths(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def command_for(config: PretrainConfig) -> str:

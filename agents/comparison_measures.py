@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.cells import FINAL_MASKS, MASKS, Cell, latest_run, lock
 from agents.config import PretrainConfig
 from agents.held_out import held_out_for
-from agents.study import FINAL_MASKS, MASKS, Cell, latest_run
 from tats_gym.checkpoint import load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
@@ -124,9 +124,11 @@ def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
 
 
 def probe_cell(work: tuple[Cell, ProbePlan]) -> dict[str, float]:
-    """Probe the encoder that a run ended with: top-1 of each method, a share, and chance."""
+    """Probe the encoder that a run ended with: top-1 of each method, top-5 of more classes than five; and chance."""
     cell, plan = work
-    return _kept(cell.folder / "probes.json", asdict(plan), partial(_probe, cell, plan))
+    with lock(cell.folder):
+        of = {**asdict(plan), "measures": ["top1", "top5"]}
+        return _kept(cell.folder / "probes.json", of, partial(_probe, cell, plan))
 
 
 def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
@@ -141,7 +143,8 @@ def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
     found = {method: evaluate(method, train, test, plan.config, seed=config.seed) for method in METHODS}
     shutil.rmtree(cache)
     tops: dict[str, float] = {method: each.accuracy.top1 for method, each in found.items()}
-    return {**tops, "chance": 1 / len(train.videos.classes)}
+    top5 = {f"{method}_top5": each.accuracy.top5 for method, each in found.items() if each.accuracy.top5 is not None}
+    return {**tops, **top5, "chance": 1 / len(train.videos.classes)}
 
 
 def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from agents.cells import Cell, latest_run, run_cells
 from agents.config import PRESETS, PretrainConfig
-from agents.study import Cell, latest_run, run_cells, with_agent
+from agents.study import with_agent
 from tats_gym.checkpoint import PATTERN, load_checkpoint
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.features import FeatureConfig, Features, features_of

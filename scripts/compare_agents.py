@@ -3,12 +3,10 @@
 import argparse
 import json
 import logging
-import re
 import shlex
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import tyro
@@ -17,21 +15,19 @@ ROOT = Path(__file__).resolve().parent.parent
 # A checkout runs without being installed, and agents are found where the command is given.
 sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
+from agents.command_line import check_reserved, exit_code, without_paths  # noqa: E402
 from agents.comparison import Comparison, defaults_for, run_comparison, sized  # noqa: E402
 from agents.comparison_measures import ProbePlan  # noqa: E402
 from agents.comparison_report import as_tables, compare, comparison_figure, plain_rows  # noqa: E402
 from agents.config import PRESETS, PretrainConfig  # noqa: E402
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from agents.study_report import as_plain  # noqa: E402
-from tats_gym.checkpoint import CheckpointError  # noqa: E402
-from tats_gym.clips import VideoReadError  # noqa: E402
 from tats_gym.clips.demo import demo_data_of  # noqa: E402
 from tats_gym.files import write_whole  # noqa: E402
-from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
 from tats_gym.processes import default_jobs  # noqa: E402
 from tats_gym.runs import origin  # noqa: E402
 
-EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
+INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
 
 DESCRIPTION = f"""Compare agents over seeds: each trains an MAE with an equal number of forwards and equal K.
 
@@ -76,30 +72,17 @@ def main(arguments: list[str]) -> int:
     first.add_argument("--preset")
     chosen, rest = first.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
+
+    def run() -> None:
         base, probing = defaults_for(chosen.env, chosen.preset)
         defaults = CompareCommand(base=base, probing=probing)
         config = tyro.cli(
             CompareCommand, args=rest, default=defaults, prog="compare_agents.py", description=DESCRIPTION
         )
-        check_reserved(config.base, base)
+        check_reserved(config.base, base, INSTEAD)
         _compare(config, arguments)
-    except InterruptedError as err:
-        print(f"stopped: {err}", file=sys.stderr)
-        return 130
-    except EXPLAINED as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
-    return 0
 
-
-def check_reserved(base: PretrainConfig, preset: PretrainConfig) -> None:
-    """Refuse settings of a run that the comparison makes itself."""
-    for name, instead in (("env", "--env"), ("agent", "--agents"), ("seed", "--seeds"), ("out", "--out")):
-        if getattr(base, name) != getattr(preset, name):
-            raise ValueError(
-                f"--base.{name} is not the comparison's to take, got {getattr(base, name)!r}; use {instead}"
-            )
+    return exit_code(run)
 
 
 def _compare(config: CompareCommand, arguments: list[str]) -> None:
@@ -133,15 +116,6 @@ def _compare(config: CompareCommand, arguments: list[str]) -> None:
     write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     matplotlib.image.imsave(path.with_suffix(".png"), comparison_figure(summary, about))
     print(f"\nnumbers: {path}.json\npicture: {path}.png")
-
-
-def without_paths(value: Any) -> Any:
-    """Put FOLDER in the place of what lies somewhere on this machine."""
-    if isinstance(value, str):
-        return re.sub(r"^(--[^=]*=)?[/~].*", r"\1FOLDER", value)
-    if isinstance(value, dict):
-        return {key: without_paths(each) for key, each in value.items()}
-    return [without_paths(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 if __name__ == "__main__":

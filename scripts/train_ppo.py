@@ -12,14 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
 import tats_gym  # noqa: E402, F401 (registers the environments)
+from agents.command_line import EXPLAINED  # noqa: E402
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from agents.pretraining import Pretraining, Result, resume, run_config  # noqa: E402
-from tats_gym.checkpoint import CheckpointError, has_checkpoint  # noqa: E402
-from tats_gym.clips import VideoReadError  # noqa: E402
+from tats_gym.checkpoint import has_checkpoint  # noqa: E402
 from tats_gym.distributed import Ranks, from_first, joined  # noqa: E402
-from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
-
-EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
 
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from agents.cells import MASKS, latest_run
 from agents.comparison import Comparison, defaults_for, run_comparison, sized
 from agents.comparison_measures import ProbePlan
 from agents.comparison_report import as_tables, compare
 from agents.pretraining import resume
-from agents.study import MASKS, latest_run
 from tats_gym.checkpoint import load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights

@@ -106,7 +106,7 @@ def test_the_script_writes_what_it_found_and_where_it_comes_from(script, clips_r
     [
         (["--env", "TatsMask-ssv3-v0"], "--env must be one of .*did you mean 'TatsMask-ssv2-v0'"),
         (["--agents", "random", "tatts", "--no-probe"], "must be one of .*did you mean 'tats'"),
-        (["--base.agent", "random"], "--base.agent is not the comparison's to take, got 'random'; use --agents"),
+        (["--base.agent", "random"], "--base.agent is not to be given here, got 'random'; use --agents"),
         (["--forwards", "100"], "forwards must be a multiple of epochs"),
     ],
 )

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.cells import MASKS, ROW, Cell, run_cell, run_cells
 from agents.pretraining import Pretraining
 from agents.statistics import estimate
 from agents.studies import STUDIES
-from agents.study import MASKS, ROW, Cell, Study, changed, run_cell, run_cells, run_study
+from agents.study import Study, changed, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import measured
 from tats_gym.checkpoint import latest_checkpoint

@@ -1,0 +1,148 @@
+"""The paper's sweeps: their cells, their tables, and several processes that share one folder."""
+
+import json
+import threading
+from dataclasses import replace
+
+import filelock
+import pytest
+
+from agents import cells as cells_module
+from agents.cells import Cell, lock, run_cells
+from agents.config import PRESETS
+from agents.statistics import estimate
+from agents.study import changed
+from agents.sweeps import SWEEPS, Swept, as_table, estimates, planned
+from tests.runs import load_script, tiny_config
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_cell_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_path):
+    sweep = SWEEPS[name]
+    base = PRESETS["paper-ucf101"]
+    cells = planned(sweep, base, tmp_path, [0, 1], budget=32_000)
+    assert len(cells) == {"table2": 9, "table3": 8, "table6": 9}[name] * 2
+    assert len({cell.folder for cell in cells.values()}) == len(cells)
+    for (row, column, seed), cell in cells.items():
+        assert cell.config.seed == seed
+        assert cell.config.agent == sweep.agents[column]
+        assert cell.config.grid.num_visible % 8 == 0
+        assert cell.config.epoch_clips * cell.config.mae_optim.epochs == 32_000
+        assert all(published[row][column] for published in sweep.published.values())
+
+
+def test_rows_are_what_their_names_say(tmp_path):
+    base = changed(PRESETS["demo"], {"grid.size": 96})
+    two, three, six = (planned(SWEEPS[f"table{n}"], base, tmp_path, [0], budget=16_000) for n in (2, 3, 6))
+    tats = two["(50, 25)", "TATS", 0].config
+    assert (tats.tats.warmup_epochs, tats.tats.n_steps, tats.mae_optim.epochs) == (50, 25, 125)
+    assert tats.mae_optim.warmup_epochs == 12  # the preset's share
+    tats = three["(1e-5, 1e-4, 1e-4)", "TATS", 0].config.tats
+    assert (tats.policy_coef, tats.vf_coef, tats.ent_coef, tats.credit) == (1e-5, 1e-4, 1e-4, "token")
+    assert six["0.90", "VideoMAE (tube)", 0].config.agent == "tube"
+    assert six["0.90", "VideoMAE (tube)", 0].config.reward == "neg_error"
+    assert SWEEPS["table6"].published["hmdb51"]["0.95"]["TATS"] == "23.50/52.28"
+    assert SWEEPS["table2"].published["hmdb51"]["(100, 1)"]["TATS"] == ".9291"
+
+
+def test_the_table_has_the_papers_layout_with_intervals_and_a_star_at_the_best():
+    sweep = SWEEPS["table6"]
+    swept = [
+        Swept(row, column, {"logistic": 10.0 * r + c + seed, "logistic_top5": 50.0 + seed})
+        for r, row in enumerate(sweep.rows)
+        for c, column in enumerate(sweep.agents)
+        for seed in (0, 1, 2)
+    ]
+    found = estimates(sweep, swept)
+    assert found["0.90", "AdaMAE"]["logistic"] == estimate([11.0, 12.0, 13.0])
+    head, *lines = as_table(sweep, found, "ssv2").splitlines()
+    assert head.split("  ")[0] == "mask ratio"
+    assert [line.split()[0] for line in lines] == ["0.85", "0.90", "0.95"]
+    assert "12.0 [9.5, 14.5]" in lines[1]
+    assert [line.count("*") for line in lines] == [0, 0, 1]
+    assert lines[2].rstrip().endswith("13.39/31.88")
+    assert as_table(sweep, found, "demo").splitlines()[0].count("paper, ") == 12
+
+
+def test_a_table_without_top5_leaves_it_empty():
+    sweep = SWEEPS["table6"]
+    swept = [Swept(row, column, {"logistic": 1.0}) for row in sweep.rows for column in sweep.agents]
+    assert len(as_table(sweep, estimates(sweep, swept), "ssv2").splitlines()) == 4
+
+
+@pytest.fixture(name="cell")
+def _cell(clips_root, tmp_path):
+    return Cell(replace(tiny_config(clips_root, tmp_path), agent="random"), tmp_path / "arm" / "seed0")
+
+
+def test_a_cell_in_the_hands_of_another_is_waited_for_and_taken_over_when_it_lets_go(cell, monkeypatch):
+    monkeypatch.setattr(cells_module, "POLL_S", 0.02)
+    taken = filelock.FileLock(lock(cell.folder).lock_file, thread_local=False)
+    taken.acquire()
+    seen = []
+
+    def release():
+        seen.append((cell.folder / "row.json").exists())
+        taken.release()
+
+    timer = threading.Timer(1.0, release)
+    timer.start()
+    run_cells([cell], jobs=1)
+    assert seen == [False]
+    assert (cell.folder / "row.json").is_file()
+    with pytest.raises(filelock.Timeout), lock(cell.folder), lock(cell.folder).acquire(blocking=False):
+        pass
+
+
+def test_what_another_has_done_meanwhile_is_not_done_again(cell, tmp_path, monkeypatch):
+    other = replace(cell, folder=tmp_path / "arm" / "seed1")
+    ran = []
+
+    def run_cell(cell):
+        for each in (cell.folder, other.folder):  # the other machine ends its cell while this one runs its own
+            each.mkdir(parents=True, exist_ok=True)
+            (each / "row.json").write_text('{"gain": 0, "cost_s": 1}')
+        ran.append(cell.folder.name)
+        return {"gain": 0.0, "cost_s": 1.0}
+
+    monkeypatch.setattr(cells_module, "run_cell", run_cell)
+    run_cells([cell, other], jobs=1)
+    assert ran == ["seed0"]
+
+
+@pytest.fixture(scope="module", name="script")
+def _script():
+    return load_script("sweep")
+
+
+def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, monkeypatch, capsys):
+    sweep = SWEEPS["table2"]
+    rows = {name: sweep.rows[name] for name in ("(0, 1)", "(1, 1)")}
+    monkeypatch.setitem(script.SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
+    tiny = changed(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
+    monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, script.ProbePlan()))
+    arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "0", "1", "--jobs", "1",
+                 "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]  # fmt: skip
+    assert script.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "(0, 1)" in printed
+    assert ".8051" in printed
+    record = json.loads((tmp_path / "results" / "sweep_table2_folder.json").read_text())
+    assert record["command"].startswith("python scripts/sweep.py table2 --env TatsMask-folder-v0 --budget 16 ")
+    assert str(tmp_path) not in record["command"]
+    assert [cell["row"] for cell in record["cells"]] == list(rows)
+    assert len(record["cells"][0]["error_own"]["values"]) == 2
+    assert record["runs_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table2", "--budget", "100"], "forwards must be a multiple of epochs * num_envs = 125 * 16 = 2000, got 100"),
+        (["table6", "--base.agent", "random"], "--base.agent is not to be given here, got 'random'; use the table's"),
+        (["table6"], "rows 0.85 and 0.90 would both show 8 of 72 tokens"),
+    ],
+)
+def test_what_cannot_be_swept_is_said(script, tmp_path, capsys, arguments, message):
+    assert script.main([*arguments, "--out", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
