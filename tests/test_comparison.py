@@ -113,7 +113,7 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 
 
 def test_what_is_done_is_not_done_again(found, base, folder, monkeypatch):
-    for name in ("agents.study.run_cell", "agents.comparison_measures.held_out_for"):
+    for name in ("agents.cells.run_cell", "agents.comparison_measures.held_out_for"):
         monkeypatch.setattr(name, None)
     monkeypatch.setattr("agents.comparison_measures.evaluate", None)
     comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)

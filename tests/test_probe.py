@@ -46,7 +46,9 @@ def test_logistic_meets_its_condition_and_agrees_with_another_solver():
     assert model.converged
     layer = nn.Linear(4, 3).double()
     standard = (values.double() - values.double().mean(0)) / values.double().std(0, correction=0)
-    newton = torch.optim.LBFGS(layer.parameters(), max_iter=2000, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    newton = torch.optim.LBFGS(
+        layer.parameters(), max_iter=5000, tolerance_grad=1e-10, tolerance_change=0.0, line_search_fn="strong_wolfe"
+    )
 
     def loss():
         newton.zero_grad()
