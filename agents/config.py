@@ -220,7 +220,7 @@ _DEMO = PretrainConfig(
     grid=TokenGrid(size=48, mask_ratio=0.8),
     mae=MAE_PRESETS["tiny"],
     mae_optim=MAEOptimConfig(epochs=10, warmup_epochs=1, base_lr=0.016, min_lr=0.0032),
-    sampler=SamplerConfig(width=64, positions="learned"),
+    sampler=SamplerConfig(width=64, positions="learned", critic="separate"),  # of 72 tokens, pooling spares little
     tats=TatsConfig(
         learning_rate=3e-3,
         warmup_epochs=6,

@@ -30,9 +30,9 @@ class SamplerConfig:
     """Width of an MLP after each attention, in widths; 0 for none."""
     positions: Literal["tokens", "learned"] = "tokens"
     """tokens: those that the tokens bring, which their content drowns. learned: a norm, then positions of its own."""
-    critic: Critic = "separate"
-    """separate: the value network has a trunk of its own. pooled: so it has, and there only the mean of each frame's
-    tokens asks, not every token. shared: it reads the actor's. none: values are zero."""
+    critic: Critic = "pooled"
+    """pooled: the value network has a trunk of its own, in which the mean of each frame's tokens asks. separate: so it
+    has, and there every token asks. shared: it reads the actor's. none: values are zero."""
     temperature: float = 1.0
     """Divides the logits; 1 in Table 1."""
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 OURS: dict[str, dict[str, Any]] = {
     "joint": {},
     "joint, n_epochs 4": {"tats": {"n_epochs": 4}},
-    "joint, critic pooled": {"sampler": {"critic": "pooled"}},
+    "joint, critic separate": {"sampler": {"critic": "separate"}},
     "joint, critic shared": {"sampler": {"critic": "shared"}},
     "joint, width 192": {"sampler": {"width": 192}},
     "joint, width 192, decode_ratio 0.5": {"sampler": {"width": 192}, "decode_ratio": 0.5},
