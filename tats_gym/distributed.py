@@ -1,6 +1,7 @@
 """Several processes that train one model, as torchrun starts them; without torchrun, one that is alone."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,10 @@ def joined(device: str) -> Iterator[Ranks]:
     yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
     # Not after an error: this waits for the others, which wait for this process; the launcher ends them.
     dist.destroy_process_group()
+    if backend == "gloo":
+        # Its threads outlive it where something else still holds the group, as DistributedDataParallel does. One that
+        # lets go of a tensor while Python ends aborts the process (pytorch#190489), so they finish before.
+        time.sleep(1)
 
 
 def parallel(module: nn.Module) -> nn.Module:
