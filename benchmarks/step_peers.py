@@ -1,5 +1,6 @@
 """The peers' training steps: tube-masked VideoMAE and AdaMAE, as their code defines them, on clips that are ready."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -33,7 +34,7 @@ def published_target(videos: Tensor, grid: TokenGrid) -> Tensor:
     return ((tokens - tokens.mean(dim=-2, keepdim=True)) / (deviation + 1e-6)).flatten(2)
 
 
-class PeerStep:
+class PeerStep(ABC):
     """What both peers' steps share.
 
     Args:
@@ -68,9 +69,9 @@ class PeerStep:
         """Return what is trained beside the MAE."""
         return {}
 
+    @abstractmethod
     def loss(self, videos: Tensor, target: Tensor) -> Tensor:
         """Return the loss of normalised videos (B, C, T, H, W) with targets (B, L, P)."""
-        raise NotImplementedError
 
     def __call__(self) -> float:
         """Do one step; returns its loss."""
