@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,7 +46,10 @@ def run_logger(folder: Path | None, step: int) -> Logger:
     """
     if folder is None:
         return Logger(None, [])
-    begun_before = any(folder.glob("events.out.tfevents.*"))
+    begun_before = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    if begun_before and max(begun_before) == int(time.time()):
+        # TensorBoard reads files in the order of their names, which tell when they were begun in whole seconds.
+        time.sleep(1 - time.time() % 1)
     board = TensorBoardOutputFormat(str(folder))
     if begun_before:
         board.writer.close()
