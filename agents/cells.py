@@ -3,27 +3,29 @@
 import json
 import logging
 import shutil
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from agents import find_agent
+from agents.command_line import differing
 from agents.config import PretrainConfig
 from agents.held_out import HeldOut, held_out_for, mean_lift, shown_share
 from agents.needs import settled
 from agents.pretraining import Pretraining, resume, run_config
+from agents.sharing import name_of, share_out
 from envs.rewards import NEEDS_RANDOM_MASK
 from tats_gym.clips.demo_objects import object_coverage
 from tats_gym.files import write_whole
 from tats_gym.metrics import read_metrics, speed
-from tats_gym.processes import side_by_side
 from tats_gym.runs import commit
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ MASKS = "masks.npy"
 """The agent's masks (S, N, K) of the held-out clips at the end of a run, chosen as it sees them through its own MAE."""
 FINAL_MASKS = 8
 """Masks a held-out clip in the last measurement."""
-POLL_S = 10.0
-"""Seconds until it is looked again whether another machine has ended the cells that it has in hand."""
+COUNT_S = 30.0
+"""Seconds until what a run has cost so far is written again."""
 
 
 @dataclass(frozen=True)
@@ -49,70 +51,42 @@ class Cell:
 def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
     """Run the cells that have no row yet, `jobs` at a time; `apart`, each in a process of its own.
 
-    The same may be asked for on several machines that share the folder: each takes cells that no other has in hand, and
-    all return when every cell is done. Whoever dies lets go of its cells, and another goes on with them.
+    The same may be asked for on several machines that share the folders, see `share_out`.
 
     Raises:
         ValueError: If a folder holds a run that was made with other settings than its cell has now.
+        WorkFailedError: If some failed; the others are done.
+        InterruptedError: If one was stopped; the next call goes on with it.
     """
     for cell in cells:
         _check_settings(cell)
-    waiting = [cell for cell in cells if not _done(cell)]
-    total = len(waiting)
-    while waiting:
-        for cell, row in side_by_side(_run_unless_taken, waiting, jobs=jobs, apart=apart):
-            if row is not None:
-                done = total - sum(not _done(each) for each in waiting)
-                name = f"{cell.folder.parent.name}/{cell.folder.name}"
-                logger.info("%d of %d: %s, gain %+.4f, %.0f s", done, total, name, row["gain"], row["cost_s"])
-        if waiting := [cell for cell in waiting if not _done(cell)]:
-            logger.info("%d cells are in the hands of others; waiting for them", len(waiting))
-            while waiting and not any(_free(cell) for cell in waiting):
-                time.sleep(POLL_S)
-                waiting = [cell for cell in waiting if not _done(cell)]
+    total = sum(not _done(cell) for cell in cells)
+    for cell, row in share_out(run_cell, cells, _done, jobs=jobs, apart=apart):
+        done = total - sum(not _done(each) for each in cells)
+        logger.info("%d of %d: %s, gain %+.4f, %.0f s", done, total, name_of(cell), row["gain"], row["cost_s"])
 
 
 def _done(cell: Cell) -> bool:
     return (cell.folder / ROW).is_file()
 
 
-def lock(folder: Path) -> filelock.BaseFileLock:
-    """Return the lock of whoever works in a cell's folder; the system opens it when that process ends, however."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
-
-
-def _free(cell: Cell) -> bool:
-    try:
-        with lock(cell.folder).acquire(blocking=False):
-            return True
-    except filelock.Timeout:
-        return False
-
-
-def _run_unless_taken(cell: Cell) -> dict[str, Any] | None:
-    """Run a cell and return its row; None where it is done already, or in the hands of another process."""
-    try:
-        with lock(cell.folder).acquire(blocking=False):
-            return None if _done(cell) else run_cell(cell)
-    except filelock.Timeout:
-        return None
-
-
 def _check_settings(cell: Cell) -> None:
-    try:
-        before = run_config(latest_run(cell.folder))
-    except FileNotFoundError:
+    runs = sorted(cell.folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    if not runs:
         return
-    if _anywhere(before) != _anywhere(settled(cell.config, find_agent(cell.config.agent))):
+    before, now = run_config(runs[-1].parent), settled(cell.config, find_agent(cell.config.agent))
+    if other := differing([_anywhere(before), _anywhere(now)]):
+        told = ", ".join(f"{name} {values[0]!r}, now {values[1]!r}" for name, values in other.items())
         raise ValueError(
-            f"{cell.folder} holds a run with other settings than the study has now; choose another --out, or delete it"
+            f"{cell.folder} holds a run with other settings than are asked for now ({told}); choose another --out, or "
+            "delete it"
         )
 
 
 def _anywhere(config: PretrainConfig) -> PretrainConfig:
-    """Return the settings without those that change when a study is moved."""
-    return replace(config, out="", quiet=True, init_mae=None)
+    """Return the settings without those that change when a study is moved to another folder or machine."""
+    clips = replace(config.clips, root=None, index=None, num_workers=0, cache_mib=0, cache_windows=0, cache_dir=None)
+    return replace(config, clips=clips, init_mae=None)
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -121,23 +95,42 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     Raises:
         InterruptedError: If the run was stopped; the next call goes on with it.
     """
-    before = cell.folder / "cost.json"
-    spent = json.loads(before.read_text()) if before.is_file() else 0.0
     started = time.perf_counter()
     run = _open(cell)
     try:
-        result = run.run()
-        if not result.finished:
-            cell.folder.mkdir(parents=True, exist_ok=True)
-            before.write_text(json.dumps(spent + time.perf_counter() - started))
-            raise InterruptedError(f"{cell.folder} was stopped; run the study again to go on")
-        row, masks = _row(run)
-        row["cost_s"] = round(spent + time.perf_counter() - started, 1)
+        with _counted(cell.folder / "cost.json", started) as spent:
+            if not run.run().finished:
+                raise InterruptedError(f"{cell.folder} was stopped; run the study again to go on")
+            row, masks = _row(run)
+            row["cost_s"] = round(spent(), 1)
     finally:
         run.close()
     np.save(cell.folder / MASKS, masks)
     write_whole(cell.folder / ROW, json.dumps(row))
     return row
+
+
+@contextmanager
+def _counted(path: Path, started: float) -> Iterator[Callable[[], float]]:
+    """Give the seconds spent on a cell so far, and keep them in a file all the while: processes are killed."""
+    before: float = json.loads(path.read_text()) if path.is_file() else 0.0
+    over = threading.Event()
+
+    def spent() -> float:
+        return before + time.perf_counter() - started
+
+    def keep() -> None:
+        while not over.wait(COUNT_S):
+            write_whole(path, json.dumps(spent()))
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield spent
+    finally:
+        over.set()
+        keeper.join()
+        write_whole(path, json.dumps(spent()))
 
 
 def read_row(folder: Path) -> dict[str, Any]:
@@ -164,7 +157,8 @@ def _open(cell: Cell) -> Pretraining:
     except FileNotFoundError:
         shutil.rmtree(cell.folder, ignore_errors=True)  # a run that ended before its first checkpoint
         return Pretraining(replace(cell.config, out=str(cell.folder), quiet=True))
-    return resume(found)
+    here = replace(settled(cell.config, find_agent(cell.config.agent)), out=str(cell.folder), quiet=True)
+    return resume(found, here)  # it may have begun on a machine where the clips lie elsewhere
 
 
 def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:

@@ -10,11 +10,16 @@ from typing import Any
 from agents import find_agent
 from agents.config import PretrainConfig, preset_for
 from agents.needs import DEFAULTS, settled
+from agents.sharing import WorkFailedError
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import VideoReadError
 from tats_gym.optimisation import NonFiniteLossError
+from tats_gym.processes import ProcessDiedError
 
-EXPLAINED = (ValueError, TypeError, OSError, CheckpointError, VideoReadError, NonFiniteLossError)
+EXPLAINED = (
+    ValueError, TypeError, OSError, CheckpointError, VideoReadError, NonFiniteLossError,
+    ProcessDiedError, WorkFailedError,
+)  # fmt: skip
 """Errors whose message says all that a user needs."""
 UNPREFIXED = ("clips", "grid")
 """Parts whose settings are named without the part."""
@@ -28,6 +33,9 @@ def exit_code(run: Callable[[], None]) -> int:
         run()
     except InterruptedError as err:
         print(f"stopped: {err}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("stopped; give the same command again to go on", file=sys.stderr)
         return 130
     except EXPLAINED as err:
         print(f"error: {err}", file=sys.stderr)
@@ -50,8 +58,8 @@ def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mappin
         part, _, field = name.rpartition(".")
         value, offered = (getattr(getattr(each, part) if part else each, field) for each in (base, preset))
         if value != offered:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--base.{flag} is not to be given here, got {value!r}; use {option}")
+            flag = field if part in UNPREFIXED else f"base.{name}"
+            raise ValueError(f"--{flag.replace('_', '-')} is not to be given here, got {value!r}; use {option}")
 
 
 def without_paths(value: Any) -> Any:
@@ -63,9 +71,10 @@ def without_paths(value: Any) -> Any:
     return [without_paths(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def command_for(config: PretrainConfig) -> str:
+def command_for(config: PretrainConfig, processes: int = 1) -> str:
     """Return the command line of `train_ppo.py` that makes a run with these settings, wherever it is given."""
-    words = ["python", "scripts/train_ppo.py", "--env", config.env]
+    launcher = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}"]
+    words = [*launcher, "scripts/train_ppo.py", "--env", config.env]
     for option in _options(_preset(config), config, ""):
         words += option
     return shlex.join(words)

@@ -11,7 +11,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents import find_agent
 from agents.cells import Cell, latest_run, read_row, run_cells
-from agents.comparison_measures import ProbePlan, Under, has_labels, probe_cell, reference_mae, under_reference
+from agents.comparison_measures import ProbePlan, Under, has_labels, probe_cells, reference_mae, under_reference
 from agents.config import PretrainConfig, preset_for
 from agents.pretraining import Pretraining
 from agents.probe_study import DEMO_PROBE
@@ -88,7 +88,7 @@ def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
         near = [number for number in (forwards // step * step, (forwards // step + 1) * step) if number > 0]
         raise ValueError(
             f"forwards must be a multiple of epochs * num_envs = {epochs} * {base.num_envs} = {step}, got {forwards}; "
-            f"take {' or '.join(map(str, near))}, or change --base.mae-optim.epochs or --base.num-envs"
+            f"take {' or '.join(map(str, near))}"
         )
     rollouts = forwards // base.num_envs // base.tats.n_steps
     return replace(
@@ -134,11 +134,8 @@ def run_comparison(
                 rows[agent, work.config.seed] |= values
     if probed:
         assert comparison.probe is not None
-        for (cell, _), values in side_by_side(
-            probe_cell, [(cell, comparison.probe) for cell in cells.values()], jobs=jobs
-        ):
-            logger.info("probed %s/%s", cell.folder.parent.name, cell.folder.name)
-            rows[cell.config.agent, cell.config.seed] |= values
+        for key, values in zip(cells, probe_cells(list(cells.values()), comparison.probe, jobs=jobs), strict=True):
+            rows[key] |= values
     if len(forwards := {row["steps"] for row in rows.values()}) > 1:
         notes.append(f"the numbers of training forwards differ: {sorted(forwards)}; see `steps` in the rows")
     return Compared(list(rows.values()), notes)
@@ -166,22 +163,27 @@ def check(comparison: Comparison) -> None:
     faults = []
     for agent in comparison.agents:
         try:
-            _build_once(with_agent(comparison.base, agent))
+            build_once(with_agent(comparison.base, agent))
         except (ValueError, TypeError) as err:
             faults.append(f"{agent}: {err}")
     if faults:
         raise ValueError("; ".join(["not all agents can be built with these settings", *faults]))
 
 
-def _build_once(config: PretrainConfig) -> None:
+def build_once(config: PretrainConfig) -> None:
+    """Put a run together and throw it away.
+
+    Raises:
+        ValueError: If a part does not fit, or if its agent would train the MAE for longer than is asked for.
+    """
     with tempfile.TemporaryDirectory() as folder:
         run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
         run.close()
     rollout = config.num_envs * (run.agent.n_steps if isinstance(run.agent, OnPolicyAlgorithm) else 1)
     if run.total_timesteps % rollout:
         raise ValueError(
-            f"its rollouts take {rollout} forwards, of which {run.total_timesteps} must be a multiple (--forwards), "
-            "or it would train the MAE for longer than the others"
+            f"its rollouts take {rollout} forwards, of which the {run.total_timesteps} of a run must be a multiple, or "
+            "it would train the MAE for longer than the others"
         )
 
 
@@ -192,7 +194,10 @@ def _left_out(comparison: Comparison) -> tuple[bool, list[str]]:
         notes.append(f"no differences to {CONTROL!r}: it is not among the agents")
         if not comparison.reference:
             notes.append(f"no gain under one MAE: name {CONTROL!r} among the agents, or give a --reference")
-    probed = comparison.probe is not None and has_labels(comparison.base, comparison.probe)
+    try:
+        probed = comparison.probe is not None and has_labels(comparison.base, comparison.probe)
+    except ValueError as err:
+        raise ValueError(f"{err}; or leave the probes out (--no-probe)") from err
     if not probed:
         notes.append("no probes: " + ("not asked for" if comparison.probe is None else "the clips have no labels"))
     return probed, notes

@@ -1,8 +1,9 @@
 """What a comparison measures beyond a run's own row: masks under an MAE of another run, and probes of the encoder."""
 
 import json
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.cells import FINAL_MASKS, MASKS, Cell, latest_run, lock
+from agents.cells import FINAL_MASKS, MASKS, Cell, latest_run
 from agents.config import PretrainConfig
 from agents.held_out import held_out_for
+from agents.sharing import name_of, share_out
 from tats_gym.checkpoint import load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
@@ -28,7 +30,10 @@ from tats_gym.precision import resolve_device
 from tats_gym.probe import Method, ProbeConfig, evaluate
 from tats_gym.tokens import TokenGrid
 
+logger = logging.getLogger(__name__)
+
 METHODS: tuple[Method, ...] = ("logistic", "knn")
+PROBES = "probes.json"
 
 
 # --- Under one MAE ---------------------------------------------------------------------------------------------------
@@ -67,7 +72,7 @@ def under_reference(work: Under) -> dict[str, dict[str, float]]:
             found[agent] = {"reference_gain": random - own, "reference_error": own, "reference_error_random": random}
         return found
 
-    return _kept(work.kept, of, measure)
+    return _kept(work.kept, of) or _keep(work.kept, of, measure())
 
 
 def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
@@ -114,21 +119,34 @@ def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
     )
     if (train.values < 0).all() and (test.values < 0).all():
         return False
-    try:
-        check_labels(train, test)
-        if plan.config.knn.k > len(train.values):
-            raise ValueError(f"knn.k must be at most the training clips, {len(train.values)}, got {plan.config.knn.k}")
-    except ValueError as err:
-        raise ValueError(f"{err}; or leave the probes out (--no-probe)") from err
+    check_labels(train, test)
+    if plan.config.knn.k > len(train.values):
+        raise ValueError(f"knn.k must be at most the training clips, {len(train.values)}, got {plan.config.knn.k}")
     return True
 
 
-def probe_cell(work: tuple[Cell, ProbePlan]) -> dict[str, float]:
-    """Probe the encoder that a run ended with: top-1 of each method, top-5 of more classes than five; and chance."""
-    cell, plan = work
-    with lock(cell.folder):
-        of = {**asdict(plan), "measures": ["top1", "top5"]}
-        return _kept(cell.folder / "probes.json", of, partial(_probe, cell, plan))
+def probe_cells(cells: Sequence[Cell], plan: ProbePlan, *, jobs: int) -> list[dict[str, float]]:
+    """Probe the encoders that runs ended with: top-1 of each method, top-5 of more classes than five; and chance.
+
+    The same may be asked for on several machines that share the folders, see `share_out`.
+    """
+    for cell, _ in share_out(partial(_probe_cell, plan), cells, partial(_is_probed, plan), jobs=jobs):
+        logger.info("probed %s", name_of(cell))
+    found = [_kept(cell.folder / PROBES, _of(plan)) for cell in cells]
+    return [each for each in found if each is not None]
+
+
+def _of(plan: ProbePlan) -> dict[str, Any]:
+    root = None if plan.root is None else Path(plan.root).name  # it may lie elsewhere on another machine
+    return {**asdict(plan), "root": root, "measures": ["top1", "top5"]}
+
+
+def _is_probed(plan: ProbePlan, cell: Cell) -> bool:
+    return _kept(cell.folder / PROBES, _of(plan)) is not None
+
+
+def _probe_cell(plan: ProbePlan, cell: Cell) -> dict[str, float]:
+    return _keep(cell.folder / PROBES, _of(plan), _probe(cell, plan))
 
 
 def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
@@ -151,14 +169,15 @@ def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:
     return replace(config.clips, root=plan.root or config.clips.root, repeats=1, cache_mib=0)  # videos are read once
 
 
-def _kept(path: Path, of: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what was measured before of the very same things, or else measure and keep it."""
-    of = json.loads(json.dumps(of))  # as it is read back
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before["of"] == of:
-            found: dict[str, Any] = before["found"]
-            return found
-    found = measure()
+def _kept(path: Path, of: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was measured before of the very same things."""
+    if not path.is_file():
+        return None
+    before = json.loads(path.read_text())
+    found: dict[str, Any] | None = before["found"] if before["of"] == json.loads(json.dumps(of)) else None
+    return found
+
+
+def _keep(path: Path, of: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     write_whole(path, json.dumps({"of": of, "found": found}))
     return found

@@ -1,18 +1,18 @@
 """The sweeps of the paper's tables 2, 3 and 6 (supplement): their cells, and the tables in the paper's layout."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agents.cells import Cell, read_row, run_cells
-from agents.comparison import sized
-from agents.comparison_measures import ProbePlan, probe_cell
+from agents.comparison import build_once, sized
+from agents.comparison_measures import ProbePlan, has_labels, probe_cells
 from agents.config import PretrainConfig
 from agents.statistics import Estimate, estimate
 from agents.study import Changes, changed, with_agent
 from agents.text_table import aligned
-from tats_gym.processes import side_by_side
 
 Published = Mapping[str, Mapping[str, str]]
 """Row of a table to the paper's figures by column."""
@@ -39,6 +39,14 @@ class Sweep:
     probed: bool = False
     """Whether the encoders are probed."""
     lower_is_better: bool = True
+    digits: int = 4
+    """Behind the point, of all measures."""
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Dotted names of the settings that are the sweep's to make."""
+        epochs = {"mae_optim.epochs"} if self.epochs is not None else set()
+        return frozenset(epochs.union(*self.rows.values()))
 
 
 def _by_row(names: Sequence[str], column: str, values: str) -> Published:
@@ -120,6 +128,7 @@ SWEEPS: Mapping[str, Sweep] = {
         },
         probed=True,
         lower_is_better=False,
+        digits=2,
     ),
 }
 
@@ -152,6 +161,7 @@ def planned(
         optim = base.mae_optim
         warmup = round(optim.warmup_epochs * sweep.epochs / optim.epochs)
         base = replace(base, mae_optim=replace(optim, epochs=sweep.epochs, warmup_epochs=warmup))
+    budget = _fitting(base, [changed(base, changes) for changes in sweep.rows.values()], budget)
     cells: dict[tuple[str, str, int], Cell] = {}
     made: dict[PretrainConfig, str] = {}
     for row, changes in sweep.rows.items():
@@ -161,7 +171,7 @@ def planned(
             grid = common.grid
             raise ValueError(
                 f"rows {alike} and {row} would both show {grid.num_visible} of {grid.num_tokens} tokens, a multiple of "
-                f"the {grid.shape[0]} tubelets; take larger clips (--base.size)"
+                f"the {grid.shape[0]} tubelets; take larger clips (--size)"
             )
         for column, agent in sweep.agents.items():
             config = with_agent(common, agent)
@@ -172,21 +182,63 @@ def planned(
     return cells
 
 
+def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int | None) -> int:
+    """Return a number of forwards that is whole epochs and whole rollouts in every row.
+
+    Args:
+        base: What the rows have in common; without a budget a run is as long as it says, or a little longer.
+        rows: The settings of each.
+        budget: What is asked for.
+
+    Raises:
+        ValueError: If that does not fit.
+    """
+    epochs = base.mae_optim.epochs
+    unit = base.num_envs * math.lcm(epochs, *(row.tats.n_steps for row in rows))
+    if budget is None:
+        return -(-(sized(base).epoch_clips or 0) * epochs // unit) * unit
+    if budget < unit or budget % unit:
+        near = [number for number in (budget // unit * unit, (budget // unit + 1) * unit) if number > 0]
+        raise ValueError(
+            f"--budget must be a multiple of {unit}, {epochs} epochs of {base.num_envs} masks a step and whole "
+            f"rollouts in every row, got {budget}; take {' or '.join(map(str, near))}"
+        )
+    return budget
+
+
 def run_sweep(sweep: Sweep, cells: Mapping[tuple[str, str, int], Cell], probe: ProbePlan, *, jobs: int) -> list[Swept]:
     """Run and probe what has not been yet, `jobs` cells side by side, and return all.
 
-    Many machines may do so in the same folder, see `run_cells`.
+    Many machines may do so in the same folder, see `share_out`.
 
     Args:
         sweep: Which.
         cells: As `planned` returns them.
         probe: How encoders are probed, where they are.
         jobs: Processes; each takes its share of the cores.
+
+    Raises:
+        ValueError: If a run cannot be put together, or if encoders are to be probed on clips without classes; before
+            anything is run.
+        WorkFailedError: If some runs failed; the others are done.
+        InterruptedError: If one was stopped; the next call goes on with it.
     """
-    run_cells(list(cells.values()), jobs=jobs, apart=True)
-    rows = {cell.folder: read_row(cell.folder) for cell in cells.values()}
+    first = next(iter(cells.values())).config
+    if sweep.probed and not has_labels(first, probe):
+        raise ValueError(
+            f"this table probes encoders, and the clips of {first.env} have no classes; TatsMask-list-v0 reads lists "
+            "that name them"
+        )
+    for (row, column), cell in {(row, column): cell for (row, column, _), cell in cells.items()}.items():
+        try:
+            build_once(cell.config)
+        except ValueError as err:
+            raise ValueError(f"row {row}, {column}: {err}") from err
+    every = list(cells.values())
+    run_cells(every, jobs=jobs, apart=True)
+    rows = {cell.folder: read_row(cell.folder) for cell in every}
     if sweep.probed:
-        for (cell, _), found in side_by_side(probe_cell, [(cell, probe) for cell in cells.values()], jobs=jobs):
+        for cell, found in zip(every, probe_cells(every, probe, jobs=jobs), strict=True):
             rows[cell.folder] |= {name: 100 * value for name, value in found.items()}
     return [Swept(row, column, rows[cell.folder]) for (row, column, _), cell in cells.items()]
 
@@ -212,7 +264,8 @@ def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate
     """
     shown = [data] if data in sweep.published else list(sweep.published)
     deciding = next(iter(sweep.measures))
-    best = (min if sweep.lower_is_better else max)(each[deciding].mean for each in found.values())
+    means = [each[deciding].mean for each in found.values() if math.isfinite(each[deciding].mean)]
+    best = (min if sweep.lower_is_better else max)(means, default=None)
     several = len(sweep.agents) > 1
     head = [sweep.corner]
     for column in sweep.agents:
@@ -225,7 +278,9 @@ def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate
         for column in sweep.agents:
             cell = found[row, column]
             line += [
-                _shown(cell[name], star=name == deciding and cell[name].mean == best) if name in cell else ""
+                _shown(cell[name], sweep.digits) + " *" * (name == deciding and cell[name].mean == best)
+                if name in cell
+                else ""
                 for name in sweep.measures
             ]
             line += [sweep.published[name][row][column] for name in shown]
@@ -233,9 +288,6 @@ def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate
     return "\n".join(aligned(lines))
 
 
-def _shown(value: Estimate, *, star: bool) -> str:
-    digits = 1 if abs(value.mean) > 1.5 else 4
-    text = f"{value.mean:.{digits}f}"
-    if len(value.values) > 1:
-        text += f" [{value.low:.{digits}f}, {value.high:.{digits}f}]"
-    return text + (" *" if star else "")
+def _shown(value: Estimate, digits: int) -> str:
+    interval = f" [{value.low:.{digits}f}, {value.high:.{digits}f}]" if len(value.values) > 1 else ""
+    return f"{value.mean:.{digits}f}{interval}"

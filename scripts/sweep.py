@@ -9,7 +9,7 @@ import json
 import logging
 import shlex
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +24,7 @@ from agents.comparison_measures import ProbePlan  # noqa: E402
 from agents.config import PRESETS, PretrainConfig  # noqa: E402
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from agents.study_report import rounded  # noqa: E402
-from agents.sweeps import SWEEPS, as_table, estimates, planned, run_sweep  # noqa: E402
+from agents.sweeps import SWEEPS, Swept, as_table, estimates, planned, run_sweep  # noqa: E402
 from tats_gym.clips.demo import demo_data_of  # noqa: E402
 from tats_gym.files import write_whole  # noqa: E402
 from tats_gym.processes import default_jobs  # noqa: E402
@@ -77,7 +77,8 @@ def main(arguments: list[str]) -> int:
         base, probing = defaults_for(chosen.env, chosen.preset)
         defaults = SweepCommand(table="table2", base=base, probing=probing)
         config = tyro.cli(SweepCommand, args=rest, default=defaults, prog="sweep.py", description=DESCRIPTION)
-        check_reserved(config.base, base, INSTEAD)
+        swept = dict.fromkeys(SWEEPS[config.table].settings, f"{config.table}'s own")
+        check_reserved(config.base, base, swept | INSTEAD)
         _sweep(config, arguments)
 
     return exit_code(run)
@@ -92,8 +93,7 @@ def _sweep(config: SweepCommand, arguments: list[str]) -> None:
     cells = planned(sweep, config.base, folder, config.seeds, budget=config.budget)
     swept = run_sweep(sweep, cells, probing, jobs=config.jobs)
     found = estimates(sweep, swept)
-    size = f"{len(config.seeds)} seeds, {swept[0].values['steps']:,} training forwards a run"
-    about = f"{config.table}, {label}: {sweep.about}; {size}"
+    about = f"{config.table}, {label}: {sweep.about}; {_in_common(config, swept)}"
     table = as_table(sweep, found, data)
     print(f"{about}\n\n{table}")
     record = {
@@ -101,6 +101,9 @@ def _sweep(config: SweepCommand, arguments: list[str]) -> None:
         "command": shlex.join(["python", "scripts/sweep.py", *without_paths(arguments)]),
         **origin(),
         "commits": sorted({each.values["commit"] for each in swept}, key=str),
+        "seeds": list(config.seeds),
+        "rows": sweep.rows,
+        "settings": without_paths({"base": config.base.as_dict(), "probing": asdict(probing)}),
         "runs_s": round(sum(each.values["cost_s"] for each in swept)),
         "jobs_side_by_side": config.jobs,
         "table": table.splitlines(),
@@ -113,6 +116,15 @@ def _sweep(config: SweepCommand, arguments: list[str]) -> None:
     path = config.results / f"sweep_{config.table}_{label}.json"
     write_whole(path, json.dumps(record, indent=1) + "\n")
     print(f"\nnumbers: {path}")
+
+
+def _in_common(config: SweepCommand, swept: list[Swept]) -> str:
+    steps = sorted({each.values["steps"] for each in swept})
+    said = f"{len(config.seeds)} seeds, {' or '.join(f'{number:,}' for number in steps)} training forwards a run"
+    tats = config.base.tats
+    if "tats.credit" in SWEEPS[config.table].settings:
+        return said
+    return f"{said}, credit {tats.credit}, c1 c2 c3 {tats.policy_coef:g} {tats.vf_coef:g} {tats.ent_coef:g}"
 
 
 if __name__ == "__main__":

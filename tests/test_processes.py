@@ -1,18 +1,64 @@
-"""Work is shared by processes."""
+"""Work is shared by processes, and none of it is lost when one of them ends."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import pytest
 import torch
 
-from tats_gym.processes import default_jobs, side_by_side
+from tats_gym.processes import ProcessDiedError, default_jobs, side_by_side
+from tats_gym.stopping import stop_on_signal
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def process_of(item: int) -> int:
     return os.getpid()
 
 
-def test_processes_share_the_work():
-    assert sorted(side_by_side(abs, [-3, 1, -2], jobs=2)) == [(-3, 3), (-2, 2), (1, 1)]
+def meet(folder_and_item: tuple[str, int]) -> int:
+    """Return once the other process is here too."""
+    folder, item = folder_and_item
+    (Path(folder) / f"{item}").touch()
+    deadline = time.monotonic() + 60
+    while not (Path(folder) / f"{1 - item}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def fail_at_one(item: int) -> int:
+    if item == 1:
+        raise ValueError("one is wrong")
+    return item
+
+
+def die_at_one(item: int) -> int:
+    if item == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def train(folder: str) -> None:
+    """Count until asked to stop, then save."""
+    asked = []
+    with stop_on_signal(lambda: asked.append(1)):
+        Path(folder, f"begun-{os.getpid()}").touch()
+        while not asked:
+            time.sleep(0.01)
+        time.sleep(1.0)  # what a second signal would cut off
+        Path(folder, f"saved-{os.getpid()}").touch()
+    raise InterruptedError(f"{folder} was stopped")
+
+
+def test_processes_work_at_the_same_time(tmp_path):
+    found = dict(side_by_side(meet, [(str(tmp_path), 0), (str(tmp_path), 1)], jobs=2))
+    assert len(found) == len(set(found.values())) == 2
+    assert os.getpid() not in found.values()
 
 
 def test_one_job_is_done_here_unless_everything_has_a_process_of_its_own():
@@ -20,6 +66,64 @@ def test_one_job_is_done_here_unless_everything_has_a_process_of_its_own():
     apart = {process for _, process in side_by_side(process_of, [0, 1], jobs=1, apart=True)}
     assert len(apart) == 2
     assert os.getpid() not in apart
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_fails_or_dies_is_told_and_the_others_go_on(apart):
+    failures = []
+    done = list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, apart=apart, failures=failures))
+    assert done == [(0, 0), (2, 2)]
+    ((item, error),) = failures
+    assert (item, type(error), str(error)) == (1, ValueError, "one is wrong")
+    with pytest.raises(ValueError, match="one is wrong"):
+        list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, apart=apart))
+
+
+def test_a_killed_process_takes_no_other_with_it():
+    failures = []
+    done = list(side_by_side(die_at_one, [1, 0, 2], jobs=2, failures=failures))
+    assert sorted(done) == [(0, 0), (2, 2)]
+    assert "died, by SIGKILL, as the system does when memory runs out" in str(failures[0][1])
+    with pytest.raises(ProcessDiedError, match="SIGKILL"):
+        list(side_by_side(die_at_one, [1], jobs=1, apart=True))
+
+
+@pytest.mark.parametrize("to", ["job", "first"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path, number, to):
+    if (number, to) == (signal.SIGKILL, "job"):
+        pytest.skip("nobody is left to save")
+    code = (
+        "from tats_gym.processes import side_by_side\n"
+        "from tests.test_processes import train\n"
+        f"if __name__ == '__main__': list(side_by_side(train, [{str(tmp_path)!r}] * 4, jobs=2))\n"
+    )
+    (tmp_path / "many.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "many.py"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for(tmp_path, "begun-*")
+    (os.killpg if to == "job" else os.kill)(process.pid, number)
+    process.communicate(timeout=60)
+    _wait_for(tmp_path, "saved-*")
+    assert len(list(tmp_path.glob("begun-*"))) == 2
+    assert process.returncode != 0
+
+
+def _wait_for(folder: Path, pattern: str) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob(pattern))) < 2:
+        assert time.monotonic() < deadline, sorted(folder.iterdir())
+        time.sleep(0.02)
+
+
+def test_jobs_are_one_or_more():
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        list(side_by_side(abs, [1], jobs=0))
 
 
 def test_runs_do_not_share_a_gpu_unasked(monkeypatch):

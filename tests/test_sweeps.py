@@ -1,6 +1,8 @@
 """The paper's sweeps: their cells, their tables, and several processes that share one folder."""
 
 import json
+import math
+import shutil
 import threading
 from dataclasses import replace
 
@@ -8,8 +10,10 @@ import filelock
 import pytest
 
 from agents import cells as cells_module
-from agents.cells import Cell, lock, run_cells
+from agents import sharing
+from agents.cells import Cell, run_cells
 from agents.config import PRESETS
+from agents.sharing import WorkFailedError, lock
 from agents.statistics import estimate
 from agents.study import changed
 from agents.sweeps import SWEEPS, Swept, as_table, estimates, planned
@@ -29,6 +33,15 @@ def test_every_cell_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_p
         assert cell.config.grid.num_visible % 8 == 0
         assert cell.config.epoch_clips * cell.config.mae_optim.epochs == 32_000
         assert all(published[row][column] for published in sweep.published.values())
+
+
+def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_every_row(clips_root, tmp_path):
+    base = changed(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_clips": 1616})
+    lengths = {}
+    for table in ("table2", "table3"):
+        cells = planned(SWEEPS[table], base, tmp_path, [0], budget=None)
+        (lengths[table],) = {cell.config.epoch_clips * 125 for cell in cells.values()}
+    assert lengths == {"table2": 204_000, "table3": 202_000}
 
 
 def test_rows_are_what_their_names_say(tmp_path):
@@ -58,10 +71,18 @@ def test_the_table_has_the_papers_layout_with_intervals_and_a_star_at_the_best()
     head, *lines = as_table(sweep, found, "ssv2").splitlines()
     assert head.split("  ")[0] == "mask ratio"
     assert [line.split()[0] for line in lines] == ["0.85", "0.90", "0.95"]
-    assert "12.0 [9.5, 14.5]" in lines[1]
+    assert "12.00 [9.52, 14.48]" in lines[1]
     assert [line.count("*") for line in lines] == [0, 0, 1]
     assert lines[2].rstrip().endswith("13.39/31.88")
     assert as_table(sweep, found, "demo").splitlines()[0].count("paper, ") == 12
+
+
+def test_a_run_that_came_to_nothing_takes_no_star_from_the_others():
+    sweep = SWEEPS["table3"]
+    swept = [Swept(row, "TATS", {"error_own": math.nan if row == "(1e-3, 1e-4, 1e-4)" else 0.5}) for row in sweep.rows]
+    _, *lines = as_table(sweep, estimates(sweep, swept), "ucf101").splitlines()
+    assert [" *" in line for line in lines] == ["nan" not in line for line in lines]
+    assert "0.5000 *" in lines[0]
 
 
 def test_a_table_without_top5_leaves_it_empty():
@@ -76,7 +97,7 @@ def _cell(clips_root, tmp_path):
 
 
 def test_a_cell_in_the_hands_of_another_is_waited_for_and_taken_over_when_it_lets_go(cell, monkeypatch):
-    monkeypatch.setattr(cells_module, "POLL_S", 0.02)
+    monkeypatch.setattr(sharing, "POLL_S", 0.02)
     taken = filelock.FileLock(lock(cell.folder).lock_file, thread_local=False)
     taken.acquire()
     seen = []
@@ -110,6 +131,40 @@ def test_what_another_has_done_meanwhile_is_not_done_again(cell, tmp_path, monke
     assert ran == ["seed0"]
 
 
+def test_what_fails_does_not_keep_the_others_from_being_done(cell, tmp_path, monkeypatch):
+    others = [replace(cell, folder=tmp_path / "arm" / f"seed{seed}") for seed in (1, 2)]
+
+    def run_cell(each):
+        if each == others[0]:
+            raise ValueError("a loss that is not finite")
+        each.folder.mkdir(parents=True, exist_ok=True)
+        row = {"gain": 0.0, "cost_s": 1.0}
+        (each.folder / "row.json").write_text(json.dumps(row))
+        return row
+
+    monkeypatch.setattr(cells_module, "run_cell", run_cell)
+    with pytest.raises(WorkFailedError, match=r"1 of 3 failed, the others are done; .*seed1: ValueError: a loss that"):
+        run_cells([cell, *others], jobs=1)
+    assert (others[1].folder / "row.json").is_file()
+
+
+def test_a_cell_goes_on_where_clips_lie_elsewhere_and_no_setting_changes_unseen(cell, clips_root, tmp_path):
+    run_cells([cell], jobs=1)
+    row = json.loads((cell.folder / "row.json").read_text())
+    (cell.folder / "row.json").unlink()
+    shutil.copytree(clips_root, tmp_path / "elsewhere")
+    moved = changed(cell.config, {"clips.root": str(tmp_path / "elsewhere"), "clips.cache_mib": 1})
+    run_cells([replace(cell, config=moved)], jobs=1)
+    again = json.loads((cell.folder / "row.json").read_text())
+    assert again["error_own"] == row["error_own"]
+    assert again["cost_s"] > row["cost_s"]
+    (run,) = cell.folder.glob("*/checkpoints")
+    shutil.rmtree(run)
+    other = changed(cell.config, {"grid.visible": 4})
+    with pytest.raises(ValueError, match=r"other settings than are asked for now \(grid.visible 3, now 4\)"):
+        run_cells([replace(cell, config=other)], jobs=1)
+
+
 @pytest.fixture(scope="module", name="script")
 def _script():
     return load_script("sweep")
@@ -121,7 +176,7 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
     monkeypatch.setitem(script.SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
     tiny = changed(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, script.ProbePlan()))
-    arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "0", "1", "--jobs", "1",
+    arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "3", "--jobs", "2",
                  "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]  # fmt: skip
     assert script.main(arguments) == 0
     printed = capsys.readouterr().out
@@ -131,18 +186,34 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
     assert record["command"].startswith("python scripts/sweep.py table2 --env TatsMask-folder-v0 --budget 16 ")
     assert str(tmp_path) not in record["command"]
     assert [cell["row"] for cell in record["cells"]] == list(rows)
-    assert len(record["cells"][0]["error_own"]["values"]) == 2
+    assert len(record["cells"][0]["error_own"]["values"]) == 1
+    assert record["seeds"] == [3]
+    assert record["settings"]["base"]["clips"]["root"] == "FOLDER"
     assert record["runs_s"] > 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table2", "--budget", "100"], "forwards must be a multiple of epochs * num_envs = 125 * 16 = 2000, got 100"),
+        (["table2", "--budget", "100"], "--budget must be a multiple of 4000, 125 epochs of 16 masks a step and whole"),
+        (["table2", "--budget", "6000"], "rollouts in every row, got 6000; take 4000 or 8000"),
         (["table6", "--base.agent", "random"], "--base.agent is not to be given here, got 'random'; use the table's"),
-        (["table6"], "rows 0.85 and 0.90 would both show 8 of 72 tokens"),
+        (["table6"], "rows 0.85 and 0.90 would both show 8 of 72 tokens, a multiple of the 8 tubelets; take larger"),
+        (
+            ["table3", "--base.tats.ent-coef", "1"],
+            "--base.tats.ent-coef is not to be given here, got 1.0; use table3's",
+        ),
+        (["table6", "--visible", "8"], "--visible is not to be given here, got 8; use table6's own"),
+        (["table2", "--base.mae-optim.epochs", "5"], "--base.mae-optim.epochs is not to be given here, got 5; use"),
+        (["table3", "--budget", "2000", "--jobs", "0"], "jobs must be at least 1, got 0"),
+        (
+            ["table6", "--env", "TatsMask-folder-v0", "--root", "{clips}", "--size", "80"],
+            "-folder-v0 have no classes; ",
+        ),
     ],
 )
-def test_what_cannot_be_swept_is_said(script, tmp_path, capsys, arguments, message):
+def test_what_cannot_be_swept_is_said_before_anything_is_run(script, clips_root, tmp_path, capsys, arguments, message):
+    arguments = [each.format(clips=clips_root) for each in arguments]
     assert script.main([*arguments, "--out", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("config.json"))
