@@ -126,9 +126,10 @@ class Pretraining:
         config = self.config
         if folder is None:
             name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
-            return create_run(Path(config.out), f"{name}-seed{config.seed}", config.as_dict())
+            values, processes = config.as_dict(), self.ranks.world_size
+            return create_run(Path(config.out), f"{name}-seed{config.seed}", values, processes=processes)
         if not resumed:
-            begin_run(folder, config.as_dict())
+            begin_run(folder, config.as_dict(), processes=self.ranks.world_size)
             drop_metrics_after(folder, -1)
         return folder
 

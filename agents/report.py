@@ -73,21 +73,23 @@ class ReportedRun:
     """config.json."""
     config: PretrainConfig
     metrics: list[dict[str, Any]]
+    name: str
+    """How it is called on the page."""
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path, name: str) -> Self:
         """Read a run's folder; one that has only begun has no metrics yet.
 
         Raises:
             FileNotFoundError: There is no run.
+            ValueError: It is no pre-training that this version knows.
         """
         record = read_record(folder)
-        return cls(folder, record, config_from_dict(record["config"]), read_metrics(folder))
-
-    @property
-    def name(self) -> str:
-        """The folder's."""
-        return self.folder.resolve().name
+        try:
+            config = config_from_dict(record["config"])
+        except (KeyError, TypeError, ValueError) as err:
+            raise ValueError(f"{folder} holds no pre-training that this version reads: {err!r}") from err
+        return cls(folder, record, config, read_metrics(folder), name)
 
     def series(self, metric: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values."""
@@ -133,8 +135,10 @@ def report(folders: Sequence[Path]) -> str:
 
     Raises:
         FileNotFoundError: A folder holds no run.
+        ValueError: A run is no pre-training that this version knows.
     """
-    runs = [ReportedRun.read(folder) for folder in folders]
+    folders = list(dict.fromkeys(folder.resolve() for folder in folders))
+    runs = [ReportedRun.read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
     colours = [_hex(number) for number in range(len(runs))]
     results = [run.results() for run in runs]
     names = list(dict.fromkeys(name for each in results for name in each))
@@ -150,9 +154,18 @@ def report(folders: Sequence[Path]) -> str:
             for panel in PANELS
             if any(run.series(panel.metrics[0])[0] for run in runs)
         ],
-        commands=[command_for(run.config) for run in runs],
+        commands=[command_for(run.config, run.record.get("processes", 1)) for run in runs],
         settings=[json.dumps(run.record["config"], indent=2) for run in runs],
     )
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return as many of the last parts of each folder as tell all apart."""
+    for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-parts:]) for folder in folders]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _curves(panel: Panel, runs: Sequence[ReportedRun], colours: Sequence[str]) -> bytes:
@@ -178,7 +191,7 @@ def _curves(panel: Panel, runs: Sequence[ReportedRun], colours: Sequence[str]) -
 
 
 def _hex(number: int) -> str:
-    red, green, blue, _ = colormaps["tab10"](number % 10)
+    red, green, blue, _ = colormaps["tab20"]((2 * number + number // 10) % 20)  # the ten strong ones first
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 

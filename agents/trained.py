@@ -59,9 +59,15 @@ class SavedRun:
         config = settled(replace(self.config, device=device), build_agent)
         if num_visible is not None:
             config = replace(config, grid=replace(config.grid, visible=num_visible))
-        masks = config.masks_per_clip or 1
-        settings = {**asdict(clips), **asdict(config.grid), "action": config.action, "masks_per_clip": masks}
-        vector_env = TokenSelectionVectorEnv(masks, **settings, device=device, precision=config.precision)
+        settings = {
+            **asdict(clips),
+            **asdict(config.grid),
+            "action": config.action,
+            "masks_per_clip": config.masks_per_clip,
+            "device": device,
+            "precision": config.precision,
+        }
+        vector_env = TokenSelectionVectorEnv(config.num_envs, **settings)
         mae = build_mae(MAESource(MAEConfig(**self.state["mae_config"]), self.state["mae"]), config.grid, seed=0)
         vector_env.attach(mae)
         agent = build_agent(TokenSelectionVecEnv(vector_env), config)
@@ -91,7 +97,7 @@ class TrainedAgent:
         policy.set_training_mode(False)
 
     def mask(self, clips: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Mask clips (B, C, T, H, W) in uint8; the same seed gives the same masks.
+        """Mask clips (B, C, T, H, W) in uint8, one after the other; a clip has the same mask whatever it is among.
 
         Returns:
             Token ids (B, K) and, of agents that have them, the probability (B, L) of each token at the first draw; on
@@ -99,10 +105,15 @@ class TrainedAgent:
         """
         device = self.mae.mask_token.device
         gpus = [device] if device.type == "cuda" else []
+        ids, probabilities = [], []
         with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.config.precision, device):
-            torch.manual_seed(seed)
-            ids, probabilities = look(self.policy, self.mae, clips.to(device), self.config.grid.num_visible)
-        return ids.cpu(), None if probabilities is None else probabilities.float().cpu()
+            for clip in clips.split(1):
+                torch.manual_seed(seed)
+                chosen, likely = look(self.policy, self.mae, clip.to(device), self.config.grid.num_visible)
+                ids.append(chosen.cpu())
+                if likely is not None:
+                    probabilities.append(likely.float().cpu())
+        return torch.cat(ids), torch.cat(probabilities) if probabilities else None
 
     def reconstruct(self, clips: Tensor, ids: Tensor, name: str, probabilities: Tensor | None = None) -> Masked:
         """Reconstruct clips (B, C, T, H, W) in uint8 from the tokens (B, K) that an agent of this name chose.

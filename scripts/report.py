@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
     try:
         if not config.runs:
             raise ValueError("name at least one run's folder")
-        write_whole(config.out, report(config.runs))
+        page = report(config.runs)
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(config.out, page)
     except (ValueError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

@@ -61,6 +61,14 @@ class PictureConfig:
     out: Path = Path("pictures")
     """Folder of the pictures; those of the same names are replaced."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("clips", 1), ("stride", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, got {value}")
+        if not 0 < self.frames_per_s <= 100:
+            raise ValueError(f"--frames-per-s must lie in (0, 100], got {self.frames_per_s}")
+
 
 def main(arguments: list[str]) -> int:
     """Parse, mask, draw, and say what lies where."""
@@ -83,7 +91,8 @@ def clips_to_draw(config: PictureConfig, run: SavedRun) -> Iterator[ClipConfig]:
         FileNotFoundError: A video is not there.
     """
     clips = run.config.clips.held_out
-    clips = replace(clips, num_workers=0, cache_mib=0, cache_windows=0, stride=config.stride or clips.stride)
+    stride = clips.stride if config.stride is None else config.stride
+    clips = replace(clips, num_workers=0, cache_mib=0, cache_windows=0, stride=stride)
     if not config.videos:
         yield clips
         return
@@ -93,25 +102,28 @@ def clips_to_draw(config: PictureConfig, run: SavedRun) -> Iterator[ClipConfig]:
         videos = VideoList(tuple(Video(path, 0) for path in config.videos), ("0",), 0)
         for file in LIST_FILES.values():
             write_list(videos, Path(folder) / file)
-        yield replace(clips, data="list", root=folder, index="none")
+        yield replace(clips, data="list", root=folder, index="none", fold=1, subset=None)
 
 
 def draw_all(config: PictureConfig, runs: list[SavedRun], clips: ClipConfig) -> None:
     """Draw every clip with every mask ratio."""
     base = runs[0].config.grid
     grids = [replace(base, mask_ratio=ratio, visible=None) for ratio in config.mask_ratio] or [base]
+    shown = [grid.num_visible for grid in grids]
+    if len(set(shown)) < len(shown):
+        raise ValueError(f"each --mask-ratio must show another number of tokens, got {shown} of {base.num_tokens}")
     names, pixels = read_clips(config, clips, base)
     seen = [masked(config, runs, clips, pixels, grid) for grid in grids]
     scales = Scales.of([each for batch in seen for each in batch])
     config.out.mkdir(parents=True, exist_ok=True)
     for grid, batch in zip(grids, seen, strict=True):
         for clip, name in enumerate(names):
-            shown = f"{name}: {grid.num_visible} of {grid.num_tokens} tokens visible"
-            picture = Picture(grid, pixels, batch, clip, scales, shown)
+            title = f"{grid.num_visible} of {grid.num_tokens} tokens visible: {name}"
+            picture = Picture(grid, pixels, batch, clip, scales, title)
             for path in picture.write(config.out / f"{name}-visible{grid.num_visible}", config):
                 print(path)
             errors = [f"{each.errors(clip).nanmean().item():.4f} under {each.name}'s mask" for each in batch]
-            print(f"  {shown}; mean error {', '.join(errors)}")
+            print(f"  {title}; mean error {', '.join(errors)}")
 
 
 def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tuple[list[str], Tensor]:
@@ -174,7 +186,7 @@ class Picture(NamedTuple):
         for form in config.forms:
             path = stem.with_name(f"{stem.name}.{form}")
             if form == "png":
-                title = f"{self.title}; time runs from left to right"
+                title = f"Time runs from left to right; {self.title}"
                 still = mask_figure(*what, clip=self.clip, scales=self.scales, title=title)
                 matplotlib.image.imsave(path, still)
             else:

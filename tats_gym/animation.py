@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tats_gym.figures import Masked, Scales, draw, rows
+from tats_gym.figures import Masked, Scales, draw, rows, write_title
 from tats_gym.tokens import TokenGrid
 
 PANEL_INCHES = 1.9
@@ -46,7 +46,7 @@ def mask_animation(
             figure.colorbar(artists[-1], ax=axis, extend="max", shrink=0.8).ax.tick_params(labelsize=7)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=9)
+    write_title(figure, title)
     pictures = []
     for frame in range(grid.frames):
         for artist, panel in zip(artists, panels, strict=True):

@@ -1,5 +1,6 @@
 """Pictures of masks: a clip, what the MAE makes of it, where it errs, and which tokens it saw."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ HIDDEN_GREY = 128
 COLUMN_INCHES = 1.0
 COLUMNS = 8
 """Of a figure at most; of a longer clip, tubelets evenly spaced over it are shown."""
+CHARACTER_INCHES = 0.08
+"""Width of a character of a title, about."""
+TITLE_LINES = 3
 TOP_SHARE = 0.995
 """Share of the values that the colours tell apart; the few above look like the highest of these."""
 
@@ -190,14 +194,15 @@ def _compose(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
     steps = len(rows[0].images)
     shown = np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int)
     width = len(shown) + 1.9
-    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + 0.35), dpi=100)
+    head = 0.2 + 0.15 * len(title_lines(title, width))
+    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     figure.subplots_adjust(
         left=1.25 / width,
         right=1 - 0.65 / width,
         bottom=0.01,
-        top=1 - 0.36 / (len(rows) + 0.35),
+        top=1 - head / (len(rows) + head),
         wspace=0.04,
         hspace=0.04,
     )
@@ -209,9 +214,21 @@ def _compose(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
             box = across[-1].get_position()
             bar = figure.add_axes((box.x1 + 0.01, box.y0 + 0.05 * box.height, 0.012, 0.9 * box.height))
             figure.colorbar(drawn, cax=bar, extend="max").ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=9, y=1 - 0.06 / (len(rows) + 0.35))
+    write_title(figure, title, y=1 - 0.06 / (len(rows) + head))
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3].copy()
+
+
+def title_lines(title: str, width_inches: float) -> list[str]:
+    """Break a title into the lines that a figure has room for; names of files need not be text."""
+    text = title.encode("utf-8", "replace").decode()
+    return textwrap.wrap(text, int(width_inches / CHARACTER_INCHES), max_lines=TITLE_LINES, placeholder=" ...")
+
+
+def write_title(figure: Figure, title: str, **where: float) -> None:
+    """Write a line or a few above a figure, as they are: a dollar is no formula."""
+    lines = title_lines(title, figure.get_size_inches()[0])
+    figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
 
 
 def draw(axis: Any, image: NDArray[Any], top: float | None) -> Any:

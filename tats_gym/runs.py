@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
 
 RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
 
-def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
+def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: int = 1) -> Path:
     """Make a new folder `parent/name-N` and begin a run in it.
 
     Raises:
@@ -30,12 +31,17 @@ def create_run(parent: Path, name: str, config: dict[str, Any]) -> Path:
             break
         except FileExistsError:
             number += 1
-    begin_run(folder, config)
+    begin_run(folder, config, processes=processes)
     return folder
 
 
-def begin_run(folder: Path, config: dict[str, Any]) -> None:
+def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> None:
     """Write config.json into a run's folder, which is made if missing: settings, seed, versions, commit, command.
+
+    Args:
+        folder: The run's.
+        config: Its settings.
+        processes: That train together; settings that count in each count so often.
 
     Raises:
         ValueError: If the folder holds other things than a run.
@@ -50,16 +56,17 @@ def begin_run(folder: Path, config: dict[str, Any]) -> None:
         "commit": commit(),
         "versions": versions(),
         "command": sys.argv,
+        "processes": processes,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / "config.json", json.dumps(record, indent=2) + "\n")
 
 
 def update_config(folder: Path, config: dict[str, Any]) -> None:
     """Put other settings into a run's config.json, for a run that goes on with them."""
     path = folder / "config.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(record | {"config": config}, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(record | {"config": config}, indent=2) + "\n")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        siblings = [p.name for p in folder.parent.iterdir() if p != folder] if folder.parent.is_dir() else []
         raise FileNotFoundError(
             f"{folder} holds no run: there is no {path}{did_you_mean(folder.name, siblings, most=2)}"
         )

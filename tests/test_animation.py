@@ -41,6 +41,9 @@ def test_a_gif_plays_all_pictures_again_and_again(pictures, tmp_path):
         assert gif.info["loop"] == 0
         assert gif.info["duration"] == 200
         assert gif.size == pictures.shape[2:0:-1]
+        for frame, picture in enumerate(pictures):
+            gif.seek(frame)
+            assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - picture).mean() < 8
 
 
 def test_an_mp4_holds_the_pictures(pictures, tmp_path):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from tats_gym.figures import Masked, Scales, _grey_out, _repaint, mask_figure, rows
+from tats_gym.figures import Masked, Scales, _grey_out, _repaint, mask_figure, rows, write_title
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.tokens import TokenGrid
@@ -112,3 +114,21 @@ def test_every_frame_has_its_picture_and_its_tubelets_map(clips):
 def test_a_clip_of_which_nothing_is_hidden_is_drawn_too(clips):
     mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
     assert mask_figure(GRID, clips, [Masked("agent", mae.unmasked(clips))]).ndim == 3
+
+
+@pytest.mark.parametrize("width", [390 / 100, 9.9])
+@pytest.mark.parametrize("name", ["cost $5 and $6_x", "a" * 200, "moving \udcff something " * 10, "short"])
+def test_a_title_stays_as_it_is_and_within_its_picture(width, name):
+    figure = Figure(figsize=(width, 4), dpi=100)
+    FigureCanvasAgg(figure).draw()
+    write_title(figure, f"Time runs from left to right; 78 of 1568 tokens visible: {name}")
+    figure.canvas.draw()
+    (title,) = figure.texts
+    box = title.get_window_extent()
+    assert box.x0 > 0
+    assert box.x1 < 100 * width
+    assert box.height < 60
+    text = title.get_text().replace("\n", " ")
+    assert "1568 tokens visible:" in text
+    assert not title.get_parse_math()
+    assert "\udcff" not in text

@@ -62,6 +62,28 @@ def test_nothing_is_fetched_from_elsewhere(page):
     assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for source in sources)
     curves = [base64.b64decode(each.partition(",")[2]).decode() for each in sources if "image/svg" in each[:20]]
     assert all("<script" not in curve and "clips masked" in curve for curve in curves)
+    losses = [re.search(rf'd="M [^"]*" [^>]*stroke: {colour}', curves[0]) for colour in ("#1f77b4", "#ff7f0e")]
+    assert all(line[0].count("L ") >= 3 for line in losses)  # four epochs, a line a run
+
+
+def test_the_first_the_middle_and_the_last_picture_are_shown(runs, page):
+    text = page.read_text()
+    for run in runs:
+        pictures = sorted((run / "pictures").glob("masks-*-clip0.png"))
+        for picture in (pictures[0], pictures[len(pictures) // 2], pictures[-1]):
+            image = base64.b64encode(picture.read_bytes()).decode()
+            assert f'<img src="data:image/png;base64,{image}" alt="{picture.stem}">' in text
+
+
+def test_runs_of_one_name_are_told_apart_and_a_run_given_twice_is_one(runs, tmp_path):
+    for parent in "ab":
+        shutil.copytree(runs[0], tmp_path / parent / "run")
+    record = json.loads((tmp_path / "b" / "run" / "config.json").read_text())
+    (tmp_path / "b" / "run" / "config.json").write_text(json.dumps(record | {"processes": 2}))
+    text = report([tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "a" / ".." / "a" / "run"])
+    assert re.findall(r"</span>([ab]/run)</h2>", text) == ["a/run", "b/run"]
+    assert text.count("python scripts/train_ppo.py --env") == 1
+    assert text.count("torchrun --nproc_per_node=2 scripts/train_ppo.py --env") == 1
 
 
 def test_a_run_that_has_only_begun_has_a_page_and_markup_in_names_stays_text(clips_root, tmp_path):
@@ -80,7 +102,15 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
     assert script.main([]) == 1
     assert "name at least one run's folder" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"config": {"encoder": "base"}}')
+    assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
+    assert "holds no pre-training that this version reads: " in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
+
+
+def test_the_pages_folder_is_made(runs, tmp_path):
+    assert load_script("report").main([str(runs[0]), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    assert (tmp_path / "new" / "page.html").is_file()
 
 
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver")

@@ -8,6 +8,7 @@ import torch
 from agents.pretraining import Pretraining
 from agents.trained import SavedRun
 from tats_gym.checkpoint import CheckpointError
+from tests.layouts import moving_frames
 from tests.runs import load_script, tiny_config
 from tests.video_files import noise_frames, write_video
 
@@ -22,8 +23,8 @@ def _runs(clips_root, tmp_path_factory):
     """A run of each kind of agent: ours, one that masks pixels, and a stock one that scores tokens."""
     out = tmp_path_factory.mktemp("runs")
     found = {}
-    for agent in ("tats", "motion", "sac", "tube"):
-        config = tiny_config(clips_root, out, agent=agent, num_envs=2)
+    for seed, agent in enumerate(("tats", "motion", "sac", "tube", "ppo")):
+        config = tiny_config(clips_root, out, agent=agent, num_envs=2, seed=seed)
         config = replace(config, grid=replace(config.grid, visible=4))
         run = Pretraining(config)
         run.save()
@@ -36,6 +37,7 @@ def _runs(clips_root, tmp_path_factory):
 def _videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     write_video(folder / "noise one.mp4", noise_frames(12, 40, 56))
+    write_video(folder / "moving.mp4", moving_frames(0))
     (folder / "broken.mp4").write_bytes(b"no video")
     return folder
 
@@ -50,9 +52,77 @@ def test_every_form_is_drawn_of_any_video_with_every_mask_ratio(script, runs, vi
     ]
     assert "left out: " in printed.err
     assert "broken.mp4" in printed.err
-    assert "2 of 8 tokens visible; mean error" in printed.out
+    assert "2 of 8 tokens visible: 00-noise one; mean error" in printed.out
     assert " under tats's mask, " in printed.out
     assert " under motion's mask" in printed.out
+
+
+def _drawn(script, runs, videos, **settings):
+    """What the script would draw of two videos: the runs, the clips' pixels, and what each agent shows."""
+    files = (videos / "noise one.mp4", videos / "moving.mp4")
+    config = script.PictureConfig(run=runs[0], compare=tuple(runs[1:]), videos=files, **settings)
+    saved = [SavedRun.read(path) for path in runs]
+    with script.clips_to_draw(config, saved[0]) as clips:
+        _, pixels = script.read_clips(config, clips, saved[0].config.grid)
+        return saved, pixels, script.masked(config, saved, clips, pixels, saved[0].config.grid)
+
+
+def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_own(script, runs, videos):
+    saved, pixels, seen = _drawn(script, [runs["tats"], runs["ppo"]], videos)
+    first, second = (run.agent(run.config.clips) for run in saved)
+    ids = second.mask(pixels)[0]
+    assert [each.name for each in seen] == ["tats", "ppo"]
+    for clip in (0, 1):
+        wanted = first.mae(pixels[clip : clip + 1], ids[clip : clip + 1]).errors.mean()
+        other = second.mae(pixels[clip : clip + 1], ids[clip : clip + 1]).errors.mean()
+        assert seen[1].errors(clip).nanmean().item() == pytest.approx(wanted.item())
+        assert wanted.item() != pytest.approx(other.item())
+
+
+def test_the_seed_draws_the_mask_and_a_clip_has_the_same_one_whatever_it_is_among(script, runs, videos):
+    saved, pixels, seen = _drawn(script, [runs["tats"]], videos, seed=3)
+    agent = saved[0].agent(saved[0].config.clips)
+    shown = (~seen[0].reconstruction.mask).nonzero()[:, 1].reshape(2, -1)
+    assert torch.equal(agent.mask(pixels[1:], seed=3)[0].sort().values, shown[1:])
+    masks = {tuple(agent.mask(pixels[:1], seed=seed)[0].sort().values[0].tolist()) for seed in range(8)}
+    assert len(masks) > 1
+
+
+def test_a_video_is_a_clip_of_its_own_with_the_runs_stride_or_another(script, runs, videos):
+    run = SavedRun.read(runs["tats"])
+    clips = replace(run.config.clips, data="ucf101", fold=2, subset=0.5)
+    odd = replace(run, config=replace(run.config, env="TatsMask-ucf101-v0", clips=clips))
+    video = (videos / "noise one.mp4",)
+    pixels = {}
+    for stride in (None, 1, 3):
+        config = script.PictureConfig(run=runs["tats"], videos=video, stride=stride)
+        with script.clips_to_draw(config, odd) as clips:
+            assert clips.stride == stride or stride is None
+            pixels[stride] = script.read_clips(config, clips, run.config.grid)[1]
+    assert torch.equal(pixels[None], pixels[1])
+    assert not torch.equal(pixels[1], pixels[3])
+
+
+def test_colours_mean_the_same_at_every_ratio(script, runs, tmp_path, monkeypatch):
+    used, batches = [], []
+
+    def figure(grid, pixels, seen, *, clip, scales, title):
+        used.append(scales)
+        batches.append(seen)
+        return torch.zeros(2, 2, 3, dtype=torch.uint8).numpy()
+
+    monkeypatch.setattr(script, "mask_figure", figure)
+    arguments = [str(runs["tats"]), "--mask-ratio", "0.5", "0.85", "--clips", "1", "--forms", "png"]
+    assert script.main([*arguments, "--out", str(tmp_path)]) == 0
+    together = script.Scales.of([each for seen in batches for each in seen])
+    assert used == [together, together]
+    assert script.Scales.of(batches[0]) != script.Scales.of(batches[1])
+
+
+@pytest.mark.parametrize("agent", ["ppo", "motion"])
+def test_any_agent_is_taken_out_of_its_run(script, runs, tmp_path, agent):
+    assert script.main([str(runs[agent]), "--clips", "1", "--forms", "png", "--out", str(tmp_path)]) == 0
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_without_videos_held_out_clips_of_the_run_are_drawn(script, runs, tmp_path):
@@ -102,6 +172,7 @@ def test_an_agent_out_of_its_run_masks_as_it_did_in_it(clips_root, tmp_path):
         (["--videos", "{broken}"], "none of the videos could be read"),
         (["--mask-ratio", "0.99"], "at least one token must be visible"),
         (["--compare", "{tube}", "--mask-ratio", "0.625"], "visible must be a multiple of 2, got 3"),
+        (["--mask-ratio", "0.51", "0.6"], "each --mask-ratio must show another number of tokens, got [3, 3] of 8"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(script, runs, videos, tmp_path, capsys, change, message):
@@ -109,6 +180,19 @@ def test_what_cannot_be_drawn_is_said(script, runs, videos, tmp_path, capsys, ch
     assert script.main([str(runs["tats"]), *change, "--out", str(tmp_path / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clips": 0}, "--clips must be at least 1, got 0"),
+        ({"stride": 0}, "--stride must be at least 1, got 0"),
+        ({"frames_per_s": 0.0}, r"--frames-per-s must lie in \(0, 100\], got 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(script, settings, message):
+    with pytest.raises(ValueError, match=message):
+        script.PictureConfig(run="a run", **settings)
 
 
 def test_runs_of_other_tokens_and_what_is_no_run_are_refused(script, runs, clips_root, tmp_path, capsys):
