@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo finetune-demo compare-demo test clean
+.PHONY: demo probe-demo finetune-demo compare-demo docs test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -19,6 +19,10 @@ finetune-demo: $(VENV)/.installed
 # Six agents on the demo data, five seeds each. An hour on two cores; goes on where it was stopped.
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
+
+# The documentation, as a site: site/index.html.
+docs: $(VENV)/.installed-test
+	$(BIN)/mkdocs build --quiet
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
@@ -42,4 +46,4 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/uv
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build site *.egg-info

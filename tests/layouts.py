@@ -21,32 +21,18 @@ def moving_frames(seed: int, count: int = 8) -> np.ndarray:
     return frames
 
 
-def write_layout(data: str, root: Path, train: int = 4, validation: int = 2) -> Path:
-    """Write a dataset of a few videos as its owner distributes it; returns its root."""
+def write_layout(data: str, root: Path, train: int = 4, validation: int = 2, classes: int = 1) -> Path:
+    """Write a dataset of a few videos, of one class or two in turn, as its owner distributes it; returns its root."""
     assert data in DATASETS
     names = {"train": range(train), "validation": range(train, train + validation)}
-    files = {split: [_name(data, i) for i in ids] for split, ids in names.items()}
+    files = {split: [_name(data, i, i % classes) for i in ids] for split, ids in names.items()}
     for split, ids in names.items():
         for i, name in zip(ids, files[split], strict=True):
             codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(Path(name).suffix, "libx264")
             write_video(root / name, moving_frames(i), codec=codec)
-    if data in ("ssv2", "demo"):
-        _ssv2(root, files)
-    elif data == "k400":
-        for split, name in (("train", "train.csv"), ("validation", "val.csv")):
-            rows = [f"a class,{Path(file).stem[:11]},0,10,{split}" for file in files[split]]
-            (root / name).write_text("\n".join(["label,youtube_id,time_start,time_end,split", *rows]) + "\n")
-    elif data == "ucf101":
-        (root / "classInd.txt").write_text("1 Jump\n")
-        (root / "trainlist01.txt").write_text("".join(f"{file} 1\n" for file in files["train"]))
-        (root / "testlist01.txt").write_text("".join(f"{file}\n" for file in files["validation"]))
-    elif data == "hmdb51":
-        lines = [f"{Path(file).name} 1\n" for file in files["train"]]
-        lines += [f"{Path(file).name} 2\n" for file in files["validation"]]
-        (root / "jump_test_split1.txt").write_text("".join(lines))
-    elif data == "list":
-        for split, name in (("train", "train.csv"), ("validation", "val.csv")):
-            (root / name).write_text("".join(f"{file} 0\n" for file in files[split]))
+    write_labels = {"ssv2": _ssv2, "demo": _ssv2, "k400": _k400, "ucf101": _ucf101, "hmdb51": _hmdb51, "list": _list}
+    if data in write_labels:
+        write_labels[data](root, files, CLASSES[:classes])
     return root
 
 
@@ -61,25 +47,66 @@ def write_two_classes(root: Path, train: int = 8, validation: int = 4) -> Path:
     return root
 
 
-def _name(data: str, i: int) -> str:
+CLASSES = ("Jump", "Run")
+
+
+def _name(data: str, i: int, of_class: int) -> str:
+    name = CLASSES[of_class]
     return {
         "ssv2": f"20bn-something-something-v2/{i}.webm",
         "demo": f"20bn-something-something-v2/{i}.webm",
-        "k400": f"a class/video{i:06d}_000000_000010.mp4",
-        "ucf101": f"Jump/v_Jump_g{i:02d}_c01.avi",
-        "hmdb51": f"jump/it's_#{i}_jump.avi",
+        "k400": f"{name.lower()} high/video{i:06d}_000000_000010.mp4",
+        "ucf101": f"{name}/v_{name}_g{i:02d}_c01.avi",
+        "hmdb51": f"{name.lower()}/it's_#{i}_{name.lower()}.avi",
         "list": f"a class/clip {i}.mp4",
         "folder": f"deep/er/{i}.mp4",
     }[data]
 
 
-def _ssv2(root: Path, files: dict[str, list[str]]) -> None:
+Files = dict[str, list[str]]
+"""Split to the names of its videos, whose classes take turns."""
+
+
+def _ssv2(root: Path, files: Files, classes: tuple[str, ...]) -> None:
     labels = root / "labels"
     labels.mkdir()
-    (labels / "labels.json").write_text(json.dumps({"Moving something": "0"}))
-    for split, names in files.items():
+    names = [f"{name}ing something" for name in classes]
+    (labels / "labels.json").write_text(json.dumps({name: str(number) for number, name in enumerate(names)}))
+    for split, videos in files.items():
         rows = [
-            {"id": Path(n).stem, "label": "moving a cup", "template": "Moving [something]", "placeholders": ["a cup"]}
-            for n in names
+            {
+                "id": stem,
+                "label": "moving a cup",
+                "template": names[int(stem) % len(names)].replace("something", "[something]"),
+                "placeholders": ["a cup"],
+            }
+            for stem in (Path(video).stem for video in videos)
         ]
         (labels / f"{split}.json").write_text(json.dumps(rows))
+
+
+def _k400(root: Path, files: Files, classes: tuple[str, ...]) -> None:
+    for split, name in (("train", "train.csv"), ("validation", "val.csv")):
+        rows = [f"{Path(file).parent},{Path(file).stem[:11]},0,10,{split}" for file in files[split]]
+        (root / name).write_text("\n".join(["label,youtube_id,time_start,time_end,split", *rows]) + "\n")
+
+
+def _ucf101(root: Path, files: Files, classes: tuple[str, ...]) -> None:
+    (root / "classInd.txt").write_text("".join(f"{n} {name}\n" for n, name in enumerate(classes, start=1)))
+    lines = [f"{file} {1 + classes.index(Path(file).parent.name)}\n" for file in files["train"]]
+    (root / "trainlist01.txt").write_text("".join(lines))
+    (root / "testlist01.txt").write_text("".join(f"{file}\n" for file in files["validation"]))
+
+
+def _hmdb51(root: Path, files: Files, classes: tuple[str, ...]) -> None:
+    for name in (name.lower() for name in classes):
+        lines = []
+        for number, split in enumerate(("train", "validation"), start=1):
+            lines += [f"{Path(file).name} {number}\n" for file in files[split] if file.startswith(f"{name}/")]
+        (root / f"{name}_test_split1.txt").write_text("".join(lines))
+
+
+def _list(root: Path, files: Files, classes: tuple[str, ...]) -> None:
+    for split, name in (("train", "train.csv"), ("validation", "val.csv")):
+        lines = [f"{file} {int(Path(file).stem.split()[-1]) % len(classes)}\n" for file in files[split]]
+        (root / name).write_text("".join(lines))

@@ -1,0 +1,184 @@
+"""Every block of code in the README and the documentation, run from top to bottom of its page, and the site itself.
+
+Commands run in this process, with their datasets written on the spot and sizes that take seconds. Those that take hours
+stop where their first run would begin.
+"""
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from torch.distributed.run import get_args_parser
+
+from agents import comparison, study, sweeps
+from tats_gym.clips import demo
+from tests.layouts import moving_frames, write_layout
+from tests.video_files import write_video
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"# (\S+\.py)\n")
+"""How a block begins that is a file of the reader's."""
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+RUNS = {
+    "ssv2": ("random", "adamae"),
+    "ucf101": ("tats", "random"),
+    "hmdb51": ("tats",),
+    "demo": ("tats",),
+}
+"""Runs that pages speak of as if they were there, beside ssv2's of tats."""
+CLIP = "--frames 4 --size 64"
+MAE = (
+    "--mae.embed-dim 64 --mae.depth 1 --mae.num-heads 1 "
+    "--mae.decoder-embed-dim 32 --mae.decoder-depth 1 --mae.decoder-num-heads 1"
+)
+SMALLER = {
+    "train_ppo.py": f"{CLIP} {MAE} --stride 1 --visible 2 --num-envs 4 --epoch-clips 8 --eval-clips 2 --eval-masks 1 "
+    "--num-workers 0 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --tats.warmup-epochs 1 --device cpu --quiet",
+    "finetune.py": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
+    "--num-workers 0 --device cpu --quiet",
+    "linear_probe.py": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 --device cpu --quiet",
+    "sweep.py": f"{MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
+    "compare_agents.py": f"{CLIP} {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
+    "prepare_data.py": "--num-workers 0",
+    "visualize_masks.py": "--device cpu",
+}
+"""What is added to a script's command."""
+LONG = ("compare_agents.py", "study.py", "sweep.py")
+
+
+class BegunError(BaseException):
+    """The first run of a command that takes hours would begin."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The page's blocks: language and text."""
+    return BLOCK.findall(page.read_text())
+
+
+def test_every_block_is_found_and_its_language_is_one_that_is_run():
+    for page in PAGES:
+        found = blocks(page)
+        assert 2 * len(found) == len(re.findall(r"^```", page.read_text(), re.MULTILINE)), page
+        assert {language for language, _ in found} <= {"", "bash", "python", "toml"}, page
+        for language, text in found:
+            assert language or "──" in text, f"{page}: only a drawing may stand without a language"
+
+
+@pytest.fixture(name="place", scope="module")
+def _place(tmp_path_factory, demo_root) -> Path:
+    """A folder with all that the pages take for granted."""
+    place = tmp_path_factory.mktemp("place")
+    for data in ("ssv2", "k400", "ucf101", "hmdb51", "list"):
+        write_layout(data, place / "data" / data.replace("list", "lists"), train=8, validation=4, classes=2)
+    write_layout("folder", place / "home" / "videos", train=8, validation=2)
+    write_video(place / "home" / "films" / "long.mp4", moving_frames(0, count=96))
+    for language, text in blocks(ROOT / "docs" / "agents.md"):
+        if language == "python" and (file := FILE.match(text)):
+            (place / file[1]).parent.mkdir(exist_ok=True)
+            (place / file[1]).write_text(text)
+    for name in ("a.mp4", "b.webm"):
+        codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
+        write_video(place / name, moving_frames(1), codec=codec)
+    (place / "data" / demo_root.name).symlink_to(demo_root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run_command("python scripts/train_ppo.py --env TatsMask-ssv2-v0 --root /data/ssv2", place)
+        made = place / "runs" / "ssv2-tats-seed0-1"
+        for data, agents in RUNS.items():
+            for agent in agents:
+                shutil.copytree(made, place / "runs" / f"{data}-{agent}-seed0-1")
+        for format, target in (("hf", "home/videomae-base"), ("videomae", "published")):
+            run_command(f"python scripts/export_encoder.py {made} --format {format} --out {target}", place)
+        (place / "published" / "encoder.pth").rename(place / "checkpoint.pth")
+        run_command(f"python scripts/finetune.py --encoder {made} --env TatsMask-ssv2-v0 --root /data/ssv2", place)
+    return place
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkeypatch):
+    shutil.copytree(place, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TATS_GYM_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(demo, "demo_data_of", lambda *_: demo_root)  # thousands of clips, to probe on
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for module in (comparison, study, sweeps):
+        monkeypatch.setattr(module, "run_cells", _begin)
+    namespace: dict[str, object] = {}
+    for number, (language, text) in enumerate(blocks(page)):
+        if language == "python" and not FILE.match(text):
+            exec(compile(_here(text, tmp_path), f"{page.name}, block {number}", "exec"), namespace)
+        elif language == "bash":
+            for command in commands(text):
+                run_command(command, tmp_path)
+        elif language == "toml":
+            assert tomllib.loads(text)["project"]["entry-points"]["tats_gym.agents"]
+
+
+def _begin(*_: object, **__: object) -> None:
+    raise BegunError
+
+
+def commands(text: str) -> list[str]:
+    """A block's commands, one a line; of a script for a cluster, the ones that start Python."""
+    joined = text.replace("\\\n", " ")
+    if not joined.startswith("#!/bin/bash"):
+        return [line for line in joined.splitlines() if line]
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    variable = re.compile(r'"?\$(\w+)([^"\s]*)"?')
+    launches = [line for line in joined.splitlines() if "torchrun" in line]
+    return [variable.sub(r"1\2", line[line.index("torchrun") :]) for line in launches]
+
+
+def _here(text: str, place: Path) -> str:
+    """Paths as a page gives them, brought to where the test has them."""
+    return text.replace("/data/", f"{place}/data/").replace("~/", f"{place}/home/")
+
+
+def run_command(command: str, place: Path) -> None:
+    """Run one line as a shell would, but in this process and small."""
+    program, *words = shlex.split(_here(command, place), comments=True)
+    if program == "make":
+        subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+    elif program == "pip":
+        assert words == ["install", "-e", "."]
+    elif program == "torchrun":
+        launch = get_args_parser().parse_args(words)
+        run_script(launch.training_script, launch.training_script_args)
+    else:
+        assert program == "python", command
+        run_script(words[0], words[1:])
+
+
+def run_script(script: str, arguments: list[str]) -> None:
+    """Run a script of this checkout to its end, or to where hours would begin."""
+    path = ROOT / script
+    smaller = [] if "--resume" in arguments else SMALLER.get(path.name, "").split()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, *arguments, *smaller])
+        patch.setattr(sys, "path", sys.path.copy())
+        code: object = None
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+        except BegunError:
+            code = None if path.name in LONG else "began many runs"
+    assert code in (0, None), f"{script} {shlex.join(arguments)}"
+
+
+def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
+    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for page in PAGES[1:]:
+        built = tmp_path / ("index.html" if page.stem == "index" else f"{page.stem}/index.html")
+        text = built.read_text()
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//[^"]+\.(?:js|css|woff2?)', text), page
+    assert (tmp_path / "benchmarks" / "results" / "step_cpu.json").is_file()
