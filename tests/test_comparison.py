@@ -193,7 +193,7 @@ def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
     assert sized(demo, 160 * 1).epoch_clips == 16
     with pytest.raises(ValueError, match=r"epochs \* num_envs = 10 \* 16 = 160, got 200; take 160 or 320"):
         sized(demo, 200)
-    with pytest.raises(ValueError, match="got 100; take 160$"):
+    with pytest.raises(ValueError, match=r"got 100; take 160$"):
         sized(demo, 100)
 
 
