@@ -1,5 +1,6 @@
 """Writes a file or a folder whole or not at all."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,20 @@ def write_whole(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def end_line(path: Path) -> None:
+    """End the last line of a file if its writer was killed within it, so that the next line is one of its own.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with path.open("rb+") as file:
+        if not file.seek(0, os.SEEK_END):
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tats_gym.files import end_line
+
 
 @dataclass(frozen=True)
 class Replacement:
@@ -31,15 +33,15 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self._made: list[Replacement] = []
+        self._made: dict[Replacement, None] = {}  # in their order
         self._path: Path | None = None
 
     def keep(self, path: Path) -> None:
         """Read what the file holds, and write all that is missing there, now and from now on."""
-        before = list(_read(path)) if path.is_file() else []
-        known = set(before)
-        new = [each for each in self._made if each not in known]
-        self._made, self._path = before, path
+        new, self._made, self._path = self._made, {}, path
+        if path.is_file():
+            self._made = dict.fromkeys(_read(path))
+            end_line(path)
         for each in new:
             self.add(each)
 
@@ -47,7 +49,7 @@ class Journal:
         """Take note of a replacement; one that is known already is not written again."""
         if replacement in self._made:
             return
-        self._made.append(replacement)
+        self._made[replacement] = None
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(replacement)) + "\n")

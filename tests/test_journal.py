@@ -1,0 +1,34 @@
+"""What was replaced is remembered, whenever its writer was killed."""
+
+import pytest
+
+from tats_gym.clips.journal import Journal, Replacement
+
+FIRST, SECOND, THIRD = (Replacement(0, 0, draw, draw % 2, f"{draw}.mp4", "it does not decode") for draw in (3, 5, 8))
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 6))
+def test_what_follows_a_line_that_was_cut_off_is_kept(tmp_path, cut):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal()
+    journal.add(FIRST)
+    journal.keep(path)
+    journal.add(SECOND)
+    path.write_bytes(path.read_bytes()[:-cut])  # killed while the second was written
+    again = Journal()
+    again.keep(path)
+    again.add(THIRD)
+    last = Journal()
+    last.keep(path)
+    assert last.attempts(0, 0) == {3: 2, 8: 1} | ({5: 2} if cut == 1 else {})
+
+
+def test_a_replacement_is_written_once(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    for _ in range(2):
+        journal = Journal()
+        journal.keep(path)
+        for each in (FIRST, SECOND, FIRST):
+            journal.add(each)
+    assert len(path.read_text().splitlines()) == 2
+    assert journal.attempts(0, 1) == journal.attempts(1, 0) == {}
