@@ -28,9 +28,9 @@ from tats_gym.clips import ClipConfig, VideoReadError
 from tats_gym.clips.augment import Sampling
 from tats_gym.clips.config import Crop
 from tats_gym.clips.decoding import Views
+from tats_gym.clips.foreman import WorkerError
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import Reader
-from tats_gym.clips.workers import WorkerError
 from tats_gym.encoder import FeatureNorm
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.features import FeatureConfig, features_of

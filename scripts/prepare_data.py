@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from tats_gym import ENV_IDS, TokenGrid
 from tats_gym.clips import list_videos
+from tats_gym.clips.foreman import WorkerError
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.plain import write_list
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.report import Report
 from tats_gym.clips.verify import Verification, VerifyConfig
-from tats_gym.clips.workers import WorkerError
 from tats_gym.hints import did_you_mean
 
 

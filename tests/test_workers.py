@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 
 from tats_gym.clips import VideoReadError
-from tats_gym.clips.workers import Lost, WorkerError, WorkerPool, run_all
+from tats_gym.clips.foreman import Lost, WorkerError
+from tats_gym.clips.workers import WorkerPool, run_all
 
 HOARD = []
 
@@ -80,6 +81,32 @@ def test_a_worker_that_has_grown_is_replaced(pool_of):
     assert max(processes.count(process) for process in processes) <= 3
 
 
+def test_the_process_that_starts_workers_is_replaced_too(pool_of):
+    pool = pool_of(2, time_limit_s=60)
+    before = {process for process, _ in answers(pool, [("answer", 0)] * 40).values()}
+    server = pool._foreman._server.pid
+    pool.submit(100, ("hang", 0))
+    pool.submit(101, ("answer", 0))
+    assert pool.next().number == 101
+    os.kill(server, signal.SIGKILL)
+    assert pool.next() == (100, Lost("the process that read it died"))
+    after = answers(pool, [("answer", value) for value in range(40)])
+    assert sorted(value for _, value in after.values()) == list(range(40))
+    assert pool._foreman._server.pid != server
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, before)):  # those that it left behind
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_a_pool_can_be_closed_before_its_workers_are_there():
     pool = WorkerPool(act, 2)
     pool.submit(0, ("answer", 0))
@@ -96,9 +123,7 @@ def test_no_process_outlives_its_pool(pool_of):
         pool.submit(99, ("hang", 0))
         pool.submit(100, ("answer", 0))
         pool.next()
-    for process in processes:
-        with pytest.raises(ProcessLookupError):
-            os.kill(process, 0)
+    assert not any(map(is_alive, processes))
 
 
 def test_what_the_function_should_not_raise_ends_the_pool():

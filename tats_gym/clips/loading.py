@@ -7,10 +7,10 @@ from torch import Tensor
 
 from tats_gym.clips.cutting import Drawn, cutters
 from tats_gym.clips.decoding import ClipDecoder
+from tats_gym.clips.foreman import Lost
 from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.shared_room import SharedRoom
-from tats_gym.clips.workers import Lost
 
 
 class Loaded(NamedTuple):

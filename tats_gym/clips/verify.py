@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tats_gym.clips.augment import centre_start, window_indices
+from tats_gym.clips.foreman import Lost
 from tats_gym.clips.index import Finding, Header, Row, header_line, index_name, read_finding, write_index
 from tats_gym.clips.layouts import Part, Split
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
 from tats_gym.clips.report import Report
 from tats_gym.clips.sources import dataset_folder, list_videos
-from tats_gym.clips.workers import Lost, run_all
+from tats_gym.clips.workers import run_all
 from tats_gym.files import write_whole
 
 logger = logging.getLogger(__name__)

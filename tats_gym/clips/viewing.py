@@ -8,9 +8,10 @@ from torch import Tensor
 
 from tats_gym.clips.cutting import Cut, cutters
 from tats_gym.clips.decoding import ClipDecoder, empty_views
+from tats_gym.clips.foreman import IN_HAND, Lost
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.shared_room import SharedRoom
-from tats_gym.clips.workers import IN_HAND, Lost, WorkerPool
+from tats_gym.clips.workers import WorkerPool
 
 
 class ViewsHere:

@@ -1,66 +1,15 @@
 """Worker processes that can be killed and replaced: a file that hangs or crashes a decoder costs one task."""
 
-import os
-import queue
-import socket
-import subprocess
-import sys
-import threading
-import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import send_handle
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from tats_gym.clips.foreman import Answer, Foreman, Lost, WorkerError
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.worker_server import BEGUN, DONE, LOST, RAISED
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-IN_HAND = 2
-"""Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
-BIRTHS = 3
-"""Times that a worker is started anew without any task done before the pool gives up."""
-
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
-"""One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""
-
-
-class WorkerError(RuntimeError):
-    """The workers do not start, or the function raised what it should not."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A task without a result: its video cannot be read, took too long, or brought the process down."""
-
-    cause: str
-
-    def cause_at(self, path: str) -> str:
-        """The cause, after the path of the video where it does not name it."""
-        return self.cause if self.cause.startswith(path) else f"{path}: {self.cause}"
-
-
-class Answer(NamedTuple):
-    """What came of the task with this number: the function's result, or `Lost`."""
-
-    number: int
-    result: Any
-
-
-@dataclass
-class _Worker:
-    process: int
-    connection: Connection
-    tasks: deque[tuple[int, Any]] = field(default_factory=deque)
-    begun_s: float | None = None
-    """When the first of its tasks was begun, by the clock that all processes share."""
 
 
 class WorkerPool:
@@ -87,7 +36,7 @@ class WorkerPool:
         pass_fds: Sequence[int] = (),
     ) -> None:
         memory_limit = None if memory_limit_mib is None else memory_limit_mib * 2**20
-        self._foreman = _Foreman(function, num_workers, time_limit_s, memory_limit, pass_fds)
+        self._foreman = Foreman(function, num_workers, time_limit_s, memory_limit, pass_fds)
         self._foreman.start()
         self._close = weakref.finalize(self, self._foreman.close)
 
@@ -106,139 +55,6 @@ class WorkerPool:
     def close(self) -> None:
         """Kill the workers; what was not answered is dropped."""
         self._close()
-
-
-class _Foreman(threading.Thread):
-    """Hands out tasks and looks after the workers while the training process does something else."""
-
-    def __init__(
-        self,
-        function: Callable[[Any], Any],
-        num_workers: int,
-        time_limit_s: float | None,
-        memory_limit: int | None,
-        pass_fds: Sequence[int],
-    ) -> None:
-        super().__init__(name="tats_gym workers", daemon=True)
-        self.answers: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
-        self._waiting: deque[tuple[int, Any]] = deque()
-        self._workers: list[_Worker] = []
-        self._num_workers, self._time_limit_s = num_workers, time_limit_s
-        self._births = 0
-        self._closing = False
-        self._bell, self._ring = socket.socketpair()
-        ours, theirs = socket.socketpair()
-        start = f"import sys; sys.path[:] = {sys.path!r}; from tats_gym.clips.worker_server import serve; "
-        with theirs:
-            self._server = subprocess.Popen(
-                [sys.executable, "-c", f"{start}serve({theirs.fileno()})"],
-                pass_fds=(theirs.fileno(), *pass_fds),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=os.environ | WORKER_ENVIRONMENT,
-            )
-        self._line, self._control = ours, Connection(os.dup(ours.fileno()))
-        self._first = (function, memory_limit)
-
-    def submit(self, number: int, task: Any) -> None:
-        self._waiting.append((number, task))
-        self._ring.send(b"\0")
-
-    def close(self) -> None:
-        self._closing = True
-        self._ring.send(b"\0")
-        self._line.shutdown(socket.SHUT_RDWR)  # the server kills the workers when it sees that
-        self.join()
-        self._server.wait()
-        for each in (self._line, self._bell, self._ring):
-            each.close()
-        for connection in (self._control, *(worker.connection for worker in self._workers)):
-            connection.close()
-
-    def run(self) -> None:
-        try:
-            self._control.send(self._first)
-            while not self._closing:
-                self._start_missing()
-                self._hand_out()
-                connections: list[Any] = [worker.connection for worker in self._workers]
-                ready = wait([self._bell, *connections], timeout=self._until_overdue())
-                if self._bell in ready:
-                    self._bell.recv(4096)
-                for worker in [worker for worker in self._workers if worker.connection in ready]:
-                    self._listen(worker)
-                self._kill_overdue()
-        except BaseException as err:
-            if not self._closing:
-                self.answers.put(err)
-
-    def _start_missing(self) -> None:
-        while len(self._workers) < self._num_workers:
-            self._births += 1
-            if self._births > BIRTHS * self._num_workers:
-                raise WorkerError("worker processes end before they have done a task; their messages are above")
-            ours, theirs = socket.socketpair()
-            try:
-                with theirs:
-                    self._control.send(("fork", None))
-                    send_handle(self._control, theirs.fileno(), self._server.pid)
-                process = self._control.recv()
-            except (EOFError, OSError) as err:
-                ours.close()
-                raise WorkerError("the process that starts the workers has ended; its messages are above") from err
-            self._workers.append(_Worker(process, Connection(ours.detach())))
-
-    def _hand_out(self) -> None:
-        """Give waiting tasks to those who have least to do."""
-        while self._waiting:
-            worker = min(self._workers, key=lambda worker: len(worker.tasks))
-            if len(worker.tasks) >= IN_HAND:
-                return
-            task = self._waiting.popleft()
-            worker.tasks.append(task)
-            with suppress(OSError):  # it is gone, which `_listen` will see
-                worker.connection.send(task)
-
-    def _listen(self, worker: _Worker) -> None:
-        """Take in what a worker has said, or that it has ended."""
-        try:
-            while worker.connection.poll():
-                number, word, time_s, content = worker.connection.recv()
-                if word == BEGUN:
-                    worker.begun_s = time_s
-                    continue
-                worker.begun_s = None
-                worker.tasks.popleft()
-                if word == RAISED:
-                    raise WorkerError(f"in a worker process:\n{content}")
-                assert word in (DONE, LOST)
-                self._births = 0
-                self.answers.put(Answer(number, Lost(content) if word == LOST else content))
-        except (EOFError, OSError):
-            self._dismiss(worker, "the process that read it died")
-
-    def _until_overdue(self) -> float | None:
-        begun = [worker.begun_s for worker in self._workers if worker.begun_s is not None]
-        if self._time_limit_s is None or not begun:
-            return None
-        return max(0.0, min(begun) + self._time_limit_s - time.monotonic())
-
-    def _kill_overdue(self) -> None:
-        if self._time_limit_s is None:
-            return
-        latest = time.monotonic() - self._time_limit_s
-        for worker in [w for w in self._workers if w.begun_s is not None and w.begun_s < latest]:
-            self._control.send(("kill", worker.process))
-            self._dismiss(worker, f"reading it took more than {self._time_limit_s:g} s")
-
-    def _dismiss(self, worker: _Worker, cause: str) -> None:
-        """Let a worker go that is no more; what it had begun is lost, the rest is done by others."""
-        self._workers.remove(worker)
-        worker.connection.close()
-        if worker.begun_s is not None:
-            number, _ = worker.tasks.popleft()
-            self.answers.put(Answer(number, Lost(cause)))
-        self._waiting.extendleft(reversed(worker.tasks))
 
 
 def run_all(
