@@ -72,6 +72,15 @@ def test_a_task_that_hangs_or_kills_its_worker_is_lost_alone(pool_of):
     assert len(answers(pool, [("answer", 1)] * 3)) == 3  # and it goes on
 
 
+def test_a_worker_that_does_not_begin_is_replaced_and_its_tasks_are_done_by_others(pool_of):
+    pool = pool_of(2, time_limit_s=2)
+    stopped = answers(pool, [("answer", 0)] * 4)[0][0]
+    os.kill(stopped, signal.SIGSTOP)  # as a machine that swaps may do
+    found = answers(pool, [("answer", value) for value in range(8)])
+    assert [found[number][1] for number in range(8)] == list(range(8))
+    assert stopped not in {process for process, _ in found.values()}
+
+
 def test_a_worker_that_has_grown_is_replaced(pool_of):
     pool = pool_of(1, memory_limit_mib=400)
     found = answers(pool, [("grow", 150)] * 12)

@@ -59,8 +59,10 @@ class _Worker:
     process: int
     connection: Connection
     tasks: deque[tuple[int, Any]] = field(default_factory=deque)
-    begun_s: float | None = None
-    """When the first of its tasks was begun, by the clock that all processes share."""
+    since_s: float = 0.0
+    """When the first of its tasks came to be the first, or was begun, by the clock that all processes share."""
+    begun: bool = False
+    """Whether it has said that it began with it."""
 
 
 class Foreman(threading.Thread):
@@ -194,6 +196,8 @@ class Foreman(threading.Thread):
             if len(worker.tasks) >= IN_HAND:
                 return
             task = self._waiting.popleft()
+            if not worker.tasks:
+                worker.since_s = time.monotonic()
             worker.tasks.append(task)
             with suppress(OSError):  # it is gone, which `_listen` will see
                 worker.connection.send(task)
@@ -203,10 +207,9 @@ class Foreman(threading.Thread):
         try:
             while worker.connection.poll():
                 number, word, time_s, content = worker.connection.recv()
+                worker.since_s, worker.begun = time_s, word == BEGUN
                 if word == BEGUN:
-                    worker.begun_s = time_s
                     continue
-                worker.begun_s = None
                 worker.tasks.popleft()
                 if word == RAISED:
                     raise WorkerError(f"in a worker process:\n{content}")
@@ -217,16 +220,16 @@ class Foreman(threading.Thread):
             self._dismiss(worker, DIED)
 
     def _until_overdue(self) -> float | None:
-        begun = [worker.begun_s for worker in self._workers if worker.begun_s is not None]
-        if self._time_limit_s is None or not begun:
+        busy = [worker.since_s for worker in self._workers if worker.tasks]
+        if self._time_limit_s is None or not busy:
             return None
-        return max(0.0, min(begun) + self._time_limit_s - time.monotonic())
+        return max(0.0, min(busy) + self._time_limit_s - time.monotonic())
 
     def _kill_overdue(self) -> None:
         if self._time_limit_s is None:
             return
         latest = time.monotonic() - self._time_limit_s
-        for worker in [w for w in self._workers if w.begun_s is not None and w.begun_s < latest]:
+        for worker in [worker for worker in self._workers if worker.tasks and worker.since_s < latest]:
             self._tell_server(("kill", worker.process))
             self._dismiss(worker, f"reading it took more than {self._time_limit_s:g} s")
 
@@ -234,7 +237,7 @@ class Foreman(threading.Thread):
         """Let a worker go that is no more; what it had begun is lost, the rest is done by others."""
         self._workers.remove(worker)
         worker.connection.close()
-        if worker.begun_s is not None:
+        if worker.begun:
             number, _ = worker.tasks.popleft()
             self.answers.put(Answer(number, Lost(cause)))
         self._waiting.extendleft(reversed(worker.tasks))
