@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from agents.held_out import HeldOut, SamplerState, Scores, as_metrics
 from envs.sb3 import TokenSelectionVecEnv
-from tats_gym.distributed import any_of, mean, summed
+from tats_gym.distributed import highest, mean, summed
 from tats_gym.figures import choice_figure, mask_figure
 from tats_gym.optimisation import Optimizer
 
@@ -218,7 +218,11 @@ class Evaluation(BaseCallback):
 
 
 class StopRequestedError(Exception):
-    """The user or the system asked the run to end."""
+    """The user or the system asked the run to end; holds the exit code that tells them apart."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
 
 
 class Boundary(BaseCallback):
@@ -233,18 +237,18 @@ class Boundary(BaseCallback):
     def __init__(self, save: Callable[[], object], *, interval: int, device: torch.device) -> None:
         super().__init__()
         self.save, self.interval, self.device = save, interval, device
-        self._stop = False
+        self._stop = 0
 
-    def ask(self) -> None:
+    def ask(self, exit_code: int) -> None:
         """Have the run end at the next boundary."""
-        self._stop = True
+        self._stop = max(self._stop, exit_code)
 
     def _on_training_start(self) -> None:
         self._next = (self.num_timesteps // self.interval + 1) * self.interval
 
     def _on_rollout_start(self) -> None:
-        if any_of(self._stop, self.device):
-            raise StopRequestedError
+        if exit_code := highest(self._stop, self.device):
+            raise StopRequestedError(exit_code)
         if self.num_timesteps >= self._next:
             self._next = (self.num_timesteps // self.interval + 1) * self.interval
             self.save()

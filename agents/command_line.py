@@ -13,11 +13,13 @@ from agents.needs import DEFAULTS, settled
 from agents.sharing import WorkFailedError
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import VideoReadError
+from tats_gym.clips.foreman import WorkerError
 from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.processes import ProcessDiedError
+from tats_gym.stopping import INTERRUPTED, PREEMPTED, PreemptedError, interrupted_by_system
 
 EXPLAINED = (
-    ValueError, TypeError, OSError, CheckpointError, VideoReadError, NonFiniteLossError,
+    ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteLossError,
     ProcessDiedError, WorkFailedError,
 )  # fmt: skip
 """Errors whose message says all that a user needs."""
@@ -27,20 +29,23 @@ ELSEWHERE = ("out", "quiet", "device")
 """Settings that say where and how a run is watched, not what it gives."""
 
 
-def exit_code(run: Callable[[], None]) -> int:
-    """Run, and return the exit code: 1 after an error, which is printed; 130 after a stop, to be gone on with."""
+def exit_code(run: Callable[[], int | None], how_to_go_on: str = "give the same command again to go on") -> int:
+    """Run, and return the exit code: what `run` says, or 0; 1 after an error, which is printed.
+
+    After a stop it is what `tats_gym.stopping` says.
+    """
     try:
-        run()
+        with interrupted_by_system():
+            return run() or 0
     except InterruptedError as err:
         print(f"stopped: {err}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print("stopped; give the same command again to go on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {how_to_go_on}", file=sys.stderr)
+        return PREEMPTED if isinstance(stop, PreemptedError) else INTERRUPTED
     except EXPLAINED as err:
         print(f"error: {err}", file=sys.stderr)
         return 1
-    return 0
 
 
 def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:

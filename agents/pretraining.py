@@ -48,8 +48,13 @@ class Result:
     """The last measurement on held-out clips, the first process's."""
     picture: Path | None
     """The last picture of masks."""
-    finished: bool
-    """False where the run was stopped before its end."""
+    exit_code: int
+    """0 where the run came to its end, else that of who stopped it, see `tats_gym.stopping`."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.exit_code == 0
 
 
 class Pretraining:
@@ -234,7 +239,7 @@ class Pretraining:
     # --- Training ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
-        """Train to the end, or until Ctrl-C or SIGTERM; either way a checkpoint is left behind.
+        """Train to the end, or until a signal asks to stop; either way a checkpoint is left behind.
 
         Raises:
             NonFiniteLossError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
@@ -252,7 +257,7 @@ class Pretraining:
             evaluation = Evaluation(self.held_out, self.folder / "pictures", interval=interval, progress=progress)
             callbacks += [evaluation, CollapseWatch(evaluation, config)]
         try:
-            finished = self._learn(boundary, callbacks)
+            exit_code = self._learn(boundary, callbacks)
             self.save()
             measured = evaluation and (evaluation.measure(), evaluation.last_picture)
         finally:
@@ -260,10 +265,10 @@ class Pretraining:
             self.vector_env.keep_graph = False
             self.agent.logger.close()
         scores, picture = from_first(measured)
-        return Result(config, self.folder, scores, picture, finished)
+        return Result(config, self.folder, scores, picture, exit_code)
 
-    def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> bool:
-        """Let the agent learn; False if it was stopped before the end."""
+    def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> int:
+        """Let the agent learn; return the exit code, 0 unless it was stopped before the end."""
         # SB3 counts rollouts in on-policy algorithms and episodes, of which a step has num_envs, in the others.
         per_rollout = 1 if isinstance(self.agent, OnPolicyAlgorithm) else self.config.num_envs
         logs: dict[str, Any] = {"log_interval": self.config.log_interval * per_rollout}
@@ -271,9 +276,9 @@ class Pretraining:
         try:
             with stop_on_signal(boundary.ask):
                 self.agent.learn(left, callback=callbacks, reset_num_timesteps=not self._resumed, **logs)
-        except StopRequestedError:
-            return False
-        return True
+        except StopRequestedError as stop:
+            return stop.exit_code
+        return 0
 
     def close(self) -> None:
         """Stop worker processes."""

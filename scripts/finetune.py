@@ -10,14 +10,10 @@ import tyro
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]  # a checkout runs without being installed
 
-from tats_gym.checkpoint import CheckpointError  # noqa: E402
-from tats_gym.clips import VideoReadError  # noqa: E402
+from agents.command_line import exit_code  # noqa: E402
 from tats_gym.distributed import Ranks, joined  # noqa: E402
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset  # noqa: E402
 from tats_gym.finetuning import Finetuning, Result, resume, run_config  # noqa: E402
-from tats_gym.optimisation import NonFiniteLossError  # noqa: E402
-
-EXPLAINED = (ValueError, TypeError, FileNotFoundError, CheckpointError, VideoReadError, NonFiniteLossError)
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 
@@ -32,13 +28,13 @@ def main(arguments: list[str]) -> int:
     first.add_argument("--resume", type=Path)
     chosen, rest = first.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        config = _config(chosen, rest)
-        with joined(config.device) as ranks:
-            return _run(config, chosen.resume, ranks)
-    except EXPLAINED as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _run(chosen, rest), "go on from the last checkpoint with --resume and the run's folder")
+
+
+def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
+    config = _config(chosen, rest)
+    with joined(config.device) as ranks:
+        return _train(config, chosen.resume, ranks)
 
 
 def _config(chosen: argparse.Namespace, rest: list[str]) -> FinetuneConfig:
@@ -56,7 +52,7 @@ def _parse(rest: list[str], default: FinetuneConfig) -> FinetuneConfig:
     return tyro.cli(FinetuneConfig, args=rest, default=default, prog="finetune.py", description=DESCRIPTION)
 
 
-def _run(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> int:
+def _train(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> int:
     run = Finetuning(config, ranks) if folder is None else resume(folder, ranks, config)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
@@ -66,7 +62,7 @@ def _run(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> int:
         run.close()
     if ranks.first:
         _report(result, config)
-    return 0 if result.scores else 130
+    return result.exit_code
 
 
 def _report(result: Result, config: FinetuneConfig) -> None:

@@ -39,6 +39,7 @@ from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
 from tats_gym.runs import commit, versions
+from tats_gym.stopping import INTERRUPTED
 
 EXPLAINED = (ValueError, OSError, CheckpointError, VideoReadError, WorkerError)
 
@@ -214,7 +215,7 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on with the features that are kept", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     print(f"\n{as_tables([*earlier, *records])}")
     return 0
 

@@ -30,6 +30,7 @@ from tats_gym.clips.readers import Reader
 from tats_gym.clips.report import Report
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.hints import did_you_mean
+from tats_gym.stopping import INTERRUPTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

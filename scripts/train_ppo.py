@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
 import tats_gym  # noqa: E402, F401 (registers the environments)
-from agents.command_line import EXPLAINED  # noqa: E402
+from agents.command_line import exit_code  # noqa: E402
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from agents.pretraining import Pretraining, Result, resume, run_config  # noqa: E402
 from tats_gym.checkpoint import has_checkpoint  # noqa: E402
@@ -36,16 +36,16 @@ def main(arguments: list[str]) -> int:
     first.add_argument("--folder", type=Path)
     chosen, rest = first.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        config = _config(chosen, rest)
-        with joined(config.device) as ranks:
-            result = _train(chosen, config, ranks)
-            if ranks.first:
-                _report(result)
-    except EXPLAINED as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
-    return 0 if result.finished else 130
+    return exit_code(lambda: _run(chosen, rest), "go on from the last checkpoint with --resume and the run's folder")
+
+
+def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
+    config = _config(chosen, rest)
+    with joined(config.device) as ranks:
+        result = _train(chosen, config, ranks)
+        if ranks.first:
+            _report(result)
+    return result.exit_code
 
 
 def _config(chosen: argparse.Namespace, rest: list[str]) -> PretrainConfig:

@@ -139,9 +139,13 @@ def from_all(value: Any) -> list[Any]:
     return values
 
 
-def any_of(flag: bool, device: torch.device) -> bool:
-    """Tell whether any process has the flag set, so that all of them leave a loop together."""
-    return flag if not dist.is_initialized() else bool(summed(torch.tensor(int(flag), device=device)).item())
+def highest(value: int, device: torch.device) -> int:
+    """Return the highest number that any process has, such as a reason for which all leave a loop together."""
+    if not dist.is_initialized():
+        return value
+    found = torch.tensor(value, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found.item())
 
 
 def from_first(value: Any) -> Any:

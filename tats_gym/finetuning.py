@@ -13,7 +13,7 @@ from torch.nn import functional
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.classifier import VideoClassifier, layer_groups
 from tats_gym.clips import ClipStream
-from tats_gym.distributed import Ranks, any_of, from_first, parallel
+from tats_gym.distributed import Ranks, from_first, highest, parallel
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
@@ -39,6 +39,8 @@ class Result:
     """The test in all views; None where the run was stopped before it."""
     classes: tuple[str, ...]
     """Names of the classes."""
+    exit_code: int
+    """0 where the run came to its end, else that of who stopped it, see `tats_gym.stopping`."""
 
 
 class Finetuning:
@@ -88,7 +90,7 @@ class Finetuning:
         self.step = 0
         """Steps so far, of each process."""
         self.total_steps = config.optim.epochs * self.steps_per_epoch
-        self._asked = False
+        self._asked = 0
         self._upload_stream = upload_stream(ranks.device)
         if state is not None:
             self._load(state)
@@ -142,7 +144,7 @@ class Finetuning:
     # --- Training ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
-        """Train to the end and test in all views; or until Ctrl-C or SIGTERM, which leaves a checkpoint behind.
+        """Train to the end and test in all views; or until a signal asks to stop, which leaves a checkpoint behind.
 
         Raises:
             NonFiniteLossError: If the loss becomes NaN or infinite; nothing is saved over the last checkpoint.
@@ -153,13 +155,14 @@ class Finetuning:
             with stop_on_signal(self._ask):
                 self._train()
                 self.save()
-                if not any_of(self._asked, self.ranks.device):
+                exit_code = highest(self._asked, self.ranks.device)
+                if not exit_code:
                     self.train.close()  # its workers make room for the test's
                     scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
                     self._write(scores)
         finally:
             self._log.close()
-        return Result(self.folder, scores, self.classes)
+        return Result(self.folder, scores, self.classes, exit_code)
 
     def _open_log(self) -> TrainingLog:
         config = self.config
@@ -173,13 +176,13 @@ class Finetuning:
             quiet=config.quiet,
         )
 
-    def _ask(self) -> None:
-        self._asked = True
+    def _ask(self, exit_code: int) -> None:
+        self._asked = max(self._asked, exit_code)
 
     def _train(self) -> None:
         if self.step >= self.total_steps:
             return
-        coming, stopping = self._next(), False
+        coming, stopping = self._next(), 0
         while not stopping:
             loss = self._train_on(*coming)
             self.step += 1
@@ -196,7 +199,7 @@ class Finetuning:
             if ended:
                 return
             if self.step % self.config.optim.accumulate == 0:
-                stopping = any_of(self._asked, self.ranks.device)
+                stopping = highest(self._asked, self.ranks.device)
 
     def _next(self) -> tuple[Upload, Tensor]:
         batch = self.train.take(self.config.batch_size)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import torch
 
-from tats_gym.stopping import ask_to_stop, interrupted_by_sigterm
+from tats_gym.stopping import ask_to_stop, interrupted_by_system
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -40,7 +40,7 @@ def side_by_side(
     """Yield each item with what the function makes of it, as they come, `jobs` at a time, sharing the cores.
 
     One job is done in this process; else, or `apart`, every item has a process of its own. When this process is
-    interrupted (Ctrl-C, SIGTERM), fails or dies, the others are asked to save and end, and are waited for.
+    interrupted (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and end, and are waited for.
 
     Args:
         function: What is done; importable from where it was defined.
@@ -103,7 +103,7 @@ class _Worker(Generic[In]):
 def _answers(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Generator[Answer[In]]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, running = iter(items), dict[Connection, _Worker[In]]()
-    with interrupted_by_sigterm():
+    with interrupted_by_system():
         try:
             while True:
                 for item in islice(waiting, jobs - len(running)):

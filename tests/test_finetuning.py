@@ -18,6 +18,7 @@ from tats_gym.encoder_sources import EncoderSource
 from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
 from tats_gym.finetuning import Finetuning, resume, run_config
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
+from tats_gym.stopping import PREEMPTED
 
 ROOT = Path(__file__).parent.parent
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -80,7 +81,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
 
     def stop_at_4(self, loss, step=Optimizer.step):
         if self.steps == 3:
-            run._ask()
+            run._ask(PREEMPTED)
         return step(self, loss)
 
     with monkeypatch.context() as patch:
@@ -99,11 +100,11 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
 def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_path, monkeypatch):
     run = Finetuning(_config(root, tmp_path), ALONE)
 
-    def agree(flag, device):
-        run._ask()  # after the flag was read
-        return flag
+    def agree(code, device):
+        run._ask(PREEMPTED)  # after the code was read
+        return code
 
-    monkeypatch.setattr("tats_gym.finetuning.any_of", agree)
+    monkeypatch.setattr("tats_gym.finetuning.highest", agree)
     stopped = run.run()
     assert stopped.scores is None
     assert load_checkpoint(stopped.folder)["step"] == 2

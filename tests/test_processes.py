@@ -46,7 +46,7 @@ def die_at_one(item: int) -> int:
 def train(folder: str) -> None:
     """Count until asked to stop, then save."""
     asked = []
-    with stop_on_signal(lambda: asked.append(1)):
+    with stop_on_signal(asked.append):
         Path(folder, f"begun-{os.getpid()}").touch()
         while not asked:
             time.sleep(0.01)
@@ -89,7 +89,7 @@ def test_a_killed_process_takes_no_other_with_it():
 
 
 @pytest.mark.parametrize("to", ["job", "first"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
 def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path, number, to):
     if (number, to) == (signal.SIGKILL, "job"):
         pytest.skip("nobody is left to save")

@@ -70,8 +70,8 @@ def test_a_folder_trains_and_goes_on_from_another_place(clips_root, tmp_path):
     assert rows[-1]["step"] == 24
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_path, number):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_path, number, code):
     command = [sys.executable, "scripts/train_ppo.py", "--env", "TatsMask-folder-v0", "--root", str(clips_root),
                "--out", str(tmp_path), *TINY, "--mae-optim.epochs", "5000"]  # fmt: skip
     command[command.index("--num-workers") + 1] = "2"
@@ -83,7 +83,7 @@ def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_p
         time.sleep(0.1)
     os.killpg(process.pid, number)  # as terminals and schedulers do: workers get it too
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert errors.count("saving and ending") == 1
     assert "go on with: python scripts/train_ppo.py --resume" in output

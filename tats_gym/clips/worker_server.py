@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from tats_gym.clips.readers import VideoReadError
+from tats_gym.stopping import FROM_SYSTEM
 
 BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
 """What a worker says of a task: (number, one of these, its time, result, cause or traceback)."""
@@ -30,8 +31,8 @@ def serve(handle: int) -> None:
     descriptor of the worker's own connection and answered with its process id; ("kill", id) is not answered.
     """
     # Terminals and schedulers signal every process of a job; the training process decides what that means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, *FROM_SYSTEM):
+        signal.signal(number, signal.SIG_IGN)
     workers: set[int] = set()
     with Connection(handle) as control:
         try:
