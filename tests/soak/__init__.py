@@ -1,0 +1,1 @@
+"""A long training under faults: python -m tests.soak trains for hours while files break and processes die."""
