@@ -150,6 +150,8 @@ class PretrainConfig:
     """Clips from one checkpoint to the next; None takes an epoch."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
+    keep_checkpoint_hours: float | None = None
+    """Of older checkpoints, one of every so many hours is kept for good; None keeps none."""
     quiet: bool = False
     """No progress bar."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
@@ -171,6 +173,8 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.keep_checkpoint_hours is not None and not self.keep_checkpoint_hours > 0:
+            raise ValueError(f"keep_checkpoint_hours must be above 0, or None; got {self.keep_checkpoint_hours}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 

@@ -24,7 +24,7 @@ from agents.replay import ClipReplayBuffer
 from agents.rollouts import TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_newest, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
@@ -205,7 +205,8 @@ class Pretraining:
                 )
         state = self.state()
         if self.ranks.first:
-            save_checkpoint(self.folder / "checkpoints", state["step"], state, keep=self.config.keep_checkpoints)
+            keep, hours = self.config.keep_checkpoints, self.config.keep_checkpoint_hours
+            save_checkpoint(self.folder / "checkpoints", state["step"], state, keep=keep, keep_hours=hours)
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned, also where there were more processes or fewer."""
@@ -288,7 +289,7 @@ class Pretraining:
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
     config = config or run_config(folder)
-    state = load_checkpoint(latest_checkpoint(folder))
+    state = load_newest(folder)
     run = Pretraining(config, folder, ranks, resumed=True)
     run.load(state)
     if run.ranks.first:

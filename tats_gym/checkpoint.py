@@ -1,46 +1,85 @@
-"""Checkpoints: written whole or not at all, loaded without running anything that lies in them."""
+"""Checkpoints: written whole or not at all, checked when loaded, and nothing that lies in them is run."""
 
+import logging
 import os
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tats_gym.files import to_disk
+
+logger = logging.getLogger(__name__)
+
 PATTERN = "step-*.pt"
+PARTIAL = ".partial"
+
+FOLDER = 0x10
+"""Among the attributes of a ZIP archive's part."""
+
+DAMAGED = (
+    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError,
+    LookupError, AttributeError, TypeError, NotImplementedError, OverflowError,
+)  # fmt: skip
+"""What readers raise where a file is not what it should be."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is missing, half-written, or not one of ours."""
+    """A checkpoint is missing, half-written, damaged, or not one of ours."""
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write `state` as the folder's newest checkpoint, then delete all but the `keep` newest.
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], *, keep: int = 2, keep_hours: float | None = None
+) -> Path:
+    """Write `state` as the folder's newest checkpoint, then delete those that are not to be kept.
 
-    The file appears under its name only when it is complete and on disk.
+    The file appears under its name only when it is complete and on disk. It is a ZIP archive with a checksum for each
+    part.
 
     Args:
         folder: Where checkpoints lie; made if missing.
         step: Environment steps so far; part of the file name.
         state: Nested dicts and lists of tensors, numbers and strings.
-        keep: How many to leave, at least 1.
+        keep: How many of the newest to leave, at least 1.
+        keep_hours: Of those before, leave one of every so many hours; None leaves none.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written; what was there before is there still.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PATTERN.replace("*", f"{step:012d}")
-    partial = path.with_suffix(".partial")
+    for cut_off in folder.glob(f"*{PARTIAL}"):  # by a process that was killed within this function
+        cut_off.unlink()
+    partial = path.with_suffix(PARTIAL)
     try:
         with partial.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+        to_disk(folder)
+    except BaseException as err:
         partial.unlink(missing_ok=True)
+        if isinstance(err, RuntimeError):  # torch's writer hides why it could not write
+            raise OSError(f"{path} could not be written; the disk may be full: {_first_line(err)}") from err
         raise
-    for old in sorted(folder.glob(PATTERN))[: -max(1, keep)]:
-        old.unlink()
+    _delete_old(folder, keep, keep_hours)
     return path
+
+
+def _delete_old(folder: Path, keep: int, keep_hours: float | None) -> None:
+    kept_s = None
+    for old in sorted(folder.glob(PATTERN))[: -max(1, keep)]:
+        written_s = old.stat().st_mtime
+        if keep_hours is not None and (kept_s is None or written_s - kept_s >= keep_hours * 3600):
+            kept_s = written_s
+        else:
+            old.unlink()
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -60,15 +99,32 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(PATTERN)) or sorted((folder / "checkpoints").glob(PATTERN))
 
 
+def load_newest(folder: Path) -> dict[str, Any]:
+    """Read the newest checkpoint of a run that is whole, as `load_checkpoint` does; damaged ones are named in the log.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    last = latest_checkpoint(folder)
+    for path in reversed(_checkpoints(folder)):
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as err:
+            logger.warning("%s; going on from an older one", err)
+    raise CheckpointError(f"no checkpoint in {last.parent} is whole; begin the run anew in another folder")
+
+
 def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     """Read a checkpoint, or a run folder's newest, into host memory; weights only, so no code in it is run.
+
+    What the file's own checksums do not agree with is refused.
 
     Args:
         path: A run's folder or a file.
         allow: Classes beside tensors and plain values whose instances the file may hold.
 
     Raises:
-        CheckpointError: There is none, it is half-written, or it holds objects of other classes.
+        CheckpointError: There is none, it is half-written or damaged, or it holds objects of other classes.
     """
     path = Path(path)
     if path.is_dir():
@@ -76,13 +132,37 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
+        _check(path)
         with torch.serialization.safe_globals(list(allow)):
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError) as err:
+    except DAMAGED as err:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint of plain tensors; it may be half-written, or hold objects whose loading "
-            f"would run code, which was not done: {str(err).partition(chr(10))[0]}"
+            f"{path} is not a whole checkpoint of plain tensors; it may be half-written or damaged, or hold objects "
+            f"whose loading would run code, which was not done: {_first_line(err)}"
         ) from err
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dict of states")
     return state
+
+
+def _check(path: Path) -> None:
+    """Hold the parts of a ZIP archive against their checksums, which torch does not; other files have none."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+            # Of a part that is marked as a folder, or has another size in its header, torch reads nothing or too much.
+            sizes = [
+                part.filename
+                for part in archive.infolist()
+                if part.compress_size != part.file_size or part.external_attr & FOLDER
+            ]
+    except OSError as err:  # a place that the file does not have
+        raise zipfile.BadZipFile(str(err)) from err
+    if wrong or sizes:
+        raise zipfile.BadZipFile(f"the checksum or the size of its part {wrong or sizes[0]} is another one")
+
+
+def _first_line(err: BaseException) -> str:
+    return str(err).partition("\n")[0]

@@ -22,6 +22,15 @@ def write_whole(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def to_disk(folder: Path) -> None:
+    """Have the names in a folder reach the disk, so that a rename outlives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def end_line(path: Path) -> None:
     """End the last line of a file if its writer was killed within it, so that the next line is one of its own.
 

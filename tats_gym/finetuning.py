@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_newest, save_checkpoint
 from tats_gym.classifier import VideoClassifier, layer_groups
 from tats_gym.clips import ClipStream
 from tats_gym.distributed import Ranks, from_first, highest, parallel
@@ -58,7 +58,7 @@ class Finetuning:
 
     def __init__(self, config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -> None:
         self.config, self.ranks = config, ranks
-        state = None if folder is None else load_checkpoint(latest_checkpoint(folder))
+        state = None if folder is None else load_newest(folder)
         encoder = first_encoder(config, state)
         grid = encoder.grid
         self.train = ClipStream(

@@ -1,12 +1,14 @@
-"""Checkpoints: whole or not at all, and nothing in them is run."""
+"""Checkpoints: whole or not at all, checked when loaded, and nothing in them is run."""
 
+import logging
+import os
 import pickle
 
 import pytest
 import torch
 
 from tats_gym import checkpoint
-from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, load_newest, save_checkpoint
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -38,6 +40,70 @@ def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000000001.pt"]
     assert load_checkpoint(tmp_path)["step"] == 1
+
+
+def test_of_older_ones_one_of_every_so_many_hours_is_kept(tmp_path):
+    for step in range(1, 9):
+        path = save_checkpoint(tmp_path, step, {"step": step}, keep=2, keep_hours=3)
+        os.utime(path, (0, 3600 * step))
+    assert [int(path.stem[5:]) for path in sorted(tmp_path.iterdir())] == [1, 4, 7, 8]
+
+
+def test_what_a_killed_process_left_half_written_is_no_checkpoint_and_is_cleared_away(tmp_path):
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    (tmp_path / "step-000000000007.partial").write_bytes(b"half of it")
+    assert load_checkpoint(tmp_path)["step"] == 1
+    save_checkpoint(tmp_path, 2, {"step": 2})
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-000000000001.pt", "step-000000000002.pt"]
+
+
+def test_a_full_disk_is_an_error_of_the_system_though_torch_hides_it(tmp_path, monkeypatch):
+    def fill_the_disk(state, file):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 640 vs 534\nmore")
+
+    monkeypatch.setattr(checkpoint.torch, "save", fill_the_disk)
+    with pytest.raises(OSError, match=r"step-000000000002\.pt could not be written; the disk may be full: .* vs 534$"):
+        save_checkpoint(tmp_path, 2, {"step": 2})
+
+
+def _same(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@pytest.mark.parametrize("bits", [0xFF, 0x10])
+def test_no_damage_of_a_byte_changes_what_is_loaded(tmp_path, bits):
+    state = {"weights": {"a": torch.arange(50.0), "b": torch.ones(3, dtype=torch.bfloat16)}, "step": 5, "name": "x"}
+    path = save_checkpoint(tmp_path, 5, state)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 2):
+        damaged = bytearray(whole)
+        damaged[place] ^= bits
+        path.write_bytes(damaged)
+        try:
+            assert _same(load_checkpoint(path), state), place
+        except CheckpointError:
+            refused += 1
+    assert refused > len(whole) / 4  # the rest is padding between the parts, and fields that nobody reads
+
+
+def test_damage_in_the_newest_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog):
+    for step in (1, 2, 3):
+        save_checkpoint(
+            tmp_path / "checkpoints", step, {"weights": torch.full((100,), float(step)), "step": step}, keep=3
+        )
+    paths = sorted((tmp_path / "checkpoints").iterdir())
+    for path, place in ((paths[2], 300), (paths[1], -300)):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 if place > 0 else place] ^= 1
+        path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert load_newest(tmp_path)["step"] == 1
+    assert [str(path) in message for path, message in zip(paths[:0:-1], caplog.messages, strict=True)] == [True, True]
+    paths[0].write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .*checkpoints is whole; begin the run anew"):
+        load_newest(tmp_path)
 
 
 class Crafted:
