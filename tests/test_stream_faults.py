@@ -86,6 +86,31 @@ def test_a_video_that_hangs_is_replaced_and_a_resumed_run_replaces_it_again(tmp_
         assert 2 in other.take(9).ids  # the journal of another seed says nothing about this one
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_folder_that_is_gone_for_a_while_changes_nothing_in_the_run_that_goes_on(tmp_path, num_workers):
+    videos, journal = tmp_path / "videos", tmp_path / "replaced.jsonl"
+    for number in range(5):
+        write_video(videos / f"{number}.mp4", noise_frames(20 + number))
+    (videos / "1.mp4").write_bytes(b"no video")
+    with stream_of(videos, max_broken=1) as stream:
+        whole = stream.take(40)
+    with stream_of(videos, max_broken=1, num_workers=num_workers) as stream:
+        stream.keep_journal(journal)
+        stream.take(8)
+        noted = len(journal.read_text().splitlines())
+        assert noted >= 1
+        videos.rename(tmp_path / "gone")
+        with pytest.raises(VideoReadError, match=r"20 videos in a row could not be read; .*there is no such file"):
+            stream.take(32)
+    (tmp_path / "gone").rename(videos)
+    with stream_of(videos, max_broken=1, num_workers=num_workers) as resumed:
+        resumed.keep_journal(journal)
+        resumed.seek(8)
+        rest = resumed.take(32)
+    assert torch.equal(rest.pixels, whole.pixels[8:])
+    assert all(json.loads(line)["video"] == str(videos / "1.mp4") for line in journal.read_text().splitlines())
+
+
 def test_too_many_broken_videos_stop_the_stream(tmp_path):
     for number in range(9):
         write_video(tmp_path / f"{number}.mp4", noise_frames(5))

@@ -32,6 +32,7 @@ class Plan:
         self.journal = Journal()
         """What was replaced."""
         self._done = self._replaced = 0
+        self._found: dict[int, list[Replacement]] = {}  # of draws that nobody has seen yet
         self.begin(0)
 
     def begin(self, seed: int) -> None:
@@ -39,6 +40,7 @@ class Plan:
         self.seed = seed
         self._order = Order(seed, self._length, self._shard)
         self._attempts = self.journal.attempts(seed, self._shard[0])
+        self._found.clear()
 
     def __len__(self) -> int:
         """Draws of an epoch."""
@@ -59,13 +61,19 @@ class Plan:
             logger.warning("%s; another video takes its place", cause)
         self.broken[path] += 1
         self._attempts[number] = drawn.following.attempt
-        self.journal.add(Replacement(self.seed, self._shard[0], number, drawn.attempt, path, cause))
+        replacement = Replacement(self.seed, self._shard[0], number, drawn.attempt, path, cause)
+        self._found.setdefault(number, []).append(replacement)
         if drawn.following.attempt >= ATTEMPTS:
             raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {cause}")
         return drawn.following
 
     def done(self, number: int) -> None:
-        """Count a draw that was handed out; raises VideoReadError where too many of them were replaced."""
+        """Count a draw that is handed out; raises VideoReadError where too many of them were replaced.
+
+        What was replaced is noted no sooner: of a folder that is gone for a while, a run that goes on knows nothing.
+        """
+        for replacement in self._found.pop(number, ()):
+            self.journal.add(replacement)
         self._done += 1
         self._replaced += number in self._attempts
         self.judge(self._replaced, self._done)

@@ -115,7 +115,7 @@ class ClipStream:
                 loader.drop_before(view // repeats)
                 loaded = loader.get(view // repeats)
                 pixels[row], batch.ids[row] = loaded.views[view % repeats].numpy(), loaded.id
-                if view % repeats == repeats - 1:
+                if view % repeats == 0:
                     self._plan.done(view // repeats)
         except BaseException:
             self.close()  # what was decoded ahead is lost; the next call goes on from `position`
