@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import filelock
 import gymnasium
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from tats_gym.mae_training import mae_optimizer
 from tats_gym.metrics import drop_metrics_after
 from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
-from tats_gym.runs import begin_run, create_run, read_config, update_config
+from tats_gym.runs import begin_run, create_run, hold_run, read_config, update_config
 from tats_gym.stopping import stop_on_signal
 
 
@@ -110,6 +111,7 @@ class Pretraining:
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
         self._join_agents()
         self._resumed = False
+        self._lock: filelock.BaseFileLock | None = None
         self.folder: Path = from_first(self._begin(folder, resumed=resumed) if ranks.first else None)
         """The run's."""
         self.vector_env.hand.stream.keep_journal(self.folder / "replaced_clips.jsonl")
@@ -132,7 +134,10 @@ class Pretraining:
         if folder is None:
             name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
             values, processes = config.as_dict(), self.ranks.world_size
-            return create_run(Path(config.out), f"{name}-seed{config.seed}", values, processes=processes)
+            folder = create_run(Path(config.out), f"{name}-seed{config.seed}", values, processes=processes)
+            self._lock = hold_run(folder)
+            return folder
+        self._lock = hold_run(folder)
         if not resumed:
             begin_run(folder, config.as_dict(), processes=self.ranks.world_size)
             drop_metrics_after(folder, -1)
@@ -282,8 +287,10 @@ class Pretraining:
         return 0
 
     def close(self) -> None:
-        """Stop worker processes."""
+        """Stop worker processes, and let others train in the run's folder."""
         self.env.close()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:

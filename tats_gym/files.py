@@ -16,7 +16,10 @@ def write_whole(path: Path, text: str) -> None:
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        partial.write_text(text, encoding="utf-8", errors="surrogateescape")  # file names need not be UTF-8
+        with partial.open("w", encoding="utf-8", errors="surrogateescape") as file:  # file names need not be UTF-8
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

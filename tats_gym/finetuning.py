@@ -22,7 +22,7 @@ from tats_gym.metrics import drop_metrics_after
 from tats_gym.mixing import mix
 from tats_gym.optimisation import NonFiniteLossError, Optimizer
 from tats_gym.precision import autocast
-from tats_gym.runs import create_run, read_config, update_config
+from tats_gym.runs import create_run, hold_run, read_config, update_config
 from tats_gym.scoring import Scores, Tally, confusion_picture
 from tats_gym.stopping import stop_on_signal
 from tats_gym.training_log import TrainingLog
@@ -97,6 +97,7 @@ class Finetuning:
         if folder is None and ranks.first:
             name = f"{config.clips.data}-finetune-seed{config.seed}"
             folder = create_run(Path(config.out), name, config.as_dict())
+        self._lock = hold_run(folder) if folder is not None and ranks.first else None
         self.folder: Path = from_first(folder)
         """The run's."""
         self.train.keep_journal(self.folder / "replaced_clips.jsonl")
@@ -251,9 +252,11 @@ class Finetuning:
             confusion_picture(scores, self.classes, self.folder / "pictures" / "confusion.png")
 
     def close(self) -> None:
-        """Stop worker processes."""
+        """Stop worker processes, and let others train in the run's folder."""
         self.train.close()
         self.held_out.close()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def resume(folder: Path, ranks: Ranks, config: FinetuneConfig | None = None) -> Finetuning:

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
+from tats_gym.files import write_whole
+
 METRICS = "metrics.jsonl"
 
 Row = Mapping[str, Any]
@@ -29,7 +31,7 @@ def drop_metrics_after(folder: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = [line for line, row in _lines(path) if row.get("step", 0) <= step]
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

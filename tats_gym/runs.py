@@ -1,6 +1,7 @@
 """A run's folder: where it is, what made it, and its metrics as lines of JSON."""
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -10,8 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+LOCK_S = 10.0
+"""Seconds that are waited for another process to let go of a run."""
 
 RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
@@ -48,7 +57,7 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         OSError: If it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not (folder / "config.json").is_file():
+    if any(each.name[0] != "." for each in folder.iterdir()) and not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is neither empty nor a run's folder: there is no config.json; name another one")
     record = {
         "config": config,
@@ -59,14 +68,34 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         "processes": processes,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_whole(folder / "config.json", json.dumps(record, indent=2) + "\n")
+    write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def hold_run(folder: Path) -> filelock.BaseFileLock:
+    """Keep every other process from training in a run's folder, which is made if missing, until the lock is released.
+
+    It is released when this process ends, too, in whatever way.
+
+    Raises:
+        ValueError: If another one trains there.
+        OSError: If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=LOCK_S, poll_interval=0.1)
+    except filelock.Timeout as err:
+        raise ValueError(
+            f"another process trains in {folder}; wait until it has ended, stop it, or name another folder"
+        ) from err
+    except NotImplementedError:
+        logger.warning("%s lies where files cannot be locked: see to it that no second process trains there", folder)
+    return lock
 
 
 def update_config(folder: Path, config: dict[str, Any]) -> None:
     """Put other settings into a run's config.json, for a run that goes on with them."""
-    path = folder / "config.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    write_whole(path, json.dumps(record | {"config": config}, indent=2) + "\n")
+    write_whole(folder / CONFIG, json.dumps(read_record(folder) | {"config": config}, indent=2) + "\n")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -74,14 +103,20 @@ def read_record(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder holds no run, with the nearest names beside it.
+        ValueError: If what describes the run is damaged.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         siblings = [p.name for p in folder.parent.iterdir() if p != folder] if folder.parent.is_dir() else []
         raise FileNotFoundError(
             f"{folder} holds no run: there is no {path}{did_you_mean(folder.name, siblings, most=2)}"
         )
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as err:
+        raise ValueError(f"{path} is no whole JSON file, so the run's settings are not known: {err}") from err
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise ValueError(f"{path} must hold an object with the run's settings under 'config'")
     return record
 
 
