@@ -107,13 +107,13 @@ def test_damage_in_the_newest_checkpoint_is_named_and_the_one_before_is_taken(tm
 
 
 class Crafted:
-    """Would create a file when unpickled."""
+    """Would make a folder when unpickled."""
 
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return open, (str(self.path), "w")
+        return os.mkdir, (str(self.path),)
 
 
 def test_a_crafted_file_runs_nothing(tmp_path):

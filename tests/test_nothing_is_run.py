@@ -1,0 +1,108 @@
+"""No file is executed by being loaded: crafted ones in the place of all that is read, and the calls that could."""
+
+import ast
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.pretraining import resume
+from agents.sampler_export import load_sampler
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.clips.window_cache import WindowCache
+from tats_gym.encoder_sources import EncoderSource
+from tats_gym.mae_loading import MAESource
+from tats_gym.runs import begin_run
+from tests.runs import tiny_config
+from tests.test_checkpoint import Crafted
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("tats_gym", "envs", "agents", "scripts", "benchmarks")
+
+
+def _as_torch(content, path):
+    torch.save({"model": content, "mae": content, "config": content}, path)
+
+
+def _as_pickle(content, path):
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def _as_legacy_torch(content, path):
+    torch.save({"model": content}, path, _use_new_zipfile_serialization=False)
+
+
+WRITERS = (_as_torch, _as_pickle, _as_legacy_torch)
+LOADERS = {
+    "a checkpoint": ("step-000000000001.pt", lambda path: load_checkpoint(path)),
+    "a run's checkpoint": ("step-000000000001.pt", lambda path: load_checkpoint(path.parent)),
+    "a run that goes on": ("step-000000000001.pt", lambda path: resume(path.parent)),
+    "an MAE to start from": ("step-000000000001.pt", lambda path: MAESource.find(str(path))),
+    "a published encoder": ("checkpoint.pth", lambda path: EncoderSource.find(path)),
+    "a transformers folder": ("pytorch_model.bin", lambda path: EncoderSource.find(path.parent)),
+    "an exported encoder": ("encoder.safetensors", lambda path: EncoderSource.find(path)),
+    "an exported sampler": ("sampler.safetensors", lambda path: load_sampler(path)),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("what", LOADERS)
+def test_a_crafted_file_is_refused_and_runs_nothing(clips_root, tmp_path, what, write):
+    name, load = LOADERS[what]
+    folder = tmp_path / "made"
+    begin_run(folder, tiny_config(clips_root, tmp_path).as_dict())
+    write(Crafted(tmp_path / "it ran"), folder / name)
+    with pytest.raises(CheckpointError):
+        load(folder / name)
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_the_crafted_file_would_run_where_it_is_trusted(tmp_path):
+    _as_torch(Crafted(tmp_path / "it ran"), tmp_path / "file.pt")
+    torch.load(tmp_path / "file.pt", weights_only=False)
+    assert (tmp_path / "it ran").exists()
+
+
+def test_a_kept_window_that_is_a_pickle_is_decoded_again(tmp_path):
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"x")
+    cache = WindowCache(tmp_path / "windows", 1, 4, 1, "auto")
+    window = np.zeros((4, 8, 8, 3), np.uint8)
+    cache.get(video, 0, lambda where: window)
+    kept = next(path for path in (tmp_path / "windows").rglob("*") if path.is_file())
+    np.save(kept, np.array([Crafted(tmp_path / "it ran")], dtype=object), allow_pickle=True)
+    assert np.array_equal(cache.get(video, 0, lambda where: window + 1), window + 1)
+    assert not (tmp_path / "it ran").exists()
+
+
+RUNS_CODE = {
+    "eval", "exec", "pickle.load", "pickle.Unpickler", "marshal.loads", "marshal.load", "shelve.open", "joblib.load",
+    "yaml.load", "torch.jit.load", "torch.hub.load", "dill.loads", "cloudpickle.loads", "load_from_zip_file",
+}  # fmt: skip
+TRUSTED = {("tats_gym/processes.py", "pickle.loads")}  # of what it has just pickled itself
+
+
+def _calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            settings = {each.arg: ast.unparse(each.value) for each in node.keywords}
+            yield ast.unparse(node.func), settings
+
+
+def test_no_code_of_ours_loads_a_file_in_a_way_that_could_run_it():
+    found, loads = set(), 0
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            place = path.relative_to(ROOT).as_posix()
+            for name, settings in _calls(path):
+                if name in RUNS_CODE or (name == "pickle.loads" and (place, name) not in TRUSTED):
+                    found.add((place, name))
+                if name == "torch.load":
+                    loads += 1
+                    found |= {(place, name)} if settings.get("weights_only") != "True" else set()
+                if name == "np.load":
+                    found |= {(place, name)} if settings.get("allow_pickle", "False") != "False" else set()
+    assert not found
+    assert loads == 1
