@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agents.policy import SamplerConfig, Trunk
 from agents.subset import PlackettLuce
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checksums import write_checksums
 from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.files import folder_written_whole
@@ -54,7 +55,7 @@ class TokenSampler(nn.Module):
 
 
 def export_sampler(run: Path, out: Path) -> list[Path]:
-    """Write the sampler of a run's folder or checkpoint into the folder `out`, whole or not at all.
+    """Write the sampler of a run's folder or checkpoint into the folder `out`, whole or not at all, with SHA256SUMS.
 
     Raises:
         ValueError: The run's agent has no such sampler.
@@ -82,6 +83,7 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
     weights |= {name: value for name, value in policy.items() if name.startswith(("actor.", "actor_head."))}
     with folder_written_whole(out) as folder:
         save_file(weights, folder / FILE, {"format": "pt", DESCRIPTION: json.dumps(description)})
+        write_checksums(folder)
     return [out / FILE]
 
 

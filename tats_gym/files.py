@@ -25,9 +25,9 @@ def write_whole(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def to_disk(folder: Path) -> None:
-    """Have the names in a folder reach the disk, so that a rename outlives a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
+def to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, reach the disk, so that they outlive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -62,6 +62,9 @@ def folder_written_whole(out: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        for path in partial.iterdir():
+            to_disk(path)
         partial.replace(out)
+        to_disk(out.absolute().parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checksums import check
 
 DESCRIPTION = "tats_gym"
 """Under this key files of ours say, in JSON, what their weights are."""
@@ -37,8 +38,9 @@ def read_safetensors(path: Path) -> WeightFile:
     """Read a safetensors file.
 
     Raises:
-        CheckpointError: It is none, or cut short.
+        CheckpointError: It is none, cut short, or not what SHA256SUMS beside it says.
     """
+    check(path)
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
@@ -54,6 +56,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is half-written, or holds other objects than plain values and tensors.
     """
+    check(path)
     return load_checkpoint(path, allow=(argparse.Namespace,))
 
 

@@ -1,5 +1,6 @@
 """Every export, loaded by the library that it is for, gives the features that ours gives."""
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from timm.models.beit import Block
 from torch import nn
 
+from tats_gym.checkpoint import CheckpointError
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.export import FORMATS, export_encoder, onnx, timm
 from tats_gym.files import folder_written_whole
@@ -48,6 +50,19 @@ def test_an_export_is_found_again_with_all_that_was_recorded(source, tmp_path, f
         assert recorded["data"] == "ssv2"
     for path in files:
         assert str(tmp_path).encode() not in path.read_bytes()  # others need not know where it was made
+
+
+@pytest.mark.parametrize("format", READ_BACK)
+def test_a_changed_export_is_refused(source, tmp_path, format):
+    files = export_encoder(source, format, tmp_path / "out")
+    sums = (tmp_path / "out" / "SHA256SUMS").read_text().splitlines()
+    assert sums == [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+    weights = next(path for path in files if path.suffix in (".safetensors", ".pth"))
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{weights.name} is not what SHA256SUMS beside it says"):
+        EncoderSource.find(tmp_path / "out")
 
 
 @pytest.mark.parametrize("format", READ_BACK)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
+from tats_gym.checksums import CHECKSUMS, write_checksums
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.export import hf, onnx, safetensors, timm, torchexport, videomae
 from tats_gym.files import folder_written_whole
@@ -25,7 +26,7 @@ SINUSOID_ONLY: tuple[Format, ...] = ("hf", "videomae")
 
 
 def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Path]:
-    """Write an encoder into the folder `out`, whole or not at all, and return its files.
+    """Write an encoder into the folder `out`, whole or not at all, with SHA256SUMS beside; return its files.
 
     hf: VideoMAEModel and its heads of transformers, with a model card. videomae: a file for `--finetune` of the
     published VideoMAE. timm: weights for `tats_gym.export.timm.build`. safetensors: ours. onnx and torchexport: the
@@ -47,4 +48,5 @@ def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Pat
         )
     with folder_written_whole(out) as folder:
         WRITERS[format](source, folder)
-    return sorted(out.iterdir())
+        write_checksums(folder)
+    return sorted(path for path in out.iterdir() if path.name != CHECKSUMS)
