@@ -14,12 +14,12 @@ from agents.sharing import WorkFailedError
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.foreman import WorkerError
-from tats_gym.optimisation import NonFiniteLossError
+from tats_gym.finite import NonFiniteError
 from tats_gym.processes import ProcessDiedError
 from tats_gym.stopping import INTERRUPTED, PREEMPTED, PreemptedError, interrupted_by_system
 
 EXPLAINED = (
-    ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteLossError,
+    ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
     ProcessDiedError, WorkFailedError,
 )  # fmt: skip
 """Errors whose message says all that a user needs."""

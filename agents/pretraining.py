@@ -27,11 +27,11 @@ from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, load_newest, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
+from tats_gym.finite import NonFiniteError
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
 from tats_gym.metrics import drop_metrics_after
-from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
 from tats_gym.runs import begin_run, create_run, hold_run, read_config, update_config
 from tats_gym.stopping import stop_on_signal
@@ -199,12 +199,12 @@ class Pretraining:
         """Write a checkpoint into the run's folder; all processes must ask, the first writes.
 
         Raises:
-            NonFiniteLossError: If a weight of the MAE or the agent is NaN or infinite; nothing is written.
+            NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; nothing is written.
         """
         for name, module in (("MAE", self.mae), ("agent", self.agent.policy)):
             sums = [parameter.detach().sum() for parameter in module.parameters()]
             if sums and not torch.stack(sums).isfinite().all():
-                raise NonFiniteLossError(
+                raise NonFiniteError(
                     f"weights of the {name} are not finite at environment step {self.agent.num_timesteps}; "
                     "they were not saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
                 )
@@ -248,7 +248,7 @@ class Pretraining:
         """Train to the end, or until a signal asks to stop; either way a checkpoint is left behind.
 
         Raises:
-            NonFiniteLossError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
+            NonFiniteError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
         """
         config, first = self.config, self.ranks.first
         self.agent.set_logger(run_logger(self.folder if first else None, self.agent.num_timesteps))

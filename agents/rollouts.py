@@ -19,8 +19,8 @@ from agents.first_pass import FirstPass
 from agents.subset_policy import SubsetPolicy
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.finite import NonFiniteError
 from tats_gym.masks import random_ids
-from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.precision import accurate
 
 Baseline = Literal["value", "group", "none"]
@@ -251,14 +251,14 @@ class TokenRollouts(OnPolicyAlgorithm):
         """Update the sampler, unless the rollout was made of uniform masks.
 
         Raises:
-            NonFiniteLossError: If the loss became NaN or infinite.
+            NonFiniteError: If the loss became NaN or infinite.
         """
         if self.rollout_is_uniform:
             return
         super().train()
         losses = [self.logger.name_to_value.get(f"train/{name}", 0.0) for name in ("loss", "policy_loss")]
         if not all(map(math.isfinite, losses)):
-            raise NonFiniteLossError(
+            raise NonFiniteError(
                 f"the sampler's loss is {losses[0] or losses[1]} at environment step {self.num_timesteps}; nothing "
                 "more was saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
             )

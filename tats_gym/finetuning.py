@@ -17,10 +17,11 @@ from tats_gym.distributed import Ranks, from_first, highest, parallel
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
+from tats_gym.finite import NonFiniteError
 from tats_gym.labels import check_labels, labels_of
 from tats_gym.metrics import drop_metrics_after
 from tats_gym.mixing import mix
-from tats_gym.optimisation import NonFiniteLossError, Optimizer
+from tats_gym.optimisation import Optimizer
 from tats_gym.precision import autocast
 from tats_gym.runs import create_run, hold_run, read_config, update_config
 from tats_gym.scoring import Scores, Tally, confusion_picture
@@ -109,11 +110,11 @@ class Finetuning:
         """Write a checkpoint; all processes must ask, the first writes.
 
         Raises:
-            NonFiniteLossError: If a weight is NaN or infinite; nothing is written.
+            NonFiniteError: If a weight is NaN or infinite; nothing is written.
         """
         sums = torch.stack([parameter.detach().sum() for parameter in self.model.parameters()])
         if not sums.isfinite().all():
-            raise NonFiniteLossError(
+            raise NonFiniteError(
                 f"weights of the classifier are not finite at step {self.step}; they were not saved. "
                 "Resume from the last checkpoint with a lower base_lr, or in fp32"
             )
@@ -148,7 +149,7 @@ class Finetuning:
         """Train to the end and test in all views; or until a signal asks to stop, which leaves a checkpoint behind.
 
         Raises:
-            NonFiniteLossError: If the loss becomes NaN or infinite; nothing is saved over the last checkpoint.
+            NonFiniteError: If what `tats_gym.finite` lists is not finite; nothing is saved over the last checkpoint.
         """
         scores = None
         self._log = self._open_log()
@@ -185,15 +186,17 @@ class Finetuning:
             return
         coming, stopping = self._next(), 0
         while not stopping:
-            loss = self._train_on(*coming)
+            loss = self._loss(*coming)
             self.step += 1
             ended = self.step >= self.total_steps
             if not ended:
-                coming = self._next()  # while the device is still busy with this step
+                coming = self._next()  # while the device is busy with this forward pass
             self._log.step(
-                loss,
+                self.optimizer.step(loss),
                 learning_rate=self.optimizer.lr.at(self.optimizer.steps),
                 epoch=self.step / self.steps_per_epoch,
+                grad_norm=self.optimizer.guard.norm,
+                skipped_steps=self.optimizer.guard.skipped,
             )
             if self.step % self.steps_per_epoch == 0:
                 self._end_epoch(self.step // self.steps_per_epoch)
@@ -206,7 +209,7 @@ class Finetuning:
         batch = self.train.take(self.config.batch_size)
         return Upload(batch.pixels, self.ranks.device, self._upload_stream), batch.labels
 
-    def _train_on(self, clips: Upload, labels: Tensor) -> float:
+    def _loss(self, clips: Upload, labels: Tensor) -> Tensor:
         # Every step has random numbers of its own: a resumed run draws the same, without any state being kept.
         keys = (self.config.seed, self.step, self.ranks.rank)
         torch.manual_seed(int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1))
@@ -216,7 +219,7 @@ class Finetuning:
         mixed, targets = mix(clips.get(), labels.to(device), len(self.classes), self.config.mix, rng)
         with autocast(self.config.precision, device):
             logits = self._parallel(mixed)
-        return self.optimizer.step(functional.cross_entropy(logits.float(), targets))
+        return functional.cross_entropy(logits.float(), targets)
 
     def _end_epoch(self, epoch: int) -> None:
         self.save()

@@ -1,4 +1,4 @@
-"""One optimiser step after another: AdamW, schedule, accumulation over steps and processes, the finite check."""
+"""One optimiser step after another: AdamW, schedule, accumulation over steps and processes."""
 
 import math
 from dataclasses import dataclass
@@ -11,12 +11,9 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from tats_gym.distributed import mean
+from tats_gym.finite import GradientGuard, check_finite
 
 REFERENCE_BATCH = 256
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; no weight was changed by it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +74,7 @@ class LearningRate:
 
 
 class Optimizer:
-    """Turns losses into optimiser steps.
+    """Turns losses into optimiser steps; `tats_gym.finite` says what becomes of those that are not finite.
 
     Args:
         of: What is trained, for messages.
@@ -104,6 +101,8 @@ class Optimizer:
         """Clips in one optimiser step, over all processes."""
         self.adamw = _adamw(groups, config, self.lr.highest)
         self.steps = 0
+        """Where the schedule is: optimiser steps so far, those left out counted."""
+        self.guard = GradientGuard(of, self.adamw, lambda: f"optimiser step {self.steps}")
         self._module, self._accumulated = module, 0
         self._exchange()
 
@@ -114,14 +113,11 @@ class Optimizer:
             The loss as a number, the mean over the processes.
 
         Raises:
-            NonFiniteLossError: If the loss of any process is NaN or infinite; gradients and weights are left alone.
+            NonFiniteError: If the loss of any process is NaN or infinite, and gradients and weights are left alone; or
+                if too many steps in a row were left out.
         """
         value = mean(loss.detach()).item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the {self.of}'s loss is {value} at optimiser step {self.steps}; its weights were not changed. "
-                "Resume from the last checkpoint with a lower base_lr, or in fp32"
-            )
+        check_finite(f"the {self.of}'s loss", value, f"optimiser step {self.steps}")
         (loss / self.config.accumulate).backward()
         self._accumulated += 1
         if self._accumulated == self.config.accumulate:
@@ -149,7 +145,12 @@ class Optimizer:
             self.adamw.consolidate_state_dict(to=0)
         if not isinstance(self.adamw, ZeroRedundancyOptimizer) or dist.get_rank() == 0:
             adamw = self.adamw.state_dict()
-        return {"adamw": adamw, "steps": self.steps, "step_clips": self.step_clips}
+        return {
+            "adamw": adamw,
+            "steps": self.steps,
+            "step_clips": self.step_clips,
+            "guard": self.guard.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; with other batches, from as many clips."""
@@ -158,6 +159,8 @@ class Optimizer:
             for parameter, values in self.adamw.optim.state.items():  # where the weights are
                 values["step"] = values["step"].to(parameter.device)
         self.steps = state["steps"] * state["step_clips"] // self.step_clips
+        if "guard" in state:  # older ones did not count
+            self.guard.load_state_dict(state["guard"])
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimConfig, lr: float) -> torch.optim.Optimizer:

@@ -17,7 +17,8 @@ from tats_gym.distributed import Ranks
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
 from tats_gym.finetuning import Finetuning, resume, run_config
-from tats_gym.optimisation import NonFiniteLossError, Optimizer
+from tats_gym.finite import NonFiniteError
+from tats_gym.optimisation import Optimizer
 from tats_gym.stopping import PREEMPTED
 
 ROOT = Path(__file__).parent.parent
@@ -175,7 +176,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(ro
         return step(self, loss * (float("nan") if self.steps == 4 else 1.0))
 
     monkeypatch.setattr(Optimizer, "step", explode_at_4)
-    with pytest.raises(NonFiniteLossError, match="the classifier's loss is nan at optimiser step 4"):
+    with pytest.raises(NonFiniteError, match="the classifier's loss is nan at optimiser step 4"):
         _train(_config(root, tmp_path))
     (folder,) = tmp_path.iterdir()
     assert load_checkpoint(folder)["step"] == 3

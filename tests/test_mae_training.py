@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tats_gym.finite import NonFiniteError
 from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.mae_training import MAEOptimConfig, mae_optimizer
 from tats_gym.masks import random_ids
-from tats_gym.optimisation import NonFiniteLossError
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=2)
@@ -74,7 +74,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_step(bad):
     mae, optimizer = _optimizer()
     optimizer.step(_loss(mae))
     before = [parameter.clone() for parameter in mae.parameters()]
-    with pytest.raises(NonFiniteLossError, match=f"loss is {bad} at optimiser step 1"):
+    with pytest.raises(NonFiniteError, match=f"loss is {bad} at optimiser step 1"):
         optimizer.step(_loss(mae) * bad)
     assert all(torch.equal(old, new) for old, new in zip(before, mae.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in mae.parameters())

@@ -19,8 +19,9 @@ from agents.fixed import FixedMasks
 from agents.pretraining import Pretraining, resume, run_config
 from envs import TokenSelectionVecEnv
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from tats_gym.finite import NonFiniteError
 from tats_gym.mae import MAE_PRESETS
-from tats_gym.optimisation import NonFiniteLossError, Optimizer
+from tats_gym.optimisation import Optimizer
 from tats_gym.runs import read_config
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
@@ -152,7 +153,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
 
     monkeypatch.setattr(Optimizer, "step", explode_at_5)
     run = Pretraining(tiny_config(clips_root, tmp_path))
-    with pytest.raises(NonFiniteLossError, match="optimiser step 5"):
+    with pytest.raises(NonFiniteError, match="optimiser step 5"):
         run.run()
     run.close()
     state = load_checkpoint(run.folder)
@@ -168,7 +169,7 @@ def test_weights_that_are_not_finite_are_not_saved(clips_root, tmp_path, part):
     before = sorted((result.folder / "checkpoints").iterdir())
     with torch.no_grad():
         next(module.parameters()).view(-1)[0] = torch.nan
-    with pytest.raises(NonFiniteLossError, match=f"weights of the {part} are not finite at environment step 32"):
+    with pytest.raises(NonFiniteError, match=f"weights of the {part} are not finite at environment step 32"):
         run.save()
     assert sorted((result.folder / "checkpoints").iterdir()) == before
 

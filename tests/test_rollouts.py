@@ -12,7 +12,7 @@ from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
 from envs.spaces import Subset, TokenBox
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
-from tats_gym.optimisation import NonFiniteLossError
+from tats_gym.finite import NonFiniteError
 from tests.layouts import SMALL
 
 C1, C2, C3 = 2e-3, 3e-3, 5e-3
@@ -221,7 +221,7 @@ def test_a_sampler_that_is_not_finite_stops_the_training(env):
     agent = _tats(env)
     with torch.no_grad():
         agent.policy.actor_head.weight.fill_(torch.nan)
-    with pytest.raises(NonFiniteLossError, match="the sampler's loss is nan at environment step 3"):
+    with pytest.raises(NonFiniteError, match="the sampler's loss is nan at environment step 3"):
         agent.learn(6)
 
 

@@ -1,0 +1,97 @@
+"""Numbers that are NaN or infinite: what ends a run, and what is left out.
+
+The rule, for every agent and for fine-tuning:
+
+- A loss, reward, value or log-probability that is NaN or infinite ends the run: `NonFiniteError` names it and the step.
+  No weight is changed by it, and nothing is saved over the last checkpoint.
+- A gradient that is NaN or infinite although the loss was finite, an overflow in the backward pass, leaves that step of
+  its optimiser out: weights, moments and step counts stay as they were to the bit. The step is named in a warning,
+  counted and logged, and `PATIENCE` of them in a row end the run. The schedule of the learning rate, which goes by
+  clips, goes on.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch.nn.utils import get_total_norm
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10
+"""Steps of one optimiser that are left out in a row before the run ends."""
+WAY_OUT = "Resume from the last checkpoint with a lower learning rate, or in fp32"
+
+
+class NonFiniteError(RuntimeError):
+    """A number became NaN or infinite; no weight was changed by it."""
+
+
+def check_finite(what: str, values: ArrayLike, when: str) -> None:
+    """Check numbers that decide what is learned.
+
+    Args:
+        what: Their name, for the message.
+        values: On the host.
+        when: The step, for the message.
+
+    Raises:
+        NonFiniteError: If one is NaN or infinite.
+    """
+    found = np.asarray(values)
+    bad = found[~np.isfinite(found)]
+    if bad.size:
+        raise NonFiniteError(f"{what} is {bad[0]} at {when}; no weight was changed by it. {WAY_OUT}")
+
+
+class GradientGuard:
+    """Leaves out the steps of an optimiser whose gradients are not finite.
+
+    It takes the norm of all gradients before each step, and waits for it. Where several processes train one model, they
+    have averaged the gradients by then, so all of them leave out the same steps. Finite gradients above 1e19, whose
+    squares overflow, are left out too: they would make AdamW's second moments infinite for good.
+
+    Args:
+        of: Whose gradients, for messages.
+        optimizer: The optimiser.
+        when: Names the present step.
+    """
+
+    def __init__(self, of: str, optimizer: torch.optim.Optimizer, when: Callable[[], str]) -> None:
+        self.of, self.when = of, when
+        self.norm = 0.0
+        """Of the gradients of the last step that was made."""
+        self.skipped = 0
+        """Steps left out so far."""
+        self.in_a_row = 0
+        optimizer.register_step_pre_hook(self._check)
+
+    def _check(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        norm = get_total_norm([each.grad for each in parameters if each.grad is not None]).item()
+        if math.isfinite(norm):
+            self.norm, self.in_a_row = norm, 0
+            return
+        optimizer.zero_grad(set_to_none=True)  # it leaves alone what has no gradient
+        self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+        if self.in_a_row >= PATIENCE:
+            raise NonFiniteError(
+                f"the norm of the {self.of}'s gradients is {norm} at {self.when()}, and {self.in_a_row} steps in a row "
+                f"had to be left out. {WAY_OUT}"
+            )
+        logger.warning(
+            "the norm of the %s's gradients is %s at %s, which is left out: %d so far, %d in a row of at most %d",
+            self.of, norm, self.when(), self.skipped, self.in_a_row, PATIENCE - 1,
+        )  # fmt: skip
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what was counted."""
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on counting from what `state_dict` returned."""
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
