@@ -11,13 +11,14 @@ import matplotlib.image
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
-from torch import Tensor
 from tqdm import tqdm
 
+from agents.finite import when
 from agents.held_out import HeldOut, SamplerState, Scores, as_metrics
 from envs.sb3 import TokenSelectionVecEnv
 from tats_gym.distributed import highest, mean, summed
 from tats_gym.figures import choice_figure, mask_figure
+from tats_gym.finite import check_finite
 from tats_gym.optimisation import Optimizer
 
 SILENT = ("stdout", "log", "json", "csv")
@@ -26,7 +27,8 @@ SILENT = ("stdout", "log", "json", "csv")
 class JointTraining(BaseCallback):
     """The hook: one backward pass of the MAE after each environment step, on the masks that the agent made.
 
-    With any SB3 algorithm. The environment leaves the loss with its graph; this owns everything that changes weights.
+    With any SB3 algorithm. The environment leaves the loss with its graph; this owns everything that changes weights. A
+    loss or reward that is not finite ends the run, see `tats_gym.finite`.
 
     Args:
         optimizer: Steps the MAE that is attached to the environment; None leaves it as it is.
@@ -38,7 +40,7 @@ class JointTraining(BaseCallback):
         self.optimizer, self.log_interval = optimizer, log_interval
         self.last_loss = float("nan")
         self._losses: list[float] = []
-        self._rewards: list[Tensor] = []
+        self._rewards: list[float] = []
         self._rollouts = 0
 
     @property
@@ -54,12 +56,16 @@ class JointTraining(BaseCallback):
 
     def _on_step(self) -> bool:
         vector_env = self.env.vector_env
-        assert vector_env.loss is not None
-        loss = vector_env.loss
-        self.last_loss = mean(loss).item() if self.optimizer is None else self.optimizer.step(loss)
-        vector_env.loss = None
+        loss, vector_env.loss = vector_env.loss, None
+        assert loss is not None
+        both = torch.stack((loss.detach(), vector_env.last_rewards.mean()))
+        self.last_loss, reward = mean(both).tolist()  # waits for the device once
+        check_finite("the MAE's loss", self.last_loss, when(self.model))
+        check_finite("the reward", reward, when(self.model))
+        if self.optimizer is not None:
+            self.optimizer.step(loss)
         self._losses.append(self.last_loss)
-        self._rewards.append(vector_env.last_rewards)
+        self._rewards.append(reward)
         if self.optimizer is not None and not self.env.as_tensors:
             self.env.refresh()
         return True
@@ -71,7 +77,9 @@ class JointTraining(BaseCallback):
             if self.optimizer is not None:
                 self.logger.record("mae/learning_rate", self.optimizer.lr.at(self.optimizer.steps))
                 self.logger.record("mae/steps", self.optimizer.steps)
-            self.logger.record("rollout/reward", mean(torch.stack(self._rewards).mean()).item())
+                self.logger.record("mae/grad_norm", self.optimizer.guard.norm)
+                self.logger.record("mae/skipped_steps", self.optimizer.guard.skipped)
+            self.logger.record("rollout/reward", sum(self._rewards) / len(self._rewards))
             self._losses, self._rewards = [], []
 
     def _on_training_end(self) -> None:

@@ -19,6 +19,7 @@ from agents import find_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
 from agents.collapse import CollapseWatch
 from agents.config import PretrainConfig, config_from_dict
+from agents.finite import FiniteWatch
 from agents.held_out import Scores, held_out_for
 from agents.needs import settled
 from agents.replay import ClipReplayBuffer
@@ -109,6 +110,7 @@ class Pretraining:
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
+        self.finite = FiniteWatch(self.agent)
         self._join_agents()
         self._resumed = False
         self._lock: filelock.BaseFileLock | None = None
@@ -168,6 +170,7 @@ class Pretraining:
             "agent": self.agent.get_parameters(),
             "agent_variables": {name: recursive_getattr(self.agent, name).detach() for name in self._variables()},
             "agent_updates": getattr(self.agent, "_n_updates", 0),
+            "agent_finite": self.finite.state_dict(),
             "clips_position": self._clips_position * self.ranks.world_size,
             "random": from_all(self._random_state()),  # of each process
             "replay": None if self._replay is None else self._replay.state_dict(),
@@ -226,6 +229,8 @@ class Pretraining:
             ) from err
         for name in self._variables():
             recursive_getattr(self.agent, name).data.copy_(state["agent_variables"][name])
+        if "agent_finite" in state:  # older ones did not count
+            self.finite.load_state_dict(state["agent_finite"])
         if self._replay is not None:
             self._replay.load_state_dict(state["replay"])
         self._resumed = True
@@ -248,7 +253,7 @@ class Pretraining:
         """Train to the end, or until a signal asks to stop; either way a checkpoint is left behind.
 
         Raises:
-            NonFiniteError: If the MAE's loss becomes NaN or infinite; nothing is saved over the last checkpoint.
+            NonFiniteError: If what `tats_gym.finite` lists is not finite; nothing is saved over the last checkpoint.
         """
         config, first = self.config, self.ranks.first
         self.agent.set_logger(run_logger(self.folder if first else None, self.agent.num_timesteps))
@@ -257,7 +262,7 @@ class Pretraining:
         progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=quiet)
         interval = config.checkpoint_interval or self.epoch_timesteps
         boundary = Boundary(progress.paused()(self.save), interval=interval, device=self.ranks.device)
-        callbacks, evaluation = [boundary, joint, progress], None
+        callbacks, evaluation = [self.finite, boundary, joint, progress], None
         if self.held_out is not None:
             interval = config.eval_interval or self.epoch_timesteps
             evaluation = Evaluation(self.held_out, self.folder / "pictures", interval=interval, progress=progress)

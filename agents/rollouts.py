@@ -1,6 +1,5 @@
 """Rollouts as tensors: what our agents collect, and the buffer that turns errors into credit."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal, Self, get_args
 
@@ -15,11 +14,11 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from agents.finite import check_losses
 from agents.first_pass import FirstPass
 from agents.subset_policy import SubsetPolicy
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
-from tats_gym.finite import NonFiniteError
 from tats_gym.masks import random_ids
 from tats_gym.precision import accurate
 
@@ -77,9 +76,10 @@ class TokenRolloutBuffer(RolloutBuffer):
         """Forget the rollout."""
         self.pos, self.full = 0, False
         self._steps: list[RolloutBufferSamples] = []
-        # PPO.train reads these two for its explained variance.
+        # PPO.train reads the first two for its explained variance; `FiniteWatch` the last too, a mask's in one number.
         self.values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.returns: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.log_probs: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
     def keep(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
         """Store one environment step.
@@ -126,6 +126,9 @@ class TokenRolloutBuffer(RolloutBuffer):
         """Close the rollout. Nothing is bootstrapped: every step ended its episode."""
         self.values = torch.cat([step.old_values for step in self._steps]).cpu().numpy()
         self.returns = torch.cat([step.returns for step in self._steps]).cpu().numpy()
+        self.log_probs = (
+            torch.cat([step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]).cpu().numpy()
+        )
 
     def whole(self) -> RolloutBufferSamples:
         """Return what was kept as one; the same tensors each time."""
@@ -251,17 +254,12 @@ class TokenRollouts(OnPolicyAlgorithm):
         """Update the sampler, unless the rollout was made of uniform masks.
 
         Raises:
-            NonFiniteError: If the loss became NaN or infinite.
+            NonFiniteError: If a loss became NaN or infinite.
         """
         if self.rollout_is_uniform:
             return
         super().train()
-        losses = [self.logger.name_to_value.get(f"train/{name}", 0.0) for name in ("loss", "policy_loss")]
-        if not all(map(math.isfinite, losses)):
-            raise NonFiniteError(
-                f"the sampler's loss is {losses[0] or losses[1]} at environment step {self.num_timesteps}; nothing "
-                "more was saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
-            )
+        check_losses(self)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "_first_pass"]

@@ -12,7 +12,11 @@ TARGET_KL_PER_DRAW = 0.01
 
 
 class TokenTRPO(TRPO):
-    """TRPO, but for the attention that its second derivatives need: fused kernels have only first ones."""
+    """TRPO, but for the attention that its second derivatives need: fused kernels have only first ones.
+
+    A gradient of its objective that is not finite fails its line search (`train/is_line_search_success`), which leaves
+    the actor as it was; it is no optimiser's step and not counted as one.
+    """
 
     def train(self) -> None:
         """Update the policy within the trust region."""

@@ -72,6 +72,7 @@ def test_a_run_leaves_test_picture_metrics_and_a_checkpoint(root, tmp_path):
     assert (result.folder / "pictures" / "confusion.png").stat().st_size > 1000
     rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert all(row["train/grad_norm"] > 0 == row["train/skipped_steps"] for row in rows if "train/loss" in row)
     assert [row["step"] for row in rows if "held_out/top1" in row] == [6]
     assert load_checkpoint(result.folder)["step"] == 6
 
