@@ -55,13 +55,15 @@ class PlackettLuce(Distribution):
         """Return the log-probability (B, K) of each draw given the draws before it; their sum is the joint one."""
         return self.logits.gather(-1, value) - self._left(value)
 
-    def _left(self, ids: Tensor) -> Tensor:
+    def _left(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Log of the total weight (B, K) left in the urn before each draw, summed from the last draw backwards.
 
-        Adding what was drawn to what was never drawn stays exact where subtracting from the total would cancel.
+        Adding what was drawn to what was never drawn stays exact where subtracting from the total would cancel. Each
+        weight is exp(logit), or exp(value) of other values (B, L).
         """
-        never = self.logits.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)  # (B, 1)
-        drawn_last_first = self.logits.gather(-1, ids).flip(-1)
+        values = self.logits if values is None else values
+        never = values.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)  # (B, 1)
+        drawn_last_first = values.gather(-1, ids).flip(-1)
         return torch.cat((never, drawn_last_first), -1).logcumsumexp(-1)[..., 1:].flip(-1)
 
     def entropy(self) -> Tensor:
@@ -75,13 +77,11 @@ class PlackettLuce(Distribution):
         logged, never optimised.
         """
         left = self._left(ids)  # (B, K)
-        probs = self.token_log_prob.exp()
-        # Sum of w_j * logit_j over the tokens left before each draw, with weights relative to the whole urn.
-        drawn = probs.gather(-1, ids) * self.logits.gather(-1, ids)
-        never = (probs * self.logits).scatter(-1, ids, 0).sum(-1, keepdim=True)
-        weighted = torch.cat((never, drawn.flip(-1)), -1).cumsum(-1)[..., 1:].flip(-1)
-        whole = self.logits.logsumexp(-1, keepdim=True)
-        return (left - weighted * (whole - left).exp()).sum(-1)
+        # The mean logit of what is left is taken below a number that is above all logits, so that the mean is of
+        # positive numbers: as a difference of logarithms it is finite also where what is left was unlikely at first.
+        above = self.logits.detach().amax(-1, keepdim=True) + 1
+        mean_below = (self._left(ids, self.logits + (above - self.logits).log()) - left).exp()
+        return (left - above + mean_below).sum(-1)
 
 
 @register_kl(PlackettLuce, PlackettLuce)  # type: ignore[untyped-decorator]

@@ -95,6 +95,11 @@ def test_entropy_along_draws_averages_to_the_exact_entropy(logits):
     assert spread < 0.25 * naive
 
 
+def test_entropy_along_is_finite_where_one_token_drowns_the_others():
+    entropy = PlackettLuce(torch.tensor([[200.0, 0.0, 0.0]]), 2).entropy_along(torch.tensor([[0, 1]]))
+    assert entropy.item() == pytest.approx(torch.tensor(2.0).log().item(), abs=1e-4)  # a coin between the two left
+
+
 def test_the_entropys_gradient_is_that_of_the_enumeration(logits):
     logits = logits.clone().requires_grad_()
     draws = _every_draw(5, 3)
