@@ -1,5 +1,6 @@
-"""Brings what was measured into the documentation, so that its pages link to it as they do in the repository."""
+"""Brings what was measured into the documentation, so that pages link to it as in the repository; keeps names whole."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "benchmarks"
+CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
+WORD = re.compile(r"(?<!\S)\S{1,32}(?!\S)")
+"""Of code within a sentence, short enough for any screen."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -19,3 +23,8 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Let a page's links to benchmarks/ mean the copies."""
     return markdown.replace("](../benchmarks/", "](benchmarks/")
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let no line end within a word of code, which browsers break at its hyphens: an option stays whole."""
+    return CODE.sub(lambda code: WORD.sub(r'<span class="word">\g<0></span>', code[0]), html)

@@ -181,4 +181,7 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
         built = tmp_path / ("index.html" if page.stem == "index" else f"{page.stem}/index.html")
         text = built.read_text()
         assert not re.findall(r'(?:src|href)="(?:https?:)?//[^"]+\.(?:js|css|woff2?)', text), page
+        parts = re.findall(r'<(?:link|script|img)\s[^>]*(?:src|href)="([^"#:]+)"', text)
+        assert {Path(part).suffix for part in parts} >= {".js", ".css"}, page
+        assert all((built.parent / part).exists() for part in parts), page
     assert (tmp_path / "benchmarks" / "results" / "step_cpu.json").is_file()
