@@ -28,7 +28,7 @@ from tats_gym.checkpoint import CheckpointError  # noqa: E402
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
 from tats_gym.clips.layouts import Video, VideoList  # noqa: E402
 from tats_gym.clips.plain import LIST_FILES, write_list  # noqa: E402
-from tats_gym.figures import Masked, Scales, mask_figure  # noqa: E402
+from tats_gym.figures import Masked, Scales, mask_figure, sharp_dpi  # noqa: E402
 from tats_gym.tokens import TokenGrid  # noqa: E402
 
 Form = Literal["png", "gif", "mp4"]
@@ -187,7 +187,8 @@ class Picture(NamedTuple):
             path = stem.with_name(f"{stem.name}.{form}")
             if form == "png":
                 title = f"Time runs from left to right; {self.title}"
-                still = mask_figure(*what, clip=self.clip, scales=self.scales, title=title)
+                dpi = sharp_dpi(self.grid)
+                still = mask_figure(*what, clip=self.clip, scales=self.scales, title=title, dpi=dpi)
                 matplotlib.image.imsave(path, still)
             else:
                 {"gif": write_gif, "mp4": write_mp4}[form](path, pictures, config.frames_per_s)

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import av
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tats_gym.figures import Masked, Scales, draw, rows, write_title
+from tats_gym.figures import Masked, Scales, add_scale, draw, rows, title_lines, write_title
 from tats_gym.tokens import TokenGrid
 
-PANEL_INCHES = 1.9
+PANEL_INCHES, LABEL_INCHES, SCALE_INCHES = 1.9, 0.8, 0.75
+"""Of a panel's side, of what stands above it and beside it."""
+ACROSS = 5
+"""Panels beside each other, at most."""
 
 
 def mask_animation(
@@ -33,20 +37,15 @@ def mask_animation(
         A picture for each frame (T, height, width, 3), both sides even, as video codecs want them.
     """
     panels = rows(grid, pixels, seen, clip, scales or Scales.of(seen), every_frame=True)
-    across = min(len(panels), 4)
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(PANEL_INCHES * across, (PANEL_INCHES + 0.5) * down + 0.3), dpi=80, layout="constrained")
+    dpi = float(np.clip(1.02 * grid.size / PANEL_INCHES, 80, 130))
+    figure, axes = _panels(len(panels), title, dpi)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(down, across, squeeze=False).flat
     artists = []
-    for axis, panel in zip(axes, panels, strict=False):
-        artists.append(draw(axis, panel.images[0], panel.top))
+    for axis, panel in zip(axes, panels, strict=True):
+        artists.append(draw(axis, panel.images[0], panel.top, PANEL_INCHES * dpi))
         axis.set_title(panel.label, fontsize=8)
         if panel.top is not None:
-            figure.colorbar(artists[-1], ax=axis, extend="max", shrink=0.8).ax.tick_params(labelsize=7)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    write_title(figure, title)
+            add_scale(axis, artists[-1])
     pictures = []
     for frame in range(grid.frames):
         for artist, panel in zip(artists, panels, strict=True):
@@ -55,6 +54,29 @@ def mask_animation(
         picture = np.asarray(canvas.buffer_rgba())[..., :3]
         pictures.append(picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2].copy())
     return np.stack(pictures)
+
+
+def _panels(count: int, title: str, dpi: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its panels, all of one size, in as few lines as there must be."""
+    down = -(-count // ACROSS)
+    across = -(-count // down)
+    width = across * (PANEL_INCHES + SCALE_INCHES) + 0.1
+    head = 0.15 * len(title_lines(title, width))
+    height = down * (PANEL_INCHES + LABEL_INCHES) + head + 0.1
+    figure = Figure(figsize=(width, height), dpi=dpi)
+    axes = figure.subplots(down, across, squeeze=False)
+    figure.subplots_adjust(
+        left=0.1 / width,
+        right=1 - SCALE_INCHES / width,
+        bottom=0.1 / height,
+        top=1 - (head + LABEL_INCHES) / height,
+        wspace=SCALE_INCHES / PANEL_INCHES,
+        hspace=LABEL_INCHES / PANEL_INCHES,
+    )
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    write_title(figure, title, y=1 - 0.05 / height)
+    return figure, list(axes.flat[:count])
 
 
 def write_gif(path: Path, pictures: NDArray[np.uint8], frames_per_s: float) -> None:

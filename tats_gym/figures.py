@@ -1,5 +1,6 @@
 """Pictures of masks: a clip, what the MAE makes of it, where it errs, and which tokens it saw."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from tats_gym.tokens import CHANNELS, TokenGrid
 
 HIDDEN_GREY = 128
 COLUMN_INCHES = 1.0
+DPI, SHARPEST_DPI = 100.0, 250.0
+"""Of a still picture at least and, where every pixel of a clip is to be seen, at most."""
 COLUMNS = 8
 """Of a figure at most; of a longer clip, tubelets evenly spaced over it are shown."""
 CHARACTER_INCHES = 0.08
 """Width of a character of a title, about."""
 TITLE_LINES = 3
+NAME_CHARACTERS = 17
+"""Of an agent's name on a line."""
 TOP_SHARE = 0.995
 """Share of the values that the colours tell apart; the few above look like the highest of these."""
 
@@ -58,19 +63,29 @@ class Scales:
 
     @staticmethod
     def of(batches: Sequence[Masked]) -> "Scales":
-        """Return the scales that fit all clips of these batches."""
+        """Return the scales that fit all clips of these batches.
+
+        They end at one of few round numbers, so that pictures of one clip after the other, as training draws them, are
+        of the same colours until something has changed.
+        """
         errors, relative = [torch.zeros(1)], [torch.full((1,), 2.0)]
         for masked in batches:
             for clip in range(len(masked.reconstruction.mask)):
                 errors.append(masked.errors(clip))
                 found = masked.relative(clip)
                 relative += [] if found is None else [found]
-        return Scales(*(max(_top(values), 1e-6) for values in (errors, relative)))
+        return Scales(*(_rounded_up(max(_top(values), 1e-6)) for values in (errors, relative)))
 
 
 def _top(values: Sequence[Tensor]) -> float:
     """Return the value below which nearly all lie, and at least that of the first tensor."""
     return max(float(np.nanquantile(torch.cat(list(values)).numpy(), TOP_SHARE)), values[0].item())
+
+
+def _rounded_up(value: float) -> float:
+    """Return the next of 1, 1.5, 2, 3, 4, 6, 8, 12, ... and of their halves, quarters, ...; a per mille is no step."""
+    below = 2.0 ** math.floor(math.log2(value / 1.001))
+    return 1.5 * below if value <= 1.5015 * below else 2 * below
 
 
 class Row(NamedTuple):
@@ -106,25 +121,26 @@ def rows(
         laid_out = tokens.float().reshape(grid.shape).numpy()
         return np.repeat(laid_out, grid.tubelet_size, axis=0) if every_frame else laid_out
 
+    def label(what: str, masked: Masked) -> str:
+        return what if len(seen) == 1 else "\n".join([f"{what},", *textwrap.wrap(masked.name, NAME_CHARACTERS)])
+
     def visible(masked: Masked) -> Row:
-        label = "visible tokens" if len(seen) == 1 else f"visible tokens,\n{masked.name}"
-        return Row(label, frames(_grey_out(grid, real, masked.reconstruction.mask[clip].cpu())))
+        shown = _grey_out(grid, real, masked.reconstruction.mask[clip].cpu())
+        return Row(label("visible tokens", masked), frames(shown))
 
     def error(masked: Masked) -> Row:
         errors = masked.errors(clip)
-        label = "error" if len(seen) == 1 else f"error,\n{masked.name}"
-        if masked.reconstruction.ids_hidden.shape[1]:
-            label += f"\n(mean {errors.nanmean().item():.3f})"
-        return Row(label, values(errors), scales.error)
+        mean = f"\n(mean {errors.nanmean().item():.3f})" if masked.reconstruction.ids_hidden.shape[1] else ""
+        return Row(label("error", masked) + mean, values(errors), scales.error)
 
     painted = _repaint(grid, real, first.reconstruction, clip)
     found = [
         Row("frames", frames(real)),
-        Row("reconstruction\n(true mean and\ndeviation)", frames(painted)),
+        Row(label("reconstruction", first) + "\n(true mean and\ndeviation)", frames(painted)),
         error(first),
     ]
     if (relative := first.relative(clip)) is not None:
-        found.append(Row("probability\n(1 = uniform)", values(relative), scales.probability))
+        found.append(Row(label("probability", first) + "\n(1 = uniform)", values(relative), scales.probability))
     found.append(visible(first))
     for other in seen[1:]:
         found += [error(other), visible(other)]
@@ -139,6 +155,7 @@ def mask_figure(
     clip: int = 0,
     scales: Scales | None = None,
     title: str = "",
+    dpi: float = DPI,
 ) -> NDArray[np.uint8]:
     """Draw one clip of a batch, time from left to right, a column for each step of the token grid, eight at most.
 
@@ -153,11 +170,18 @@ def mask_figure(
         clip: Which clip of the batch.
         scales: Where the colours end; those of this batch if None.
         title: A line above the picture.
+        dpi: Dots of an inch, which is what a column takes; see `sharp_dpi`.
 
     Returns:
         The picture (height, width, 3).
     """
-    return _compose(rows(grid, pixels, seen, clip, scales or Scales.of(seen)), title or "time runs from left to right")
+    drawn = rows(grid, pixels, seen, clip, scales or Scales.of(seen))
+    return _compose(drawn, title or "time runs from left to right", grid.tubelet_size, dpi)
+
+
+def sharp_dpi(grid: TokenGrid) -> float:
+    """Return the dots of an inch with which a figure shows every pixel of clips of the usual sizes."""
+    return float(np.clip(1.1 * grid.size / COLUMN_INCHES, DPI, SHARPEST_DPI))
 
 
 def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray[np.uint8]:
@@ -190,12 +214,12 @@ def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray
     return np.array(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _compose(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
+def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> NDArray[np.uint8]:
     steps = len(rows[0].images)
     shown = np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int)
     width = len(shown) + 1.9
-    head = 0.2 + 0.15 * len(title_lines(title, width))
-    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=100)
+    head = 0.35 + 0.15 * len(title_lines(title, width))
+    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=dpi)
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     figure.subplots_adjust(
@@ -206,14 +230,14 @@ def _compose(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
         wspace=0.04,
         hspace=0.04,
     )
+    for axis, step in zip(axes[0], shown, strict=True):
+        axis.set_title(f"frame {step * tubelet_size}", fontsize=7, pad=3)
     for across, row in zip(axes, rows, strict=True):
         for axis, image in zip(across, row.images[shown], strict=True):
-            drawn = draw(axis, image, row.top)
+            drawn = draw(axis, image, row.top, COLUMN_INCHES * dpi)
         across[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=8)
         if row.top is not None:
-            box = across[-1].get_position()
-            bar = figure.add_axes((box.x1 + 0.01, box.y0 + 0.05 * box.height, 0.012, 0.9 * box.height))
-            figure.colorbar(drawn, cax=bar, extend="max").ax.tick_params(labelsize=7)
+            add_scale(across[-1], drawn)
     write_title(figure, title, y=1 - 0.06 / (len(rows) + head))
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3].copy()
@@ -231,12 +255,23 @@ def write_title(figure: Figure, title: str, **where: float) -> None:
     figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
 
 
-def draw(axis: Any, image: NDArray[Any], top: float | None) -> Any:
-    """Draw a picture (H, W, C), or a map (h, w) whose colours end at `top`, and return what can be given other data."""
+def draw(axis: Any, image: NDArray[Any], top: float | None, dots: float = math.inf) -> Any:
+    """Draw a picture (H, W, C), or a map (h, w) whose colours end at `top`, and return what can be given other data.
+
+    One that has more pixels than there are dots is averaged, or lines would be lost.
+    """
     axis.set(xticks=[], yticks=[])
     axis.set_facecolor("0.85")  # what is not predicted
     scale = {} if top is None else {"cmap": "magma", "vmin": 0, "vmax": top}
-    return axis.imshow(image, interpolation="nearest", **scale)
+    return axis.imshow(image, interpolation="nearest" if image.shape[1] <= dots else "hanning", **scale)
+
+
+def add_scale(axis: Any, drawn: Any) -> None:
+    """Say beside a map what its colours mean."""
+    beside = axis.inset_axes((1.05, 0.03, 0.09, 0.94))
+    top = drawn.norm.vmax
+    axis.figure.colorbar(drawn, cax=beside, extend="max", ticks=[0, top / 2, top], format="%g")
+    beside.tick_params(labelsize=7)
 
 
 def _repaint(grid: TokenGrid, clip: Tensor, reconstruction: Reconstruction, row: int) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tats_gym.animation import mask_animation, write_gif, write_mp4
-from tats_gym.figures import Masked
+from tats_gym.animation import _panels, mask_animation, write_gif, write_mp4
+from tats_gym.figures import Masked, add_scale, draw
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
@@ -32,6 +32,22 @@ def test_every_frame_is_a_picture_of_its_own_with_even_sides(pictures):
     assert len(pictures) == 4
     assert all(side % 2 == 0 for side in pictures.shape[1:3])
     assert all((pictures[frame] != pictures[frame - 1]).any() for frame in range(1, 4))
+
+
+@pytest.mark.parametrize(("agents", "down", "across"), [(1, 1, 5), (2, 2, 4), (3, 2, 5)])
+def test_panels_are_of_one_size_and_nothing_is_drawn_over_anything(agents, down, across):
+    count = 5 + 2 * (agents - 1)
+    figure, axes = _panels(count, "a clip", 80)
+    for axis in axes:
+        axis.set_title("reconstruction,\ntats\n(true mean and\ndeviation)", fontsize=8)
+        add_scale(axis, draw(axis, np.zeros((3, 3)), 0.375))
+    figure.canvas.draw()
+    boxes = [axis.get_tightbbox() for axis in axes] + [figure.texts[0].get_window_extent()]
+    assert len({(round(axis.bbox.width), round(axis.bbox.height)) for axis in axes}) == 1
+    assert figure.axes[0].get_gridspec().get_geometry() == (down, across)
+    for number, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+        assert not any(box.overlaps(other) for other in boxes[:number])
 
 
 def test_a_gif_plays_all_pictures_again_and_again(pictures, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tats_gym.figures import Masked, Scales, _grey_out, _repaint, mask_figure, rows, write_title
+from tats_gym.figures import Masked, Scales, _grey_out, _repaint, mask_figure, rows, sharp_dpi, write_title
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.tokens import TokenGrid
@@ -77,13 +77,45 @@ def test_agents_that_are_compared_have_an_error_and_a_mask_each_on_one_scale(cli
     scales = Scales.of([first, second])
     drawn = rows(GRID, clips, [first, second], 1, scales)
     assert [row.label.split("\n")[0] for row in drawn] == [
-        "frames", "reconstruction", "error,", "visible tokens,", "error,", "visible tokens,"
+        "frames", "reconstruction,", "error,", "visible tokens,", "error,", "visible tokens,"
     ]  # fmt: skip
     errors = [row for row in drawn if row.top is not None]
     assert [row.label.split("\n")[1:] for row in errors] == [["tats", "(mean 1.000)"], ["random", "(mean 4.000)"]]
     assert errors[0].top == errors[1].top == pytest.approx(4)
     assert np.isnan(errors[1].images).sum() == 3
     assert np.nanmax(errors[0].images) == pytest.approx(1, abs=1e-5)
+
+
+def test_an_agents_name_has_as_many_lines_as_it_needs(clips):
+    seen = [_seen(clips), _seen(clips, name="my_agents.linear:linear (2)")]
+    label = rows(GRID, clips, seen, 0, Scales(1.0, 2.0))[-1].label
+    assert label.split("\n") == ["visible tokens,", "my_agents.linear:", "linear (2)"]
+
+
+@pytest.mark.parametrize(
+    ("error", "end"), [(0.3, 0.375), (1.0, 1.0), (1.0005, 1.0), (1.04, 1.5), (1.6, 2.0), (9.1, 12.0)]
+)
+def test_colours_end_at_round_numbers(clips, error, end):
+    assert Scales.of([_seen(clips, worse=error**0.5)]).error == pytest.approx(end)
+
+
+@pytest.mark.parametrize(("size", "dpi"), [(48, 100), (224, 246.4), (384, 250)])
+def test_a_sharp_figure_shows_every_pixel_and_a_small_one_loses_no_line(size, dpi):
+    grid = TokenGrid(frames=2, size=size, visible=1)
+    clips = torch.zeros(1, *grid.clip_shape, dtype=torch.uint8)
+    clips[..., ::2] = 255  # stripes of one pixel
+    seen = [Masked("tats", MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips))]
+    assert sharp_dpi(grid) == pytest.approx(dpi)
+
+    def line(dots):
+        """The middle of the first panel, away from its edges."""
+        picture = mask_figure(grid, clips, seen, dpi=dots)
+        return picture[int(1.0 * dots), int(1.4 * dots) : int(2.0 * dots), 0].astype(int)
+
+    if size < 250:
+        assert set(line(sharp_dpi(grid)).tolist()) == {0, 255}
+    if size > 100:
+        assert 100 < line(100).min() <= line(100).max() < 155
 
 
 def test_probabilities_are_relative_to_uniform_and_their_scale_reaches_two(clips):
