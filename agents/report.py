@@ -53,12 +53,11 @@ PANELS = (
 RESULTS = {
     "held_out/error_own": "held-out error, own masks",
     "held_out/error_random": "held-out error, random masks",
-    "held_out/gain": "gain",
-    "held_out/gain_interval": "± (95 % over clips)",
+    "held_out/gain": "gain over random masks (95 % over clips)",
     "held_out/content_gain": "gain by fitting the clip",
-    "held_out/motion_lift": "motion lift",
-    "held_out/overlap": "overlap",
-    "sampler/never_chosen": "never chosen",
+    "held_out/motion_lift": "motion of chosen tokens over that of all",
+    "held_out/overlap": "tokens that masks of two clips share",
+    "sampler/never_chosen": "tokens that are never chosen",
     "mae/loss": "MAE's loss",
 }
 """Metrics of the table, each as it was measured last."""
@@ -107,6 +106,7 @@ class ReportedRun:
         for metric, name in RESULTS.items():
             if values := self.series(metric)[1]:
                 found[name] = f"{values[-1]:.4f}"
+                found[name] += "".join(f" ± {half:.4f}" for half in self.series(f"{metric}_interval")[1][-1:])
         rates = speed(self.metrics)
         if rates:
             found["clips/s"] = f"{rates['clips_per_s']:.1f}"

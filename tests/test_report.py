@@ -13,6 +13,7 @@ from agents.pretraining import Pretraining
 from agents.report import report
 from tests.runs import load_script, tiny_config
 
+GAIN = "gain over random masks (95 % over clips)"
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
@@ -45,14 +46,21 @@ def _cells(text: str, row: str) -> list[str]:
 def test_results_settings_and_commands_of_every_run_are_there(runs, page):
     text = page.read_text()
     last = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) for run in runs]
-    assert _cells(text, "gain") == [f"{row['held_out/gain']:.4f}" for row in last]
+    assert _cells(text, GAIN) == [f"{row['held_out/gain']:.4f}" for row in last]  # of one clip, so no interval
     assert _cells(text, "clips masked") == ["32", "32"]
-    assert _cells(text, "never chosen")[1] == ""
+    assert _cells(text, "tokens that are never chosen")[1] == ""
     assert _cells(text, "agent") == ["tats", "random"]
     (differing,) = re.findall(r'<table id="differing">.*?</table>', text, re.DOTALL)
     assert re.findall(r"<tr><th>([^<]+)</th><td>", differing) == ["agent"]
     assert text.count("python scripts/train_ppo.py --env TatsMask-folder-v0") == 2
     assert "--agent random" in text
+
+
+def test_a_gain_stands_beside_its_interval(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        print(json.dumps({"step": 40, "held_out/gain": 0.05, "held_out/gain_interval": 0.01}), file=file)
+    assert _cells(report([tmp_path / "run"]), GAIN) == ["0.0500 ± 0.0100"]
 
 
 def test_nothing_is_fetched_from_elsewhere(page):
@@ -133,7 +141,9 @@ def test_a_browser_shows_it_offline(page: Path, tmp_path):
         assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in images)
         assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
         assert driver.get_log("browser") == []
-        width = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-        assert width[0] <= width[1]
+        for screen in (1200, 390):
+            metrics = {"width": screen, "height": 900, "deviceScaleFactor": 1, "mobile": screen == 390}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= screen
     finally:
         driver.quit()
