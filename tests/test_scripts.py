@@ -1,4 +1,4 @@
-"""The scripts as a user runs them, and the README's code as it stands."""
+"""The scripts as a user runs them."""
 
 import json
 import os
@@ -117,12 +117,3 @@ def test_bad_arguments_are_answered_without_a_traceback(main, capsys, arguments,
     shown = capsys.readouterr()
     plain = re.sub(r"[│╭╮╰╯─\s]+", " ", shown.err + shown.out)
     assert re.search(message, plain), plain
-
-
-def _blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-
-
-@pytest.mark.parametrize("number", range(2))
-def test_the_readmes_python_runs_as_it_stands(number, demo_root):
-    exec(compile(_blocks("python")[number], f"README block {number}", "exec"), {})
