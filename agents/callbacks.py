@@ -239,12 +239,12 @@ class Boundary(BaseCallback):
     Args:
         save: Writes a checkpoint.
         interval: Environment steps from one checkpoint to the next.
-        device: Where processes tell each other that they were asked to end.
+        optimizer: The MAE's: while it gathers gradients for a step, nothing is at rest.
     """
 
-    def __init__(self, save: Callable[[], object], *, interval: int, device: torch.device) -> None:
+    def __init__(self, save: Callable[[], object], *, interval: int, optimizer: Optimizer) -> None:
         super().__init__()
-        self.save, self.interval, self.device = save, interval, device
+        self.save, self.interval, self.optimizer = save, interval, optimizer
         self._stop = 0
 
     def ask(self, exit_code: int) -> None:
@@ -255,7 +255,9 @@ class Boundary(BaseCallback):
         self._next = (self.num_timesteps // self.interval + 1) * self.interval
 
     def _on_rollout_start(self) -> None:
-        if exit_code := highest(self._stop, self.device):
+        if not self.optimizer.at_rest:
+            return
+        if exit_code := highest(self._stop, self.model.device):
             raise StopRequestedError(exit_code)
         if self.num_timesteps >= self._next:
             self._next = (self.num_timesteps // self.interval + 1) * self.interval

@@ -12,17 +12,16 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import set_random_seed
 
 from agents import find_agent
+from agents.agent_state import agent_state, restore_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
 from agents.collapse import CollapseWatch
 from agents.config import PretrainConfig, config_from_dict
 from agents.finite import FiniteWatch
 from agents.held_out import Scores, held_out_for
 from agents.needs import settled
-from agents.replay import ClipReplayBuffer
 from agents.rollouts import TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
@@ -163,17 +162,13 @@ class Pretraining:
         """
         return {
             "config": self.config.as_dict(),
-            "step": self.agent.num_timesteps,
             "mae": self.mae.state_dict(),
             "mae_config": asdict(self.config.mae),
             "mae_optim": self.optimizer.state_dict(),
-            "agent": self.agent.get_parameters(),
-            "agent_variables": {name: recursive_getattr(self.agent, name).detach() for name in self._variables()},
-            "agent_updates": getattr(self.agent, "_n_updates", 0),
+            **agent_state(self.agent),
             "agent_finite": self.finite.state_dict(),
             "clips_position": self._clips_position * self.ranks.world_size,
             "random": from_all(self._random_state()),  # of each process
-            "replay": None if self._replay is None else self._replay.state_dict(),
         }
 
     @property
@@ -187,16 +182,6 @@ class Pretraining:
             "env": json.dumps(self.vector_env.np_random.bit_generator.state),
             "actions": json.dumps(self.agent.action_space.np_random.bit_generator.state),
         }
-
-    @property
-    def _replay(self) -> ClipReplayBuffer | None:
-        """The agent's replay buffer, where it is one that a checkpoint can hold."""
-        buffer = getattr(self.agent, "replay_buffer", None)
-        return buffer if isinstance(buffer, ClipReplayBuffer) else None
-
-    def _variables(self) -> list[str]:
-        """Name the agent's single tensors, such as SAC's entropy coefficient, which SB3 keeps apart."""
-        return self.agent._get_torch_save_params()[1]
 
     def save(self) -> None:
         """Write a checkpoint into the run's folder; all processes must ask, the first writes.
@@ -221,21 +206,15 @@ class Pretraining:
         try:
             self.mae.load_state_dict(state["mae"])
             self.optimizer.load_state_dict(state["mae_optim"])
-            self.agent.set_parameters(state["agent"], device=self.vector_env.device)
+            restore_agent(self.agent, state)
         except (KeyError, RuntimeError, ValueError) as err:
             raise CheckpointError(
                 f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
                 f"leave the sizes and the agent as they were: {err}"
             ) from err
-        for name in self._variables():
-            recursive_getattr(self.agent, name).data.copy_(state["agent_variables"][name])
         if "agent_finite" in state:  # older ones did not count
             self.finite.load_state_dict(state["agent_finite"])
-        if self._replay is not None:
-            self._replay.load_state_dict(state["replay"])
         self._resumed = True
-        self.agent.num_timesteps = self.agent._episode_num = state["step"]
-        self.agent._n_updates = state["agent_updates"]
         seed, ranks = self.config.seed, self.ranks
         self.agent._last_obs = self.env.resume(state["clips_position"] // ranks.world_size, seed)
         self.agent._last_episode_starts = np.ones(self.config.num_envs, dtype=np.bool_)
@@ -261,7 +240,7 @@ class Pretraining:
         quiet = config.quiet or not first
         progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=quiet)
         interval = config.checkpoint_interval or self.epoch_timesteps
-        boundary = Boundary(progress.paused()(self.save), interval=interval, device=self.ranks.device)
+        boundary = Boundary(progress.paused()(self.save), interval=interval, optimizer=self.optimizer)
         callbacks, evaluation = [self.finite, boundary, joint, progress], None
         if self.held_out is not None:
             interval = config.eval_interval or self.epoch_timesteps

@@ -130,6 +130,11 @@ class Optimizer:
         self._exchange()
         return value
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no gradients are gathered for a step that is still to come."""
+        return self._accumulated == 0
+
     def _exchange(self) -> None:
         """Have the processes exchange gradients in the next backward pass if an optimiser step comes after it."""
         if isinstance(self._module, DistributedDataParallel):

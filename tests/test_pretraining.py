@@ -148,6 +148,31 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, ag
     assert [row for i, row in enumerate(trace[1]) if row in trace[0] and row not in trace[1][:i]] == trace[0]
 
 
+def test_a_run_that_gathers_gradients_is_stopped_and_saved_after_a_whole_step(clips_root, tmp_path):
+    base = tiny_config(clips_root, tmp_path, checkpoint_interval=4)
+    config = replace(base, mae_optim=replace(base.mae_optim, accumulate=3))
+    whole, _ = _train(config)
+    run = Pretraining(config)
+    saved, save = [], run.save
+    run.save = lambda: (saved.append(run.agent.num_timesteps), save())
+    step = run.optimizer.step
+
+    def stop_at_first(loss):
+        if not run.optimizer.steps and run.optimizer.at_rest:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(loss)
+
+    run.optimizer.step = stop_at_first
+    assert run.run().exit_code == 75
+    run.close()
+    assert saved == [12]
+    again = resume(run.folder)
+    assert again.run().finished
+    again.close()
+    for (name, ours), (_, theirs) in zip(whole.mae.state_dict().items(), again.mae.state_dict().items(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):
     def explode_at_5(self, loss, step=Optimizer.step):
         return step(self, loss * float("nan") if self.steps == 5 else loss)

@@ -1,0 +1,48 @@
+"""All that an SB3 algorithm needs to go on, as tensors and plain values, so that loading them runs nothing."""
+
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import recursive_getattr
+
+from agents.replay import ClipReplayBuffer
+
+
+def agent_state(agent: BaseAlgorithm) -> dict[str, Any]:
+    """Return networks, optimisers, counts, and the replay buffer where it is one that holds clips by their places."""
+    replay = _replay(agent)
+    return {
+        "step": agent.num_timesteps,
+        "agent": agent.get_parameters(),
+        "agent_variables": {name: recursive_getattr(agent, name).detach() for name in _variables(agent)},
+        "agent_updates": getattr(agent, "_n_updates", 0),
+        "replay": None if replay is None else replay.state_dict(),
+    }
+
+
+def restore_agent(agent: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """Go on from what `agent_state` returned.
+
+    Raises:
+        KeyError: Another algorithm was saved.
+        RuntimeError: Its networks have other sizes.
+        ValueError: So has an optimiser.
+    """
+    agent.set_parameters(state["agent"], device=agent.device)
+    for name in _variables(agent):
+        recursive_getattr(agent, name).data.copy_(state["agent_variables"][name])
+    replay = _replay(agent)
+    if replay is not None:
+        replay.load_state_dict(state["replay"])
+    agent.num_timesteps = agent._episode_num = state["step"]
+    agent._n_updates = state["agent_updates"]
+
+
+def _replay(agent: BaseAlgorithm) -> ClipReplayBuffer | None:
+    buffer = getattr(agent, "replay_buffer", None)
+    return buffer if isinstance(buffer, ClipReplayBuffer) else None
+
+
+def _variables(agent: BaseAlgorithm) -> list[str]:
+    """Name the single tensors, such as SAC's entropy coefficient, which SB3 keeps apart."""
+    return agent._get_torch_save_params()[1]
