@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo finetune-demo compare-demo docs test clean
+.PHONY: demo probe-demo finetune-demo compare-demo soak docs test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -19,6 +19,11 @@ finetune-demo: $(VENV)/.installed
 # Six agents on the demo data, five seeds each. An hour on two cores; goes on where it was stopped.
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
+
+# Trainings that are killed, and one of two hours in which files break and processes die. Three hours.
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m tests.soak.kills --out benchmarks/results/kills.json
+	$(BIN)/python -m tests.soak --out benchmarks/results/soak.json
 
 # The documentation, as a site: site/index.html.
 docs: $(VENV)/.installed-test

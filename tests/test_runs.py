@@ -1,0 +1,74 @@
+"""A run's folder: one process at a time, and whole files."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tats_gym import runs
+from tats_gym.metrics import drop_metrics_after, read_metrics
+from tats_gym.runs import begin_run, hold_run, read_record
+
+
+def test_a_folder_is_one_process_s_until_that_has_ended_in_whatever_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "LOCK_S", 0.3)
+    code = (
+        "import sys, time; from pathlib import Path; from tats_gym.runs import hold_run\n"
+        "held = hold_run(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=r"another process trains in .*run; wait until it has ended, stop it"):
+            hold_run(tmp_path / "run")
+        other.kill()
+    lock = hold_run(tmp_path / "run")
+    begin_run(tmp_path / "run", {"seed": 0})
+    with pytest.raises(ValueError, match="another process trains in"):
+        hold_run(tmp_path / "run")
+    lock.release()
+    hold_run(tmp_path / "run").release()
+
+
+def test_where_files_cannot_be_locked_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(runs.filelock.FileLock, "acquire", refuse)
+    hold_run(tmp_path)
+    assert "see to it that no second process trains there" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"config": {"seed"', "[]", '{"seed": 0}', "[" * 100_000])
+def test_a_damaged_description_of_a_run_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json (is no whole JSON file|must hold an object)"):
+        read_record(tmp_path)
+
+
+def test_a_run_begins_where_another_was_killed_before_it_had_begun(tmp_path):
+    (tmp_path / ".config.json.0123").write_text('{"conf')
+    begin_run(tmp_path, {"seed": 3})
+    assert read_record(tmp_path)["seed"] == 3
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"neither empty nor a run's folder: there is no config\.json"):
+        begin_run(tmp_path, {"seed": 3})
+
+
+def test_metrics_are_cut_back_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in range(5)) + '{"step": 5, "mae/lo')
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(OSError, match="No space"):
+            drop_metrics_after(tmp_path, 2)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2, 3, 4]
+    drop_metrics_after(tmp_path, 2)
+    assert path.read_text() == '{"step": 0}\n{"step": 1}\n{"step": 2}\n'
+    assert [each.name for each in tmp_path.iterdir()] == ["metrics.jsonl"]
