@@ -1,7 +1,18 @@
-"""The "did you mean" of error messages."""
+"""What error messages show: the nearest names, and values at a length that can be read."""
 
 import difflib
+import reprlib
 from collections.abc import Collection, Iterable
+from typing import Any
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 160
+_SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxdict = _SHOWN.maxset = 8
+
+
+def shown(value: Any) -> str:
+    """Return `repr(value)`, shortened where it is long: a message that repeats a damaged file helps nobody."""
+    return _SHOWN.repr(value)
 
 
 def did_you_mean(value: str, choices: Iterable[str], most: int = 1) -> str:

@@ -52,7 +52,9 @@ def test_hmdb51_has_three_folds_and_names_that_hold_anything(tmp_path):
     assert listed("hmdb51", tmp_path, "validation", fold=2) == [(names[0], 0)]
     assert listed("hmdb51", tmp_path, fold=3) == [(names[2], 0)]
     write(tmp_path / "clap_test_split1.txt", "a.avi 3\n")
-    with pytest.raises(ValueError, match=r"clap_test_split1\.txt: expected a name and 0, 1 or 2 in each line, got 'a"):
+    with pytest.raises(
+        ValueError, match=r"clap_test_split1\.txt, line 1: expected a name and 0, 1 or 2 in each line, got 'a"
+    ):
         list_videos("hmdb51", tmp_path)
 
 

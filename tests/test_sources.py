@@ -107,7 +107,7 @@ def test_ucf101_numbers_its_classes_from_one(tmp_path):
     assert names(train) == [("v_Archery_g08_c01.avi", 1), ("v_ApplyEyeMakeup_g08_c01.avi", 0)]
     assert names(list_videos("ucf101", tmp_path, "validation")) == [("v_Archery_g01_c01.avi", 1)]
     write(tmp_path / "ucfTrainTestlist/testlist01.txt", "Diving/v_Diving_g01_c01.avi\n")
-    with pytest.raises(ValueError, match=r"testlist01\.txt: the class 'Diving' is not in .*classInd\.txt"):
+    with pytest.raises(ValueError, match=r"testlist01\.txt, line 1: the class 'Diving' is not in .*classInd\.txt"):
         list_videos("ucf101", tmp_path, "validation")
 
 
@@ -178,7 +178,7 @@ def test_missing_videos_are_counted_logged_once_and_left_out(tmp_path, caplog):
         videos = list_videos("ssv2", tmp_path)
     assert names(videos) == [("5.webm", 0)]
     assert videos.missing == 6
-    assert caplog.messages == ["ssv2 train: 6 of 7 videos are missing: 0, 1, 2, ..."]
+    assert caplog.messages == ["ssv2 train: 6 of 7 videos are missing: '0', '1', '2', ..."]
     (tmp_path / "5.webm").unlink()
     with pytest.raises(MissingDataError, match="none of the 7 videos of train is there"):
         list_videos("ssv2", tmp_path)

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from tats_gym.clips.roots import missing_data
+from tats_gym.hints import shown
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -130,6 +131,15 @@ def _walk(root: Path) -> Iterator[str]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
+
+
+def refuse_two_classes(path: Path, entries: Iterable[Entry]) -> None:
+    """Raise ValueError where the annotations in `path` give a video two classes; the same one twice may stand."""
+    classes: dict[str, int | None] = {}
+    for name, _, label in entries:
+        first = classes.setdefault(name, label)
+        if first != label:
+            raise ValueError(f"{path}: {shown(name)} has the class {first}, and further on {label}; leave one of them")
 
 
 def name_hash(name: str, salt: str = "") -> int:

@@ -1,7 +1,8 @@
 """The layouts in which the owners of the four benchmarks distribute them."""
 
 import csv
-import json
+import io
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tats_gym.clips.layouts import Entry, Listing, Part, Split, Tree
+from tats_gym.clips.layouts import Entry, Listing, Part, Split, Tree, refuse_two_classes
 from tats_gym.clips.roots import missing_data
+from tats_gym.hints import shown
+from tats_gym.text_files import parse_json, read_text
 
 OFFICIAL_COUNTS: Mapping[tuple[str, Part], int] = MappingProxyType(
     {
@@ -46,32 +49,45 @@ def read_ssv2(tree: Tree, part: Part) -> Listing:
     old = "something-something-v2-"
     labels_path = tree.annotation("labels.json", f"{old}labels.json")
     split_path = tree.annotation(f"{part.split}.json", f"{old}{part.split}.json")
-    numbers = {template: int(number) for template, number in _read_json(labels_path, dict).items()}
+    numbers = {
+        template: _class_number(number, template, labels_path)
+        for template, number in _read_json(labels_path, dict).items()
+    }
     if sorted(numbers.values()) != list(range(len(numbers))):
         raise ValueError(f"{labels_path}: expected the class numbers 0 to {len(numbers) - 1}, once each")
     videos = tree.videos(os.path.basename)
-    fields = {"id"} if part.split == "test" else {"id", "template"}
+    fields = {"id": (str, int)} if part.split == "test" else {"id": (str, int), "template": (str,)}
     entries = []
     for item in _read_json(split_path, list):
-        if not isinstance(item, dict) or fields - item.keys():
+        if not isinstance(item, dict) or not all(_is_one_of(item.get(field), kinds) for field, kinds in fields.items()):
             wanted = " and ".join(map(repr, sorted(fields)))
-            raise ValueError(f"{split_path}: expected {wanted} in each entry, got {item}")
+            raise ValueError(f"{split_path}: expected {wanted} in each entry, got {shown(item)}")
         label = None
         if part.split != "test":
             template = item["template"].replace("[", "").replace("]", "")
             if template not in numbers:
-                raise ValueError(f"{split_path}: the template {template!r} is not in {labels_path}")
+                raise ValueError(f"{split_path}: the template {shown(template)} is not in {labels_path}")
             label = numbers[template]
         name = str(item["id"])
         entries.append(_entry(name, videos.get(name), label))
+    refuse_two_classes(split_path, entries)
     return Listing(tuple(sorted(numbers, key=numbers.__getitem__)), entries)
 
 
+def _class_number(number: Any, name: str, path: Path) -> int:
+    """Read the number of a class, which SSv2 writes as text."""
+    if not re.fullmatch("[0-9]{1,6}", str(number)) or not name.strip():
+        raise ValueError(f"{path}: expected a class and its number, as text, got {shown(name)}: {shown(number)}")
+    return int(number)
+
+
+def _is_one_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a value of a JSON file is of these very types, and not blank: True is no number here."""
+    return type(value) in kinds and bool(str(value).strip())
+
+
 def _read_json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise ValueError(f"{path}: it is not valid JSON ({err})") from err
+    content = parse_json(read_text(path), str(path))
     if not isinstance(content, kind):
         raise ValueError(f"{path}: expected a JSON {kind.__name__}, got {type(content).__name__}")
     return content
@@ -93,45 +109,71 @@ def read_k400(tree: Tree, part: Part) -> Listing:
     for line, row in _read_kinetics_csv(path, times if part.split == "test" else times | {"label"}):
         label = row.get("label")
         if label is not None and label not in numbers:
-            raise ValueError(f"{path}, line {line}: {label!r} is not a class of {train_path}")
-        try:
-            start, end = (int(float(row[field])) for field in ("time_start", "time_end"))
-        except ValueError as err:
-            raise ValueError(f"{path}, line {line}: expected times in seconds, got {row}") from err
+            raise ValueError(f"{path}, line {line}: {shown(label)} is not a class of {train_path}")
+        start, end = (_seconds(row[field], f"{path}, line {line}") for field in ("time_start", "time_end"))
         name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
         found = by_stem.get(name) or by_id.get(row["youtube_id"])
         entries.append(_entry(name, found, None if label is None else numbers[label]))
+    refuse_two_classes(path, entries)
     return Listing(tuple(classes), entries)
 
 
+def _seconds(text: str, place: str) -> int:
+    try:
+        time = float(text)
+    except ValueError:
+        time = math.nan
+    if not 0 <= time < 10**6:  # which NaN is not
+        raise ValueError(f"{place}: expected times in seconds, of up to six digits, got {shown(text)}")
+    return int(time)
+
+
 def _read_kinetics_csv(path: Path, fields: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = fields - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: expected a header with {sorted(missing)}, got {reader.fieldnames}")
+    """Line numbers and rows; a row has as many columns as the header, and something in each of `fields`."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
+        header = list(reader.fieldnames or ())
+        if not fields.issubset(header) or len(set(header)) < len(header):
+            raise ValueError(f"{path}: expected a header with {sorted(fields)}, each column once, got {shown(header)}")
         for row in reader:
-            if any(row[field] is None for field in fields):
-                raise ValueError(f"{path}, line {reader.line_num}: expected {len(row)} columns, got {row}")
+            if any(row[field] is None for field in fields) or None in row:  # under None lies what is too much
+                raise ValueError(f"{path}, line {reader.line_num}: expected {len(header)} columns, got {shown(row)}")
+            if not all(row[field].strip() for field in fields):
+                raise ValueError(f"{path}, line {reader.line_num}: expected a value for each of {sorted(fields)}")
             yield reader.line_num, row
+    except csv.Error as err:
+        raise ValueError(f"{path}, line {reader.line_num}: it is no comma-separated text ({err})") from err
 
 
 def read_ucf101(tree: Tree, part: Part) -> Listing:
     """UCF101: the class is the folder, its number is 1 less than in `classInd.txt`."""
     index_path = tree.annotation("classInd.txt")
-    classes = tuple(line.split()[1] for line in _lines(index_path))
+    classes: dict[str, int] = {}
+    for line, text in _lines(index_path):
+        match = re.fullmatch(r"([0-9]{1,6})\s+(\S+)", text)
+        if not match or match[2] in classes:
+            raise ValueError(
+                f"{index_path}, line {line}: expected `number class`, another class in each line, got {shown(text)}"
+            )
+        classes[match[2]] = int(match[1]) - 1
+    if sorted(classes.values()) != list(range(len(classes))):
+        raise ValueError(f"{index_path}: expected the class numbers 1 to {len(classes)}, once each")
     kind = "train" if part.split == "train" else "test"
     list_path = tree.annotation(f"{kind}list{part.fold:02d}.txt")
     videos = tree.videos(_with_folder)
     entries = []
-    for line in _lines(list_path):
-        name = line.split()[0]
+    for line, text in _lines(list_path):
+        name, *numbers = text.split()
         folder = name.split("/")[0]
         if folder not in classes:
-            raise ValueError(f"{list_path}: the class {folder!r} is not in {index_path}")
-        entries.append(_entry(name, videos.get(os.path.splitext(name)[0]), classes.index(folder)))
-    return Listing(classes, entries)
+            raise ValueError(f"{list_path}, line {line}: the class {shown(folder)} is not in {index_path}")
+        if numbers not in ([], [str(classes[folder] + 1)]):
+            raise ValueError(
+                f"{list_path}, line {line}: expected `class/file.avi` and perhaps {classes[folder] + 1}, the number of "
+                f"{folder} in {index_path}, got {shown(text)}"
+            )
+        entries.append(_entry(name, videos.get(os.path.splitext(name)[0]), classes[folder]))
+    return Listing(tuple(sorted(classes, key=classes.__getitem__)), entries)
 
 
 def read_hmdb51(tree: Tree, part: Part) -> Listing:
@@ -146,10 +188,18 @@ def read_hmdb51(tree: Tree, part: Part) -> Listing:
     classes = tuple(sorted(lists))
     entries = []
     for label, name in enumerate(classes):
-        for line in _lines(lists[name]):
-            file, mark = [*line.rsplit(None, 1), ""][:2]  # file names hold # & ( ) ! ; and may hold spaces
+        marks: dict[str, str] = {}
+        for line, text in _lines(lists[name]):
+            file, mark = [*text.rsplit(None, 1), ""][:2]  # file names hold # & ( ) ! ; and may hold spaces
             if mark not in ("0", "1", "2"):
-                raise ValueError(f"{lists[name]}: expected a name and 0, 1 or 2 in each line, got {line!r}")
+                raise ValueError(
+                    f"{lists[name]}, line {line}: expected a name and 0, 1 or 2 in each line, got {shown(text)}"
+                )
+            if marks.setdefault(file, mark) != mark:
+                raise ValueError(
+                    f"{lists[name]}, line {line}: {shown(file)} has {mark} here and {marks[file]} above, so it would "
+                    "be trained on and tested; leave one of the lines"
+                )
             if mark == wanted:
                 stem = f"{name}/{os.path.splitext(file)[0]}"
                 entries.append(_entry(f"{name}/{file}", videos.get(stem), label))
@@ -165,5 +215,8 @@ def _with_folder(path: str) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines, without the empty ones."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip()

@@ -6,9 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from tats_gym.clips.layouts import SUFFIXES, Entry, Listing, Part, Split, Tree, VideoList, name_hash
+from tats_gym.clips.layouts import (
+    SUFFIXES,
+    Entry,
+    Listing,
+    Part,
+    Split,
+    Tree,
+    VideoList,
+    name_hash,
+    refuse_two_classes,
+)
 from tats_gym.clips.roots import missing_data
 from tats_gym.files import write_whole
+from tats_gym.hints import shown
+from tats_gym.text_files import read_text
 
 VALIDATION_SHARE = 10
 """One video in this many is held out where a dataset names no split."""
@@ -52,24 +64,25 @@ def read_list(tree: Tree, part: Part) -> Listing:
     entries = []
     for name, label in lists[part.split]:
         path = tree.root / name
-        entries.append(Entry(name, path if path.is_file() else None, label))
+        entries.append(Entry(name, path if os.path.isfile(path) else None, label))  # which no odd name makes fail
+    refuse_two_classes(tree.root / LIST_FILES[part.split], entries)
     return Listing(tuple(map(str, range(top + 1))), entries)
 
 
 def _read_lines(path: Path) -> list[tuple[str, int | None]]:
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")  # file names need not be UTF-8
+    text = read_text(path, any_bytes=True)  # file names need not be UTF-8
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     lines = [(number, line.removesuffix("\r")) for number, line in lines]
     matches = [LABELLED.fullmatch(line.rstrip()) for _, line in lines]
     if any(matches):
         for (number, line), match in zip(lines, matches, strict=True):
             if not match:
-                raise ValueError(f"{path}, line {number}: expected `path label`, a class number, got {line!r}")
+                raise ValueError(f"{path}, line {number}: expected `path label`, a class number, got {shown(line)}")
         return [(match[1], int(match[2])) for match in matches if match]
     for number, line in lines:
         if not line.lower().endswith(SUFFIXES):
             raise ValueError(
-                f"{path}, line {number}: expected `path label`, or the path of a video in every line, got {line!r}"
+                f"{path}, line {number}: expected `path label`, or the path of a video in every line, got {shown(line)}"
             )
     return [(line, None) for _, line in lines]
 

@@ -13,6 +13,7 @@ from tats_gym.clips.official import read_hmdb51, read_k400, read_ssv2, read_ucf1
 from tats_gym.clips.plain import read_folder, read_list
 from tats_gym.clips.roots import data_root, missing_data
 from tats_gym.clips.subsets import check_subset, choose_subset
+from tats_gym.hints import shown
 
 __all__ = ["LAYOUTS", "Layout", "Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 
@@ -79,7 +80,9 @@ def list_videos(
     listing = LAYOUTS[data].read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
     absent = [name for name, path, _ in listing.entries if path is None]
-    first = ", ".join(absent[:3])
+    first = ", ".join(map(shown, absent[:3]))
+    if not listing.entries:
+        raise missing_data(data, folder, f"the annotations of {split} name no video")
     if not videos:
         raise missing_data(data, folder, f"none of the {len(absent)} videos of {split} is there ({first}, ...)")
     if absent:
