@@ -128,6 +128,28 @@ def test_a_partial_of_another_check_is_dropped(root, caplog):
     assert "is of another check (data, subset or window); it is dropped" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("line", "resumed"),
+    [
+        (b"", 2),
+        (b"\xff\xfe\n", 2),
+        (b"[" * 100_000 + b"\n", 2),
+        (b'{"path": ["a"], "frames": 1, "fps": 1, "width": 1, "height": 1, "status": "ok", "cause": null}\n', 2),
+        (b'{"path": "else.mp4", "frames": 1, "fps": 1, "width": 1, "height": 1, "status": "ok", "cause": null}\n', 2),
+        (b'{"path": "odd.webm", "frames": "1", "fps": 1, "width": 1, "height": 1, "status": "ok", "cause": null}\n', 2),
+        (None, 0),
+    ],
+)
+def test_what_is_damaged_in_a_stopped_run_is_checked_again(root, line, resumed):
+    stop_after(verification(root), 2)
+    partial = root / "tats-gym-list-train.jsonl.partial"
+    partial.write_bytes(b"" if line is None else partial.read_bytes() + line)
+    check = verification(root)
+    assert (check.resumed, len(check)) == (resumed, 8 - resumed)
+    assert len(list(check)) == 8 - resumed
+    assert check.finish().ok
+
+
 def test_a_window_that_fits_is_not_short(root):
     check = verification(root, frames=4, stride=2)
     assert {path.name: finding.status for path, finding in check}["short.avi"] == "ok"

@@ -4,16 +4,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from tats_gym.clips.layouts import Part, Split
 from tats_gym.files import write_whole
+from tats_gym.hints import shown
+from tats_gym.plain_values import from_plain
+from tats_gym.text_files import parse_json
+
+T = TypeVar("T")
 
 FORMAT = 1
 """Version of the form; it grows when older readers would misread a newer file."""
 
 Status = Literal["ok", "short", "broken"]
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +131,18 @@ def read_index(path: Path) -> tuple[Header, list[Row]]:
     rows = [_read_row(content, f"{path}, line {number}", len(header.classes)) for number, content in lines]
     if len(rows) != header.videos:
         raise ValueError(f"{path}: its header promises {header.videos} videos, but {len(rows)} lines follow")
+    if len({row.label is None for row in rows}) > 1:
+        raise ValueError(f"{path}: some of its videos have a class and others none; verify the data again")
     return header, rows
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                content = json.loads(line)
-            except ValueError as err:
-                raise ValueError(f"{path}, line {number}: it is not valid JSON ({err})") from err
+            place = f"{path}, line {number}"
+            content = parse_json(line, place)
             if not isinstance(content, dict):
-                raise ValueError(f"{path}, line {number}: expected a JSON object, got {content!r}")
+                raise ValueError(f"{place}: expected a JSON object, got {shown(content)}")
             yield number, content
 
 
@@ -149,24 +153,42 @@ def _read_header(content: dict[str, Any], place: str) -> Header:
             f"{place}: expected a header, but it lacks {sorted(names - content.keys())}; verify the data again"
         )
     if content["format"] != FORMAT:
-        raise ValueError(f"{place}: format must be {FORMAT}, got {content['format']!r}; verify the data again")
-    known = {name: content[name] for name in names}
-    return Header(**known | {"classes": tuple(content["classes"])})
+        raise ValueError(f"{place}: format must be {FORMAT}, got {shown(content['format'])}; verify the data again")
+    header = _built(Header, {name: content[name] for name in names}, place)
+    if len(set(header.classes)) < len(header.classes) or not all(map(str.strip, header.classes)):
+        raise ValueError(f"{place}: expected classes with a name each, got {shown(header.classes)}")
+    if min(header.annotated, header.missing) < 0:
+        raise ValueError(
+            f"{place}: annotated and missing must not be negative, got {header.annotated} and {header.missing}"
+        )
+    return header
 
 
 def _read_row(content: dict[str, Any], place: str, num_classes: int) -> Row:
     try:
-        finding = read_finding(content)
+        finding = read_finding(content, place)
         row = Row(content["path"], content["name"], content["label"], finding)
     except KeyError as err:
         raise ValueError(f"{place}: expected a video, but it lacks {err}") from err
-    if finding.status not in STATUSES or not isinstance(row.path, str) or not isinstance(row.name, str):
-        raise ValueError(f"{place}: expected a path, a name and a status of {STATUSES}, got {content}")
-    if row.label is not None and not (isinstance(row.label, int) and 0 <= row.label < num_classes):
-        raise ValueError(f"{place}: label must lie in [0, {num_classes}), got {row.label!r}")
+    if not all(isinstance(text, str) and text.strip() for text in (row.path, row.name)):
+        raise ValueError(f"{place}: expected a path and a name, got {shown(row.path)} and {shown(row.name)}")
+    if row.label is not None and not (type(row.label) is int and 0 <= row.label < num_classes):
+        raise ValueError(f"{place}: label must lie in [0, {num_classes}), got {shown(row.label)}")
     return row
 
 
-def read_finding(content: dict[str, Any]) -> Finding:
-    """What a line says of its video; raises KeyError where something is missing."""
-    return Finding(**{field.name: content[field.name] for field in fields(Finding)})
+def read_finding(content: dict[str, Any], place: str) -> Finding:
+    """What a line says of its video.
+
+    Raises:
+        KeyError: Something is missing.
+        ValueError: Something is not what it should be; the message begins with `place`.
+    """
+    return _built(Finding, {field.name: content[field.name] for field in fields(Finding)}, place)
+
+
+def _built(kind: type[T], values: dict[str, Any], place: str) -> T:
+    try:
+        return from_plain(kind, values)
+    except (TypeError, ValueError) as err:
+        raise ValueError(f"{place}: {err}; verify the data again") from err

@@ -133,13 +133,21 @@ def _walk(root: Path) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
 
 
-def refuse_two_classes(path: Path, entries: Iterable[Entry]) -> None:
-    """Raise ValueError where the annotations in `path` give a video two classes; the same one twice may stand."""
+def contradiction(entries: Iterable[Entry]) -> str | None:
+    """Say which video has two classes, None where no video has; the same one twice may stand."""
     classes: dict[str, int | None] = {}
     for name, _, label in entries:
         first = classes.setdefault(name, label)
         if first != label:
-            raise ValueError(f"{path}: {shown(name)} has the class {first}, and further on {label}; leave one of them")
+            return f"{shown(name)} has the class {first}, and further on {label}"
+    return None
+
+
+def refuse_two_classes(path: Path, entries: Iterable[Entry]) -> None:
+    """Raise ValueError where the annotations in `path` give a video two classes."""
+    found = contradiction(entries)
+    if found:
+        raise ValueError(f"{path}: {found}; leave one of the two")
 
 
 def name_hash(name: str, salt: str = "") -> int:

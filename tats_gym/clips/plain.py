@@ -1,5 +1,6 @@
 """Videos without an owner's layout: any folder, and the `path label` lists that VideoMAE and its heirs read."""
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,15 @@ from tats_gym.clips.layouts import (
     Split,
     Tree,
     VideoList,
+    contradiction,
     name_hash,
-    refuse_two_classes,
 )
 from tats_gym.clips.roots import missing_data
 from tats_gym.files import write_whole
 from tats_gym.hints import shown
 from tats_gym.text_files import read_text
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 10
 """One video in this many is held out where a dataset names no split."""
@@ -65,7 +68,9 @@ def read_list(tree: Tree, part: Part) -> Listing:
     for name, label in lists[part.split]:
         path = tree.root / name
         entries.append(Entry(name, path if os.path.isfile(path) else None, label))  # which no odd name makes fail
-    refuse_two_classes(tree.root / LIST_FILES[part.split], entries)
+    found = contradiction(entries)
+    if found:  # a list of one's own may be of a dataset with several classes a video
+        logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], found)
     return Listing(tuple(map(str, range(top + 1))), entries)
 
 

@@ -20,6 +20,7 @@ from tats_gym.clips.report import Report
 from tats_gym.clips.sources import dataset_folder, list_videos
 from tats_gym.clips.workers import run_all
 from tats_gym.files import write_whole
+from tats_gym.text_files import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -197,18 +198,23 @@ class Verification:
     def _read_partial(self) -> None:
         """Take up what an earlier run found, up to the line that it was writing when it was killed."""
         header = header_line(self.header)
-        first, *lines = self._partial.read_text(encoding="utf-8").splitlines() if self._partial.exists() else [header]
+        text = self._partial.read_text(encoding="utf-8", errors="replace") if self._partial.exists() else header
+        first, *lines = text.splitlines() or [""]
         if first != header:
             logger.warning("%s is of another check (data, subset or window); it is dropped", self._partial)
             lines = []
+        whole = [header]
         for line in lines:
             try:
-                content = json.loads(line)
-                self._findings[content["path"]] = read_finding(content)
+                content = parse_json(line, str(self._partial))
+                path, finding = content["path"], read_finding(content, str(self._partial))
+                if path not in self._paths:
+                    break
             except (ValueError, KeyError, TypeError):
                 break
-        whole = lines[: len(self._findings)]
-        write_whole(self._partial, "".join(f"{line}\n" for line in (header, *whole)))
+            self._findings[path] = finding
+            whole.append(line)
+        write_whole(self._partial, "".join(f"{line}\n" for line in whole))
 
 
 def _stored(path: Path, root: Path) -> str:
