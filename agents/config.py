@@ -12,6 +12,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.hints import check_choice
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
+from tats_gym.plain_values import from_plain
 from tats_gym.precision import Precision
 from tats_gym.registration import ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
@@ -169,12 +170,14 @@ class PretrainConfig:
         for name in ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("epoch_clips", "eval_interval", "checkpoint_interval"):
+        for name in ("masks_per_clip", "epoch_clips", "eval_interval", "checkpoint_interval"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.keep_checkpoint_hours is not None and not self.keep_checkpoint_hours > 0:
             raise ValueError(f"keep_checkpoint_hours must be above 0, or None; got {self.keep_checkpoint_hours}")
+        if not 0 < self.decode_ratio <= 1:
+            raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
@@ -192,19 +195,12 @@ def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
     """Build the settings back from what `as_dict` returned (tuples may have become lists on the way).
 
     Parts that did not exist yet have their defaults.
+
+    Raises:
+        TypeError: A setting is unknown, or of another type; the message names it.
+        ValueError: A setting is out of its range.
     """
-    parts = {
-        "clips": ClipConfig,
-        "grid": TokenGrid,
-        "mae": MAEConfig,
-        "sampler": SamplerConfig,
-        "tats": TatsConfig,
-        "off_policy": OffPolicyConfig,
-    }
-    built = {name: part(**values.get(name, {})) for name, part in parts.items()}
-    optim = values["mae_optim"]
-    built["mae_optim"] = MAEOptimConfig(**{**optim, "betas": tuple(optim["betas"])})
-    return PretrainConfig(**{**values, **built})
+    return from_plain(PretrainConfig, values)
 
 
 def _paper(data: str, epochs: int) -> PretrainConfig:

@@ -41,6 +41,11 @@ class SamplerConfig:
             raise ValueError(
                 f"depth must be at least 1 and temperature positive, got {self.depth} and {self.temperature}"
             )
+        if self.head_dim < 1 or self.mlp_ratio < 0 or (self.width is not None and self.width < 1):
+            raise ValueError(
+                f"head_dim and width must be at least 1 and mlp_ratio not negative, got {self.head_dim}, {self.width} "
+                f"and {self.mlp_ratio}"
+            )
         for name, choices in (("critic", get_args(Critic)), ("positions", ("tokens", "learned"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")

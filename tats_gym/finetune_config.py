@@ -9,6 +9,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.hints import check_choice
 from tats_gym.mixing import MixConfig
 from tats_gym.optimisation import OptimConfig
+from tats_gym.plain_values import from_plain
 from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision
 from tats_gym.registration import ENV_IDS, data_of
@@ -108,14 +109,13 @@ class FinetuneConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "FinetuneConfig":
-        """Build the settings back from what `as_dict` returned (tuples may have become lists on the way)."""
-        optim = {**values["optim"], "betas": tuple(values["optim"]["betas"])}
-        parts = {
-            "clips": ClipConfig(**values["clips"]),
-            "mix": MixConfig(**values["mix"]),
-            "optim": FinetuneOptimConfig(**optim),
-        }
-        return cls(**{**values, **parts})
+        """Build the settings back from what `as_dict` returned (tuples may have become lists on the way).
+
+        Raises:
+            TypeError: A setting is unknown, missing, or of another type; the message names it.
+            ValueError: A setting is out of its range.
+        """
+        return from_plain(cls, values)
 
 
 def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
