@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections import namedtuple
 from contextlib import closing
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ class Decoder:
 
     def __call__(self, where):
         self.calls.append(where)
-        return np.full((2, 3, 4, 3), round(100 * where), np.uint8)
+        return np.full((16, 3, 4, 3), round(100 * where), np.uint8)
 
 
 @pytest.fixture(name="video")
@@ -47,9 +48,26 @@ def test_a_window_is_decoded_once(video, tmp_path):
     assert len(decode.calls) == 7
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", None])
+def as_bytes(array):
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+HEADER = as_bytes(np.zeros((16, 3, 4, 3), np.uint8))[:128]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"no array", None),
+        *(HEADER.replace(b")", b"("), HEADER.replace(b"'shape'", b"'shap'"), HEADER[:60]),
+        *(as_bytes(np.zeros(shape, np.uint8)) for shape in [(15, 3, 4, 3), (16, 3, 4, 4), (16, 36), (16, 0, 4, 3), ()]),
+        as_bytes(np.zeros((16, 3, 4, 3), np.int8)),
+    ],
+)
 def test_what_was_damaged_is_decoded_again(video, tmp_path, content):
-    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 1)
+    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 1, 16)
     whole = np.array(cache.get(video, 0, decode))
     (kept,) = (tmp_path / "kept").rglob("*.npy")
     kept.write_bytes(kept.read_bytes()[:-1] if content is None else content)
@@ -61,7 +79,7 @@ def test_what_was_damaged_is_decoded_again(video, tmp_path, content):
 def test_a_full_disk_only_ends_the_keeping(video, tmp_path, monkeypatch, caplog):
     disk = namedtuple("Disk", ["total", "used", "free"])(1000, 960, 40)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
-    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 2)
+    decode, cache = Decoder(), WindowCache(tmp_path / "kept", 2, 16)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             cache.get(video, 0, decode)

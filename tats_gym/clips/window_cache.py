@@ -29,11 +29,12 @@ class WindowCache:
     Args:
         folder: Holds the windows; made where it is missing.
         windows: Of each video.
-        made_with: All else that decides what a window holds, such as its length and the library that decodes.
+        frames: Of each window, T.
+        made_with: All else that decides what a window holds, such as the library that decodes.
     """
 
-    def __init__(self, folder: Path, windows: int, *made_with: object) -> None:
-        self.folder, self.windows, self._made_with = folder, windows, made_with
+    def __init__(self, folder: Path, windows: int, frames: int, *made_with: object) -> None:
+        self.folder, self.windows, self.frames, self._made_with = folder, windows, frames, made_with
         self._full = False
 
     def get(self, path: Path, which: int, decode: Callable[[float], NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -51,17 +52,25 @@ class WindowCache:
             about = path.stat()
         except OSError as err:
             raise VideoReadError(f"{path}: there is no such file") from err
-        facts = (os.fsencode(path), about.st_size, about.st_mtime_ns, self.windows, *self._made_with)
+        facts = (os.fsencode(path), about.st_size, about.st_mtime_ns, self.windows, self.frames, *self._made_with)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
         kept = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"
-        with suppress(OSError, ValueError, EOFError):  # it is not there yet, or is no array: then it is made again
-            window: NDArray[np.uint8] = np.load(kept, mmap_mode="c", allow_pickle=False)
+        window = self._load(kept)
+        if window is not None:
             return window
         shift = int.from_bytes(digest.digest()[:4], "big") / 2**32
         window = decode((which + shift) / self.windows)
         if not self._full:
             self._keep(window, kept)
         return window
+
+    def _load(self, kept: Path) -> NDArray[np.uint8] | None:
+        """Return a window from the disk; None where it is not there, or no window: then it is made again."""
+        with suppress(Exception):  # a damaged header comes to NumPy's parser, which may raise anything
+            window: NDArray[np.uint8] = np.load(kept, mmap_mode="c", allow_pickle=False)
+            if window.dtype == np.uint8 and window.ndim == 4 and len(window) == self.frames:
+                return window if window.shape[3] == 3 and window.size else None
+        return None
 
     def _keep(self, window: NDArray[np.uint8], kept: Path) -> None:
         try:
