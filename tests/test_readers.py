@@ -272,6 +272,14 @@ def test_files_that_hold_no_video_are_an_error_that_names_them(tmp_path, reader)
 
 
 @pytest.mark.parametrize("reader", READERS)
+def test_a_format_that_nobody_knows_is_an_error(tmp_path, reader):
+    path = write_video(tmp_path / "v.mp4")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"xyz1"))
+    with pytest.raises(VideoReadError, match=r"v\.mp4: "):
+        open_video(path, reader)
+
+
+@pytest.mark.parametrize("reader", READERS)
 def test_indices_are_checked(tmp_path, reader):
     with closing(open_video(write_video(tmp_path / "v.mp4"), reader)) as video:
         with pytest.raises(IndexError, match="must not be negative, got -1"):

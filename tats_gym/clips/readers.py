@@ -121,6 +121,8 @@ class PyAVReader:
         if not self._container.streams.video:
             raise VideoReadError(f"{self._path}: it has no video stream")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            raise VideoReadError(f"{self._path}: PyAV does not know the format that its video is in")
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         times: set[int] = set()
