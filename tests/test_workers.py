@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 
 import pytest
+import torch
 
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.foreman import Lost, WorkerError
@@ -27,6 +28,10 @@ def act(task):
         raise KeyError(value)
     elif kind == "grow":
         HOARD.append(os.urandom(value * 2**20))
+    elif kind == "fill":
+        bytearray(value * 2**20)
+    elif kind == "fill a tensor":
+        torch.ones(value * 2**20, dtype=torch.uint8)
     elif kind == "signal":
         os.kill(os.getpid(), value)
     return os.getpid(), value
@@ -114,6 +119,14 @@ def is_alive(process):
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize("kind", ["fill", "fill a tensor"])
+def test_a_task_that_takes_twice_the_memory_is_lost_alone(pool_of, kind):
+    pool = pool_of(1, memory_limit_mib=400)
+    found = answers(pool, [(kind, 2000), (kind, 200), ("answer", 0)])
+    assert found[0] == Lost("reading it takes more memory than a worker may have")
+    assert (found[1][1], found[2][1]) == (200, 0)
 
 
 def test_a_pool_can_be_closed_before_its_workers_are_there():

@@ -69,7 +69,8 @@ class ClipConfig:
     time_limit_s: float = 60.0
     """Seconds after which a worker that decodes is killed, and another video takes the place of the one it read."""
     memory_limit_mib: int = 2048
-    """Memory beyond `cache_mib` at which a worker is replaced by a fresh one: decoders leak."""
+    """Memory beyond `cache_mib` at which a worker is replaced by a fresh one: decoders leak. A video that takes
+    twice as much counts as one that cannot be read."""
     max_broken: float = 0.1
     """Share of the clips whose video could not be read above which the stream stops, in [0, 1]."""
     cache_mib: int = 0

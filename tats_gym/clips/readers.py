@@ -152,7 +152,7 @@ class PyAVReader:
         wanted = sorted(set(indices))
         try:
             frames = self._convert(self._decode(wanted), len(wanted))
-        except av.FFmpegError as err:
+        except (av.FFmpegError, MemoryError) as err:
             raise _undecodable(self._path, err) from err
         if wanted == list(indices):
             return frames

@@ -5,6 +5,7 @@ the user's script again, as processes started by `multiprocessing` would.
 """
 
 import os
+import resource
 import signal
 import time
 import traceback
@@ -22,6 +23,10 @@ from tats_gym.stopping import FROM_SYSTEM
 
 BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
 """What a worker says of a task: (number, one of these, its time, result, cause or traceback)."""
+
+
+TASK_MEMORY = 2
+"""One task may take so many times the memory at which a worker is replaced after it."""
 
 
 def serve(handle: int) -> None:
@@ -60,6 +65,8 @@ def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int
     try:
         os.close(control.fileno())
         torch.set_num_threads(1)
+        if memory_limit is not None:
+            _cap_memory(TASK_MEMORY * memory_limit)
         with Connection(handle) as tasks:
             _work(function, tasks, memory_limit)
         status = 0
@@ -92,8 +99,11 @@ def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int |
                 answer = (DONE, function(task))
             except VideoReadError as err:
                 answer = (LOST, str(err))
-            except Exception:
-                answer = (RAISED, traceback.format_exc())
+            except Exception as err:
+                if isinstance(err, MemoryError) or "can't allocate memory" in str(err):  # the latter is torch's
+                    answer = (LOST, "reading it takes more memory than a worker may have")
+                else:
+                    answer = (RAISED, traceback.format_exc())
             tasks.send((number, answer[0], time.monotonic(), answer[1]))
         except (EOFError, ConnectionError):
             return
@@ -103,9 +113,25 @@ def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int |
 
 def _memory() -> int:
     """Bytes of this process's own memory; 0 where the system does not tell."""
+    return _status("RssAnon:")  # not what is mapped from files, such as the clips that workers share
+
+
+def _cap_memory(size: int) -> None:
+    """Let this process take `size` bytes more than it has, where the system can count them.
+
+    A frame of a few kilobytes can call for gigabytes, with which a system would end whichever process it likes.
+    """
+    before = _status("VmData:")
+    _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+    if before and highest == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_DATA, (before + size, highest))
+
+
+def _status(name: str) -> int:
+    """Bytes that the system tells of this process; 0 where it does not."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon:"):  # not what is mapped from files, such as the clips that workers share
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass

@@ -19,7 +19,8 @@ class WorkerPool:
         function: Picklable. A VideoReadError that it raises makes its task `Lost`.
         num_workers: Processes.
         time_limit_s: A task that takes longer is lost, and its worker is killed and replaced; None waits for ever.
-        memory_limit_mib: A worker that has grown beyond it is replaced after its task; None lets it grow.
+        memory_limit_mib: A worker that has grown beyond it is replaced after its task; a task that takes twice as much
+            is lost. None lets workers grow.
         pass_fds: File descriptors that the workers have under the same numbers.
 
     Raises:
