@@ -1,6 +1,7 @@
 """The clips in hand: those that a batch of environments is about to mask."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.clips import ClipBatch, ClipStream
+from tats_gym.hints import shown
 from tats_gym.upload import Upload, upload_stream
 
 
@@ -60,12 +62,26 @@ class Hand:
         """Take the stream's next clips."""
         self._hold(self.stream.take(self.num_clips))
 
-    def take_named(self, ids: Sequence[int]) -> None:
-        """Take the clips of these ids, B / G of them, in their centre view."""
+    def check_named(self, clips: Any) -> list[int]:
+        """Return ids that `take_named` takes, or raise an error that says what is wrong with them."""
+        try:
+            ids = np.asarray(clips).reshape(-1)
+        except (ValueError, TypeError, RuntimeError) as err:
+            raise error.Error(f"options['clips'] must be a list of clip ids, got {shown(clips)}") from err
         if len(ids) != self.num_clips:
             per_clip = self.masks_per_clip
             each = "one an environment" if per_clip == 1 else f"one for each {per_clip} environments"
             raise error.Error(f"options['clips'] must name {self.num_clips} clips, {each}, got {len(ids)}")
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise error.Error(f"options['clips'] must be whole numbers, got {shown(clips)}")
+        number = len(self.stream.videos)
+        outside = ids[(ids < 0) | (ids >= number)]
+        if len(outside):
+            raise error.Error(f"options['clips'] must lie in [0, {number}), got {outside[0]}")
+        return [int(id_) for id_ in ids]
+
+    def take_named(self, ids: Sequence[int]) -> None:
+        """Take the clips of these ids, B / G of them, in their centre view; see `check_named`."""
         self._hold(self.stream.centre(ids))
 
     def replace(self, which: NDArray[np.bool_]) -> None:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from envs.checks import check_seed
 from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.hints import shown
 
 
 class TokenSelectionVecEnv(VecEnv):
@@ -30,15 +32,16 @@ class TokenSelectionVecEnv(VecEnv):
         self.vector_env = env
         self.render_mode = env.render_mode
         self.as_tensors = False
-        self._actions: NDArray[Any] | None = None
+        self._actions: Any = None
         self._observations: NDArray[np.float32] | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> Any:
         """Reset with the seed and options that were set before; returns observations (B, L, D)."""
-        self.vector_env.restart(seed=self._seeds[0], options=self._options[0] or None)
-        self._reset_seeds()
+        seed, options = self._seeds[0], self._options[0] or None
+        self._reset_seeds()  # before: one that is refused would be refused at every reset
         self._reset_options()
+        self.vector_env.restart(seed=seed, options=options)
         return self._first_observations()
 
     def resume(self, position: int, seed: int) -> Any:
@@ -61,7 +64,6 @@ class TokenSelectionVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Apply the actions; returns the next clips' observations, rewards, dones and infos."""
-        assert self._actions is not None, "step_async comes first"
         observations, rewards, dones, _, infos = self.vector_env.step(self._actions)
         errors, clips, positions = (infos["final_info"][name] for name in ("errors", "clips", "positions"))
         details = [
@@ -88,7 +90,18 @@ class TokenSelectionVecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed the next reset; SB3 asks for one seed an environment, the first is used."""
-        return super().seed(seed)
+        return super().seed(None if seed is None else check_seed(seed))
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """Set options for the next reset; of a list, one an environment, the first is used.
+
+        Raises:
+            TypeError: They are neither a dict nor so many of them.
+        """
+        each = options if isinstance(options, list) else [{} if options is None else options] * self.num_envs
+        if len(each) != self.num_envs or not all(isinstance(one, dict) for one in each):
+            raise TypeError(f"options must be a dict, or {self.num_envs} in a list, got {shown(options)}")
+        super().set_options(options)
 
     def close(self) -> None:
         """Close the environment."""

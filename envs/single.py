@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.checks import as_array, check_seed
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.mae import MaskedAutoencoder
 
@@ -34,13 +35,14 @@ class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Take the next clip of the stream, or the one that `options={"clips": [id]}` names."""
-        super().reset(seed=seed)
+        seed = None if seed is None else check_seed(seed)
         observations, infos = self.vector_env.reset(seed=seed, options=options)
+        super().reset(seed=seed)
         return observations[0], _of_one(infos)
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Apply one action: K token indices, or L scores. Ends the episode; the observation stays the clip's."""
-        observations, rewards, _, _, infos = self.vector_env.step(np.asarray(action)[None])
+        observations, rewards, _, _, infos = self.vector_env.step(as_array(action, "an action")[None])
         return observations[0], float(rewards[0]), True, False, _of_one(infos) | {"errors": infos["errors"][0]}
 
     def render(self) -> NDArray[np.uint8] | None:

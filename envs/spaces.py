@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import InvalidAction
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
@@ -169,28 +168,3 @@ def first_fault(ids: NDArray[Any], num_tokens: int) -> str | None:
         row, column = np.argwhere(repeated)[0]
         return f"token {ordered[row, column]} of clip {row} is chosen more than once; choose distinct tokens"
     return None
-
-
-def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
-    """Return actions (B, K) as int64, or raise InvalidAction naming what is wrong with them."""
-    ids = np.asarray(actions)
-    expected = (num_envs, space.num_visible)
-    if ids.shape != expected:
-        raise InvalidAction(f"expected {space.num_visible} token indices a clip, shape {expected}, got {ids.shape}")
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise InvalidAction(f"token indices must be integers, got {ids.dtype}")
-    fault = first_fault(ids, space.num_tokens)
-    if fault:
-        raise InvalidAction(fault)
-    return ids.astype(np.int64)
-
-
-def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.float32]:
-    """Return actions (B, L) as float32, or raise InvalidAction naming what is wrong with them."""
-    scores = np.asarray(actions, dtype=np.float32)
-    if scores.shape != (num_envs, num_tokens):
-        raise InvalidAction(f"expected one score a token, shape {(num_envs, num_tokens)}, got {scores.shape}")
-    if not np.isfinite(scores).all():
-        row, column = np.argwhere(~np.isfinite(scores))[0]
-        raise InvalidAction(f"the score of token {column} of clip {row} is {scores[row, column]}")
-    return scores

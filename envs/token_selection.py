@@ -9,10 +9,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
 from envs.hand import Hand
 from envs.rewards import NEEDS_RANDOM_MASK, REWARDS
 from envs.settings import EnvConfig, split_settings
-from envs.spaces import ScoreBox, Subset, TokenBox, check_ids, check_scores
+from envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.figures import Masked, mask_figure
 from tats_gym.mae import MaskedAutoencoder, Reconstruction
@@ -221,36 +222,37 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             seed: Restarts the stream in the order that this seed gives.
             options: `{"clips": ids}`, B / G clip ids to show in their centre view; or, under DISABLED,
                 `{"reset_mask": (B,) bool}`, which environments to give a new clip.
+
+        Raises:
+            gymnasium.error.Error: Options are others, or do not fit; nothing was changed.
+            TypeError: The seed is no whole number; nothing was changed.
+            ValueError: The seed is negative, or there are not B; nothing was changed.
         """
-        if isinstance(seed, list):
-            seed = seed[0]
-        super().reset(seed=seed if seed is None else rank_seed(seed, self.config.shard[0]), options=options)
+        first_seed, told = check_seeds(seed, self.num_envs), check_options(options)
+        clips = self.hand.check_named(told["clips"]) if "clips" in told else None
+        reset_mask = self._check_reset_mask(told["reset_mask"]) if "reset_mask" in told else None
+        super().reset(seed=None if first_seed is None else rank_seed(first_seed, self.config.shard[0]))
         self._drawn = None
-        options = options or {}
-        unknown = set(options) - {"clips", "reset_mask"}
-        if unknown:
-            raise error.Error(f"reset knows the options 'clips' and 'reset_mask', got {sorted(unknown)}")
-        if seed is not None or self.hand.is_empty:
-            stream_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        if first_seed is not None or self.hand.is_empty:
+            stream_seed = first_seed if first_seed is not None else int(self.np_random.integers(2**31))
             self.hand.stream.seek(0, seed=stream_seed)
-        if "reset_mask" in options:
-            self._reset_some(np.asarray(options["reset_mask"]))
+        if reset_mask is not None:
+            self.hand.replace(reset_mask)
+            self._done[reset_mask] = False
             return
-        if "clips" in options:
-            self.hand.take_named(np.asarray(options["clips"]).reshape(-1).tolist())
+        if clips is not None:
+            self.hand.take_named(clips)
         else:
             self.hand.take_next()
         self._done[:] = False
 
-    def _reset_some(self, reset_mask: NDArray[Any]) -> None:
-        if reset_mask.dtype != np.bool_ or reset_mask.shape != (self.num_envs,) or not reset_mask.any():
-            raise error.Error(
-                f"reset_mask must be bool of shape ({self.num_envs},) with at least one True, got {reset_mask!r}"
-            )
+    def _check_reset_mask(self, given: Any) -> NDArray[np.bool_]:
+        if self._same_step:
+            raise error.Error("the option reset_mask needs autoreset_mode 'disabled': here every step brings new clips")
+        reset_mask = check_reset_mask(given, self.num_envs)
         if self.hand.is_empty:
-            raise error.ResetNeeded("reset all environments once before resetting some of them")
-        self.hand.replace(reset_mask)
-        self._done[reset_mask] = False
+            raise error.ResetNeeded("reset all environments once before resetting some of them with reset_mask")
+        return reset_mask
 
     def step(
         self, actions: NDArray[Any]

@@ -1,0 +1,88 @@
+"""What step and reset are handed, checked before anything is changed by it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.error import Error, InvalidAction
+from numpy.typing import NDArray
+
+from envs.spaces import Subset, first_fault
+from tats_gym.hints import shown
+
+
+def as_array(values: Any, what: str) -> NDArray[Any]:
+    """Return values as an array, or raise InvalidAction where they are none, such as rows of several lengths."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as err:  # lists, objects and tensors raise their own
+        raise InvalidAction(f"{what} must be an array of numbers, got {shown(values)} ({err})") from err
+
+
+def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
+    """Return actions (B, K) as int64, or raise InvalidAction naming what is wrong with them."""
+    ids = as_array(actions, "an action")
+    expected = (num_envs, space.num_visible)
+    if ids.shape != expected:
+        raise InvalidAction(f"expected {space.num_visible} token indices a clip, shape {expected}, got {ids.shape}")
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise InvalidAction(f"token indices must be integers, got {ids.dtype}")
+    fault = first_fault(ids, space.num_tokens)
+    if fault:
+        raise InvalidAction(fault)
+    return ids.astype(np.int64)
+
+
+def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.float32]:
+    """Return actions (B, L) as float32, or raise InvalidAction naming what is wrong with them.
+
+    Scores beyond the space's bounds are taken: only their order counts.
+    """
+    given = as_array(actions, "an action")
+    if given.shape != (num_envs, num_tokens):
+        raise InvalidAction(f"expected one score a token, shape {(num_envs, num_tokens)}, got {given.shape}")
+    if given.dtype.kind not in "iuf":
+        raise InvalidAction(f"scores must be real numbers, got {given.dtype}")
+    with np.errstate(over="ignore"):  # it is looked for below
+        scores = given.astype(np.float32)
+    if not np.isfinite(scores).all():
+        row, column = np.argwhere(~np.isfinite(scores))[0]
+        raise InvalidAction(f"the score of token {column} of clip {row} is {given[row, column]}; it must be finite")
+    return scores
+
+
+def check_seed(seed: Any) -> int:
+    """Return a seed as int, or raise ValueError or TypeError naming it."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be a whole number or None, got {shown(seed)}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {shown(seed)}")
+    return int(seed)
+
+
+def check_seeds(seed: Any, num_envs: int) -> int | None:
+    """Return the seed that counts, None where there is none; of a list, one an environment, it is the first."""
+    if not isinstance(seed, list):
+        return None if seed is None else check_seed(seed)
+    if len(seed) != num_envs:
+        raise ValueError(f"seed must be one number, or {num_envs} in a list, got {shown(seed)}")
+    first, *_ = (None if each is None else check_seed(each) for each in seed)
+    return first
+
+
+def check_options(options: Any) -> Mapping[str, Any]:
+    """Return what reset is told with `clips` or `reset_mask`, or raise gymnasium's Error naming what is wrong."""
+    if options is not None and not isinstance(options, Mapping):
+        raise Error(f"options must be a dict or None, got {shown(options)}")
+    told: Mapping[str, Any] = options or {}
+    if len(told) > 1 or any(name not in ("clips", "reset_mask") for name in told):
+        raise Error(f"reset knows the options 'clips' or 'reset_mask', one of them, got {shown([*told])}")
+    return told
+
+
+def check_reset_mask(given: Any, num_envs: int) -> NDArray[np.bool_]:
+    """Return a reset mask (B,), or raise gymnasium's Error naming what is wrong with it."""
+    reset_mask = as_array(given, "reset_mask")
+    if reset_mask.dtype != np.bool_ or reset_mask.shape != (num_envs,) or not reset_mask.any():
+        raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {shown(given)}")
+    return reset_mask
