@@ -89,6 +89,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Optimizer, "step", stop_at_4)
         stopped = run.run()
+    run.close()
     assert stopped.scores is None
     assert load_checkpoint(stopped.folder)["step"] == 4
     again = resume(stopped.folder, ALONE)

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import torch
@@ -111,6 +111,20 @@ def test_the_process_that_starts_workers_is_replaced_too(pool_of):
     while any(map(is_alive, before)):  # those that it left behind
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_pool_whose_workers_processes_are_killed_again_and_again_gives_up():
+    with closing(WorkerPool(act, 1)) as pool:
+        pool.submit(0, ("hang", 0))
+        deaths = 0
+        while pool._foreman.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(pool._foreman._server.pid, signal.SIGKILL)
+                deaths += 1
+            time.sleep(0.05)
+        with pytest.raises(WorkerError, match=r"has ended|processes end before they have done a task"):
+            pool.next()
+        assert deaths >= 2
 
 
 def is_alive(process):

@@ -21,7 +21,7 @@ from tats_gym.clips.worker_server import BEGUN, DONE, LOST, RAISED
 IN_HAND = 2
 """Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
 BIRTHS = 3
-"""Times that a worker is started anew without any task done before the pool gives up."""
+"""Times that a worker, or the process they come from, is started without any task done before the pool gives up."""
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
 """One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""
@@ -85,10 +85,11 @@ class Foreman(threading.Thread):
         self._closing = False
         self._bell, self._ring = socket.socketpair()
         self._first, self._pass_fds = (function, memory_limit), pass_fds
+        self._starts = 0  # of the server since a task was done
         self._start_server()
 
     def _start_server(self) -> None:
-        self._idle = True  # nothing was done under this server yet
+        self._starts += 1
         ours, theirs = socket.socketpair()
         start = f"import sys; sys.path[:] = {sys.path!r}; from tats_gym.clips.worker_server import serve; "
         with theirs:
@@ -165,10 +166,10 @@ class Foreman(threading.Thread):
                 os.kill(worker.process, signal.SIGKILL)
             self._dismiss(worker, DIED)
         self._hang_up()
-        self._server.wait()
+        killed = self._server.wait() < 0
         self._line.close()
         self._control.close()
-        if self._idle:
+        if not killed or self._starts > BIRTHS:
             raise WorkerError("the process that starts the workers has ended; its messages are above")
         self._start_server()
         self._tell_server(self._first)
@@ -214,7 +215,7 @@ class Foreman(threading.Thread):
                 if word == RAISED:
                     raise WorkerError(f"in a worker process:\n{content}")
                 assert word in (DONE, LOST)
-                self._births, self._idle = 0, False
+                self._births = self._starts = 0
                 self.answers.put(Answer(number, Lost(content) if word == LOST else content))
         except (EOFError, OSError):
             self._dismiss(worker, DIED)

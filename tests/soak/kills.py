@@ -6,6 +6,7 @@ The training is the very script, in a process that was forked from this one: imp
 import json
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -42,6 +43,8 @@ class KillConfig:
     kills: int = 30
     """How often, in all; with SIGKILL alone, half of them while a checkpoint is written. As many again are asked to end
     by SIGTERM, SIGUSR1, Ctrl-C and two of these."""
+    agent: str = "tats"
+    """Who chooses the tokens."""
     workers: int = 0
     """Processes that decode."""
     seed: int = 0
@@ -55,15 +58,13 @@ class Killing:
 
     Args:
         folder: Where both go.
-        workers: Processes that decode.
-        rng: Chooses the instants.
+        config: Says who trains, and gives the seed of the instants.
     """
 
-    def __init__(self, folder: Path, workers: int, rng: random.Random) -> None:
+    def __init__(self, folder: Path, config: KillConfig) -> None:
         torch.set_num_threads(1)  # so that a forked process can go on, and sums have one order
-        self._folder, self._rng = folder, rng
+        self._folder, self._config, self._rng = folder, config, random.Random(config.seed)
         self._clips = write_layout("folder", folder / "clips", train=8, validation=2)
-        self._workers = workers
         self._main: Callable[[list[str]], int] = load_script("train_ppo").main
         self.ends: Counter[str] = Counter()
         """How often the training was ended, in each way."""
@@ -125,7 +126,8 @@ class Killing:
     def _train(self, name: str, prepare: Callable[[], None]) -> int:
         settings = {
             "env": "TatsMask-folder-v0", "root": self._clips, "folder": self._folder / name, "device": "cpu",
-            "stride": 1, "frames": 4, "size": 32, "visible": 3, "num-workers": self._workers, "num-envs": 4,
+            "stride": 1, "frames": 4, "size": 32, "visible": 3, "num-workers": self._config.workers,
+            "agent": self._config.agent, "num-envs": 4,
             "mae.embed-dim": 64, "mae.depth": 1, "mae.num-heads": 1, "mae.decoder-embed-dim": 32,
             "mae.decoder-depth": 1, "mae.decoder-num-heads": 1, "mae-optim.epochs": 20, "tats.warmup-epochs": 4,
             "epoch-clips": 8, "eval-interval": 80, "eval-clips": 2, "eval-masks": 1, "log-interval": 1,
@@ -195,11 +197,11 @@ def kill(config: KillConfig) -> int:
     """Kill, print the record, and return 0 if all went on to the very same weights."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        killing = Killing(Path(folder), config.workers, random.Random(config.seed))
+        killing = Killing(Path(folder), config)
         killing.until(config.kills, ENDS[:2])
         killing.until(config.kills, ENDS[2:])
     record = {
-        "command": f"python -m tests.soak.kills --kills {config.kills} --seed {config.seed}",
+        "command": shlex.join(["python", "-m", "tests.soak.kills", *sys.argv[1:]]),
         **origin(),
         "settings": {name: value for name, value in asdict(config).items() if name != "out"},
         "ends": killing.ends,

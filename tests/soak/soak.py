@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tats_gym.checkpoint import load_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.clips import list_videos
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.files import write_whole
@@ -86,7 +87,7 @@ def _soak(config: SoakConfig, folder: Path) -> tuple[dict[str, Any], list[str]]:
     words = (folder / "log.txt").read_text()
     failures = _failures(code, rows, seen, scratch, words)
     record = {
-        "command": f"python -m tests.soak --minutes {config.minutes:g} --seed {config.seed}",
+        "command": shlex.join(["python", "-m", "tests.soak", *sys.argv[1:]]),
         **origin(),
         "settings": {name: value for name, value in asdict(config).items() if name != "out"},
         "faults": faults.made,
@@ -159,7 +160,8 @@ def _growths(rows: list[Census]) -> dict[str, float] | None:
 def _failures(code: int, rows: list[Census], seen: set[int], scratch: Path, words: str) -> list[str]:
     failures = [] if code == PREEMPTED else [f"the training ended with {code}, not {PREEMPTED}"]
     failures += [f"process {pid} outlived it" for pid in seen if psutil.pid_exists(pid)]
-    failures += [f"{path.name} was left in the temporary folder" for path in scratch.iterdir()]
+    left = (path.name for path in scratch.iterdir() if not path.name.startswith("torchinductor_"))  # PyTorch's cache
+    failures += [f"{name} was left in the temporary folder" for name in left]
     failures += ["there is a traceback in the log"] if "Traceback" in words else []
     grown = _growths(rows) or {}
     failures += [f"{name} grew by {value:.1%}" for name, value in grown.items() if value > GREW_AT_MOST]
@@ -168,7 +170,11 @@ def _failures(code: int, rows: list[Census], seen: set[int], scratch: Path, word
 
 def _trained(run: Path, failures: list[str]) -> dict[str, Any]:
     """What the training came to, by its own files; what is wrong with them is added to the failures."""
-    rows, state = read_metrics(run), load_checkpoint(run)
+    try:
+        rows, state = read_metrics(run), load_checkpoint(run)
+    except CheckpointError as err:
+        failures.append(str(err))
+        return {}
     steps = [row["step"] for row in rows]
     losses = [row["mae/loss"] for row in rows if "mae/loss" in row]
     if steps != sorted(steps) or state["step"] < steps[-1]:
@@ -180,7 +186,7 @@ def _trained(run: Path, failures: list[str]) -> dict[str, Any]:
     return {
         "clips": state["step"],
         "replaced": len(replaced),
-        "loss": [losses[0], losses[-1]],
+        "loss": losses[:1] + losses[-1:],
         "clips_per_s": [round(float(np.median(part)), 1) for part in np.array_split(np.array(speeds), 6) if len(part)],
         "checkpoints": sorted(path.name for path in (run / "checkpoints").iterdir()),
     }

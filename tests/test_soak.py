@@ -1,0 +1,59 @@
+"""A training under faults, for seconds; and that what would be wrong after hours is found."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.soak.census import Census, growth
+from tests.soak.soak import _failures
+
+ROOT = Path(__file__).parent.parent
+ROW = Census(0.0, 4, 100, 9, 900.0, 1800.0)
+
+
+def test_a_training_lives_through_faults_and_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "tests.soak", "--minutes", "0.3", "--fault-s", "2", "--num-videos", "40"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "soak.json")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (tmp_path / "soak.json").exists(), done.stderr
+    record = json.loads((tmp_path / "soak.json").read_text())
+    assert record["failures"] == [], record["log"]
+    assert done.returncode == 0
+    assert record["exit_code"] == 75
+    assert sum(record["faults"].values()) >= 2
+    assert record["clips"] > 0
+
+
+def _rows(minutes, per_minute):
+    return [replace(ROW, seconds=60.0 * i, memory_mib=1800 * (1 + per_minute * i)) for i in range(minutes + 1)]
+
+
+def test_growth_is_that_of_the_last_minutes_over_the_first():
+    rows = _rows(60, 0.001)
+    assert growth(rows, "memory_mib", settled_s=600, window_s=600) == pytest.approx(1.055 / 1.0145 - 1)
+    assert growth(rows, "files", settled_s=600, window_s=600) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "rows", "words", "failures"),
+    [
+        (75, _rows(60, 0.0005), "", []),
+        (75, _rows(60, 0.002), "", ["memory_mib grew by 7.9%"]),
+        (1, _rows(60, 0), "Traceback (most", ["the training ended with 1, not 75", "there is a traceback in the log"]),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, code, rows, words, failures):
+    assert _failures(code, rows, set(), tmp_path, words) == failures
+
+
+def test_what_is_left_is_said(tmp_path):
+    (tmp_path / "tmp123").touch()
+    with subprocess.Popen(["sleep", "60"]) as left:
+        found = _failures(75, [ROW], {left.pid}, tmp_path, "")
+        left.kill()
+    assert found == [f"process {left.pid} outlived it", "tmp123 was left in the temporary folder"]
