@@ -1,0 +1,64 @@
+"""The same seed on the same machine is the same run, to the bit, whoever decodes; another seed is another run."""
+
+import json
+import random
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from agents import AGENTS
+from agents.pretraining import Pretraining
+from tats_gym.tokens import TokenGrid
+from tests.runs import tiny_config
+
+
+def _tensors(value, name=""):
+    """Name all tensors and numbers in what a run keeps, its settings left out."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key != "config":
+                yield from _tensors(each, f"{name}/{key}")
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _tensors(each, f"{name}/{number}")
+    else:
+        yield name, value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def _trace(root, out, agent, *, workers=0, seed=0):
+    """Train; return all weights, moments and random states, all metrics but times, and all pictures' pixels."""
+    random.seed(), np.random.seed(), torch.seed()  # noqa: NPY002 (a run must not depend on what was drawn before it)
+    config = tiny_config(root, out, agent=agent, seed=seed, grid=TokenGrid(frames=4, size=32, visible=4))
+    config = replace(config, mae_optim=replace(config.mae_optim, epochs=2), eval_interval=10_000, eval_masks=2)
+    config = replace(config, clips=replace(config.clips, num_workers=workers, flip=True))
+    run = Pretraining(config)
+    run.run()
+    run.close()
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
+    pictures = {path.name: matplotlib.image.imread(path).tobytes() for path in run.folder.glob("pictures/*.png")}
+    return {name: repr(value) for name, value in _tensors(run.state())}, json.dumps(metrics), pictures
+
+
+IN_WORKERS = ("tats", "ppo", "sac", "motion")
+"""One of each kind: on the device, over NumPy, decoding clips again to learn from, and looking at pixels."""
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_equal_seeds_are_equal_runs_and_others_are_not(clips_root, tmp_path, agent):
+    state, metrics, pictures = _trace(clips_root, tmp_path, agent)
+    assert len(state) > 50
+    assert "held_out/gain" in metrics
+    assert len(pictures) == 4
+    again, metrics_again, pictures_again = _trace(clips_root, tmp_path, agent, workers=2 * (agent in IN_WORKERS))
+    assert [name for name in state if state[name] != again[name]] == []
+    assert metrics_again == metrics
+    assert pictures_again == pictures
+    other, metrics_other, pictures_other = _trace(clips_root, tmp_path, agent, seed=1)
+    weights = [name for name in state if name.startswith("/mae/") and name.endswith("weight")]
+    assert all(state[name] != other[name] for name in weights if "norm" not in name)
+    assert metrics_other != metrics
+    assert pictures_other != pictures
