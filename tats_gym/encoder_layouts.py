@@ -141,6 +141,10 @@ def check_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenG
             raise CheckpointError(
                 f"{name} must have the shape {tuple(wanted[name].shape)}{hint}, got {tuple(value.shape)}"
             )
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"{name} holds numbers that are not finite; the file is damaged, or its training failed"
+            )
 
 
 def _heads_of(width: int) -> int:

@@ -1,7 +1,6 @@
 """Where an encoder comes from: a run, an export, a published VideoMAE, or a preset's name."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from tats_gym.checkpoint import PATTERN, CheckpointError, latest_checkpoint
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.encoder_layouts import check_weights, config_of, kernel_of, our_names, with_zero_biases
-from tats_gym.hints import did_you_mean
+from tats_gym.encoder_layouts import check_weights, kernel_of, our_names, with_zero_biases
+from tats_gym.encoder_records import described, grid_of, number_of, part_of, read_config, side_of, weights_of
+from tats_gym.hints import did_you_mean, shown
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.positions import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.tokens import TokenGrid
@@ -167,28 +167,29 @@ class EncoderSource:
     @classmethod
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
         """Take the encoder out of a run's checkpoint."""
-        settings, folder = state.get("config", {}), path.absolute().parent.parent
-        config, grid = _described(state["mae_config"], settings.get("grid", {}))
+        settings, folder = part_of(state, "config"), path.absolute().parent.parent
+        weights = encoder_weights(weights_of(state, "mae"))
+        config, grid = described(state["mae_config"], settings.get("grid", {}), weights)
         record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         recorded = {
             "run": folder.name,
-            "data": settings.get("clips", {}).get("data"),
+            "data": part_of(settings, "clips").get("data"),
             "agent": settings.get("agent"),
             "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
-            "epochs": settings.get("mae_optim", {}).get("epochs"),
+            "epochs": part_of(settings, "mae_optim").get("epochs"),
             "clips_seen": state.get("step"),
             "seed": settings.get("seed"),
             "commit": record.get("commit"),
         }
         known = {name: value for name, value in recorded.items() if value is not None}
-        return cls._checked(config, grid, encoder_weights(state["mae"]), {"path": str(path), "kind": "run", **known})
+        return cls._checked(config, grid, weights, {"path": str(path), "kind": "run", **known})
 
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
         """Take the encoder out of a fine-tuning's checkpoint; it has no last norm."""
-        config, grid = _described(state["mae_config"], state["grid"])
-        video = {name: value for name, value in state["classifier"].items() if name.startswith("video.")}
+        video = {n: value for n, value in weights_of(state, "classifier").items() if n.startswith("video.")}
         weights = {name.removeprefix("video."): value for name, value in video.items()}
+        config, grid = described(state["mae_config"], state.get("grid"), weights)
         origin = {"path": str(path), "kind": "run", "run": path.absolute().parent.parent.name}
         return cls._checked(config, grid, weights, origin)
 
@@ -196,27 +197,28 @@ class EncoderSource:
     def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:
         """Take the encoder out of a Hugging Face folder."""
         if config["model_type"] != "videomae":
-            raise CheckpointError(f"its config.json says model_type {config['model_type']!r}, not 'videomae'")
+            raise CheckpointError(f"its config.json says model_type {shown(config['model_type'])}, not 'videomae'")
         file = read_hf(folder)
         weights = our_names(file.weights)
         if not config.get("qkv_bias", config.get("qv_bias", True)):
             weights = with_zero_biases(weights)
         tubelet, patch = kernel_of(weights)
-        grid = _grid(config.get("num_frames", 16), _side(config.get("image_size", 224)), tubelet, patch)
-        origin = {**file.description.get("origin", {}), "path": str(folder), "kind": "hf"}
-        return cls._checked(config_of(weights, config.get("num_attention_heads", 12)), grid, weights, origin)
+        grid = grid_of(number_of(config, "num_frames", 16), side_of(config), tubelet, patch)
+        origin = {**part_of(file.description, "origin"), "path": str(folder), "kind": "hf"}
+        heads = number_of(config, "num_attention_heads", 12)
+        return cls._checked(read_config(weights, heads), grid, weights, origin)
 
     @classmethod
     def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid, num_heads: int | None) -> Self:
         """Take the encoder out of a single file, whose own description goes first where there is one."""
         weights = our_names(file.weights)
-        origin = {**file.description.get("origin", {}), "path": str(path), "kind": "file"}
+        origin = {**part_of(file.description, "origin"), "path": str(path), "kind": "file"}
         if file.description:
-            config, grid = _described(file.description.get("config", {}), file.description.get("grid", {}))
-            config = replace(config, pos_embed=config_of(weights, config.num_heads).pos_embed)
+            config, grid = described(file.description.get("config", {}), file.description.get("grid", {}), weights)
+            config = replace(config, pos_embed=read_config(weights, config.num_heads).pos_embed)
         else:
-            config = config_of(weights, num_heads)
-            grid = _grid(source_grid.frames, source_grid.size, *kernel_of(weights))
+            config = read_config(weights, num_heads)
+            grid = grid_of(source_grid.frames, source_grid.size, *kernel_of(weights))
         return cls._checked(config, grid, weights, origin)
 
     @classmethod
@@ -270,29 +272,6 @@ def _file_in(folder: Path) -> Path:
             f"weights ({', '.join(WEIGHT_FILES)}, or config.json beside {HF_FILES[0]})"
         )
     return found[0]
-
-
-def _described(config: Mapping[str, Any], grid: Mapping[str, Any]) -> tuple[MAEConfig, TokenGrid]:
-    try:
-        return MAEConfig(**config), TokenGrid(**grid)
-    except (TypeError, ValueError) as err:
-        raise CheckpointError(f"what is recorded of its architecture is not understood: {err}") from err
-
-
-def _grid(frames: int, size: int, tubelet_size: int, patch_size: int) -> TokenGrid:
-    """Make a grid of which only the geometry counts."""
-    try:
-        return TokenGrid(frames=frames, size=size, tubelet_size=tubelet_size, patch_size=patch_size, visible=1)
-    except ValueError as err:
-        raise CheckpointError(f"the geometry does not fit its patch embedding: {err}") from err
-
-
-def _side(size: Any) -> int:
-    """Read an image size, which transformers writes as one number or two."""
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise CheckpointError(f"clips must be square, got image_size {size}")
-    return int(sides.pop())
 
 
 def _geometry(grid: TokenGrid) -> str:

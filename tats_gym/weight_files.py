@@ -1,7 +1,7 @@
 """Weights as they lie on disk: torch and safetensors files, whole or in shards, read without running code in them."""
 
 import argparse
-import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.checksums import check
+from tats_gym.hints import shown
+from tats_gym.text_files import parse_json
 
 DESCRIPTION = "tats_gym"
 """Under this key files of ours say, in JSON, what their weights are."""
@@ -67,7 +69,7 @@ def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
         CheckpointError: There is none.
     """
     found = next((contents[key] for key in WRAPPED_IN if isinstance(contents.get(key), dict)), contents)
-    weights = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    weights = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not weights:
         raise CheckpointError(
             f"{path} holds no state dict, neither as it is nor under {', '.join(WRAPPED_IN)}; "
@@ -87,11 +89,13 @@ def read_hf(folder: Path) -> WeightFile:
         raise CheckpointError(f"{folder} holds no weights: there is none of {', '.join(HF_FILES)}")
     if path.suffix != ".json":
         return _read(path)
-    shards = sorted(set(read_json(path).get("weight_map", {}).values()))
+    shards = read_json(path).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise CheckpointError(f"{path} must say under 'weight_map' in which file each weight is, got {shown(shards)}")
     weights: dict[str, Tensor] = {}
-    for shard in shards:
-        if not (folder / shard).is_file():
-            raise CheckpointError(f"{path} names {shard}, which is missing")
+    for shard in sorted(set(shards.values())):
+        if Path(shard).name != shard or not os.path.isfile(folder / shard):
+            raise CheckpointError(f"{path} names {shown(shard)}, which is missing there")
         weights |= _read(folder / shard).weights
     return WeightFile(weights)
 
@@ -103,9 +107,9 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: It is none.
     """
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        contents = parse_json(path.read_bytes(), str(path))
     except ValueError as err:
-        raise CheckpointError(f"{path} is no whole JSON file: {err}") from err
+        raise CheckpointError(f"no whole JSON file: {err}") from err
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds a {type(contents).__name__}, not an object")
     return contents
@@ -120,9 +124,9 @@ def _described(text: Any, path: Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        description = json.loads(text)
+        description = parse_json(text, f"the description in {path}, its entry {DESCRIPTION!r}")
     except (TypeError, ValueError) as err:
-        raise CheckpointError(f"the description in {path} (its entry {DESCRIPTION!r}) is no JSON: {err}") from err
+        raise CheckpointError(f"no encoder is described by {path}: {err}") from err
     if not isinstance(description, dict):
         raise CheckpointError(f"the description in {path} holds a {type(description).__name__}, not an object")
     return description

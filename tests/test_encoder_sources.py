@@ -107,7 +107,7 @@ def test_hugging_face_shards_and_pickles_are_read(tmp_path):
     source = EncoderSource.find(tmp_path)
     torch.testing.assert_close(features(source), expected, atol=1e-4, rtol=1e-4)
     (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"names b\.safetensors, which is missing"):
+    with pytest.raises(CheckpointError, match=r"names 'b\.safetensors', which is missing"):
         EncoderSource.find(tmp_path)
 
 
