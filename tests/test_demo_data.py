@@ -167,7 +167,7 @@ def test_a_second_call_writes_nothing(root, monkeypatch):
 
 
 def test_another_set_or_a_damaged_one_is_an_error(root, tmp_path):
-    with pytest.raises(FileExistsError, match=r"but holds \{'version': 1, 'train': 12, 'validation': 4\}"):
+    with pytest.raises(FileExistsError, match=r"but holds \{'train': 12, 'validation': 4, 'version': 1\}"):
         make_demo_data(root, train=24, validation=4)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FileExistsError, match=r"has no generator\.json"):
@@ -220,3 +220,11 @@ def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert demo_root() == tmp_path / ".cache/tats_gym/demo-v1"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 100_000, b'{"version": 1}', b'{"version": [1]}'])
+def test_a_demo_set_that_does_not_say_what_it_is_is_named(tmp_path, content):
+    root = make_demo_data(tmp_path / "demo", train=1, validation=1)
+    (root / "generator.json").write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"should hold the demo set .* but (holds|.*is not valid JSON)"):
+        make_demo_data(root)

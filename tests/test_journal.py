@@ -32,3 +32,30 @@ def test_a_replacement_is_written_once(tmp_path):
             journal.add(each)
     assert len(path.read_text().splitlines()) == 2
     assert journal.attempts(0, 1) == journal.attempts(1, 0) == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"[1]",
+        b'{"seed": 0, "rank": 0, "draw": [3], "attempt": 0, "video": "3.mp4", "cause": "cut"}',
+        b'{"seed": 0, "rank": 0, "draw": 3, "attempt": "0", "video": "3.mp4", "cause": "cut"}',
+        b'{"seed": 0, "rank": 0, "draw": "3", "attempt": 0, "video": "3.mp4", "cause": "cut"}',
+    ],
+)
+def test_a_line_that_is_no_replacement_is_passed_over_which_is_said(tmp_path, caplog, line):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal()
+    journal.keep(path)
+    for each in (FIRST, SECOND):
+        journal.add(each)
+    one, other = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([one, line, other, b""]))
+    again = Journal()
+    again.keep(path)
+    assert again.attempts(0, 0) == journal.attempts(0, 0)
+    assert [message.split(" (")[0] for message in caplog.messages] == [
+        f"{path}, line 2 is no replacement, and is passed over"
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tats_gym.clips import list_videos, open_video
-from tats_gym.clips.segments import CutConfig, Segments
+from tats_gym.clips.segments import CutConfig, Segments, claim_folder
 from tests.video_files import cut, frame_numbers, noise_frames, numbered_frames, write_video
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "cut_videos.py"
@@ -172,6 +172,16 @@ def test_what_cannot_be_cut_is_refused(main, video, tmp_path, capsys):
     assert not out.exists()
     assert main(arguments(video, out)) == 0
     assert "holds segments cut with" in refused(video, "--out", out, "--frames", 5)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"[]", b"null"])
+def test_a_folder_whose_settings_are_damaged_is_named(tmp_path, content):
+    claim_folder(tmp_path, CutConfig())
+    (tmp_path / "segments.json").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"segments\.json: it is not valid JSON|holds segments cut with (None|\[\]), not"
+    ):
+        claim_folder(tmp_path, CutConfig())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import av
 from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
 from tats_gym.clips.roots import data_root
+from tats_gym.hints import shown
+from tats_gym.text_files import parse_json
 
 __all__ = ["DEMO_CLASSES", "DemoClip", "demo_data_of", "demo_root", "make_demo_data", "render_demo_clip"]
 
@@ -86,10 +88,16 @@ def _holds(root: Path, asked: dict[str, int]) -> bool:
     generator = root / GENERATOR_FILE
     if not generator.is_file():
         raise FileExistsError(f"{root} should be absent, empty or a demo set, but has no {GENERATOR_FILE}")
-    found = json.loads(generator.read_text())
     wanted = {"version": DEMO_VERSION} | asked
-    if wanted.items() - found.items():
-        raise FileExistsError(f"{root} should hold the demo set {wanted}, but holds {found}; choose another folder")
+    try:
+        found = parse_json(generator.read_bytes(), str(generator))
+    except ValueError as err:
+        raise FileExistsError(f"{root} should hold the demo set {wanted}, but {err}; delete it") from err
+    counted = isinstance(found, dict) and all(type(found.get(name)) is int for name in ("train", "validation"))
+    if not counted or any(found.get(name) != value for name, value in wanted.items()):
+        raise FileExistsError(
+            f"{root} should hold the demo set {wanted}, but holds {shown(found)}; choose another folder"
+        )
     promised = found["train"] + found["validation"]
     videos = sum(1 for _ in (root / VIDEO_FOLDER).glob("*.webm"))
     if videos != promised:

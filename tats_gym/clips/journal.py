@@ -1,11 +1,16 @@
 """Remembers which draws were replaced, so that a resumed run replaces the same ones."""
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tats_gym.files import end_line
+from tats_gym.plain_values import from_plain
+from tats_gym.text_files import parse_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,12 @@ class Journal:
 
 
 def _read(path: Path) -> Iterator[Replacement]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """What the lines hold; those that were cut off or damaged are passed over, which is said."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        place = f"{path}, line {number}"
         try:
-            yield Replacement(**json.loads(line))
-        except (ValueError, TypeError):  # cut off while it was written
-            continue
+            if line:
+                yield from_plain(Replacement, parse_json(line, place))
+        except (ValueError, TypeError) as err:
+            logger.warning("%s is no replacement, and is passed over (%s)", place, err)

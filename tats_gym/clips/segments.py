@@ -16,6 +16,8 @@ from tats_gym.clips.demo import encode
 from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.layouts import SUFFIXES
 from tats_gym.clips.readers import VideoReadError, open_video
+from tats_gym.hints import shown
+from tats_gym.text_files import parse_json
 
 BITS_PER_PIXEL = 1.0
 """Bits that the encoder may spend on a pixel of a frame: at these sizes a loss that is hard to see."""
@@ -98,16 +100,16 @@ def claim_folder(out: Path, config: CutConfig) -> None:
     """Make the folder and note its settings.
 
     Raises:
-        ValueError: It holds segments that were cut with others; `limit` alone may change.
+        ValueError: It holds segments that were cut with others, or it is not known with which; `limit` may change.
     """
     settings = {"frames": config.frames, "stride": config.step, "short_side": config.short_side}
     note = out / SETTINGS_FILE
     if not note.exists():
         out.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(settings) + "\n")
-    found = json.loads(note.read_text())
+    found = parse_json(note.read_bytes(), str(note))
     if found != settings:
-        raise ValueError(f"{out} holds segments cut with {found}, not {settings}; choose another folder for out")
+        raise ValueError(f"{out} holds segments cut with {shown(found)}, not {settings}; choose another folder for out")
 
 
 class Segments:
