@@ -127,6 +127,16 @@ def test_a_crafted_file_runs_nothing(tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.parametrize("kept", [1, 4000, 4097, 20_000, -1])
+def test_a_checkpoint_cut_anywhere_is_named_and_the_one_before_is_taken(tmp_path, kept):
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, step, {"step": step, "weights": torch.zeros(10_000)})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match="may be half-written"):
+        load_checkpoint(path)
+    assert load_newest(tmp_path)["step"] == 1
+
+
 def test_half_a_checkpoint_is_named(tmp_path):
     path = save_checkpoint(tmp_path, 1, {"weights": torch.zeros(1000)})
     path.write_bytes(path.read_bytes()[:2000])
