@@ -1,12 +1,12 @@
 """A run's metrics.jsonl, read back: what was logged at which step."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
 from tats_gym.files import write_whole
+from tats_gym.text_files import parse_json
 
 METRICS = "metrics.jsonl"
 
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Read all rows of a run's folder in the order in which they were written; none of a run that has only begun.
 
-    A last line that is still being written is left out.
+    A last line that is still being written is left out, and so is what is no row.
     """
     path = folder / METRICS
     if not path.is_file():
@@ -36,11 +36,13 @@ def drop_metrics_after(folder: Path, step: int) -> None:
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            found.append((line, json.loads(line)))
-        except json.JSONDecodeError:  # a line that was being written when the run was killed
+            row = parse_json(line, str(path))
+        except ValueError:  # a line that was being written when the run was killed
             continue
+        if isinstance(row, dict) and type(row.get("step", 0)) in (int, float):
+            found.append((line, row))
     return found
 
 
