@@ -27,7 +27,7 @@ soak: $(VENV)/.installed-test
 
 # The documentation, as a site: site/index.html.
 docs: $(VENV)/.installed-test
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check

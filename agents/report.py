@@ -126,7 +126,10 @@ class ReportedRun:
     def facts(self) -> dict[str, str]:
         """Return where the run comes from."""
         versions = ", ".join(f"{name} {number}" for name, number in self.record.get("versions", {}).items())
-        facts = {name: self.record.get(name) for name in ("started", "commit")} | {"versions": versions}
+        machine = self.record.get("machine", {})
+        parts = [f"{machine['cores']} cores", machine["processor"], *machine.get("gpus", ())] if machine else []
+        facts = {name: self.record.get(name) for name in ("started", "commit")}
+        facts |= {"machine": ", ".join(parts), "versions": versions}
         return {name: str(value) for name, value in facts.items() if value}
 
 

@@ -149,17 +149,14 @@ def _check(path: Path) -> None:
     """Hold the parts of a ZIP archive against their checksums, which torch does not; other files have none."""
     if not zipfile.is_zipfile(path):
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            wrong = archive.testzip()
-            # Of a part that is marked as a folder, or has another size in its header, torch reads nothing or too much.
-            sizes = [
-                part.filename
-                for part in archive.infolist()
-                if part.compress_size != part.file_size or part.external_attr & FOLDER
-            ]
-    except OSError as err:  # a place that the file does not have
-        raise zipfile.BadZipFile(str(err)) from err
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+        # Of a part that is marked as a folder, or has another size in its header, torch reads nothing or too much.
+        sizes = [
+            part.filename
+            for part in archive.infolist()
+            if part.compress_size != part.file_size or part.external_attr & FOLDER
+        ]
     if wrong or sizes:
         raise zipfile.BadZipFile(f"the checksum or the size of its part {wrong or sizes[0]} is another one")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import torch
 
 from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
@@ -45,7 +46,7 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
 
 
 def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> None:
-    """Write config.json into a run's folder, which is made if missing: settings, seed, versions, commit, command.
+    """Write config.json into a run's folder, which is made if missing: settings, and what made the run and where.
 
     Args:
         folder: The run's.
@@ -64,6 +65,7 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         "seed": config.get("seed"),
         "commit": commit(),
         "versions": versions(),
+        "machine": machine(),
         "command": sys.argv,
         "processes": processes,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,9 +156,15 @@ def origin() -> dict[str, Any]:
     return {
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "processor": processor()},
+        "machine": machine(),
         "versions": versions(),
     }
+
+
+def machine() -> dict[str, Any]:
+    """Return what this machine computes with: its cores, its processor, its GPUs if it has any."""
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"cores": os.cpu_count(), "processor": processor()} | ({"gpus": gpus} if gpus else {})
 
 
 def processor() -> str:

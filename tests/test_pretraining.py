@@ -50,6 +50,8 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
     record = json.loads((result.folder / "config.json").read_text())
     assert record["seed"] == 0
     assert set(record["versions"]) >= {"python", "torch", "gymnasium", "stable-baselines3"}
+    assert record["machine"]["cores"] == os.cpu_count()
+    assert record["machine"]["processor"]
     assert config_from_dict(record["config"]) == replace(config, action="ids", masks_per_clip=1)  # as tats needs
 
     rows = _rows(result.folder)
