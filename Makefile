@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo finetune-demo compare-demo soak docs test clean
+.PHONY: demo probe-demo finetune-demo compare-demo soak fuzz docs test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -24,6 +24,10 @@ compare-demo: $(VENV)/.installed
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --out benchmarks/results/kills.json
 	$(BIN)/python -m tests.soak --out benchmarks/results/soak.json
+
+# Damaged files of every kind, for all that reads files. A quarter of an hour; build/fuzz has what shows a fault.
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
 
 # The documentation, as a site: site/index.html.
 docs: $(VENV)/.installed-test

@@ -14,6 +14,8 @@ OPTIONS = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "10", "b": "0"},
     "mpeg4": {"qmin": "1", "qmax": "1"},
     "mjpeg": {"qmin": "1", "qmax": "1"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8", "b": "200000"},
+    **{codec: {"qmin": "2", "qmax": "2"} for codec in ("mpeg1video", "mpeg2video", "wmv2", "flv")},
 }
 
 

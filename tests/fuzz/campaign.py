@@ -1,6 +1,5 @@
 """Runs a campaign: many damaged inputs, each judged in a worker process with a time limit, and what came of them."""
 
-import hashlib
 import os
 import random
 import re
@@ -15,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from tats_gym.clips.foreman import Lost
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.workers import Lost, WorkerPool
+from tats_gym.clips.workers import WorkerPool
 from tests.fuzz.mutators import mutate
 from tests.fuzz.target import Target, refused
 
@@ -48,6 +48,11 @@ class Verdict(NamedTuple):
         return self.outcome.partition(":")[0]
 
     @property
+    def lost(self) -> bool:
+        """Whether it cost a worker."""
+        return self.outcome in (DEATH, TIME_OUT)
+
+    @property
     def signature(self) -> str:
         """The outcome without what differs from file to file."""
         return re.sub(r"'[^']*'|\"[^\"]*\"|\[[^]]*\]|\{[^}]*\}|(/\S+)+|0x\w+|\d+|[^\x20-\x7e]+", "*", self.outcome)[
@@ -69,11 +74,11 @@ class Judge:
     worlds: Path
     scratch: Path
 
-    def __call__(self, case: Case) -> Verdict:
-        """Return what comes of a case."""
+    def __call__(self, case: Case, *, quiet: bool = True) -> Verdict:
+        """Return what comes of a case; quietly, and with little memory, in a process that does nothing else."""
         target = self.targets[case.target]
         folder = self.scratch / str(os.getpid()) / target.name
-        if not folder.parent.exists():
+        if quiet and not folder.parent.exists():
             _be_quiet_and_small()
         if not folder.exists():
             shutil.copytree(self.worlds / target.name, folder)
@@ -113,8 +118,8 @@ class Result:
     signatures: dict[str, set[str]] = field(default_factory=dict)
     """Target to outcomes with their messages, without what differs from file to file."""
     faults: list[tuple[Case, Verdict]] = field(default_factory=list)
-    """At most 20 of each target."""
-    found: dict[tuple[str, str], Case] = field(default_factory=dict)
+    """At most 200 of each target."""
+    found: dict[tuple[str, str], tuple[Case, Verdict]] = field(default_factory=dict)
     """Target and signature to the smallest input that had it."""
 
     @property
@@ -127,11 +132,11 @@ class Result:
         counter = self.outcomes.setdefault(case.target, Counter())
         counter["fault" if verdict.fault else verdict.kind] += 1
         self.signatures.setdefault(case.target, set()).add(verdict.signature)
-        if verdict.fault and sum(each.target == case.target for each, _ in self.faults) < 20:
+        if verdict.fault and sum(each.target == case.target for each, _ in self.faults) < 200:
             self.faults.append((case, verdict))
         key = case.target, verdict.signature
-        if key not in self.found or len(case.content) < len(self.found[key].content):
-            self.found[key] = case
+        if key not in self.found or len(case.content) < len(self.found[key][0].content):
+            self.found[key] = case, verdict
 
 
 def make_worlds(targets: Iterable[Target], folder: Path) -> dict[str, dict[str, bytes]]:
@@ -183,15 +188,6 @@ def _lost(lost: Lost, target: Target) -> Verdict:
         outcome = DEATH if "died" in lost.cause else TIME_OUT
         return Verdict(outcome, None if target.decodes else lost.cause)
     return Verdict(f"VideoReadError: {lost.cause}")
-
-
-def save(case: Case, folder: Path, label: str) -> Path:
-    """Keep a case as a file: folder/target/label-hash/file."""
-    digest = hashlib.blake2b(case.content, digest_size=4).hexdigest()
-    path = folder / case.target / f"{re.sub(r'[^A-Za-z0-9]+', '-', label).strip('-')[:40]}-{digest}" / case.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(case.content)
-    return path
 
 
 def run(

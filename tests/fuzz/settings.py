@@ -21,6 +21,11 @@ def _names(kind: Any) -> set[str]:
     return {kind.__name__, *hints, *(name for part in parts for name in _names(part))}
 
 
+def setting_names() -> set[str]:
+    """Return the names of all settings of a run."""
+    return _names(PretrainConfig)
+
+
 def make_pretraining(root: Path) -> None:
     """Write the settings of all presets."""
     for name, preset in PRESETS.items():
