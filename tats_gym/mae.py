@@ -43,10 +43,10 @@ class MAEConfig:
         for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):
             if getattr(self, width) < 1 or getattr(self, heads) < 1 or getattr(self, width) % getattr(self, heads):
                 raise ValueError(f"{heads} must divide {width}, got {getattr(self, heads)} and {getattr(self, width)}")
-        if self.depth < 1 or self.decoder_depth < 1 or self.mlp_ratio <= 0:
+        if self.depth < 0 or self.decoder_depth < 1 or self.mlp_ratio <= 0:  # without a block, it embeds
             raise ValueError(
-                f"depth and decoder_depth must be at least 1 and mlp_ratio positive, got {self.depth}, "
-                f"{self.decoder_depth} and {self.mlp_ratio}"
+                "depth must not be negative, decoder_depth must be at least 1 and mlp_ratio positive, "
+                f"got {self.depth}, {self.decoder_depth} and {self.mlp_ratio}"
             )
         if self.pos_embed not in POSITIONS:
             raise ValueError(f"pos_embed must be one of {tuple(POSITIONS)}, got {self.pos_embed!r}")

@@ -124,7 +124,7 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(mae, tmp_path):
     [
         ('{"model_type": "vit"}', "says model_type 'vit', not 'videomae'"),
         ('{"model_type": "videomae"}', "holds no weights: there is none of model.safetensors"),
-        ('{"model_type": "vid', "is no whole JSON file"),
+        ('{"model_type": "vid', "no whole JSON file: "),
         ("[]", "holds a list, not an object"),
     ],
 )

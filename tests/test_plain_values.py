@@ -95,7 +95,7 @@ def test_a_recipe_of_fine_tuning_comes_back_and_is_checked():
         ({"mae_optim": None}, "mae_optim must be an object with the fields of MAEOptimConfig, got None"),
         ({"decode_ratio": 0}, r"decode_ratio must lie in \(0, 1\], got 0"),
         ({"masks_per_clip": 0}, "masks_per_clip must be at least 1, got 0"),
-        ({"mae": {"depth": 0}}, "depth and decoder_depth must be at least 1 .* got 0, 4 and 4.0"),
+        ({"mae": {"depth": -1}}, "depth must not be negative, decoder_depth must be at least 1 .* got -1, 4 and 4.0"),
         ({"sampler": {"head_dim": 0}}, "head_dim and width must be at least 1 .* got 0, None and 0.0"),
     ],
 )
@@ -104,6 +104,6 @@ def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
         config_from_dict(PRESETS["demo"].as_dict() | change)
 
 
-def test_an_encoder_has_a_block():
-    with pytest.raises(ValueError, match="depth and decoder_depth must be at least 1 and mlp_ratio positive"):
+def test_an_encoder_s_blocks_have_a_width():
+    with pytest.raises(ValueError, match="decoder_depth must be at least 1 and mlp_ratio positive"):
         MAEConfig(mlp_ratio=0)

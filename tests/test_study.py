@@ -162,7 +162,7 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkey
     cell = Cell(study.base, tmp_path / "stopped")
 
     def stop_early(self, boundary, callbacks, learn=Pretraining._learn):
-        boundary.save = lambda save=boundary.save: (save(), boundary.ask())
+        boundary.save = lambda save=boundary.save: (save(), boundary.ask(130))
         return learn(self, boundary, callbacks)
 
     monkeypatch.setattr(Pretraining, "_learn", stop_early)
