@@ -6,9 +6,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.soak.census import Census, growth
+from tests.soak.census import Census, growth, memory_mib
 from tests.soak.soak import _failures
 
 ROOT = Path(__file__).parent.parent
@@ -57,3 +58,17 @@ def test_what_is_left_is_said(tmp_path):
         found = _failures(75, [ROW], {left.pid}, tmp_path, "")
         left.kill()
     assert found == [f"process {left.pid} outlived it", "tmp123 was left in the temporary folder"]
+
+
+def test_memory_that_a_process_takes_and_gives_back_is_counted():
+    code = "import sys\nfor line in sys.stdin: held = bytearray(b'x') * int(line); print('held', flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        found = []
+        for size in (2**20, 200 * 2**20, 2**20):
+            it.stdin.write(f"{size}\n")
+            it.stdin.flush()
+            it.stdout.readline()
+            found.append(memory_mib(psutil.Process(it.pid)))
+        it.stdin.close()
+    assert found[1] - found[0] == pytest.approx(199, abs=5)
+    assert found[2] == pytest.approx(found[0], abs=5)

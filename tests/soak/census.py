@@ -1,7 +1,9 @@
 """Counts what a process and all that it started hold: memory, files, processes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -19,9 +21,9 @@ class Census:
     threads: int
     """Of the training process."""
     trainer_mib: float
-    """Memory of the training process alone that nobody shares."""
+    """Memory of the training process, see `memory_mib`."""
     memory_mib: float
-    """Memory of all processes; what several share is counted once."""
+    """Memory of all processes that no file holds, such as the libraries do; what several share is counted once."""
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
@@ -35,16 +37,28 @@ def count(process: psutil.Process, seconds: float) -> Census:
     Raises:
         psutil.NoSuchProcess: The process itself has ended.
     """
-    own, files, memory, processes = process.memory_full_info(), 0, 0.0, 0
-    for each in tree(process):
-        try:
-            held, shares = each.num_fds(), each.memory_full_info().pss
-        except psutil.Error:
-            if each is process:
-                raise
-            continue
-        processes, files, memory = processes + 1, files + held, memory + shares
-    return Census(seconds, processes, files, process.num_threads(), own.uss / 2**20, memory / 2**20)
+    own, files, others, processes = memory_mib(process), process.num_fds(), 0.0, 1
+    for each in tree(process)[1:]:
+        with suppress(psutil.Error):
+            held, memory = each.num_fds(), memory_mib(each)
+            processes, files, others = processes + 1, files + held, others + memory
+    return Census(seconds, processes, files, process.num_threads(), own, own + others)
+
+
+def memory_mib(process: psutil.Process) -> float:
+    """Return the anonymous and shared memory of a process, its share of what others hold with it.
+
+    Pages of files are left out: who else uses the same libraries on the machine decides whose they are.
+
+    Raises:
+        psutil.NoSuchProcess: It has ended.
+    """
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError as err:
+        raise psutil.NoSuchProcess(process.pid) from err
+    sizes = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
+    return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) / 1024
 
 
 def growth(rows: Sequence[Census], name: str, *, settled_s: float, window_s: float) -> float:

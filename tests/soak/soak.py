@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,9 @@ def _make_faults(
     trainer, start, rows, seen = psutil.Process(process.pid), time.monotonic(), list[Census](), {process.pid}
     due = rng.exponential(config.fault_s)
     while (now := time.monotonic() - start) < config.minutes * 60 and process.poll() is None:
-        rows.append(count(trainer, now))
-        seen |= {each.pid for each in tree(trainer)}
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            rows.append(count(trainer, now))
+            seen |= {each.pid for each in tree(trainer)}
         if now >= due:
             faults.make()
             due = now + rng.exponential(config.fault_s)
