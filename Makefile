@@ -20,6 +20,10 @@ finetune-demo: $(VENV)/.installed
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
 
+# Forty thousand damaged files and settings, to all that reads files.
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
+
 # Trainings that are killed, and one of two hours in which files break and processes die. Three hours.
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --out benchmarks/results/kills.json
