@@ -113,6 +113,32 @@ def test_the_process_that_starts_workers_is_replaced_too(pool_of):
         time.sleep(0.05)
 
 
+class Large:
+    """A function that a pipe does not hold, so that the server must be there to take it."""
+
+    def __init__(self):
+        self.content = bytes(2**24)
+
+    def __call__(self, task):
+        return act(task)
+
+
+def test_a_server_that_is_killed_before_it_has_begun_is_replaced_too():
+    with closing(WorkerPool(Large(), 1)) as pool:
+        pool.submit(0, ("answer", 5))
+        os.kill(pool._foreman._server.pid, signal.SIGKILL)
+        assert pool.next().result[1] == 5
+
+
+def test_a_pool_that_has_failed_says_so_however_much_is_asked_of_it():
+    with closing(WorkerPool(_Local(), 1)) as pool:
+        pool._foreman.join()
+        for number in range(3000):
+            pool.submit(number, None)
+        with pytest.raises(WorkerError, match="has ended; its messages are above"):
+            pool.next()
+
+
 def test_a_pool_whose_workers_processes_are_killed_again_and_again_gives_up():
     with closing(WorkerPool(act, 1)) as pool:
         pool.submit(0, ("hang", 0))

@@ -84,12 +84,14 @@ class Foreman(threading.Thread):
         self._births = 0
         self._closing = False
         self._bell, self._ring = socket.socketpair()
+        self._ring.setblocking(False)
         self._first, self._pass_fds = (function, memory_limit), pass_fds
         self._starts = 0  # of the server since a task was done
         self._start_server()
 
     def _start_server(self) -> None:
         self._starts += 1
+        self._server_knows = False
         ours, theirs = socket.socketpair()
         start = f"import sys; sys.path[:] = {sys.path!r}; from tats_gym.clips.worker_server import serve; "
         with theirs:
@@ -105,12 +107,12 @@ class Foreman(threading.Thread):
     def submit(self, number: int, task: Any) -> None:
         """See `WorkerPool.submit`."""
         self._waiting.append((number, task))
-        self._ring.send(b"\0")
+        self._wake()
 
     def close(self) -> None:
         """Kill all of them."""
         self._closing = True
-        self._ring.send(b"\0")
+        self._wake()
         self._hang_up()
         self.join()
         self._hang_up()  # it may just have started another server
@@ -120,6 +122,10 @@ class Foreman(threading.Thread):
         for connection in (self._control, *(worker.connection for worker in self._workers)):
             connection.close()
 
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # it was rung often enough
+            self._ring.send(b"\0")
+
     def _hang_up(self) -> None:
         """Have the server see that it is over; it kills the workers then."""
         with suppress(OSError):
@@ -128,7 +134,6 @@ class Foreman(threading.Thread):
     def run(self) -> None:
         """Do so until it is closed."""
         try:
-            self._tell_server(self._first)
             while not self._closing:
                 try:
                     self._look_after_workers()
@@ -139,6 +144,9 @@ class Foreman(threading.Thread):
                 self.answers.put(err)
 
     def _look_after_workers(self) -> None:
+        if not self._server_knows:
+            self._tell_server(self._first)
+            self._server_knows = True
         self._start_missing()
         self._hand_out()
         connections: list[Any] = [worker.connection for worker in self._workers]
@@ -172,7 +180,6 @@ class Foreman(threading.Thread):
         if not killed or self._starts > BIRTHS:
             raise WorkerError("the process that starts the workers has ended; its messages are above")
         self._start_server()
-        self._tell_server(self._first)
 
     def _start_missing(self) -> None:
         while len(self._workers) < self._num_workers:

@@ -25,6 +25,8 @@ BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
 """What a worker says of a task: (number, one of these, its time, result, cause or traceback)."""
 
 
+LAST_WAIT_S = 5.0
+"""How long the workers are waited for at the end."""
 TASK_MEMORY = 2
 """One task may take so many times the memory at which a worker is replaced after it."""
 
@@ -52,6 +54,7 @@ def serve(handle: int) -> None:
         except (EOFError, ConnectionError):
             for process in list(workers):
                 _kill(process, workers)
+            _reap_all(workers)
 
 
 def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int | None) -> int:
@@ -76,11 +79,16 @@ def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int
 
 
 def _kill(process: int, workers: set[int]) -> None:
-    with suppress(ProcessLookupError):
+    """Have a worker killed. It is not waited for: one that waits for a disk dies only when that answers."""
+    if process in workers:  # else it is reaped, and the number may be another's
         os.kill(process, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(process, 0)
-    workers.discard(process)
+
+
+def _reap_all(workers: set[int]) -> None:
+    deadline = time.monotonic() + LAST_WAIT_S
+    while workers and time.monotonic() < deadline:
+        _reap(workers)
+        time.sleep(0.005)
 
 
 def _reap(workers: set[int]) -> None:
