@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import filelock
 import gymnasium
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from agents.needs import settled
 from agents.rollouts import TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.checkpoint import CheckpointError, load_newest, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, has_checkpoint, load_newest, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
 from tats_gym.finite import NonFiniteError
 from tats_gym.logs import run_logger
@@ -33,7 +32,8 @@ from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
 from tats_gym.metrics import drop_metrics_after
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
-from tats_gym.runs import begin_run, create_run, hold_run, read_config, update_config
+from tats_gym.run_lock import RunLock
+from tats_gym.runs import begin_run, create_run, read_config, update_config
 from tats_gym.stopping import stop_on_signal
 
 
@@ -65,6 +65,7 @@ class Pretraining:
         config: The settings.
         folder: The run's folder; a new one, numbered, when None.
         ranks: This process among those of the training; alone when None.
+        lock: The first process's on the folder, where it has one already; `close` releases it.
         resumed: Whether `load` will follow, so that weights to start from need not be there any more.
 
     Raises:
@@ -72,7 +73,13 @@ class Pretraining:
     """
 
     def __init__(
-        self, config: PretrainConfig, folder: Path | None = None, ranks: Ranks | None = None, *, resumed: bool = False
+        self,
+        config: PretrainConfig,
+        folder: Path | None = None,
+        ranks: Ranks | None = None,
+        *,
+        lock: RunLock | None = None,
+        resumed: bool = False,
     ) -> None:
         build_agent = find_agent(config.agent)
         self.config = config = settled(config, build_agent)
@@ -112,7 +119,7 @@ class Pretraining:
         self.finite = FiniteWatch(self.agent)
         self._join_agents()
         self._resumed = False
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock = lock
         self.folder: Path = from_first(self._begin(folder, resumed=resumed) if ranks.first else None)
         """The run's."""
         self.vector_env.hand.stream.keep_journal(self.folder / "replaced_clips.jsonl")
@@ -136,9 +143,9 @@ class Pretraining:
             name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
             values, processes = config.as_dict(), self.ranks.world_size
             folder = create_run(Path(config.out), f"{name}-seed{config.seed}", values, processes=processes)
-            self._lock = hold_run(folder)
+            self._lock = RunLock(folder)
             return folder
-        self._lock = hold_run(folder)
+        self._lock = self._lock or RunLock(folder)
         if not resumed:
             begin_run(folder, config.as_dict(), processes=self.ranks.world_size)
             drop_metrics_after(folder, -1)
@@ -247,8 +254,9 @@ class Pretraining:
             evaluation = Evaluation(self.held_out, self.folder / "pictures", interval=interval, progress=progress)
             callbacks += [evaluation, CollapseWatch(evaluation, config)]
         try:
-            exit_code = self._learn(boundary, callbacks)
-            self.save()
+            with stop_on_signal(boundary.ask):
+                exit_code = self._learn(callbacks)
+                self.save()
             measured = evaluation and (evaluation.measure(), evaluation.last_picture)
         finally:
             progress.close()
@@ -257,15 +265,14 @@ class Pretraining:
         scores, picture = from_first(measured)
         return Result(config, self.folder, scores, picture, exit_code)
 
-    def _learn(self, boundary: Boundary, callbacks: list[BaseCallback]) -> int:
+    def _learn(self, callbacks: list[BaseCallback]) -> int:
         """Let the agent learn; return the exit code, 0 unless it was stopped before the end."""
         # SB3 counts rollouts in on-policy algorithms and episodes, of which a step has num_envs, in the others.
         per_rollout = 1 if isinstance(self.agent, OnPolicyAlgorithm) else self.config.num_envs
         logs: dict[str, Any] = {"log_interval": self.config.log_interval * per_rollout}
         left = max(0, self.total_timesteps - self.agent.num_timesteps)
         try:
-            with stop_on_signal(boundary.ask):
-                self.agent.learn(left, callback=callbacks, reset_num_timesteps=not self._resumed, **logs)
+            self.agent.learn(left, callback=callbacks, reset_num_timesteps=not self._resumed, **logs)
         except StopRequestedError as stop:
             return stop.exit_code
         return 0
@@ -280,10 +287,23 @@ class Pretraining:
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
     config = config or run_config(folder)
-    state = load_newest(folder)
-    run = Pretraining(config, folder, ranks, resumed=True)
+    ranks = ranks or Ranks.alone(config.device)
+    return _resume(folder, config, ranks, RunLock(folder) if ranks.first else None)
+
+
+def begin_or_resume(folder: Path, config: PretrainConfig, ranks: Ranks) -> Pretraining:
+    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
+    lock = RunLock(folder) if ranks.first else None
+    if from_first(has_checkpoint(folder)):
+        return _resume(folder, config, ranks, lock)
+    return Pretraining(config, folder, ranks, lock=lock)
+
+
+def _resume(folder: Path, config: PretrainConfig, ranks: Ranks, lock: RunLock | None) -> Pretraining:
+    state = load_newest(folder, ranks)
+    run = Pretraining(config, folder, ranks, lock=lock, resumed=True)
     run.load(state)
-    if run.ranks.first:
+    if ranks.first:
         update_config(folder, config.as_dict())
         drop_metrics_after(folder, state["step"])
     return run

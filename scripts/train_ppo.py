@@ -14,9 +14,8 @@ sys.path[:0] = [str(ROOT), str(Path.cwd())]
 import tats_gym  # noqa: E402, F401 (registers the environments)
 from agents.command_line import exit_code  # noqa: E402
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
-from agents.pretraining import Pretraining, Result, resume, run_config  # noqa: E402
-from tats_gym.checkpoint import has_checkpoint  # noqa: E402
-from tats_gym.distributed import Ranks, from_first, joined  # noqa: E402
+from agents.pretraining import Pretraining, Result, begin_or_resume, resume, run_config  # noqa: E402
+from tats_gym.distributed import Ranks, joined  # noqa: E402
 
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 
@@ -57,9 +56,12 @@ def _config(chosen: argparse.Namespace, rest: list[str]) -> PretrainConfig:
 
 
 def _train(chosen: argparse.Namespace, config: PretrainConfig, ranks: Ranks) -> Result:
-    folder = chosen.resume or chosen.folder
-    going_on = chosen.resume or (folder and from_first(has_checkpoint(folder)))
-    run = resume(folder, config, ranks) if going_on else Pretraining(config, folder, ranks)
+    if chosen.resume:
+        run = resume(chosen.resume, config, ranks)
+    elif chosen.folder:
+        run = begin_or_resume(chosen.folder, config, ranks)
+    else:
+        run = Pretraining(config, None, ranks)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
     try:

@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, checked when loaded, and nothing that lies in them is run."""
 
+import errno
 import logging
 import os
 import pickle
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tats_gym.distributed import Ranks, from_first
 from tats_gym.files import to_disk
 
 logger = logging.getLogger(__name__)
@@ -68,13 +70,15 @@ def save_checkpoint(
         if isinstance(err, RuntimeError):  # torch's writer hides why it could not write
             raise OSError(f"{path} could not be written; the disk may be full: {_first_line(err)}") from err
         raise
-    _delete_old(folder, keep, keep_hours)
+    _delete_old(folder, path, keep, keep_hours)
     return path
 
 
-def _delete_old(folder: Path, keep: int, keep_hours: float | None) -> None:
+def _delete_old(folder: Path, newest: Path, keep: int, keep_hours: float | None) -> None:
     kept_s = None
     for old in sorted(folder.glob(PATTERN))[: -max(1, keep)]:
+        if old == newest:  # those after it are of a run that went further
+            continue
         written_s = old.stat().st_mtime
         if keep_hours is not None and (kept_s is None or written_s - kept_s >= keep_hours * 3600):
             kept_s = written_s
@@ -99,18 +103,29 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(PATTERN)) or sorted((folder / "checkpoints").glob(PATTERN))
 
 
-def load_newest(folder: Path) -> dict[str, Any]:
-    """Read the newest checkpoint of a run that is whole, as `load_checkpoint` does; damaged ones are named in the log.
+def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Read a run's newest checkpoint that is whole, the same in all processes, as `load_checkpoint` does.
+
+    Damaged ones are named in the log, and renamed, so that they do not count among those that are kept.
 
     Raises:
         CheckpointError: There is none.
+        OSError: One cannot be read although it may be whole.
     """
+    path, state = _newest_whole(folder) if ranks.first else (None, {})
+    path = from_first(path)
+    return state if ranks.first else load_checkpoint(path)
+
+
+def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any]]:
     last = latest_checkpoint(folder)
     for path in reversed(_checkpoints(folder)):
         try:
-            return load_checkpoint(path)
+            return path, load_checkpoint(path)
         except CheckpointError as err:
-            logger.warning("%s; going on from an older one", err)
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            logger.warning("%s; it is kept as %s, and an older one is taken", err, aside.name)
     raise CheckpointError(f"no checkpoint in {last.parent} is whole; begin the run anew in another folder")
 
 
@@ -125,6 +140,7 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
 
     Raises:
         CheckpointError: There is none, it is half-written or damaged, or it holds objects of other classes.
+        OSError: It cannot be read, or memory does not suffice.
     """
     path = Path(path)
     if path.is_dir():
@@ -136,6 +152,7 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
         with torch.serialization.safe_globals(list(allow)):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as err:
+        _raise_if_unread(err, path)
         raise CheckpointError(
             f"{path} is not a whole checkpoint of plain tensors; it may be half-written or damaged, or hold objects "
             f"whose loading would run code, which was not done: {_first_line(err)}"
@@ -159,6 +176,14 @@ def _check(path: Path) -> None:
         ]
     if wrong or sizes:
         raise zipfile.BadZipFile(f"the checksum or the size of its part {wrong or sizes[0]} is another one")
+
+
+def _raise_if_unread(err: BaseException, path: Path) -> None:
+    """Raise what says nothing about the file: a disk that does not answer, too little memory."""
+    if isinstance(err, OSError) and err.errno != errno.EINVAL:  # which is a place that the file does not have
+        raise err
+    if isinstance(err, RuntimeError) and "allocate memory" in str(err):
+        raise OSError(errno.ENOMEM, "memory does not suffice to load it", str(path)) from err
 
 
 def _first_line(err: BaseException) -> str:

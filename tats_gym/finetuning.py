@@ -23,7 +23,8 @@ from tats_gym.metrics import drop_metrics_after
 from tats_gym.mixing import mix
 from tats_gym.optimisation import Optimizer
 from tats_gym.precision import autocast
-from tats_gym.runs import create_run, hold_run, read_config, update_config
+from tats_gym.run_lock import RunLock
+from tats_gym.runs import create_run, read_config, update_config
 from tats_gym.scoring import Scores, Tally, confusion_picture
 from tats_gym.stopping import stop_on_signal
 from tats_gym.training_log import TrainingLog
@@ -59,7 +60,8 @@ class Finetuning:
 
     def __init__(self, config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -> None:
         self.config, self.ranks = config, ranks
-        state = None if folder is None else load_newest(folder)
+        self._lock = RunLock(folder) if folder is not None and ranks.first else None
+        state = None if folder is None else load_newest(folder, ranks)
         encoder = first_encoder(config, state)
         grid = encoder.grid
         self.train = ClipStream(
@@ -79,7 +81,8 @@ class Finetuning:
         self._parallel = parallel(self.model)
         self.batch_size = config.batch_size * ranks.world_size
         """Clips in a step, over all processes."""
-        self.steps_per_epoch = max(1, len(self.train) // config.batch_size)
+        steps = max(1, len(self.train) // config.batch_size // config.optim.accumulate)
+        self.steps_per_epoch = steps * config.optim.accumulate  # so that no gradients are gathered where an epoch ends
         self.optimizer = Optimizer(
             "classifier",
             layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
@@ -98,7 +101,7 @@ class Finetuning:
         if folder is None and ranks.first:
             name = f"{config.clips.data}-finetune-seed{config.seed}"
             folder = create_run(Path(config.out), name, config.as_dict())
-        self._lock = hold_run(folder) if folder is not None and ranks.first else None
+            self._lock = RunLock(folder)
         self.folder: Path = from_first(folder)
         """The run's."""
         self.train.keep_journal(self.folder / "replaced_clips.jsonl")
@@ -158,10 +161,10 @@ class Finetuning:
                 self._train()
                 self.save()
                 exit_code = highest(self._asked, self.ranks.device)
-                if not exit_code:
-                    self.train.close()  # its workers make room for the test's
-                    scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
-                    self._write(scores)
+            if not exit_code:
+                self.train.close()  # its workers make room for the test's
+                scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
+                self._write(scores)
         finally:
             self._log.close()
         return Result(self.folder, scores, self.classes, exit_code)

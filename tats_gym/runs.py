@@ -1,7 +1,6 @@
 """A run's folder: where it is, what made it, and its metrics as lines of JSON."""
 
 import json
-import logging
 import os
 import platform
 import subprocess
@@ -11,18 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
 
-logger = logging.getLogger(__name__)
-
 CONFIG = "config.json"
-LOCK_S = 10.0
-"""Seconds that are waited for another process to let go of a run."""
-
 RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
 
@@ -71,28 +64,6 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
-
-
-def hold_run(folder: Path) -> filelock.BaseFileLock:
-    """Keep every other process from training in a run's folder, which is made if missing, until the lock is released.
-
-    It is released when this process ends, too, in whatever way.
-
-    Raises:
-        ValueError: If another one trains there.
-        OSError: If the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=LOCK_S, poll_interval=0.1)
-    except filelock.Timeout as err:
-        raise ValueError(
-            f"another process trains in {folder}; wait until it has ended, stop it, or name another folder"
-        ) from err
-    except NotImplementedError:
-        logger.warning("%s lies where files cannot be locked: see to it that no second process trains there", folder)
-    return lock
 
 
 def update_config(folder: Path, config: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, checked when loaded, and nothing in them is run."""
 
+import errno
 import logging
 import os
 import pickle
@@ -9,6 +10,9 @@ import torch
 
 from tats_gym import checkpoint
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, load_newest, save_checkpoint
+from tats_gym.distributed import Ranks
+
+ALONE = Ranks.alone("cpu")
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -99,11 +103,43 @@ def test_damage_in_the_newest_checkpoint_is_named_and_the_one_before_is_taken(tm
         content[len(content) // 2 if place > 0 else place] ^= 1
         path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        assert load_newest(tmp_path)["step"] == 1
+        assert load_newest(tmp_path, ALONE)["step"] == 1
     assert [str(path) in message for path, message in zip(paths[:0:-1], caplog.messages, strict=True)] == [True, True]
-    paths[0].write_bytes(b"")
+    save_checkpoint(tmp_path / "checkpoints", 2, {"step": 2}, keep=1)
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"step-000000000002.damaged", "step-000000000002.pt", "step-000000000003.damaged"}
+    (tmp_path / "checkpoints" / "step-000000000002.pt").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"no checkpoint in .*checkpoints is whole; begin the run anew"):
-        load_newest(tmp_path)
+        load_newest(tmp_path, ALONE)
+
+
+def test_a_checkpoint_that_was_just_written_is_kept_whatever_else_lies_there(tmp_path):
+    save_checkpoint(tmp_path, 200, {"step": 200})
+    path = save_checkpoint(tmp_path, 150, {"step": 150}, keep=1)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), RuntimeError("can't allocate memory")])
+def test_a_disk_that_does_not_answer_and_too_little_memory_are_no_damage(tmp_path, monkeypatch, error):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, {"step": step})
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.torch, "load", fail)
+        with pytest.raises(OSError, match=r"Stale file handle|memory does not suffice to load it"):
+            load_newest(tmp_path, ALONE)
+    assert load_newest(tmp_path, ALONE)["step"] == 2
+
+
+def test_all_processes_take_the_checkpoint_that_the_first_one_chose(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, {"step": step})
+    chosen = tmp_path / "step-000000000001.pt"
+    monkeypatch.setattr(checkpoint, "from_first", lambda path: chosen)
+    assert load_newest(tmp_path, Ranks(1, 2, torch.device("cpu")))["step"] == 1
 
 
 class Crafted:
@@ -134,7 +170,7 @@ def test_a_checkpoint_cut_anywhere_is_named_and_the_one_before_is_taken(tmp_path
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match="may be half-written"):
         load_checkpoint(path)
-    assert load_newest(tmp_path)["step"] == 1
+    assert load_newest(tmp_path, ALONE)["step"] == 1
 
 
 def test_half_a_checkpoint_is_named(tmp_path):

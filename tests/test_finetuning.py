@@ -100,6 +100,18 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
     assert scores.confusion.tolist() == whole.scores.confusion.tolist()
 
 
+def test_an_epoch_ends_where_no_gradients_are_gathered(root, tmp_path):
+    config = _config(root, tmp_path, clips=replace(_config(root, tmp_path).clips, subset=None))
+    optim = replace(config.optim, accumulate=2)
+    run = Finetuning(replace(config, optim=optim, batch_size=len(Finetuning(config, ALONE).train) // 3), ALONE)
+    assert run.steps_per_epoch == 2
+    saved, save = [], run.save
+    run.save = lambda: (saved.append(run.optimizer.at_rest), save())
+    run.run()
+    run.close()
+    assert saved == [True] * 3
+
+
 def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_path, monkeypatch):
     run = Finetuning(_config(root, tmp_path), ALONE)
 

@@ -16,12 +16,14 @@ from agents import AGENTS
 from agents.callbacks import JointTraining
 from agents.config import config_from_dict
 from agents.fixed import FixedMasks
-from agents.pretraining import Pretraining, resume, run_config
+from agents.pretraining import Pretraining, begin_or_resume, resume, run_config
 from envs import TokenSelectionVecEnv
-from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.distributed import Ranks
 from tats_gym.finite import NonFiniteError
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.optimisation import Optimizer
+from tats_gym.run_lock import RunLock
 from tats_gym.runs import read_config
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
@@ -173,6 +175,46 @@ def test_a_run_that_gathers_gradients_is_stopped_and_saved_after_a_whole_step(cl
     again.close()
     for (name, ours), (_, theirs) in zip(whole.mae.state_dict().items(), again.mae.state_dict().items(), strict=True):
         assert torch.equal(ours, theirs), name
+
+
+def test_what_is_saved_at_the_end_is_not_cut_off_by_another_signal(clips_root, tmp_path, monkeypatch):
+    run = Pretraining(tiny_config(clips_root, tmp_path))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def save_slowly(folder, step, state, save=save_checkpoint, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(folder, step, state, **settings)
+
+    def stop_at_first(self, loss, step=Optimizer.step):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return step(self, loss)
+
+    monkeypatch.setattr("agents.pretraining.save_checkpoint", save_slowly)
+    monkeypatch.setattr(Optimizer, "step", stop_at_first)
+    try:
+        result = run.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        run.close()
+    assert result.exit_code == 75
+    assert load_checkpoint(run.folder)["step"] == 4
+
+
+def test_whether_a_run_goes_on_is_decided_when_nobody_else_trains_there(clips_root, tmp_path, monkeypatch):
+    _, result = _train(tiny_config(clips_root, tmp_path))
+    folder = tmp_path / "other"
+
+    class AnotherEndsMeanwhile(RunLock):
+        def __init__(self, path):
+            super().__init__(path)
+            if not (path / "config.json").exists():
+                shutil.copytree(result.folder, path, dirs_exist_ok=True)
+
+    monkeypatch.setattr("agents.pretraining.RunLock", AnotherEndsMeanwhile)
+    run = begin_or_resume(folder, run_config(result.folder), Ranks.alone("cpu"))
+    assert run.agent.num_timesteps == 32
+    assert _rows(folder)[-1]["step"] == 32
+    run.close()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):

@@ -1,43 +1,49 @@
 """A run's folder: one process at a time, and whole files."""
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from tats_gym import runs
+from tats_gym import run_lock
 from tats_gym.metrics import drop_metrics_after, read_metrics
-from tats_gym.runs import begin_run, hold_run, read_record
+from tats_gym.run_lock import RunLock
+from tats_gym.runs import begin_run, read_record
 
 
 def test_a_folder_is_one_process_s_until_that_has_ended_in_whatever_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "LOCK_S", 0.3)
+    monkeypatch.setattr(run_lock, "WAIT_S", 0.3)
     code = (
-        "import sys, time; from pathlib import Path; from tats_gym.runs import hold_run\n"
-        "held = hold_run(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from tats_gym.run_lock import RunLock\n"
+        "held = RunLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(ValueError, match=r"another process trains in .*run; wait until it has ended, stop it"):
-            hold_run(tmp_path / "run")
+            RunLock(tmp_path / "run")
         other.kill()
-    lock = hold_run(tmp_path / "run")
+    lock = RunLock(tmp_path / "run")
     begin_run(tmp_path / "run", {"seed": 0})
     with pytest.raises(ValueError, match="another process trains in"):
-        hold_run(tmp_path / "run")
+        RunLock(tmp_path / "run")
     lock.release()
-    hold_run(tmp_path / "run").release()
+    lock.release()
+    RunLock(tmp_path / "run").release()
 
 
-def test_where_files_cannot_be_locked_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog):
-    def refuse(*_, **__):
-        raise NotImplementedError("FileSystem does not appear to support flock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_where_files_cannot_be_locked_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(runs.filelock.FileLock, "acquire", refuse)
-    hold_run(tmp_path)
-    assert "see to it that no second process trains there" in caplog.text
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    RunLock(tmp_path).release()
+    assert "let no second process train there" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"config": {"seed"', "[]", '{"seed": 0}', "[" * 100_000])

@@ -1,0 +1,58 @@
+"""One process trains in a run's folder."""
+
+import errno
+import fcntl
+import logging
+import os
+import time
+import weakref
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 10.0
+"""Seconds that are waited for another process to let go of a run."""
+NOT_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""How file systems say that they lock no files: some of Lustre's and NFS's."""
+
+
+class RunLock:
+    """Keeps every other process from training in a run's folder until it is released.
+
+    It is released when this process ends, too, in whatever way.
+
+    Args:
+        folder: The run's; made if missing.
+
+    Raises:
+        ValueError: Another one trains there.
+        OSError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        self._close = weakref.finalize(self, os.close, self._handle)
+        deadline = time.monotonic() + WAIT_S
+        while not self._try(folder):
+            if time.monotonic() > deadline:
+                self.release()
+                raise ValueError(
+                    f"another process trains in {folder}; wait until it has ended, stop it, or name another folder"
+                )
+            time.sleep(0.1)
+
+    def _try(self, folder: Path) -> bool:
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as err:
+            if err.errno not in NOT_HERE:
+                raise
+            logger.warning("%s lies where files cannot be locked: let no second process train there", folder)
+        return True
+
+    def release(self) -> None:
+        """Let others train there; again does nothing."""
+        self._close()
