@@ -31,7 +31,17 @@ from tests.layouts import write_layout
 from tests.runs import load_script
 from tests.soak.census import tree
 
-ENDS = ("SIGKILL", "SIGKILL while a checkpoint is written", "SIGTERM", "SIGUSR1", "Ctrl-C", "Ctrl-C twice")
+IN_A_SAVE = "SIGKILL while a checkpoint is written"
+SIGNALS = {
+    "SIGKILL": [signal.SIGKILL],
+    "SIGTERM": [signal.SIGTERM],
+    "SIGUSR1, then SIGTERM": [signal.SIGUSR1, signal.SIGTERM],
+    "Ctrl-C": [signal.SIGINT],
+    "Ctrl-C twice": [signal.SIGINT, signal.SIGINT],
+}
+"""Ways in which a training is ended, beside the one above."""
+KILLED, ASKED = ("SIGKILL", IN_A_SAVE), tuple(SIGNALS)[1:]
+CODES = {signal.SIGTERM: PREEMPTED, signal.SIGUSR1: PREEMPTED, signal.SIGINT: INTERRUPTED}
 MEASURED = ("step", "mae/loss", "mae/learning_rate", "rollout/reward", "held_out/gain", "held_out/error_random")
 """Metrics that must be the same. SB3 logs an update with the next rollout, so that of a last one may be missing."""
 
@@ -41,8 +51,8 @@ class KillConfig:
     """Trainings that are killed again and again."""
 
     kills: int = 30
-    """How often, in all; with SIGKILL alone, half of them while a checkpoint is written. As many again are asked to end
-    by SIGTERM, SIGUSR1, Ctrl-C and two of these."""
+    """How often, in all; with SIGKILL alone, half of them while a checkpoint is written. As many again are asked
+    to, by SIGTERM, SIGUSR1 with SIGTERM after it, Ctrl-C and two of these."""
     agent: str = "tats"
     """Who chooses the tokens."""
     workers: int = 0
@@ -80,12 +90,15 @@ class Killing:
         run, made = 0, 0
         while made < kills:
             run += 1
-            name = f"killed-{'-'.join(map(str, map(ENDS.index, ends)))}-{run}"
+            name = f"{'killed' if ends == KILLED else 'asked'}-{run}"
             while True:
                 end = self._rng.choice(ends) if made < kills else None
                 code = self._one(name, end)
                 if code == 0:
                     break
+                if end is None:  # it was left alone
+                    self.wrong.append(f"{name} ended with {code}")
+                    return
                 self.ends[str(end)] += 1
                 made += 1
             self._compare(name)
@@ -94,15 +107,13 @@ class Killing:
         """Let it go on until it is ended in this way, or has come to its end."""
         if end is None:
             return self._go_on(name, lambda: None)
-        if end == ENDS[1]:
+        if end == IN_A_SAVE:
             number, instant = self._rng.randrange(1, 6), self._rng.random()
-            return self._go_on(name, lambda: _die_in_save(number, instant))
-        signals = {"SIGKILL": [signal.SIGKILL], "SIGTERM": [signal.SIGTERM], "SIGUSR1": [signal.SIGUSR1]}
-        code = self._go_on(name, lambda: None, signals.get(end, [signal.SIGINT] * (1 + (end == ENDS[-1]))))
-        allowed = {
-            "SIGKILL": (-signal.SIGKILL,), "SIGTERM": (PREEMPTED,), "SIGUSR1": (PREEMPTED,)
-        }.get(end, (INTERRUPTED,))  # fmt: skip
-        if code not in (0, *allowed, -signals.get(end, [0])[0]):  # the last where it came before the script's own code
+            code, first = self._go_on(name, lambda: _die_in_save(number, instant)), signal.SIGKILL
+        else:
+            first = SIGNALS[end][0]
+            code = self._go_on(name, lambda: None, SIGNALS[end])
+        if code not in (0, CODES.get(first), -first):  # the last where it came before the script's own code
             self.wrong.append(f"{end} ended {name} with {code}")
         return code
 
@@ -198,8 +209,8 @@ def kill(config: KillConfig) -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         killing = Killing(Path(folder), config)
-        killing.until(config.kills, ENDS[:2])
-        killing.until(config.kills, ENDS[2:])
+        killing.until(config.kills, KILLED)
+        killing.until(config.kills, ASKED)
     record = {
         "command": shlex.join(["python", "-m", "tests.soak.kills", *sys.argv[1:]]),
         **origin(),
