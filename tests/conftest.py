@@ -8,6 +8,9 @@ import torch
 from tats_gym.clips.demo import make_demo_data
 from tests.layouts import write_layout
 
+collect_ignore = ["fuzz/corpus"]
+"""Damaged files, some of which are named as if they were tests."""
+
 torch.set_num_threads(1)  # many small products, and two runs must add in the same order
 
 
