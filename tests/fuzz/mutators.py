@@ -217,7 +217,7 @@ JSON: tuple[Mutation, ...] = (*[json_node] * 16, *TEXT)
 
 def mutate(rng: random.Random, content: bytes, others: Sequence[bytes], mutations: Sequence[Mutation]) -> bytes:
     """Damage a file one to four times, or splice it with another one of its kind; it never stays as it was."""
-    damaged = content
+    damaged = content = content or b"\0"
     rare = [huge_line, deep_json] if JSON[0] in mutations else [huge_line] if TEXT[0] in mutations else []
     if others and rng.random() < 0.05:
         other = rng.choice(others)

@@ -67,6 +67,8 @@ def check_encoder(root: Path, file: Path) -> str:
 
 def safetensors_header(rng: random.Random, content: bytes) -> bytes:
     """Damage the header alone, and say rightly how long it is."""
+    if len(content) < 8:  # damaged before
+        return BYTES[0](rng, content)
     (length,) = struct.unpack_from("<Q", content)
     header = mutate(rng, content[8 : 8 + length], (), JSON)
     return struct.pack("<Q", len(header)) + header + content[8 + length :]
@@ -78,6 +80,8 @@ def zip_member(rng: random.Random, content: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError):
+        return BYTES[0](rng, content)
+    if not members:
         return BYTES[0](rng, content)
     pickles = [name for name in members if name.endswith("data.pkl")] or list(members)
     chosen = rng.choice(pickles if rng.random() < 0.8 else list(members))
