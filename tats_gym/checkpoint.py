@@ -27,6 +27,7 @@ FOLDER = 0x10
 DAMAGED = (
     pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError,
     LookupError, AttributeError, TypeError, NotImplementedError, OverflowError, OSError,
+    AssertionError,
 )  # fmt: skip
 """What readers raise where a file is not what it should be."""
 
