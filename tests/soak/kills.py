@@ -150,6 +150,8 @@ class Killing:
             prepare()
             try:
                 return self._main(["--quiet", *(f"--{key}={value}" for key, value in settings.items())])
+            except KeyboardInterrupt:  # before the script looks after signals, or after
+                return INTERRUPTED
             except BaseException as err:
                 print(f"Traceback: {err!r}")
                 return 99
