@@ -24,9 +24,11 @@ compare-demo: $(VENV)/.installed
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
 
-# Trainings that are killed, and one of two hours in which files break and processes die. Three hours.
+# Trainings that are killed, and one of two hours in which files break and processes die.
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --out benchmarks/results/kills.json
+	$(BIN)/python -m tests.soak.kills --workers 2 --kills 15 --seed 1 --out benchmarks/results/kills_workers.json
+	$(BIN)/python -m tests.soak.kills --agent sac --kills 15 --seed 2 --out benchmarks/results/kills_sac.json
 	$(BIN)/python -m tests.soak --out benchmarks/results/soak.json
 
 # Damaged files of every kind, for all that reads files. A quarter of an hour; build/fuzz has what shows a fault.
