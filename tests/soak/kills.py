@@ -6,7 +6,6 @@ The training is the very script, in a process that was forked from this one: imp
 import json
 import os
 import random
-import shlex
 import signal
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from tats_gym.runs import origin
 from tats_gym.stopping import INTERRUPTED, PREEMPTED
 from tests.layouts import write_layout
 from tests.runs import load_script
+from tests.soak import command
 from tests.soak.census import tree
 
 IN_A_SAVE = "SIGKILL while a checkpoint is written"
@@ -219,7 +219,7 @@ def kill(config: KillConfig) -> int:
         killing.until(config.kills, KILLED)
         killing.until(config.kills, ASKED)
     record = {
-        "command": shlex.join(["python", "-m", "tests.soak.kills", *sys.argv[1:]]),
+        "command": command("tests.soak.kills"),
         **origin(),
         "settings": {name: value for name, value in asdict(config).items() if name != "out"},
         "ends": killing.ends,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from tats_gym.files import write_whole
 from tats_gym.metrics import read_metrics
 from tats_gym.runs import origin
 from tats_gym.stopping import PREEMPTED
+from tests.soak import command
 from tests.soak.census import Census, count, growth, tree
 from tests.soak.faults import Faults
 
@@ -88,7 +88,7 @@ def _soak(config: SoakConfig, folder: Path) -> tuple[dict[str, Any], list[str]]:
     words = (folder / "log.txt").read_text()
     failures = _failures(code, rows, seen, scratch, words)
     record = {
-        "command": shlex.join(["python", "-m", "tests.soak", *sys.argv[1:]]),
+        "command": command("tests.soak"),
         **origin(),
         "settings": {name: value for name, value in asdict(config).items() if name != "out"},
         "faults": faults.made,
