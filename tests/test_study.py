@@ -19,6 +19,7 @@ from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import measured
 from tats_gym.checkpoint import latest_checkpoint
 from tats_gym.runs import update_config
+from tats_gym.stopping import ask_to_stop
 from tests.runs import tiny_config
 
 
@@ -161,11 +162,7 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkey
     whole = run_cell(Cell(study.base, tmp_path / "whole"))
     cell = Cell(study.base, tmp_path / "stopped")
 
-    def stop_early(self, boundary, callbacks, learn=Pretraining._learn):
-        boundary.save = lambda save=boundary.save: (save(), boundary.ask(130))
-        return learn(self, boundary, callbacks)
-
-    monkeypatch.setattr(Pretraining, "_learn", stop_early)
+    monkeypatch.setattr(Pretraining, "save", lambda run, save=Pretraining.save: (save(run), ask_to_stop()))
     with pytest.raises(InterruptedError, match="run the study again to go on"):
         run_cell(cell)
     monkeypatch.undo()
