@@ -20,7 +20,8 @@ from agents.command_line import differing
 from agents.config import PretrainConfig
 from agents.held_out import HeldOut, held_out_for, mean_lift, shown_share
 from agents.needs import settled
-from agents.pretraining import Pretraining, resume, run_config
+from agents.pretraining import Pretraining
+from agents.resuming import resume, run_config
 from agents.sharing import name_of, share_out
 from envs.rewards import NEEDS_RANDOM_MASK
 from tats_gym.clips.demo_objects import object_coverage

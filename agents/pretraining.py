@@ -17,14 +17,14 @@ from agents import find_agent
 from agents.agent_state import agent_state, restore_agent
 from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
 from agents.collapse import CollapseWatch
-from agents.config import PretrainConfig, config_from_dict
+from agents.config import PretrainConfig
 from agents.finite import FiniteWatch
 from agents.held_out import Scores, held_out_for
 from agents.needs import settled
 from agents.rollouts import TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.checkpoint import CheckpointError, has_checkpoint, load_newest, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
 from tats_gym.finite import NonFiniteError
 from tats_gym.logs import run_logger
@@ -33,7 +33,7 @@ from tats_gym.mae_training import mae_optimizer
 from tats_gym.metrics import drop_metrics_after
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
 from tats_gym.run_lock import RunLock
-from tats_gym.runs import begin_run, create_run, read_config, update_config
+from tats_gym.runs import begin_run, create_run
 from tats_gym.stopping import stop_on_signal
 
 
@@ -282,33 +282,3 @@ class Pretraining:
         self.env.close()
         if self._lock is not None:
             self._lock.release()
-
-
-def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
-    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
-    config = config or run_config(folder)
-    ranks = ranks or Ranks.alone(config.device)
-    return _resume(folder, config, ranks, RunLock(folder) if ranks.first else None)
-
-
-def begin_or_resume(folder: Path, config: PretrainConfig, ranks: Ranks) -> Pretraining:
-    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
-    lock = RunLock(folder) if ranks.first else None
-    if from_first(has_checkpoint(folder)):
-        return _resume(folder, config, ranks, lock)
-    return Pretraining(config, folder, ranks, lock=lock)
-
-
-def _resume(folder: Path, config: PretrainConfig, ranks: Ranks, lock: RunLock | None) -> Pretraining:
-    state = load_newest(folder, ranks)
-    run = Pretraining(config, folder, ranks, lock=lock, resumed=True)
-    run.load(state)
-    if ranks.first:
-        update_config(folder, config.as_dict())
-        drop_metrics_after(folder, state["step"])
-    return run
-
-
-def run_config(folder: Path) -> PretrainConfig:
-    """Return the settings that the run in `folder` was started with."""
-    return config_from_dict(read_config(folder))

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from agents.pretraining import Pretraining, resume
+from agents.pretraining import Pretraining
+from agents.resuming import resume
 from agents.rollouts import TokenRollouts
 from agents.subset import PlackettLuce
 from envs.token_selection import TokenSelectionVectorEnv

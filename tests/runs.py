@@ -1,6 +1,7 @@
 """Settings of runs that take seconds, and scripts in this process: importing torch again and again takes minutes."""
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import ModuleType
 
 from agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from agents.policy import SamplerConfig
+from agents.pretraining import Pretraining, Result
 from tats_gym.mae import MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
 from tats_gym.tokens import TokenGrid
@@ -24,6 +26,19 @@ def load_script(name: str) -> ModuleType:
     spec.loader.exec_module(module)
     sys.path[:] = before
     return module
+
+
+def train(config: PretrainConfig) -> tuple[Pretraining, Result]:
+    """Train to the end, or to a signal."""
+    run = Pretraining(config)
+    result = run.run()
+    run.close()
+    return run, result
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics, one that is cut off an error."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def tiny_config(root, out, **changes) -> PretrainConfig:

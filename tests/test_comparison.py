@@ -10,7 +10,7 @@ from agents.cells import MASKS, latest_run
 from agents.comparison import Comparison, defaults_for, run_comparison, sized
 from agents.comparison_measures import ProbePlan
 from agents.comparison_report import as_tables, compare
-from agents.pretraining import resume
+from agents.resuming import resume
 from tats_gym.checkpoint import load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights

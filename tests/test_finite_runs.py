@@ -10,7 +10,8 @@ import torch
 
 from agents.adamae import AdaMAEPolicy
 from agents.policy import TatsPolicy
-from agents.pretraining import Pretraining, resume
+from agents.pretraining import Pretraining
+from agents.resuming import resume
 from agents.subset import PlackettLuce
 from agents.subset_policy import MaskDistribution
 from agents.token_scores import GaussianScores, ScoreCritic

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.pretraining import resume
+from agents.resuming import resume
 from agents.sampler_export import load_sampler
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.clips.window_cache import WindowCache

@@ -1,0 +1,41 @@
+"""Runs that go on: found in their folder, built as their newest checkpoint left them."""
+
+from pathlib import Path
+
+from agents.config import PretrainConfig, config_from_dict
+from agents.pretraining import Pretraining
+from tats_gym.checkpoint import has_checkpoint, load_newest
+from tats_gym.distributed import Ranks, from_first
+from tats_gym.metrics import drop_metrics_after
+from tats_gym.run_lock import RunLock
+from tats_gym.runs import read_config, update_config
+
+
+def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
+    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
+    config = config or run_config(folder)
+    ranks = ranks or Ranks.alone(config.device)
+    return _resume(folder, config, ranks, RunLock(folder) if ranks.first else None)
+
+
+def begin_or_resume(folder: Path, config: PretrainConfig, ranks: Ranks) -> Pretraining:
+    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
+    lock = RunLock(folder) if ranks.first else None
+    if from_first(has_checkpoint(folder)):
+        return _resume(folder, config, ranks, lock)
+    return Pretraining(config, folder, ranks, lock=lock)
+
+
+def _resume(folder: Path, config: PretrainConfig, ranks: Ranks, lock: RunLock | None) -> Pretraining:
+    state = load_newest(folder, ranks)
+    run = Pretraining(config, folder, ranks, lock=lock, resumed=True)
+    run.load(state)
+    if ranks.first:
+        update_config(folder, config.as_dict())
+        drop_metrics_after(folder, state["step"])
+    return run
+
+
+def run_config(folder: Path) -> PretrainConfig:
+    """Return the settings that the run in `folder` was started with."""
+    return config_from_dict(read_config(folder))
