@@ -55,9 +55,12 @@ def test_what_is_wrong_is_said(tmp_path, code, rows, words, failures):
 def test_what_is_left_is_said(tmp_path):
     (tmp_path / "tmp123").touch()
     with subprocess.Popen(["sleep", "60"]) as left:
-        found = _failures(75, [ROW], {left.pid}, tmp_path, "")
+        process = psutil.Process(left.pid)
+        found = _failures(75, [ROW], {process}, tmp_path, "")
         left.kill()
     assert found == [f"process {left.pid} outlived it", "tmp123 was left in the temporary folder"]
+    (tmp_path / "tmp123").unlink()
+    assert _failures(75, [ROW], {process}, tmp_path, "") == []
 
 
 def test_memory_that_a_process_takes_and_gives_back_is_counted():

@@ -135,14 +135,15 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 def _make_faults(
     config: SoakConfig, process: subprocess.Popen[bytes], faults: Faults, rng: np.random.Generator
-) -> tuple[list[Census], set[int]]:
+) -> tuple[list[Census], set[psutil.Process]]:
     """Count every five seconds, and make faults between; what was counted, and all processes that were seen."""
-    trainer, start, rows, seen = psutil.Process(process.pid), time.monotonic(), list[Census](), {process.pid}
+    trainer, start, rows = psutil.Process(process.pid), time.monotonic(), list[Census]()
+    seen = {trainer}  # they know when they began, as numbers are given again
     due = rng.exponential(config.fault_s)
     while (now := time.monotonic() - start) < config.minutes * 60 and process.poll() is None:
         with suppress(psutil.NoSuchProcess):  # it has just ended
             rows.append(count(trainer, now))
-            seen |= {each.pid for each in tree(trainer)}
+            seen.update(tree(trainer))
         if now >= due:
             faults.make()
             due = now + rng.exponential(config.fault_s)
@@ -159,9 +160,9 @@ def _growths(rows: list[Census]) -> dict[str, float] | None:
     return {name: round(growth(rows, name, settled_s=SETTLED_S, window_s=SETTLED_S), 4) for name in names}
 
 
-def _failures(code: int, rows: list[Census], seen: set[int], scratch: Path, words: str) -> list[str]:
+def _failures(code: int, rows: list[Census], seen: set[psutil.Process], scratch: Path, words: str) -> list[str]:
     failures = [] if code == PREEMPTED else [f"the training ended with {code}, not {PREEMPTED}"]
-    failures += [f"process {pid} outlived it" for pid in seen if psutil.pid_exists(pid)]
+    failures += [f"process {each.pid} outlived it" for each in seen if each.is_running()]
     left = (path.name for path in scratch.iterdir() if not path.name.startswith("torchinductor_"))  # PyTorch's cache
     failures += [f"{name} was left in the temporary folder" for name in left]
     failures += ["there is a traceback in the log"] if "Traceback" in words else []
