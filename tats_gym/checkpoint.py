@@ -107,10 +107,10 @@ def _checkpoints(folder: Path) -> list[Path]:
 def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
     """Read a run's newest checkpoint that is whole, the same in all processes, as `load_checkpoint` does.
 
-    Damaged ones are named in the log, and renamed, so that they do not count among those that are kept.
+    Damaged ones after it are named in the log, and renamed, so that they do not count among those that are kept.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is none; nothing is renamed.
         OSError: One cannot be read although it may be whole.
     """
     path, state = _newest_whole(folder) if ranks.first else (None, {})
@@ -119,15 +119,21 @@ def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
 
 
 def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any]]:
-    last = latest_checkpoint(folder)
+    newest, damaged = latest_checkpoint(folder), list[tuple[Path, CheckpointError]]()
     for path in reversed(_checkpoints(folder)):
         try:
-            return path, load_checkpoint(path)
+            state = load_checkpoint(path)
         except CheckpointError as err:
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            logger.warning("%s; it is kept as %s, and an older one is taken", err, aside.name)
-    raise CheckpointError(f"no checkpoint in {last.parent} is whole; begin the run anew in another folder")
+            damaged.append((path, err))
+            continue
+        for each, why in damaged:
+            aside = each.with_suffix(".damaged")
+            each.replace(aside)
+            logger.warning("%s; it is kept as %s, and an older one is taken", why, aside.name)
+        return path, state
+    raise CheckpointError(
+        f"no checkpoint in {newest.parent} is whole; begin the run anew in another folder. Newest: {damaged[0][1]}"
+    )
 
 
 def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
