@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 import pytest
 import torch
 
-from tats_gym.clips import VideoReadError
+from tats_gym.clips import VideoReadError, foreman
 from tats_gym.clips.foreman import Lost, WorkerError
 from tats_gym.clips.workers import WorkerPool, run_all
 
@@ -107,10 +107,7 @@ def test_the_process_that_starts_workers_is_replaced_too(pool_of):
     after = answers(pool, [("answer", value) for value in range(40)])
     assert sorted(value for _, value in after.values()) == list(range(40))
     assert pool._foreman._server.pid != server
-    deadline = time.monotonic() + 10
-    while any(map(is_alive, before)):  # those that it left behind
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_gone(before)  # those that it left behind
 
 
 class Large:
@@ -128,6 +125,26 @@ def test_a_server_that_is_killed_before_it_has_begun_is_replaced_too():
         pool.submit(0, ("answer", 5))
         os.kill(pool._foreman._server.pid, signal.SIGKILL)
         assert pool.next().result[1] == 5
+
+
+def test_a_server_that_hangs_is_replaced_too_and_keeps_no_pool_from_closing(monkeypatch):
+    def start_in_peace(self, start=foreman.Foreman._start_server):
+        monkeypatch.setattr(foreman, "SERVER_S", 600.0)
+        start(self)
+
+    monkeypatch.setattr(foreman.Foreman, "_start_server", start_in_peace)
+    monkeypatch.setattr(foreman, "END_S", 1.0)
+    with closing(WorkerPool(act, 1)) as pool:
+        process, _ = answers(pool, [("answer", 0)])[0]
+        monkeypatch.setattr(foreman, "SERVER_S", 1.0)
+        os.kill(pool._foreman._server.pid, signal.SIGSTOP)
+        pool.submit(1, ("die", 0))
+        pool.submit(2, ("answer", 5))
+        assert pool.next() == (1, Lost("the process that read it died"))
+        other, value = pool.next().result
+        assert (other != process, value) == (True, 5)
+        os.kill(pool._foreman._server.pid, signal.SIGSTOP)
+    wait_until_gone([other])
 
 
 def test_a_pool_that_has_failed_says_so_however_much_is_asked_of_it():
@@ -151,6 +168,13 @@ def test_a_pool_whose_workers_processes_are_killed_again_and_again_gives_up():
         with pytest.raises(WorkerError, match=r"has ended|processes end before they have done a task"):
             pool.next()
         assert deaths >= 2
+
+
+def wait_until_gone(processes):
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def is_alive(process):

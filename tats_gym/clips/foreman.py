@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from typing import Any, NamedTuple
 
-from tats_gym.clips.worker_server import BEGUN, DONE, LOST, RAISED
+from tats_gym.clips.worker_server import BEGUN, DONE, LAST_WAIT_S, LOST, RAISED
 
 IN_HAND = 2
 """Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
@@ -26,6 +26,10 @@ BIRTHS = 3
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
 """One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""
 DIED = "the process that read it died"
+SERVER_S = 300.0
+"""How long it may take to start a worker: the first waits until all is imported, which may lie on a network's disk."""
+END_S = LAST_WAIT_S + 5.0
+"""How long the process that they come from may take to end."""
 
 
 class WorkerError(RuntimeError):
@@ -115,8 +119,7 @@ class Foreman(threading.Thread):
         self._wake()
         self._hang_up()
         self.join()
-        self._hang_up()  # it may just have started another server
-        self._server.wait()
+        self._end_server()  # it may just have started another one
         for each in (self._line, self._bell, self._ring):
             each.close()
         for connection in (self._control, *(worker.connection for worker in self._workers)):
@@ -130,6 +133,18 @@ class Foreman(threading.Thread):
         """Have the server see that it is over; it kills the workers then."""
         with suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
+
+    def _end_server(self) -> int:
+        """Return the exit code of the server, which is killed, and the workers too, if it does not end by itself."""
+        self._hang_up()
+        try:
+            return self._server.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            for worker in self._workers:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.process, signal.SIGKILL)
+            return self._server.wait()
 
     def run(self) -> None:
         """Do so until it is closed."""
@@ -173,8 +188,7 @@ class Foreman(threading.Thread):
             with suppress(ProcessLookupError):
                 os.kill(worker.process, signal.SIGKILL)
             self._dismiss(worker, DIED)
-        self._hang_up()
-        killed = self._server.wait() < 0
+        killed = self._end_server() < 0
         self._line.close()
         self._control.close()
         if not killed or self._starts > BIRTHS:
@@ -191,6 +205,8 @@ class Foreman(threading.Thread):
                 with theirs:
                     self._control.send(("fork", None))
                     send_handle(self._control, theirs.fileno(), self._server.pid)
+                if not self._control.poll(SERVER_S):
+                    self._server.kill()
                 process = self._control.recv()
             except (EOFError, OSError) as err:
                 ours.close()
