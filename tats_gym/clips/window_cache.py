@@ -1,13 +1,16 @@
 """Decoded windows kept on the disk, for epochs after the first: reading one costs no decoding."""
 
 import hashlib
+import io
 import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +21,16 @@ logger = logging.getLogger(__name__)
 
 SPARED = 0.05
 """Share of the disk that is left free."""
+CHECKSUM = 4
+"""Bytes of a checksum."""
 
 
 class WindowCache:
     """Keeps windows of frames as they were decoded, one file each; any number of processes and runs can share it.
 
-    A file is written whole or not at all. Once the disk is nearly full, or cannot be written, nothing is added.
-    What a changed video or another reader gives is kept apart; old files are for the user to delete.
+    A file is written whole or not at all, and ends with a CRC-32 of what comes before. Once the disk is nearly full,
+    or cannot be written, nothing is added. What a changed video or another reader gives is kept apart; old files are
+    for the user to delete.
 
     Args:
         folder: Holds the windows; made where it is missing.
@@ -65,11 +71,12 @@ class WindowCache:
         return window
 
     def _load(self, kept: Path) -> NDArray[np.uint8] | None:
-        """Return a window from the disk; None where it is not there, or no window: then it is made again."""
-        with suppress(Exception):  # a damaged header comes to NumPy's parser, which may raise anything
-            window: NDArray[np.uint8] = np.load(kept, mmap_mode="c", allow_pickle=False)
-            if window.dtype == np.uint8 and window.ndim == 4 and len(window) == self.frames:
-                return window if window.shape[3] == 3 and window.size else None
+        """Return a window from the disk; None where it is not there, or is not what was kept: then it is made again."""
+        with suppress(OSError, ValueError):
+            content: Any = np.memmap(kept, np.uint8, mode="r")
+            if zlib.crc32(content[:-CHECKSUM]) == int.from_bytes(content[-CHECKSUM:].tobytes(), "little"):
+                window: NDArray[np.uint8] = np.load(kept, mmap_mode="c", allow_pickle=False)
+                return window
         return None
 
     def _keep(self, window: NDArray[np.uint8], kept: Path) -> None:
@@ -80,7 +87,10 @@ class WindowCache:
                 raise OSError(f"the disk is {1 - SPARED:.0%} full")
             with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
                 try:
-                    np.save(file, window, allow_pickle=False)
+                    content = io.BytesIO()
+                    np.save(content, window, allow_pickle=False)
+                    file.write(content.getbuffer())
+                    file.write(zlib.crc32(content.getbuffer()).to_bytes(CHECKSUM, "little"))
                 except BaseException:
                     os.unlink(file.name)
                     raise
