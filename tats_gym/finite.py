@@ -53,7 +53,8 @@ class GradientGuard:
 
     It takes the norm of all gradients before each step, and waits for it. Where several processes train one model, they
     have averaged the gradients by then, so all of them leave out the same steps. Finite gradients above 1e19, whose
-    squares overflow, are left out too: they would make AdamW's second moments infinite for good.
+    squares overflow, are left out too: they would make AdamW's second moments infinite for good. Where gradients are
+    clipped first, as stock SB3 algorithms do, such ones have become zero by then, and the step is made.
 
     Args:
         of: Whose gradients, for messages.

@@ -158,8 +158,11 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; with other batches, from as many clips."""
+        """Go on from what `state_dict` returned; with other batches, from as many clips. Settings stay the recipe's."""
+        own = [{name: value for name, value in group.items() if name != "params"} for group in self.adamw.param_groups]
         self.adamw.load_state_dict(state["adamw"])
+        for group, settings in zip(self.adamw.param_groups, own, strict=True):
+            group.update(settings)
         if isinstance(self.adamw, ZeroRedundancyOptimizer):  # it leaves step counts on the CPU; fused AdamW wants them
             for parameter, values in self.adamw.optim.state.items():  # where the weights are
                 values["step"] = values["step"].to(parameter.device)

@@ -93,6 +93,16 @@ def test_going_on_from_the_state_is_going_on():
     assert all(torch.equal(one, two) for one, two in zip(mae.parameters(), again.parameters(), strict=True))
 
 
+def test_what_goes_on_has_the_settings_that_are_asked_for_now():
+    mae, optimizer = _optimizer()
+    optimizer.step(_loss(mae))
+    _, other = _optimizer(weight_decay=0.7, betas=(0.5, 0.6))
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert {group["weight_decay"] for group in other.adamw.param_groups} == {0.7, 0.0}
+    assert {group["betas"] for group in other.adamw.param_groups} == {(0.5, 0.6)}
+    assert other.adamw.state_dict()["state"].keys() == optimizer.adamw.state_dict()["state"].keys() != set()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
