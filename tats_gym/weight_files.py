@@ -104,8 +104,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        CheckpointError: It is none.
+        CheckpointError: It is none, or not what SHA256SUMS beside it says.
     """
+    check(path)
     try:
         contents = parse_json(path.read_bytes(), str(path))
     except ValueError as err:

@@ -57,12 +57,16 @@ def test_a_changed_export_is_refused(source, tmp_path, format):
     files = export_encoder(source, format, tmp_path / "out")
     sums = (tmp_path / "out" / "SHA256SUMS").read_text().splitlines()
     assert sums == [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
-    weights = next(path for path in files if path.suffix in (".safetensors", ".pth"))
-    content = bytearray(weights.read_bytes())
-    content[len(content) // 2] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"{weights.name} is not what SHA256SUMS beside it says"):
-        EncoderSource.find(tmp_path / "out")
+    read = [path for path in files if path.suffix in (".safetensors", ".pth") or path.name == "config.json"]
+    for path in read:
+        whole = path.read_bytes()
+        content = bytearray(whole)
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"{path.name} is not what SHA256SUMS beside it says"):
+            EncoderSource.find(tmp_path / "out")
+        path.write_bytes(whole)
+    assert len(read) == (2 if format == "hf" else 1)
 
 
 @pytest.mark.parametrize("format", READ_BACK)
