@@ -1,6 +1,7 @@
 """The sampler alone: from clips to the tokens that a trained TATS would show, without the MAE and the agent."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from agents.subset import PlackettLuce
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.checksums import write_checksums
 from tats_gym.encoder import VideoEncoder
+from tats_gym.encoder_records import small_enough
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.files import folder_written_whole
 from tats_gym.mae import MAEConfig
+from tats_gym.plain_values import from_plain
 from tats_gym.tokens import TokenGrid
 from tats_gym.weight_files import DESCRIPTION, read_safetensors
 
@@ -99,15 +102,31 @@ def load_sampler(path: str | Path) -> TokenSampler:
     file = read_safetensors(path)
     if "sampler" not in file.description:
         raise CheckpointError(f"{path} holds no sampler that this package wrote")
-    parts = {"mae": MAEConfig, "grid": TokenGrid, "sampler": SamplerConfig}
     try:
-        mae, grid, config = (part(**file.description[name]) for name, part in parts.items())
+        mae = from_plain(MAEConfig, file.description["mae"], "mae")
+        grid = small_enough(from_plain(TokenGrid, file.description["grid"], "grid"))
+        config = from_plain(SamplerConfig, file.description["sampler"], "sampler")
+        _check_sizes(mae, grid, config, file.weights)
         with torch.random.fork_rng(devices=[]):
             sampler = TokenSampler(mae, grid, config)
         sampler.load_state_dict(file.weights)
     except (TypeError, ValueError, KeyError, RuntimeError) as err:
         raise CheckpointError(f"the sampler in {path} is not what it says about itself: {err}") from err
     return sampler.eval()
+
+
+def _check_sizes(mae: MAEConfig, grid: TokenGrid, config: SamplerConfig, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where weights are not what the sizes say, before any memory is taken for these."""
+    if config.depth > len(weights):  # each block has some
+        raise ValueError(f"sampler.depth is {config.depth}, but there are {len(weights)} weights")
+    with torch.device("meta"):
+        made = {name: tuple(value.shape) for name, value in TokenSampler(mae, grid, config).state_dict().items()}
+    for name in made.keys() | weights.keys():
+        found = tuple(weights[name].shape) if name in weights else None
+        if made.get(name) != found:
+            raise ValueError(f"the weight {name} must have the shape {made.get(name)}, got {found}")
+        if not weights[name].isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite")
 
 
 _EMBEDDING = ("encoder.patch_embed.", "pos_embed.")

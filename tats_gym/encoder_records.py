@@ -57,7 +57,7 @@ def described(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MA
             raise CheckpointError(
                 f"{name} is recorded as {getattr(built[0], name)}, its weights have {getattr(found, name)}"
             )
-    return built[0], _small_enough(built[1])
+    return built[0], small_enough(built[1])
 
 
 def read_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEConfig:
@@ -82,7 +82,7 @@ def grid_of(frames: int, size: int, tubelet_size: int, patch_size: int) -> Token
         grid = TokenGrid(frames=frames, size=size, tubelet_size=tubelet_size, patch_size=patch_size, visible=1)
     except ValueError as err:
         raise CheckpointError(f"the geometry does not fit its patch embedding: {err}") from err
-    return _small_enough(grid)
+    return small_enough(grid)
 
 
 def number_of(contents: Mapping[str, Any], name: str, default: int) -> int:
@@ -111,7 +111,12 @@ def side_of(contents: Mapping[str, Any]) -> int:
     return number_of({"image_size": size[0]}, "image_size", 224)
 
 
-def _small_enough(grid: TokenGrid) -> TokenGrid:
+def small_enough(grid: TokenGrid) -> TokenGrid:
+    """Return the grid.
+
+    Raises:
+        CheckpointError: It has more tokens than any clip.
+    """
     if grid.num_tokens > MOST_TOKENS:
         raise CheckpointError(
             f"a clip must have at most {MOST_TOKENS} tokens, by what is recorded it has {grid.num_tokens}"

@@ -1,5 +1,7 @@
 """The sampler alone chooses what the agent of its run would choose."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -8,6 +10,7 @@ from agents.policy import SamplerConfig
 from agents.pretraining import Pretraining
 from agents.sampler_export import export_sampler, load_sampler
 from tats_gym.checkpoint import CheckpointError
+from tats_gym.weight_files import DESCRIPTION, read_safetensors
 from tests.encoders import clips_for
 from tests.runs import tiny_config
 
@@ -96,3 +99,26 @@ def test_what_is_no_sampler_is_named(clips_root, tmp_path):
     path.with_name("SHA256SUMS").unlink()
     with pytest.raises(CheckpointError, match="no whole safetensors file"):
         load_sampler(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampler": {"temperature": float("nan")}}, r"sampler\.temperature must be finite, got nan"),
+        ({"sampler": {"depth": 10**9}}, r"sampler\.depth is 1000000000, but there are"),
+        ({"sampler": {"mlp_ratio": 1e9}}, "the weight actor.* must have the shape .*, got None"),
+        ({"grid": {"visible": 3.5}}, r"grid\.visible must be a whole number, got 3\.5"),
+        ({"grid": {"frames": 2**40}}, "a clip must have at most 1048576 tokens"),
+        ({"mae": {"embed_dim": 128}}, "the weight .* must have the shape"),
+        ({"mae": None}, "mae must be an object"),
+    ],
+)
+def test_a_sampler_whose_description_is_damaged_is_refused(clips_root, tmp_path, change, message):
+    (path,) = export_sampler(random_run(clips_root, tmp_path).folder, tmp_path / "out")
+    path.with_name("SHA256SUMS").unlink()
+    file = read_safetensors(path)
+    ((name, part),) = change.items()
+    description = file.description | {name: part and file.description[name] | part}
+    save_file(file.weights, path, {DESCRIPTION: json.dumps(description)})
+    with pytest.raises(CheckpointError, match=message):
+        load_sampler(path)

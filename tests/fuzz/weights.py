@@ -1,4 +1,4 @@
-"""Weights, exports and their descriptions: an encoder that can be built, or a CheckpointError."""
+"""Weights, exports and their descriptions: an encoder or a sampler that can be built, or a CheckpointError."""
 
 import io
 import json
@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from agents.policy import SamplerConfig
+from agents.sampler_export import FILE, TokenSampler, load_sampler
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_layouts import hf_names
@@ -25,6 +27,7 @@ GRID = TokenGrid(frames=2, size=16, patch_size=8, visible=2)
 CONFIG = MAEConfig(
     embed_dim=16, depth=1, num_heads=2, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, mlp_ratio=1.0
 )
+SAMPLER = SamplerConfig(width=8, head_dim=4, mlp_ratio=1.0, positions="learned")
 HF_CONFIG = {"model_type": "videomae", "num_frames": 2, "image_size": 16, "num_attention_heads": 2, "qkv_bias": True}
 
 
@@ -62,6 +65,29 @@ def check_encoder(root: Path, file: Path) -> str:
     encoder: VideoEncoder = source.build(norm="encoder" if source.has_norm else "none").eval()
     with torch.no_grad():
         encoder(torch.zeros(1, *source.grid.clip_shape))
+    return READ
+
+
+def make_sampler(root: Path) -> None:
+    """Write a sampler as it is exported."""
+    torch.manual_seed(0)
+    description = {"mae": asdict(CONFIG), "grid": asdict(GRID), "sampler": asdict(SAMPLER)}
+    weights = TokenSampler(CONFIG, GRID, SAMPLER).state_dict()
+    save_file(weights, root / FILE, metadata={DESCRIPTION: json.dumps(description)})
+
+
+def check_sampler(root: Path, file: Path) -> str:
+    """Load a sampler, and choose tokens with it."""
+    try:
+        sampler = load_sampler(root)
+    except CheckpointError as err:
+        return refused(err, (CheckpointError,), file.name)
+    if sampler.grid.num_tokens > 64:
+        return "read as a larger one"
+    with torch.no_grad():
+        chosen = sampler(torch.zeros(1, *sampler.grid.clip_shape))[0].tolist()
+    expect(len(set(chosen)) == len(chosen) == sampler.grid.num_visible, f"its mask is {chosen}")
+    expect(all(0 <= token < sampler.grid.num_tokens for token in chosen), f"its mask is {chosen}")
     return READ
 
 
@@ -107,5 +133,6 @@ TARGETS = [
         ["encoder.safetensors", "model.safetensors", "config.json", "published.pth", "step-*.pt"],
         _mutations,
         share=6,
-    )
+    ),
+    Target("sampler", make_sampler, check_sampler, [FILE], _mutations),
 ]
