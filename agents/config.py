@@ -12,7 +12,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.hints import check_choice
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
-from tats_gym.plain_values import from_plain
+from tats_gym.plain_values import check_plain, from_plain
 from tats_gym.precision import Precision
 from tats_gym.registration import ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
@@ -164,6 +164,7 @@ class PretrainConfig:
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_choice("env", self.env, ENV_IDS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")

@@ -9,7 +9,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.hints import check_choice
 from tats_gym.mixing import MixConfig
 from tats_gym.optimisation import OptimConfig
-from tats_gym.plain_values import from_plain
+from tats_gym.plain_values import check_plain, from_plain
 from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision
 from tats_gym.registration import ENV_IDS, data_of
@@ -92,6 +92,7 @@ class FinetuneConfig:
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_choice("env", self.env, ENV_IDS)
         check_choice("pool", self.pool, POOLS)
         if self.clips.data != data_of(self.env):

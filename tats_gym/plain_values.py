@@ -1,4 +1,4 @@
-"""Builds settings back from plain values, as JSON files and checkpoints hold them, and names what does not fit."""
+"""Builds settings from plain values, as JSON files and checkpoints hold them, and names what does not fit."""
 
 import math
 import types
@@ -48,6 +48,23 @@ def from_plain(kind: type[T], values: Any, name: str = "") -> T:
         raise TypeError(f"{whole} lacks {', '.join(lacking)}")
     prefix = f"{name}." if name else ""
     return kind(**{key: _converted(value, hints[key], prefix + key) for key, value in values.items()})
+
+
+def check_plain(config: Any, name: str = "") -> None:
+    """Check that a dataclass, however it was built, holds what `from_plain` would take, so that it can be read back.
+
+    Raises:
+        TypeError: A field holds another type.
+        ValueError: A number is not finite or too large, or a text is none of the choices.
+    """
+    kind: Any = type(config)
+    hints = _hints(kind)
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            check_plain(value, f"{name}{field.name}.")
+        else:
+            _converted(value, hints[field.name], name + field.name)
 
 
 @cache

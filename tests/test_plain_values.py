@@ -1,13 +1,14 @@
 """Settings come back from plain values as they were, and what is none of them is named with its rule and value."""
 
 import json
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pytest
 
-from agents.config import PRESETS, config_from_dict
-from tats_gym.finetune_config import FinetuneConfig
+from agents.config import PRESETS, TatsConfig, config_from_dict
+from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain
 
@@ -102,6 +103,22 @@ def test_a_recipe_of_fine_tuning_comes_back_and_is_checked():
 def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
     with pytest.raises((TypeError, ValueError), match=message):
         config_from_dict(PRESETS["demo"].as_dict() | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keep_checkpoint_hours": math.inf}, "keep_checkpoint_hours must be finite, got inf"),
+        ({"tats": TatsConfig(ent_coef=math.nan)}, r"tats\.ent_coef must be finite, got nan"),
+        ({"seed": 2**63}, "seed must lie within 64 bits, got 9223372036854775808"),
+        ({"num_envs": "32"}, "num_envs must be a whole number, got '32'"),
+    ],
+)
+def test_what_could_not_be_read_back_is_no_setting_in_the_first_place(change, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        replace(PRESETS["demo"], **change)
+    with pytest.raises(ValueError, match=r"optim\.base_lr must be finite, got inf"):
+        FinetuneConfig(encoder="tiny", optim=FinetuneOptimConfig(base_lr=math.inf))
 
 
 def test_an_encoder_s_blocks_have_a_width():
