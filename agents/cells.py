@@ -28,6 +28,7 @@ from tats_gym.clips.demo_objects import object_coverage
 from tats_gym.files import write_whole
 from tats_gym.metrics import read_metrics, speed
 from tats_gym.runs import commit
+from tats_gym.stopping import StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
     Raises:
         ValueError: If a folder holds a run that was made with other settings than its cell has now.
         WorkFailedError: If some failed; the others are done.
-        InterruptedError: If one was stopped; the next call goes on with it.
+        StoppedError: If one was stopped; the next call goes on with it.
     """
     for cell in cells:
         _check_settings(cell)
@@ -94,14 +95,15 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """Train one cell, going on with what a run before left, and write its row.
 
     Raises:
-        InterruptedError: If the run was stopped; the next call goes on with it.
+        StoppedError: If the run was stopped; the next call goes on with it.
     """
     started = time.perf_counter()
     run = _open(cell)
     try:
         with _counted(cell.folder / "cost.json", started) as spent:
-            if not run.run().finished:
-                raise InterruptedError(f"{cell.folder} was stopped; run the study again to go on")
+            result = run.run()
+            if not result.finished:
+                raise StoppedError(f"{cell.folder} was stopped; run the study again to go on", result.exit_code)
             row, masks = _row(run)
             row["cost_s"] = round(spent(), 1)
     finally:

@@ -16,7 +16,7 @@ from tats_gym.clips import VideoReadError
 from tats_gym.clips.foreman import WorkerError
 from tats_gym.finite import NonFiniteError
 from tats_gym.processes import ProcessDiedError
-from tats_gym.stopping import INTERRUPTED, PREEMPTED, PreemptedError, interrupted_by_system
+from tats_gym.stopping import StoppedError, code_of, interrupted_by_system
 
 EXPLAINED = (
     ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
@@ -37,12 +37,12 @@ def exit_code(run: Callable[[], int | None], how_to_go_on: str = "give the same 
     try:
         with interrupted_by_system():
             return run() or 0
-    except InterruptedError as err:
+    except StoppedError as err:
         print(f"stopped: {err}", file=sys.stderr)
-        return INTERRUPTED
+        return err.exit_code
     except KeyboardInterrupt as stop:
         print(f"stopped; {how_to_go_on}", file=sys.stderr)
-        return PREEMPTED if isinstance(stop, PreemptedError) else INTERRUPTED
+        return code_of(stop)
     except EXPLAINED as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

@@ -114,7 +114,7 @@ def run_comparison(
     Raises:
         ValueError: If an agent is unknown or cannot be built with these settings, if the reference holds no trained
             MAE of this geometry, or if `folder` holds runs with other settings; before anything is run.
-        InterruptedError: If a run was stopped; the next call goes on with it.
+        StoppedError: If a run was stopped; the next call goes on with it.
     """
     check(comparison)
     probed, notes = _left_out(comparison)

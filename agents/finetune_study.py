@@ -16,10 +16,12 @@ from agents.config import PRESETS, PretrainConfig
 from tats_gym.clips import ClipConfig
 from tats_gym.distributed import Ranks
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset
-from tats_gym.finetuning import Finetuning, resume, run_config
+from tats_gym.finetune_resuming import resume, run_config
+from tats_gym.finetuning import Finetuning
 from tats_gym.metrics import read_metrics
 from tats_gym.precision import resolve_device
 from tats_gym.processes import side_by_side
+from tats_gym.stopping import StoppedError
 from tats_gym.tokens import TokenGrid
 
 ARMS = {"pre-trained": False, "from scratch": True}
@@ -108,20 +110,21 @@ def finetune_arm(work: tuple[Path, FinetuneConfig]) -> None:
     """Fine-tune in a folder of its own, or go on there.
 
     Raises:
-        InterruptedError: If the run was stopped; the next call goes on with it.
+        StoppedError: If the run was stopped; the next call goes on with it.
     """
     folder, config = work
     alone = Ranks(0, 1, resolve_device(config.device))
     config = replace(config, out=str(folder), quiet=True)
     try:
-        run = resume(latest_run(folder), alone, config)
+        run = resume(latest_run(folder), config, alone)
     except FileNotFoundError:
         run = Finetuning(config, alone)
     try:
         if (run.folder / "test.json").is_file():
             return
-        if run.run().scores is None:
-            raise InterruptedError(f"{folder} was stopped; run the study again to go on")
+        result = run.run()
+        if result.scores is None:
+            raise StoppedError(f"{folder} was stopped; run the study again to go on", result.exit_code)
     finally:
         run.close()
 

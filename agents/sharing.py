@@ -55,7 +55,7 @@ def share_out(
 
     Raises:
         WorkFailedError: If some failed.
-        InterruptedError: If one was stopped; the next call goes on with it.
+        StoppedError: If one was stopped; the next call goes on with it.
     """
     failures: list[tuple[Item, Exception]] = []
     waiting = [item for item in items if not done(item)]

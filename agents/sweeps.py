@@ -221,7 +221,7 @@ def run_sweep(sweep: Sweep, cells: Mapping[tuple[str, str, int], Cell], probe: P
         ValueError: If a run cannot be put together, or if encoders are to be probed on clips without classes; before
             anything is run.
         WorkFailedError: If some runs failed; the others are done.
-        InterruptedError: If one was stopped; the next call goes on with it.
+        StoppedError: If one was stopped; the next call goes on with it.
     """
     first = next(iter(cells.values())).config
     if sweep.probed and not has_labels(first, probe):

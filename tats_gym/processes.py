@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import torch
 
-from tats_gym.stopping import ask_to_stop, interrupted_by_system
+from tats_gym.stopping import StoppedError, ask_to_stop, code_of, interrupted_by_system
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -60,7 +60,7 @@ def side_by_side(
     for item, value, error in answers:
         if error is None:
             yield item, value
-        elif failures is None or isinstance(error, InterruptedError) or not isinstance(error, Exception):
+        elif failures is None or isinstance(error, StoppedError) or not isinstance(error, Exception):
             answers.close()
             raise error
         else:
@@ -136,8 +136,8 @@ def _work(function: Callable[[In], Out], item: In, threads: int, going: Connecti
     threading.Thread(target=_stop_when_asked, args=(going,), daemon=True).start()
     try:
         answer.send((function(item), None))
-    except KeyboardInterrupt:
-        answer.send((None, InterruptedError("interrupted")))
+    except KeyboardInterrupt as stop:
+        answer.send((None, StoppedError("interrupted", code_of(stop))))
     except Exception as err:
         answer.send((None, _sendable(err)))
 

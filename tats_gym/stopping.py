@@ -69,6 +69,24 @@ class PreemptedError(KeyboardInterrupt):
     """The system asked to end, as Ctrl-C would have."""
 
 
+class StoppedError(RuntimeError):
+    """A training that others follow was stopped, and is saved.
+
+    Args:
+        message: Says how to go on.
+        exit_code: What to end with, by who stopped it.
+    """
+
+    def __init__(self, message: str, exit_code: int = INTERRUPTED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def code_of(stop: KeyboardInterrupt) -> int:
+    """Return the exit code of what was interrupted."""
+    return PREEMPTED if isinstance(stop, PreemptedError) else INTERRUPTED
+
+
 @contextmanager
 def interrupted_by_system() -> Iterator[None]:
     """Have SIGTERM and SIGUSR1 raise PreemptedError, as Ctrl-C raises; what somebody else answers is left alone."""

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from agents import find_agent
-from agents.command_line import command_for, differing
+from agents.command_line import command_for, differing, exit_code
 from agents.config import PRESETS, PretrainConfig, preset_for
 from agents.needs import settled
 from agents.study import changed
+from tats_gym.stopping import PreemptedError, StoppedError
 from tests.runs import load_script
 
 CHANGES = [
@@ -21,6 +22,26 @@ CHANGES = [
     {"mae_optim.betas": (0.8, 0.9), "mae_optim.epochs": 100, "sampler.width": 192, "sampler.critic": "pooled"},
     {"mae.depth": 2, "recompute": True, "eval_interval": None, "tats.batch_size": 16},
 ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (None, 0, ""),
+        (ValueError("it is wrong"), 1, "error: it is wrong\n"),
+        (StoppedError("go on"), 130, "stopped: go on\n"),
+        (StoppedError("go on", 75), 75, "stopped: go on\n"),
+        (KeyboardInterrupt(), 130, "stopped; give the same command again to go on\n"),
+        (PreemptedError(), 75, "stopped; give the same command again to go on\n"),
+    ],
+)
+def test_how_a_command_ends(capsys, error, code, message):
+    def run():
+        if error:
+            raise error
+
+    assert exit_code(run) == code
+    assert capsys.readouterr().err == message
 
 
 @pytest.fixture(scope="module", name="parse")

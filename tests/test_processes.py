@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.processes import ProcessDiedError, default_jobs, side_by_side
-from tats_gym.stopping import stop_on_signal
+from tats_gym.stopping import StoppedError, stop_on_signal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,7 +52,7 @@ def train(folder: str) -> None:
             time.sleep(0.01)
         time.sleep(1.0)  # what a second signal would cut off
         Path(folder, f"saved-{os.getpid()}").touch()
-    raise InterruptedError(f"{folder} was stopped")
+    raise StoppedError(f"{folder} was stopped")
 
 
 def test_processes_work_at_the_same_time(tmp_path):

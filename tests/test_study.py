@@ -2,7 +2,9 @@
 
 import json
 import math
+import pickle
 import runpy
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import measured
 from tats_gym.checkpoint import latest_checkpoint
 from tats_gym.runs import update_config
-from tats_gym.stopping import ask_to_stop
+from tats_gym.stopping import StoppedError
 from tests.runs import tiny_config
 
 
@@ -162,9 +164,14 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkey
     whole = run_cell(Cell(study.base, tmp_path / "whole"))
     cell = Cell(study.base, tmp_path / "stopped")
 
-    monkeypatch.setattr(Pretraining, "save", lambda run, save=Pretraining.save: (save(run), ask_to_stop()))
-    with pytest.raises(InterruptedError, match="run the study again to go on"):
+    def save_and_be_preempted(run, save=Pretraining.save):
+        save(run)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Pretraining, "save", save_and_be_preempted)
+    with pytest.raises(StoppedError, match="run the study again to go on") as stopped:
         run_cell(cell)
+    assert pickle.loads(pickle.dumps(stopped.value)).exit_code == 75  # as other processes send it
     monkeypatch.undo()
     assert not (cell.folder / ROW).exists()
     resumed = run_cell(cell)
