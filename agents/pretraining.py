@@ -30,10 +30,9 @@ from tats_gym.finite import NonFiniteError
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
-from tats_gym.metrics import drop_metrics_after
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
 from tats_gym.run_lock import RunLock
-from tats_gym.runs import begin_run, create_run
+from tats_gym.runs import REPLACED, begin_run, create_run
 from tats_gym.stopping import stop_on_signal
 
 
@@ -122,7 +121,7 @@ class Pretraining:
         self._lock = lock
         self.folder: Path = from_first(self._begin(folder, resumed=resumed) if ranks.first else None)
         """The run's."""
-        self.vector_env.hand.stream.keep_journal(self.folder / "replaced_clips.jsonl")
+        self.vector_env.hand.stream.keep_journal(self.folder / REPLACED)
 
     def _join_agents(self) -> None:
         """Have the agents of several processes learn as one, each from masks of its own."""
@@ -148,7 +147,6 @@ class Pretraining:
         self._lock = self._lock or RunLock(folder)
         if not resumed:
             begin_run(folder, config.as_dict(), processes=self.ranks.world_size)
-            drop_metrics_after(folder, -1)
         return folder
 
     def _mae_source(self, *, resumed: bool) -> MAESource:

@@ -7,23 +7,25 @@ from agents.pretraining import Pretraining
 from tats_gym.checkpoint import has_checkpoint, load_newest
 from tats_gym.distributed import Ranks, from_first
 from tats_gym.metrics import drop_metrics_after
-from tats_gym.run_lock import RunLock
+from tats_gym.run_lock import RunLock, lock_to_keep
 from tats_gym.runs import read_config, update_config
 
 
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
-    config = config or run_config(folder)
+    begun_with = read_config(folder)  # before a folder is made where there is no run
+    config = config or config_from_dict(begun_with)
     ranks = ranks or Ranks.alone(config.device)
-    return _resume(folder, config, ranks, RunLock(folder) if ranks.first else None)
+    with lock_to_keep(folder, ranks) as lock:
+        return _resume(folder, config, ranks, lock)
 
 
 def begin_or_resume(folder: Path, config: PretrainConfig, ranks: Ranks) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
-    lock = RunLock(folder) if ranks.first else None
-    if from_first(has_checkpoint(folder)):
-        return _resume(folder, config, ranks, lock)
-    return Pretraining(config, folder, ranks, lock=lock)
+    with lock_to_keep(folder, ranks) as lock:
+        if from_first(has_checkpoint(folder)):
+            return _resume(folder, config, ranks, lock)
+        return Pretraining(config, folder, ranks, lock=lock)
 
 
 def _resume(folder: Path, config: PretrainConfig, ranks: Ranks, lock: RunLock | None) -> Pretraining:

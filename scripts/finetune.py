@@ -13,11 +13,13 @@ sys.path[:0] = [str(ROOT)]  # a checkout runs without being installed
 from agents.command_line import exit_code  # noqa: E402
 from tats_gym.distributed import Ranks, joined  # noqa: E402
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset  # noqa: E402
-from tats_gym.finetuning import Finetuning, Result, resume, run_config  # noqa: E402
+from tats_gym.finetune_resuming import begin_or_resume, resume, run_config  # noqa: E402
+from tats_gym.finetuning import Finetuning, Result  # noqa: E402
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 
---resume RUN    go on with the run in this folder, from its newest checkpoint"""
+--resume RUN    go on with the run in this folder, from its newest checkpoint
+--folder DIR    where the run lies; a run that is in it goes on, so that the same command can be given again"""
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +28,7 @@ def main(arguments: list[str]) -> int:
     first.add_argument("--env")
     first.add_argument("--encoder")
     first.add_argument("--resume", type=Path)
+    first.add_argument("--folder", type=Path)
     chosen, rest = first.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     return exit_code(lambda: _run(chosen, rest), "go on from the last checkpoint with --resume and the run's folder")
@@ -34,13 +37,13 @@ def main(arguments: list[str]) -> int:
 def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
     config = _config(chosen, rest)
     with joined(config.device) as ranks:
-        return _train(config, chosen.resume, ranks)
+        return _train(chosen, config, ranks)
 
 
 def _config(chosen: argparse.Namespace, rest: list[str]) -> FinetuneConfig:
     if chosen.resume:
-        if chosen.env or chosen.encoder:
-            raise ValueError("--resume goes on with the run's own --env and --encoder; leave these two out")
+        if chosen.env or chosen.encoder or chosen.folder:
+            raise ValueError("--resume goes on with the run's own --env, --encoder and --folder; leave these out")
         return _parse(rest, run_config(chosen.resume))
     asks = {"-h", "--help"} & set(rest)
     if not chosen.encoder and not asks:
@@ -52,8 +55,13 @@ def _parse(rest: list[str], default: FinetuneConfig) -> FinetuneConfig:
     return tyro.cli(FinetuneConfig, args=rest, default=default, prog="finetune.py", description=DESCRIPTION)
 
 
-def _train(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> int:
-    run = Finetuning(config, ranks) if folder is None else resume(folder, ranks, config)
+def _train(chosen: argparse.Namespace, config: FinetuneConfig, ranks: Ranks) -> int:
+    if chosen.resume:
+        run = resume(chosen.resume, config, ranks)
+    elif chosen.folder:
+        run = begin_or_resume(chosen.folder, config, ranks)
+    else:
+        run = Finetuning(config, ranks)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
     try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tats_gym.checkpoint import CheckpointError, load_newest, save_checkpoint
+from tats_gym.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.classifier import VideoClassifier, layer_groups
 from tats_gym.clips import ClipStream
 from tats_gym.distributed import Ranks, from_first, highest, parallel
@@ -19,12 +19,11 @@ from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
 from tats_gym.finite import NonFiniteError
 from tats_gym.labels import check_labels, labels_of
-from tats_gym.metrics import drop_metrics_after
 from tats_gym.mixing import mix
 from tats_gym.optimisation import Optimizer
 from tats_gym.precision import autocast
 from tats_gym.run_lock import RunLock
-from tats_gym.runs import create_run, read_config, update_config
+from tats_gym.runs import REPLACED, begin_run, create_run
 from tats_gym.scoring import Scores, Tally, confusion_picture
 from tats_gym.stopping import stop_on_signal
 from tats_gym.training_log import TrainingLog
@@ -51,17 +50,25 @@ class Finetuning:
     Args:
         config: The settings.
         ranks: This process among those of the training.
-        folder: The run's folder, whose newest checkpoint is gone on with; made anew when None.
+        folder: The run's; a new one in `config.out` when None.
+        lock: The folder's, if it is held already.
+        state: What a checkpoint of the folder holds, to go on from it.
 
     Raises:
         ValueError: The dataset has no labels, or its parts do not have the same classes.
         CheckpointError: The encoder or the checkpoint is not what the settings say.
     """
 
-    def __init__(self, config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -> None:
-        self.config, self.ranks = config, ranks
-        self._lock = RunLock(folder) if folder is not None and ranks.first else None
-        state = None if folder is None else load_newest(folder, ranks)
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        ranks: Ranks,
+        folder: Path | None = None,
+        *,
+        lock: RunLock | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.ranks, self._lock = config, ranks, lock
         encoder = first_encoder(config, state)
         grid = encoder.grid
         self.train = ClipStream(
@@ -98,14 +105,22 @@ class Finetuning:
         self._upload_stream = upload_stream(ranks.device)
         if state is not None:
             self._load(state)
-        if folder is None and ranks.first:
-            name = f"{config.clips.data}-finetune-seed{config.seed}"
-            folder = create_run(Path(config.out), name, config.as_dict())
-            self._lock = RunLock(folder)
-        self.folder: Path = from_first(folder)
+        self.folder: Path = from_first(self._begin(folder, resumed=state is not None) if ranks.first else None)
         """The run's."""
-        self.train.keep_journal(self.folder / "replaced_clips.jsonl")
+        self.train.keep_journal(self.folder / REPLACED)
         self.train.seek(self.step * config.batch_size)
+
+    def _begin(self, folder: Path | None, *, resumed: bool) -> Path:
+        config, processes = self.config, self.ranks.world_size
+        if folder is None:
+            name = f"{config.clips.data}-finetune-seed{config.seed}"
+            folder = create_run(Path(config.out), name, config.as_dict(), processes=processes)
+            self._lock = RunLock(folder)
+            return folder
+        self._lock = self._lock or RunLock(folder)
+        if not resumed:
+            begin_run(folder, config.as_dict(), processes=processes)
+        return folder
 
     # --- Saving and going on -----------------------------------------------------------------------------------------
 
@@ -263,18 +278,3 @@ class Finetuning:
         self.held_out.close()
         if self._lock is not None:
             self._lock.release()
-
-
-def resume(folder: Path, ranks: Ranks, config: FinetuneConfig | None = None) -> Finetuning:
-    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
-    config = config or run_config(folder)
-    run = Finetuning(config, ranks, folder)
-    if ranks.first:
-        update_config(folder, config.as_dict())
-        drop_metrics_after(folder, run.step)
-    return run
-
-
-def run_config(folder: Path) -> FinetuneConfig:
-    """Return the settings that the run in `folder` was started with."""
-    return FinetuneConfig.from_dict(read_config(folder))

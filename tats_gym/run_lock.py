@@ -6,7 +6,11 @@ import logging
 import os
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from tats_gym.distributed import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +60,15 @@ class RunLock:
     def release(self) -> None:
         """Let others train there; again does nothing."""
         self._close()
+
+
+@contextmanager
+def lock_to_keep(folder: Path, ranks: Ranks) -> Iterator[RunLock | None]:
+    """Give the first process the lock of a run's folder, for whoever trains there to release; an error releases it."""
+    lock = RunLock(folder) if ranks.first else None
+    try:
+        yield lock
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise

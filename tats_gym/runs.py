@@ -14,8 +14,11 @@ import torch
 
 from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
+from tats_gym.metrics import METRICS
 
 CONFIG = "config.json"
+REPLACED = "replaced_clips.jsonl"
+"""In a run's folder: what `tats_gym.clips.journal` remembers."""
 RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
 
@@ -41,6 +44,8 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
 def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> None:
     """Write config.json into a run's folder, which is made if missing: settings, and what made the run and where.
 
+    Metrics and replaced clips of a run that ended there before its first checkpoint are deleted.
+
     Args:
         folder: The run's.
         config: Its settings.
@@ -53,6 +58,8 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
     folder.mkdir(parents=True, exist_ok=True)
     if any(each.name[0] != "." for each in folder.iterdir()) and not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is neither empty nor a run's folder: there is no config.json; name another one")
+    for name in (METRICS, REPLACED):
+        (folder / name).unlink(missing_ok=True)
     record = {
         "config": config,
         "seed": config.get("seed"),

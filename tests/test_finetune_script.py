@@ -48,7 +48,7 @@ def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):
         (["--encoder", "runs/none"], "error: encoder must be one of tiny, small, base, large, or a path that exists"),
         (["--encoder", "tiny", "--env", "TatsMask-folder-v0"], "error: TatsMask-folder-v0 has no labels to learn"),
         (["--resume", "runs/none"], "error: runs/none holds no run"),
-        (["--resume", "x", "--env", "TatsMask-demo-v0"], "leave these two out"),
+        (["--resume", "x", "--env", "TatsMask-demo-v0"], "leave these out"),
     ],
 )
 def test_what_is_wrong_is_said(main, capsys, arguments, message):

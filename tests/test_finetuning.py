@@ -16,7 +16,8 @@ from tats_gym.clips.demo import make_demo_data
 from tats_gym.distributed import Ranks
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
-from tats_gym.finetuning import Finetuning, resume, run_config
+from tats_gym.finetune_resuming import begin_or_resume, resume, run_config
+from tats_gym.finetuning import Finetuning
 from tats_gym.finite import NonFiniteError
 from tats_gym.optimisation import Optimizer
 from tats_gym.stopping import PREEMPTED
@@ -92,12 +93,28 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
     run.close()
     assert stopped.scores is None
     assert load_checkpoint(stopped.folder)["step"] == 4
-    again = resume(stopped.folder, ALONE)
+    again = resume(stopped.folder)
     assert again.config == run_config(stopped.folder) == run.config
     scores = again.run().scores
     one, two = _weights(whole.folder), _weights(stopped.folder)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert scores.confusion.tolist() == whole.scores.confusion.tolist()
+
+
+def test_a_run_in_a_folder_of_its_own_goes_on_when_it_is_asked_for_again(root, tmp_path):
+    config, folder = _config(root, tmp_path), tmp_path / "own"
+    folder.mkdir()
+    (folder / "replaced_clips.jsonl").write_text("of a run that ended before its first checkpoint\n")
+    (folder / "config.json").write_text("{}")
+    run = begin_or_resume(folder, config, ALONE)
+    assert not (folder / "replaced_clips.jsonl").exists()
+    run.save()
+    run.close()
+    again = begin_or_resume(folder, replace(config, seed=1), ALONE)
+    again.close()
+    assert run.folder == again.folder == folder
+    assert run_config(folder).seed == 1
+    assert all(torch.equal(one, two) for one, two in zip(run.model.parameters(), again.model.parameters(), strict=True))
 
 
 def test_an_epoch_ends_where_no_gradients_are_gathered(root, tmp_path):
@@ -218,11 +235,11 @@ def test_a_checkpoint_of_another_dataset_or_kind_is_refused(root, tmp_path):
         (other / f"{split}.csv").write_text("\n".join(lines) + "\n")
     clips = ClipConfig(data="list", root=str(other))
     with pytest.raises(CheckpointError, match=r"learned 12 classes .*, the dataset has 3"):
-        resume(result.folder, ALONE, replace(run_config(result.folder), env="TatsMask-list-v0", clips=clips))
+        resume(result.folder, replace(run_config(result.folder), env="TatsMask-list-v0", clips=clips))
     state = load_checkpoint(result.folder)
     torch.save({"step": 6, "mae": state["classifier"]}, latest_checkpoint(result.folder))
     with pytest.raises(CheckpointError, match="is of no fine-tuning"):
-        resume(result.folder, ALONE)
+        resume(result.folder)
 
 
 def test_the_paper_recipe_is_table_4():
@@ -281,6 +298,6 @@ def test_from_scratch_is_the_same_architecture_with_weights_of_the_seed(root, tm
 def test_a_head_on_frames_trains_and_goes_on(root, tmp_path):
     result = _train(_config(root, tmp_path, pool="frames"))
     assert _weights(result.folder)["head.weight"].shape == (12, 2 * 128)
-    again = resume(result.folder, ALONE)
+    again = resume(result.folder)
     assert torch.equal(again.model.head.weight, _weights(result.folder)["head.weight"])
     again.close()

@@ -20,7 +20,7 @@ def test_what_follows_a_line_that_was_cut_off_is_kept(tmp_path, cut):
     again.add(THIRD)
     last = Journal()
     last.keep(path)
-    assert last.attempts(0, 0) == {3: 2, 8: 1} | ({5: 2} if cut == 1 else {})
+    assert last.attempts(0, (0, 1)) == {3: 2, 8: 1} | ({5: 2} if cut == 1 else {})
 
 
 def test_a_replacement_is_written_once(tmp_path):
@@ -31,7 +31,14 @@ def test_a_replacement_is_written_once(tmp_path):
         for each in (FIRST, SECOND, FIRST):
             journal.add(each)
     assert len(path.read_text().splitlines()) == 2
-    assert journal.attempts(0, 1) == journal.attempts(1, 0) == {}
+    assert journal.attempts(0, (1, 1)) == journal.attempts(1, (0, 1)) == {}
+
+
+def test_other_processes_draw_other_videos():
+    journal = Journal()
+    for ranks in (1, 2):
+        journal.add(Replacement(0, 1, ranks, 0, "a.mp4", "it is gone", ranks))
+    assert journal.attempts(0, (1, 2)) == {2: 1}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_a_line_that_is_no_replacement_is_passed_over_which_is_said(tmp_path, ca
     path.write_bytes(b"\n".join([one, line, other, b""]))
     again = Journal()
     again.keep(path)
-    assert again.attempts(0, 0) == journal.attempts(0, 0)
+    assert again.attempts(0, (0, 1)) == journal.attempts(0, (0, 1))
     assert [message.split(" (")[0] for message in caplog.messages] == [
         f"{path}, line 2 is no replacement, and is passed over"
     ]

@@ -119,7 +119,7 @@ def test_whether_a_run_goes_on_is_decided_when_nobody_else_trains_there(clips_ro
             if not (path / "config.json").exists():
                 shutil.copytree(result.folder, path, dirs_exist_ok=True)
 
-    monkeypatch.setattr("agents.resuming.RunLock", AnotherEndsMeanwhile)
+    monkeypatch.setattr("tats_gym.run_lock.RunLock", AnotherEndsMeanwhile)
     run = begin_or_resume(folder, run_config(result.folder), Ranks.alone("cpu"))
     assert run.agent.num_timesteps == 32
     assert rows(folder)[-1]["step"] == 32
@@ -197,4 +197,5 @@ def test_settings_survive_the_run_folder(clips_root, tmp_path):
     with pytest.raises(FileNotFoundError, match="did you mean"):
         read_config(run.folder.parent / "folder-tats-seed0-11")
     with pytest.raises(FileNotFoundError, match="holds no run"):
-        resume(tmp_path / "nothing")
+        resume(tmp_path / "nothing", run.config)
+    assert not (tmp_path / "nothing").exists()

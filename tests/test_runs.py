@@ -8,11 +8,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tats_gym import run_lock
+from tats_gym.distributed import Ranks
 from tats_gym.metrics import drop_metrics_after, read_metrics
-from tats_gym.run_lock import RunLock
+from tats_gym.run_lock import RunLock, lock_to_keep
 from tats_gym.runs import begin_run, read_record
+
+ALONE = Ranks.alone("cpu")
 
 
 def test_a_folder_is_one_process_s_until_that_has_ended_in_whatever_way(tmp_path, monkeypatch):
@@ -57,10 +61,28 @@ def test_a_run_begins_where_another_was_killed_before_it_had_begun(tmp_path):
     (tmp_path / ".config.json.0123").write_text('{"conf')
     begin_run(tmp_path, {"seed": 3})
     assert read_record(tmp_path)["seed"] == 3
+    for name in ("metrics.jsonl", "replaced_clips.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    begin_run(tmp_path, {"seed": 4})
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".jsonl"] == []
     (tmp_path / "config.json").unlink()
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match=r"neither empty nor a run's folder: there is no config\.json"):
         begin_run(tmp_path, {"seed": 3})
+
+
+def test_an_error_while_a_run_is_built_lets_go_of_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "WAIT_S", 0.0)
+    with pytest.raises(MemoryError) as error, lock_to_keep(tmp_path, ALONE):
+        raise MemoryError
+    with lock_to_keep(tmp_path, ALONE) as lock:
+        assert lock is not None
+    with pytest.raises(ValueError, match="another process trains in"):
+        RunLock(tmp_path)
+    lock.release()
+    assert error.traceback  # which held on to the first
+    with lock_to_keep(tmp_path, Ranks(1, 2, torch.device("cpu"))) as other:
+        assert other is None
 
 
 def test_metrics_are_cut_back_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -29,6 +29,8 @@ class Replacement:
     """Path of the video that could not be read."""
     cause: str
     """Why."""
+    ranks: int = 1
+    """Processes that drew: with others the same draws are of other videos."""
 
 
 class Journal:
@@ -59,9 +61,14 @@ class Journal:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(replacement)) + "\n")
 
-    def attempts(self, seed: int, rank: int) -> dict[int, int]:
-        """Return, for each draw that was replaced, the attempt that comes after the last one that failed."""
-        mine = [each for each in self._made if (each.seed, each.rank) == (seed, rank)]
+    def attempts(self, seed: int, shard: tuple[int, int]) -> dict[int, int]:
+        """Return, for each draw that was replaced, the attempt that comes after the last one that failed.
+
+        Args:
+            seed: Of the stream.
+            shard: Rank and number of ranks.
+        """
+        mine = [each for each in self._made if (each.seed, each.rank, each.ranks) == (seed, *shard)]
         return {each.draw: each.attempt + 1 for each in sorted(mine, key=lambda each: each.attempt)}
 
 

@@ -39,7 +39,7 @@ class Plan:
         """Order the draws as this seed says, and replace what the journal says was replaced."""
         self.seed = seed
         self._order = Order(seed, self._length, self._shard)
-        self._attempts = self.journal.attempts(seed, self._shard[0])
+        self._attempts = self.journal.attempts(seed, self._shard)
         self._found.clear()
 
     def __len__(self) -> int:
@@ -61,7 +61,8 @@ class Plan:
             logger.warning("%s; another video takes its place", cause)
         self.broken[path] += 1
         self._attempts[number] = drawn.following.attempt
-        replacement = Replacement(self.seed, self._shard[0], number, drawn.attempt, path, cause)
+        rank, ranks = self._shard
+        replacement = Replacement(self.seed, rank, number, drawn.attempt, path, cause, ranks)
         self._found.setdefault(number, []).append(replacement)
         if drawn.following.attempt >= ATTEMPTS:
             raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {cause}")

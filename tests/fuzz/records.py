@@ -10,7 +10,7 @@ from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.segments import SETTINGS_FILE, CutConfig, claim_folder
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.metrics import METRICS, read_metrics
-from tats_gym.runs import read_config
+from tats_gym.runs import REPLACED, read_config
 from tests.fuzz.mutators import JSON, Mutation
 from tests.fuzz.settings import PRESETS, setting_names
 from tests.fuzz.target import READ, Target, expect, refused
@@ -23,21 +23,21 @@ DRAWS = [Replacement(0, 0, draw, draw % 2, f"{draw}.mp4", "it does not decode") 
 def make_journal(root: Path) -> None:
     """Write a journal of eight replacements."""
     text = "".join(json.dumps(asdict(draw)) + "\n" for draw in DRAWS)
-    (root / "replaced_clips.jsonl").write_text(text, encoding="utf-8")
+    (root / REPLACED).write_text(text, encoding="utf-8")
 
 
 def check_journal(root: Path, file: Path) -> str:
     """Go on with a journal: what it holds must be replacements, and what is added must be found again."""
     journal = Journal()
     journal.keep(file)
-    attempts = journal.attempts(0, 0)
+    attempts = journal.attempts(0, (0, 1))
     expect(all(type(number) is int for pair in attempts.items() for number in pair), f"the attempts are {attempts}")
-    added = Replacement(5, 1, 99, 2, "added.mp4", "it hung")
+    added = Replacement(5, 1, 99, 2, "added.mp4", "it hung", ranks=2)
     journal.add(added)
     again = Journal()
     again.keep(file)
-    expect(again.attempts(5, 1) == {99: 3}, "what was added is lost")
-    expect(again.attempts(0, 0) == attempts, "what was there is lost")
+    expect(again.attempts(5, (1, 2)) == {99: 3}, "what was added is lost")
+    expect(again.attempts(0, (0, 1)) == attempts, "what was there is lost")
     return READ
 
 

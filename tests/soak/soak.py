@@ -21,7 +21,7 @@ from tats_gym.clips import list_videos
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.files import write_whole
 from tats_gym.metrics import read_metrics
-from tats_gym.runs import origin
+from tats_gym.runs import REPLACED, origin
 from tats_gym.stopping import PREEMPTED
 from tests.soak import command
 from tests.soak.census import Census, count, growth, tree
@@ -184,7 +184,7 @@ def _trained(run: Path, failures: list[str]) -> dict[str, Any]:
         failures.append("metrics and checkpoint do not agree")
     if None in losses:
         failures.append("a loss was not finite")
-    replaced = (run / "replaced_clips.jsonl").read_text().splitlines()
+    replaced = (run / REPLACED).read_text().splitlines()
     speeds = [row["time/clips_per_s"] for row in rows if "time/clips_per_s" in row]
     return {
         "clips": state["step"],
