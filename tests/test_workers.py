@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from contextlib import closing, suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,6 +109,16 @@ def test_the_process_that_starts_workers_is_replaced_too(pool_of):
     assert sorted(value for _, value in after.values()) == list(range(40))
     assert pool._foreman._server.pid != server
     wait_until_gone(before)  # those that it left behind
+
+
+def test_a_worker_that_is_stopped_ends_with_the_process_that_started_it(monkeypatch):
+    kept = SimpleNamespace(kill=lambda *_: None, dup=os.dup, environ=os.environ)  # an order to kill that is lost
+    with closing(WorkerPool(act, 1)) as pool:
+        worker, _ = answers(pool, [("answer", 0)])[0]
+        monkeypatch.setattr(foreman, "os", kept)
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(pool._foreman._server.pid, signal.SIGKILL)
+        wait_until_gone([worker])
 
 
 class Large:

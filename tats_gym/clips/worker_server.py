@@ -4,9 +4,11 @@ Workers that are replaced are there again within milliseconds, hold no copy of t
 the user's script again, as processes started by `multiprocessing` would.
 """
 
+import ctypes
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -27,6 +29,8 @@ BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
 
 LAST_WAIT_S = 5.0
 """How long the workers are waited for at the end."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux's `prctl`: names the signal that a process gets when its parent ends."""
 TASK_MEMORY = 2
 """One task may take so many times the memory at which a worker is replaced after it."""
 
@@ -58,7 +62,7 @@ def serve(handle: int) -> None:
 
 
 def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int | None) -> int:
-    handle = recv_handle(control)
+    handle, server = recv_handle(control), os.getpid()
     process = os.fork()
     if process:
         os.close(handle)
@@ -66,6 +70,7 @@ def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int
         return process
     status = 1
     try:
+        _end_with(server)
         os.close(control.fileno())
         torch.set_num_threads(1)
         if memory_limit is not None:
@@ -76,6 +81,14 @@ def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int
     except BaseException:
         traceback.print_exc()
     os._exit(status)
+
+
+def _end_with(parent: int) -> None:
+    """Have the system kill this process when its parent ends: one that hangs or is stopped would not see it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the process that starts the workers has ended")
 
 
 def _kill(process: int, workers: set[int]) -> None:
