@@ -17,6 +17,7 @@ from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_records import small_enough
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.files import folder_written_whole
+from tats_gym.hints import shown
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain
 from tats_gym.tokens import TokenGrid
@@ -124,9 +125,9 @@ def _check_sizes(mae: MAEConfig, grid: TokenGrid, config: SamplerConfig, weights
     for name in made.keys() | weights.keys():
         found = tuple(weights[name].shape) if name in weights else None
         if made.get(name) != found:
-            raise ValueError(f"the weight {name} must have the shape {made.get(name)}, got {found}")
+            raise ValueError(f"the weight {shown(name)} must have the shape {made.get(name)}, got {found}")
         if not weights[name].isfinite().all():
-            raise ValueError(f"{name} holds numbers that are not finite")
+            raise ValueError(f"{shown(name)} holds numbers that are not finite")
 
 
 _EMBEDDING = ("encoder.patch_embed.", "pos_embed.")

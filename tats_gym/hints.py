@@ -24,4 +24,5 @@ def did_you_mean(value: str, choices: Iterable[str], most: int = 1) -> str:
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Raise ValueError with the nearest choice if `value` is none of them."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")
+        near = did_you_mean(value, choices)
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}{near}")

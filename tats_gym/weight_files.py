@@ -48,7 +48,7 @@ def read_safetensors(path: Path) -> WeightFile:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
             metadata = file.metadata() or {}
     except SafetensorError as err:
-        raise CheckpointError(f"{path} is no whole safetensors file: {err}") from err
+        raise CheckpointError(f"{path} is no whole safetensors file: {shown(str(err))}") from err
     return WeightFile(weights, _described(metadata.get(DESCRIPTION), path))
 
 

@@ -132,7 +132,7 @@ def dataset_folder(data: str, root: str | Path | None = None) -> Path:
 def check_source(data: str, split: str, *, fold: int = 1, subset: float | None = None, subset_seed: int = 0) -> None:
     """Raise ValueError where `data` is not a known name, it has no such part, or the subset is none."""
     if data not in LAYOUTS:
-        raise ValueError(f"data must be one of {tuple(LAYOUTS)}, got {data!r}")
+        raise ValueError(f"data must be one of {tuple(LAYOUTS)}, got {shown(data)}")
     layout = LAYOUTS[data]
     if split not in layout.splits:
         raise ValueError(f"split must be one of {layout.splits} for {data}, got {split!r}")
