@@ -31,8 +31,8 @@ from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
-from tats_gym.run_lock import RunLock
-from tats_gym.runs import REPLACED, begin_run, create_run
+from tats_gym.run_lock import RunLock, claim_run
+from tats_gym.runs import REPLACED
 from tats_gym.stopping import stop_on_signal
 
 
@@ -65,9 +65,10 @@ class Pretraining:
         folder: The run's folder; a new one, numbered, when None.
         ranks: This process among those of the training; alone when None.
         lock: The first process's on the folder, where it has one already; `close` releases it.
-        resumed: Whether `load` will follow, so that weights to start from need not be there any more.
+        state: What a checkpoint of the folder holds, to go on from it; what the run began with may be gone by then.
 
     Raises:
+        CheckpointError: The state was made with other networks.
         ValueError: Several processes were asked for, and the agent trains in one.
     """
 
@@ -78,7 +79,7 @@ class Pretraining:
         ranks: Ranks | None = None,
         *,
         lock: RunLock | None = None,
-        resumed: bool = False,
+        state: dict[str, Any] | None = None,
     ) -> None:
         build_agent = find_agent(config.agent)
         self.config = config = settled(config, build_agent)
@@ -96,7 +97,7 @@ class Pretraining:
         }
         vector_env = gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        self.mae = build_mae(self._mae_source(resumed=resumed), config.grid, seed=config.seed).to(ranks.device)
+        self.mae = build_mae(self._mae_source(state), config.grid, seed=config.seed).to(ranks.device)
         self.mae.encoder.recompute = self.mae.decoder.recompute = config.recompute
         with_gradients = parallel(self.mae)
         self.vector_env.attach(self.mae, with_gradients)
@@ -117,11 +118,22 @@ class Pretraining:
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
         self.finite = FiniteWatch(self.agent)
         self._join_agents()
-        self._resumed = False
-        self._lock = lock
-        self.folder: Path = from_first(self._begin(folder, resumed=resumed) if ranks.first else None)
+        self._resumed, self._lock = state is not None, lock
+        if ranks.first:
+            name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
+            numbered = Path(config.out, f"{name}-seed{config.seed}")
+            values = config.as_dict()
+            folder, self._lock = claim_run(folder, numbered, values, ranks, lock=lock, resumed=self._resumed)
+        self.folder: Path = from_first(folder)
         """The run's."""
         self.vector_env.hand.stream.keep_journal(self.folder / REPLACED)
+        if state is not None:
+            self._load(state)
+
+    @property
+    def step(self) -> int:
+        """Environment steps so far, over all processes."""
+        return self.agent.num_timesteps
 
     def _join_agents(self) -> None:
         """Have the agents of several processes learn as one, each from masks of its own."""
@@ -136,22 +148,9 @@ class Pretraining:
         self._gradients = GradientAverage(self.agent.policy)
         set_random_seed(rank_seed(config.seed, ranks.rank), using_cuda=ranks.device.type == "cuda")
 
-    def _begin(self, folder: Path | None, *, resumed: bool) -> Path:
+    def _mae_source(self, state: dict[str, Any] | None) -> MAESource:
         config = self.config
-        if folder is None:
-            name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
-            values, processes = config.as_dict(), self.ranks.world_size
-            folder = create_run(Path(config.out), f"{name}-seed{config.seed}", values, processes=processes)
-            self._lock = RunLock(folder)
-            return folder
-        self._lock = self._lock or RunLock(folder)
-        if not resumed:
-            begin_run(folder, config.as_dict(), processes=self.ranks.world_size)
-        return folder
-
-    def _mae_source(self, *, resumed: bool) -> MAESource:
-        config = self.config
-        if config.init_mae is None or resumed:  # a resumed run brings its own weights
+        if config.init_mae is None or state is not None:  # a resumed run brings its own weights
             return MAESource(config.mae)
         source = MAESource.find(config.init_mae)
         if source.config != config.mae:
@@ -206,7 +205,7 @@ class Pretraining:
             keep, hours = self.config.keep_checkpoints, self.config.keep_checkpoint_hours
             save_checkpoint(self.folder / "checkpoints", state["step"], state, keep=keep, keep_hours=hours)
 
-    def load(self, state: dict[str, Any]) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned, also where there were more processes or fewer."""
         try:
             self.mae.load_state_dict(state["mae"])
@@ -219,7 +218,6 @@ class Pretraining:
             ) from err
         if "agent_finite" in state:  # older ones did not count
             self.finite.load_state_dict(state["agent_finite"])
-        self._resumed = True
         seed, ranks = self.config.seed, self.ranks
         self.agent._last_obs = self.env.resume(state["clips_position"] // ranks.world_size, seed)
         self.agent._last_episode_starts = np.ones(self.config.num_envs, dtype=np.bool_)

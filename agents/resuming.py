@@ -1,41 +1,23 @@
-"""Runs that go on: found in their folder, built as their newest checkpoint left them."""
+"""Trainings that go on, see `tats_gym.resuming`."""
 
 from pathlib import Path
 
 from agents.config import PretrainConfig, config_from_dict
 from agents.pretraining import Pretraining
-from tats_gym.checkpoint import has_checkpoint, load_newest
-from tats_gym.distributed import Ranks, from_first
-from tats_gym.metrics import drop_metrics_after
-from tats_gym.run_lock import RunLock, lock_to_keep
-from tats_gym.runs import read_config, update_config
+from tats_gym.distributed import Ranks
+from tats_gym.resuming import begin_or_go_on, go_on
+from tats_gym.runs import read_config
 
 
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
-    begun_with = read_config(folder)  # before a folder is made where there is no run
-    config = config or config_from_dict(begun_with)
-    ranks = ranks or Ranks.alone(config.device)
-    with lock_to_keep(folder, ranks) as lock:
-        return _resume(folder, config, ranks, lock)
+    config = config or run_config(folder)
+    return go_on(Pretraining, folder, config, ranks or Ranks.alone(config.device))
 
 
-def begin_or_resume(folder: Path, config: PretrainConfig, ranks: Ranks) -> Pretraining:
+def begin_or_resume(folder: Path | None, config: PretrainConfig, ranks: Ranks) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
-    with lock_to_keep(folder, ranks) as lock:
-        if from_first(has_checkpoint(folder)):
-            return _resume(folder, config, ranks, lock)
-        return Pretraining(config, folder, ranks, lock=lock)
-
-
-def _resume(folder: Path, config: PretrainConfig, ranks: Ranks, lock: RunLock | None) -> Pretraining:
-    state = load_newest(folder, ranks)
-    run = Pretraining(config, folder, ranks, lock=lock, resumed=True)
-    run.load(state)
-    if ranks.first:
-        update_config(folder, config.as_dict())
-        drop_metrics_after(folder, state["step"])
-    return run
+    return begin_or_go_on(Pretraining, folder, config, ranks)
 
 
 def run_config(folder: Path) -> PretrainConfig:

@@ -14,7 +14,7 @@ from agents.command_line import exit_code  # noqa: E402
 from tats_gym.distributed import Ranks, joined  # noqa: E402
 from tats_gym.finetune_config import FinetuneConfig, finetune_preset  # noqa: E402
 from tats_gym.finetune_resuming import begin_or_resume, resume, run_config  # noqa: E402
-from tats_gym.finetuning import Finetuning, Result  # noqa: E402
+from tats_gym.finetuning import Result  # noqa: E402
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 
@@ -56,12 +56,7 @@ def _parse(rest: list[str], default: FinetuneConfig) -> FinetuneConfig:
 
 
 def _train(chosen: argparse.Namespace, config: FinetuneConfig, ranks: Ranks) -> int:
-    if chosen.resume:
-        run = resume(chosen.resume, config, ranks)
-    elif chosen.folder:
-        run = begin_or_resume(chosen.folder, config, ranks)
-    else:
-        run = Finetuning(config, ranks)
+    run = resume(chosen.resume, config, ranks) if chosen.resume else begin_or_resume(chosen.folder, config, ranks)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
     try:

@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(Path.cwd())]
 import tats_gym  # noqa: E402, F401 (registers the environments)
 from agents.command_line import exit_code  # noqa: E402
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
-from agents.pretraining import Pretraining, Result  # noqa: E402
+from agents.pretraining import Result  # noqa: E402
 from agents.resuming import begin_or_resume, resume, run_config  # noqa: E402
 from tats_gym.distributed import Ranks, joined  # noqa: E402
 
@@ -57,12 +57,7 @@ def _config(chosen: argparse.Namespace, rest: list[str]) -> PretrainConfig:
 
 
 def _train(chosen: argparse.Namespace, config: PretrainConfig, ranks: Ranks) -> Result:
-    if chosen.resume:
-        run = resume(chosen.resume, config, ranks)
-    elif chosen.folder:
-        run = begin_or_resume(chosen.folder, config, ranks)
-    else:
-        run = Pretraining(config, None, ranks)
+    run = resume(chosen.resume, config, ranks) if chosen.resume else begin_or_resume(chosen.folder, config, ranks)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
     try:

@@ -22,8 +22,8 @@ from tats_gym.labels import check_labels, labels_of
 from tats_gym.mixing import mix
 from tats_gym.optimisation import Optimizer
 from tats_gym.precision import autocast
-from tats_gym.run_lock import RunLock
-from tats_gym.runs import REPLACED, begin_run, create_run
+from tats_gym.run_lock import RunLock, claim_run
+from tats_gym.runs import REPLACED
 from tats_gym.scoring import Scores, Tally, confusion_picture
 from tats_gym.stopping import stop_on_signal
 from tats_gym.training_log import TrainingLog
@@ -105,22 +105,14 @@ class Finetuning:
         self._upload_stream = upload_stream(ranks.device)
         if state is not None:
             self._load(state)
-        self.folder: Path = from_first(self._begin(folder, resumed=state is not None) if ranks.first else None)
+        if ranks.first:
+            numbered = Path(config.out, f"{config.clips.data}-finetune-seed{config.seed}")
+            settings, resumed = config.as_dict(), state is not None
+            folder, self._lock = claim_run(folder, numbered, settings, ranks, lock=lock, resumed=resumed)
+        self.folder: Path = from_first(folder)
         """The run's."""
         self.train.keep_journal(self.folder / REPLACED)
         self.train.seek(self.step * config.batch_size)
-
-    def _begin(self, folder: Path | None, *, resumed: bool) -> Path:
-        config, processes = self.config, self.ranks.world_size
-        if folder is None:
-            name = f"{config.clips.data}-finetune-seed{config.seed}"
-            folder = create_run(Path(config.out), name, config.as_dict(), processes=processes)
-            self._lock = RunLock(folder)
-            return folder
-        self._lock = self._lock or RunLock(folder)
-        if not resumed:
-            begin_run(folder, config.as_dict(), processes=processes)
-        return folder
 
     # --- Saving and going on -----------------------------------------------------------------------------------------
 

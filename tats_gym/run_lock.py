@@ -9,8 +9,10 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tats_gym.distributed import Ranks
+from tats_gym.runs import begin_run, create_run
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,34 @@ class RunLock:
     def release(self) -> None:
         """Let others train there; again does nothing."""
         self._close()
+
+
+def claim_run(
+    folder: Path | None,
+    numbered: Path,
+    config: dict[str, Any],
+    ranks: Ranks,
+    *,
+    lock: RunLock | None,
+    resumed: bool,
+) -> tuple[Path, RunLock]:
+    """Begin a run in its folder; return that and the lock on it. The first process alone may ask.
+
+    Args:
+        folder: The run's; None for a new one.
+        numbered: Where a new one lies, without its number.
+        config: The run's settings.
+        ranks: The processes that train.
+        lock: On `folder`, if it is held already.
+        resumed: Whether the run goes on, so that nothing is begun.
+    """
+    if folder is None:
+        folder = create_run(numbered.parent, numbered.name, config, processes=ranks.world_size)
+        return folder, RunLock(folder)
+    lock = lock or RunLock(folder)
+    if not resumed:
+        begin_run(folder, config, processes=ranks.world_size)
+    return folder, lock
 
 
 @contextmanager

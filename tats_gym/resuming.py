@@ -1,0 +1,61 @@
+"""Runs that go on: found in their folder, built as their newest checkpoint left them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tats_gym.checkpoint import has_checkpoint, load_newest
+from tats_gym.distributed import Ranks, from_first
+from tats_gym.metrics import drop_metrics_after
+from tats_gym.run_lock import RunLock, lock_to_keep
+from tats_gym.runs import read_record, update_config
+
+
+class Settings(Protocol):
+    """What a run is made of."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+
+
+class Run(Protocol):
+    """A training that saves checkpoints."""
+
+    @property
+    def step(self) -> int:
+        """Steps so far, as its metrics count them."""
+
+
+RunT = TypeVar("RunT", bound=Run)
+Make = Callable[..., RunT]
+"""Builds a run from `config`, `ranks` and `folder` (None: a new one), the `lock` on it and a checkpoint's `state`."""
+
+
+def go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -> RunT:
+    """Build the run in `folder` as its newest checkpoint left it.
+
+    Raises:
+        FileNotFoundError: It holds no run; nothing is made there.
+        CheckpointError: No checkpoint in it is whole, or it was made with other networks.
+    """
+    read_record(folder)
+    with lock_to_keep(folder, ranks) as lock:
+        return _go_on(make, folder, config, ranks, lock)
+
+
+def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, ranks: Ranks) -> RunT:
+    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
+    if folder is None:
+        return make(config=config, ranks=ranks)
+    with lock_to_keep(folder, ranks) as lock:
+        if from_first(has_checkpoint(folder)):
+            return _go_on(make, folder, config, ranks, lock)
+        return make(config=config, ranks=ranks, folder=folder, lock=lock)
+
+
+def _go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks, lock: RunLock | None) -> RunT:
+    run = make(config=config, ranks=ranks, folder=folder, lock=lock, state=load_newest(folder, ranks))
+    if ranks.first:
+        update_config(folder, config.as_dict())
+        drop_metrics_after(folder, run.step)
+    return run
