@@ -135,15 +135,12 @@ class Foreman(threading.Thread):
             self._line.shutdown(socket.SHUT_RDWR)
 
     def _end_server(self) -> int:
-        """Return the exit code of the server, which is killed, and the workers too, if it does not end by itself."""
+        """Return the exit code of the server, which is killed if it does not end by itself; its workers end with it."""
         self._hang_up()
         try:
             return self._server.wait(END_S)
         except subprocess.TimeoutExpired:
             self._server.kill()
-            for worker in self._workers:
-                with suppress(ProcessLookupError):
-                    os.kill(worker.process, signal.SIGKILL)
             return self._server.wait()
 
     def run(self) -> None:
