@@ -80,6 +80,8 @@ class WindowCache:
         return None
 
     def _keep(self, window: NDArray[np.uint8], kept: Path) -> None:
+        content = io.BytesIO()
+        np.save(content, window, allow_pickle=False)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             disk = shutil.disk_usage(kept.parent)
@@ -87,10 +89,9 @@ class WindowCache:
                 raise OSError(f"the disk is {1 - SPARED:.0%} full")
             with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
                 try:
-                    content = io.BytesIO()
-                    np.save(content, window, allow_pickle=False)
                     file.write(content.getbuffer())
                     file.write(zlib.crc32(content.getbuffer()).to_bytes(CHECKSUM, "little"))
+                    file.flush()
                 except BaseException:
                     os.unlink(file.name)
                     raise
