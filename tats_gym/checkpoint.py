@@ -119,21 +119,23 @@ def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
 
 
 def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any]]:
-    newest, damaged = latest_checkpoint(folder), list[tuple[Path, CheckpointError]]()
+    newest, damaged = latest_checkpoint(folder), dict[Path, CheckpointError]()
     for path in reversed(_checkpoints(folder)):
         try:
             state = load_checkpoint(path)
+            break
         except CheckpointError as err:
-            damaged.append((path, err))
-            continue
-        for each, why in damaged:
-            aside = each.with_suffix(".damaged")
-            each.replace(aside)
-            logger.warning("%s; it is kept as %s, and an older one is taken", why, aside.name)
-        return path, state
-    raise CheckpointError(
-        f"no checkpoint in {newest.parent} is whole; begin the run anew in another folder. Newest: {damaged[0][1]}"
-    )
+            damaged[path] = err
+    else:
+        raise CheckpointError(
+            f"no checkpoint in {newest.parent} is whole; begin the run anew in another folder. "
+            f"Newest: {damaged[newest]}"
+        )
+    for each, why in damaged.items():
+        aside = each.with_suffix(".damaged")
+        each.replace(aside)
+        logger.warning("%s; it is kept as %s, and an older one is taken", why, aside.name)
+    return path, state
 
 
 def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:

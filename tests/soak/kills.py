@@ -168,9 +168,8 @@ class Killing:
         both = [read_metrics(self._folder / each) for each in ("whole", name)]
         rows = [[{key: row.get(key) for key in MEASURED} for row in each] for each in both]
         again = [row for number, row in enumerate(rows[1]) if row in rows[0] and row not in rows[1][:number]]
-        if (
-            again != rows[0] and self._config.agent not in LOGGED_LATER
-        ):  # what is measured where it was ended comes beside, and again where it goes on
+        # What is measured where it was ended comes beside, and again where it goes on.
+        if again != rows[0] and self._config.agent not in LOGGED_LATER:
             self.wrong.append(f"{name}: other metrics")
         if "Traceback" in (self._folder / f"{name}.log").read_text():
             self.wrong.append(f"{name}: a traceback")
