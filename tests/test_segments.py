@@ -11,6 +11,7 @@ import pytest
 
 from tats_gym.clips import list_videos, open_video
 from tats_gym.clips.segments import CutConfig, Segments, claim_folder
+from tests.layouts import moving_frames
 from tests.video_files import cut, frame_numbers, noise_frames, numbered_frames, write_video
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "cut_videos.py"
@@ -144,6 +145,13 @@ def test_videos_that_give_nothing_are_named_and_passed_over(main, video, tmp_pat
     assert "1 videos, 3 segments" in capsys.readouterr().out
     assert main(arguments(short, tmp_path / "none")) == 1
     assert "error: no video gave a segment of 6 frames" in capsys.readouterr().err
+
+
+def test_a_small_video_that_is_shown_slowly_keeps_its_frames(main, tmp_path):
+    times = [10_000 * number for number in range(8)]
+    video = write_video(tmp_path / "slow.mp4", moving_frames(0, count=8), times_ms=times)
+    assert main(["--frames", "4", "--short-side", "16", str(video), "--out", str(tmp_path / "out")]) == 0
+    assert [len(open_video(path, "pyav")) for path in sorted((tmp_path / "out").glob("*.webm"))] == [4, 4]
 
 
 def test_a_video_that_breaks_off_gives_its_whole_segments(main, tmp_path, caplog, capsys):

@@ -26,6 +26,9 @@ GENERATOR_FILE = "generator.json"
 
 TRAIN_CLIPS, VALIDATION_CLIPS = 300, 84
 
+LEAST_BIT_RATE = 1_000
+"""The encoder counts in thousands; of none it makes a video without frames."""
+
 FIRST_ID = {"train": 100_000, "validation": 200_000}
 """A clip's id is this plus its index."""
 
@@ -165,14 +168,14 @@ def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: in
         path: The file; it is overwritten.
         frames: Height and width must be even.
         fps: Frames a second.
-        bit_rate: Bits a second that the encoder aims at.
+        bit_rate: Bits a second that the encoder aims at, at least `LEAST_BIT_RATE`.
     """
     options = {"deadline": "realtime", "cpu-used": "16"}
     with av.open(path, "w") as container:
         stream = container.add_stream("libvpx", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.bit_rate = bit_rate
+        stream.bit_rate = max(LEAST_BIT_RATE, bit_rate)
         stream.thread_count = 1  # clips are encoded side by side
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

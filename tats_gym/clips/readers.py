@@ -128,7 +128,7 @@ class PyAVReader:
         times: set[int] = set()
         starts: dict[int, int] = {}  # time at which a keyframe is shown -> time to seek to
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
                 time = packet.dts if packet.pts is None else packet.pts
                 if time is None or not packet.size:
                     continue
@@ -142,6 +142,13 @@ class PyAVReader:
             raise VideoReadError(f"{self._path}: it holds no frame from which decoding could start")
         self._times = sorted(times)
         self._starts = [(bisect_left(self._times, time), starts[time]) for time in sorted(starts)]
+
+    def _packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
+        """The video's packets from where the container is."""
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError as err:
+            raise VideoReadError(f"{self._path}: a stream begins within it, which PyAV does not read") from err
 
     def __len__(self) -> int:
         return len(self._times)
@@ -162,7 +169,7 @@ class PyAVReader:
         """The frames at the ascending indices `wanted`, each with its place among them."""
         for position, places in self._stretches(wanted):
             self._container.seek(position, stream=self._stream)
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
                 self._skip_what_nothing_needs(packet.pts, places)
                 for frame in packet.decode():
                     if frame.pts in places:

@@ -158,7 +158,7 @@ class Segments:
                 frames = container.decode(container.streams.video[0]) if count else ()
                 for number, frame in enumerate(islice(frames, count)):
                     yield number, frame
-        except av.FFmpegError as err:
+        except (av.FFmpegError, IndexError) as err:  # the latter where a stream begins within the file
             raise VideoReadError(f"{self.video}: frame {number + 1} of {self.length} does not decode ({err})") from err
         if number + 1 < count:
             raise VideoReadError(f"{self.video}: only {number + 1} of its {self.length} frames decode")
