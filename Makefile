@@ -31,7 +31,7 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --agent sac --kills 15 --seed 2 --out benchmarks/results/kills_sac.json
 	$(BIN)/python -m tests.soak --out benchmarks/results/soak.json
 
-# Damaged files of every kind, for all that reads files. A quarter of an hour; build/fuzz has what shows a fault.
+# Damaged files of every kind, for all that reads files. A minute or two; build/fuzz has what shows a fault.
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
 
