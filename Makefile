@@ -20,10 +20,6 @@ finetune-demo: $(VENV)/.installed
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
 
-# Forty thousand damaged files and settings, to all that reads files.
-fuzz: $(VENV)/.installed-test
-	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
-
 # Trainings that are killed, and one of two hours in which files break and processes die.
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --out benchmarks/results/kills.json
@@ -31,7 +27,7 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --agent sac --kills 15 --seed 2 --out benchmarks/results/kills_sac.json
 	$(BIN)/python -m tests.soak --out benchmarks/results/soak.json
 
-# Damaged files of every kind, for all that reads files. A minute or two; build/fuzz has what shows a fault.
+# Forty thousand damaged files and settings, for all that reads files. A minute or two; build/fuzz has what shows a fault.
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
 
