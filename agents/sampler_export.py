@@ -17,11 +17,10 @@ from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_records import small_enough
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.files import folder_written_whole
-from tats_gym.hints import shown
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain
 from tats_gym.tokens import TokenGrid
-from tats_gym.weight_files import DESCRIPTION, read_safetensors
+from tats_gym.weight_files import DESCRIPTION, check_weights, read_safetensors
 
 FILE = "sampler.safetensors"
 
@@ -117,17 +116,12 @@ def load_sampler(path: str | Path) -> TokenSampler:
 
 
 def _check_sizes(mae: MAEConfig, grid: TokenGrid, config: SamplerConfig, weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError where weights are not what the sizes say, before any memory is taken for these."""
+    """Raise ValueError or CheckpointError where weights are not those of the sizes, before taking memory for these."""
     if config.depth > len(weights):  # each block has some
         raise ValueError(f"sampler.depth is {config.depth}, but there are {len(weights)} weights")
     with torch.device("meta"):
-        made = {name: tuple(value.shape) for name, value in TokenSampler(mae, grid, config).state_dict().items()}
-    for name in made.keys() | weights.keys():
-        found = tuple(weights[name].shape) if name in weights else None
-        if made.get(name) != found:
-            raise ValueError(f"the weight {shown(name)} must have the shape {made.get(name)}, got {found}")
-        if not weights[name].isfinite().all():
-            raise ValueError(f"{shown(name)} holds numbers that are not finite")
+        wanted = TokenSampler(mae, grid, config).state_dict()
+    check_weights(weights, wanted)
 
 
 _EMBEDDING = ("encoder.patch_embed.", "pos_embed.")

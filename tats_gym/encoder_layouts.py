@@ -3,16 +3,17 @@
 import logging
 import re
 from collections.abc import Mapping
-from itertools import islice
 
 import torch
 from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.encoder import VideoEncoder
+from tats_gym.hints import listed
 from tats_gym.mae import MAEConfig
 from tats_gym.positions import sinusoid
 from tats_gym.tokens import CHANNELS, TokenGrid
+from tats_gym.weight_files import check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -125,26 +126,13 @@ def kernel_of(weights: Mapping[str, Tensor]) -> tuple[int, int]:
     return tubelet, patch
 
 
-def check_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenGrid) -> None:
-    """Raise CheckpointError unless names and shapes are the encoder's, its last norm present or not."""
+def check_encoder_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenGrid) -> None:
+    """Raise CheckpointError unless the weights are the encoder's, its last norm present or not."""
     with torch.device("meta"):
         wanted = VideoEncoder(config, grid).state_dict()
-    missing = [name for name in wanted if name not in weights and not name.startswith("encoder.norm.")]
-    if missing:
-        raise CheckpointError(f"weights are missing: {_some(missing)}; the file may be cut short, or of another model")
-    unknown = [name for name in weights if name not in wanted]
-    if unknown:
-        raise CheckpointError(f"weights of another architecture, which this one has no place for: {_some(unknown)}")
-    for name, value in weights.items():
-        if value.shape != wanted[name].shape:
-            hint = f", for clips of {grid.frames} x {grid.size} x {grid.size}" if "pos_embed" in name else ""
-            raise CheckpointError(
-                f"{name} must have the shape {tuple(wanted[name].shape)}{hint}, got {tuple(value.shape)}"
-            )
-        if not torch.isfinite(value).all():
-            raise CheckpointError(
-                f"{name} holds numbers that are not finite; the file is damaged, or its training failed"
-            )
+    optional = [name for name in wanted if name.startswith("encoder.norm.")]
+    clips = f", for clips of {grid.frames} x {grid.size} x {grid.size}"
+    check_weights(weights, wanted, optional=optional, hints={name: clips for name in wanted if "pos_embed" in name})
 
 
 def _heads_of(width: int) -> int:
@@ -198,7 +186,7 @@ def _check_patch_embed(weights: Mapping[str, Tensor]) -> None:
     weight = weights.get("patch_embed.proj.weight")
     if weight is None:
         raise CheckpointError(
-            f"there is no video encoder: no weight is named patch_embed.proj.weight; names are {_some(list(weights))}"
+            f"there is no video encoder: no weight is named patch_embed.proj.weight; names are {listed(list(weights))}"
         )
     if weight.ndim == 4:
         raise CheckpointError(
@@ -208,9 +196,3 @@ def _check_patch_embed(weights: Mapping[str, Tensor]) -> None:
         raise CheckpointError(
             f"patch_embed.proj.weight must be (D, {CHANNELS}, frames, side, side), got {tuple(weight.shape)}"
         )
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    """List the first names and count the others."""
-    shown = ", ".join(islice(names, most))
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"

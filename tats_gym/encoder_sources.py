@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tats_gym.checkpoint import PATTERN, CheckpointError, latest_checkpoint
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.encoder_layouts import check_weights, kernel_of, our_names, with_zero_biases
+from tats_gym.encoder_layouts import check_encoder_weights, kernel_of, our_names, with_zero_biases
 from tats_gym.encoder_records import described, grid_of, number_of, part_of, read_config, side_of, weights_of
 from tats_gym.hints import did_you_mean, shown
 from tats_gym.mae import MAE_PRESETS, MAEConfig
@@ -223,7 +223,7 @@ class EncoderSource:
 
     @classmethod
     def _checked(cls, config: MAEConfig, grid: TokenGrid, weights: dict[str, Tensor], origin: dict[str, Any]) -> Self:
-        check_weights(weights, config, grid)
+        check_encoder_weights(weights, config, grid)
         return cls(config, grid, weights, origin)
 
     def _at(self, grid: TokenGrid, interpolate: bool) -> Self:

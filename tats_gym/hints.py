@@ -2,7 +2,7 @@
 
 import difflib
 import reprlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 _SHOWN = reprlib.Repr()
@@ -13,6 +13,12 @@ _SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxdict = _SHOWN.maxset = 8
 def shown(value: Any) -> str:
     """Return `repr(value)`, shortened where it is long: a message that repeats a damaged file helps nobody."""
     return _SHOWN.repr(value)
+
+
+def listed(values: Sequence[Any], most: int = 4) -> str:
+    """List the first values, each shortened, and count the others."""
+    first = ", ".join(map(shown, values[:most]))
+    return f"{first} and {len(values) - most} more" if len(values) > most else first or "none"
 
 
 def did_you_mean(value: str, choices: Iterable[str], most: int = 1) -> str:

@@ -2,16 +2,18 @@
 
 import argparse
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.checksums import check
-from tats_gym.hints import shown
+from tats_gym.hints import listed, shown
 from tats_gym.text_files import parse_json
 
 DESCRIPTION = "tats_gym"
@@ -114,6 +116,42 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds a {type(contents).__name__}, not an object")
     return contents
+
+
+def check_weights(
+    weights: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    *,
+    optional: Collection[str] = (),
+    hints: Mapping[str, str] | None = None,
+) -> None:
+    """Hold weights against those that a network has.
+
+    Args:
+        weights: What was read.
+        wanted: The network's own, for their names and shapes; they may be on the meta device.
+        optional: Names that may be missing.
+        hints: What to say after the shape that a name must have.
+
+    Raises:
+        CheckpointError: One is missing, unknown, of another shape, or not finite.
+    """
+    missing = [name for name in wanted if name not in weights and name not in optional]
+    if missing:
+        raise CheckpointError(f"weights are missing: {listed(missing)}; the file may be cut short, or of another model")
+    unknown = [name for name in weights if name not in wanted]
+    if unknown:
+        raise CheckpointError(f"weights of another architecture, which this one has no place for: {listed(unknown)}")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            hint = (hints or {}).get(name, "")
+            raise CheckpointError(
+                f"{name} must have the shape {tuple(wanted[name].shape)}{hint}, got {tuple(value.shape)}"
+            )
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"{name} holds numbers that are not finite; the file is damaged, or its training failed"
+            )
 
 
 def _read(path: Path) -> WeightFile:

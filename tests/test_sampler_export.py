@@ -106,10 +106,10 @@ def test_what_is_no_sampler_is_named(clips_root, tmp_path):
     [
         ({"sampler": {"temperature": float("nan")}}, r"sampler\.temperature must be finite, got nan"),
         ({"sampler": {"depth": 10**9}}, r"sampler\.depth is 1000000000, but there are"),
-        ({"sampler": {"mlp_ratio": 1e9}}, "the weight 'actor.* must have the shape .*, got None"),
+        ({"sampler": {"mlp_ratio": 1e9}}, r"weights are missing: 'actor\."),
         ({"grid": {"visible": 3.5}}, r"grid\.visible must be a whole number, got 3\.5"),
         ({"grid": {"frames": 2**40}}, "a clip must have at most 1048576 tokens"),
-        ({"mae": {"embed_dim": 128}}, "the weight .* must have the shape"),
+        ({"mae": {"embed_dim": 128}}, "must have the shape"),
         ({"mae": None}, "mae must be an object"),
     ],
 )
