@@ -78,6 +78,12 @@ def test_a_task_that_hangs_or_kills_its_worker_is_lost_alone(pool_of):
     assert len(answers(pool, [("answer", 1)] * 3)) == 3  # and it goes on
 
 
+def test_many_tasks_in_a_row_that_end_their_worker_are_lost_alone(pool_of):
+    found = answers(pool_of(1, time_limit_s=60), [*(("die", value) for value in range(8)), ("answer", 8)])
+    assert [found[number] for number in range(8)] == [Lost("the process that read it died")] * 8
+    assert found[8][1] == 8
+
+
 def test_a_worker_that_does_not_begin_is_replaced_and_its_tasks_are_done_by_others(pool_of):
     pool = pool_of(2, time_limit_s=2)
     stopped = answers(pool, [("answer", 0)] * 4)[0][0]
@@ -176,7 +182,7 @@ def test_a_pool_whose_workers_processes_are_killed_again_and_again_gives_up():
                 os.kill(pool._foreman._server.pid, signal.SIGKILL)
                 deaths += 1
             time.sleep(0.05)
-        with pytest.raises(WorkerError, match=r"has ended|processes end before they have done a task"):
+        with pytest.raises(WorkerError, match=r"has ended|processes end before they have begun a task"):
             pool.next()
         assert deaths >= 2
 

@@ -21,7 +21,7 @@ from tats_gym.clips.worker_server import BEGUN, DONE, LAST_WAIT_S, LOST, RAISED
 IN_HAND = 2
 """Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
 BIRTHS = 3
-"""Times that a worker, or the process they come from, is started without any task done before the pool gives up."""
+"""Times that a worker, or the process they come from, is started without any task begun before the pool gives up."""
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
 """One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""
@@ -196,7 +196,7 @@ class Foreman(threading.Thread):
         while len(self._workers) < self._num_workers:
             self._births += 1
             if self._births > BIRTHS * self._num_workers:
-                raise WorkerError("worker processes end before they have done a task; their messages are above")
+                raise WorkerError("worker processes end before they have begun a task; their messages are above")
             ours, theirs = socket.socketpair()
             try:
                 with theirs:
@@ -259,6 +259,7 @@ class Foreman(threading.Thread):
         self._workers.remove(worker)
         worker.connection.close()
         if worker.begun:
+            self._births = 0  # it started well: what ended it is the task
             number, _ = worker.tasks.popleft()
             self.answers.put(Answer(number, Lost(cause)))
         self._waiting.extendleft(reversed(worker.tasks))
