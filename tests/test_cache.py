@@ -1,5 +1,6 @@
 """Videos are decoded once and kept while there is room."""
 
+import av
 import numpy as np
 import pytest
 
@@ -32,6 +33,19 @@ def test_a_kept_video_gives_the_frames_of_the_file_even_when_that_is_gone(paths,
     np.testing.assert_array_equal(kept.get_batch([7, 3, 3, 99]), expected)
     with pytest.raises(VideoReadError, match="frame 100 was asked for, it has 100"):
         kept.get_batch([100])
+
+
+@pytest.mark.parametrize("reader", ["pyav", "decord"])
+@pytest.mark.parametrize("size_mib", [0, 1, 16])
+def test_of_a_damaged_video_the_same_part_is_read_with_and_without_room(tmp_path, size_mib, reader):
+    path = write_video(tmp_path / "v.mp4", noise_frames(30), options={"g": "10"})
+    with av.open(path) as container:
+        first = next(container.demux(video=0))
+    content = bytearray(path.read_bytes())
+    content[first.pos : first.pos + first.size] = bytes(first.size)
+    path.write_bytes(content)
+    alone, kept = (VideoCache(size, reader).open(path) for size in (0, size_mib))
+    np.testing.assert_array_equal(kept.get_batch(range(20, 28)), alone.get_batch(range(20, 28)))
 
 
 @pytest.mark.parametrize(("size_mib", "kept"), [(0, 0), (1, 0), (2, 1), (4, 2), (6, 3)])

@@ -50,14 +50,15 @@ class VideoCache:
         video = open_video(path, self.reader)
         if not self._left:
             return video
-        size = video.get_batch([0]).nbytes * len(video)
-        if size > self._left:
-            self._left = 0
-            return video
         try:
+            size = video.get_batch([0]).nbytes * len(video)
+            if size > self._left:
+                self._left = 0
+                return video
             frames = video.get_batch(range(len(video)))
-        except VideoReadError:  # clips may still be cut from the part that decodes
-            return video
+        except VideoReadError:  # clips may still be cut from the part that decodes, as they are where nothing is kept
+            video.close()
+            return open_video(path, self.reader)
         video.close()
         self._left -= size
         self._kept[path] = KeptVideo(path, frames, video.fps)
