@@ -1,10 +1,13 @@
 """The readers give the frames that were asked for, and say what is wrong with a file that gives none."""
 
+import errno
 import importlib.util
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -257,8 +260,11 @@ def test_a_video_without_frames_is_an_error(tmp_path, reader, suffix):
 
 @pytest.mark.parametrize("reader", READERS)
 def test_files_that_hold_no_video_are_an_error_that_names_them(tmp_path, reader):
-    with pytest.raises(VideoReadError, match=r"absent\.mp4: there is no such file"):
+    with pytest.raises(VideoReadError, match=r"absent\.mp4: No such file"):
         open_video(tmp_path / "absent.mp4", reader)
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(VideoReadError, match=r"folder\.mp4: it is no file"):
+        open_video(tmp_path / "folder.mp4", reader)
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(VideoReadError, match=r"empty\.mp4: the file is empty"):
         open_video(tmp_path / "empty.mp4", reader)
@@ -269,6 +275,13 @@ def test_files_that_hold_no_video_are_an_error_that_names_them(tmp_path, reader)
         open_video(cut(write_video(tmp_path / "cut.mp4", noise_frames(9)), 0.6), reader)
     with pytest.raises(VideoReadError, match=r"sound\.mp4: it "):
         open_video(write_sound(tmp_path / "sound.mp4"), reader)
+
+
+def test_a_disk_that_does_not_answer_costs_one_video(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "v.mp4")
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=OSError(errno.ESTALE, os.strerror(errno.ESTALE))))
+    with pytest.raises(VideoReadError, match=r"v\.mp4: Stale file handle"):
+        open_video(path)
 
 
 @pytest.mark.parametrize("reader", READERS)

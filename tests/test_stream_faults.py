@@ -100,7 +100,7 @@ def test_a_folder_that_is_gone_for_a_while_changes_nothing_in_the_run_that_goes_
         noted = len(journal.read_text().splitlines())
         assert noted >= 1
         videos.rename(tmp_path / "gone")
-        with pytest.raises(VideoReadError, match=r"20 videos in a row could not be read; .*there is no such file"):
+        with pytest.raises(VideoReadError, match=r"20 videos in a row could not be read; .*No such file"):
             stream.take(32)
     (tmp_path / "gone").rename(videos)
     with stream_of(videos, max_broken=1, num_workers=num_workers) as resumed:

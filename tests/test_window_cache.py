@@ -77,7 +77,7 @@ def test_a_full_disk_only_ends_the_keeping(video, tmp_path, monkeypatch, caplog)
     assert len(decode.calls) == 3
     assert [message.endswith("the disk is 95% full") for message in caplog.messages] == [True]
     assert not list((tmp_path / "kept").rglob("*.*"))
-    with pytest.raises(VideoReadError, match="there is no such file"):
+    with pytest.raises(VideoReadError, match="No such file"):
         cache.get(tmp_path / "gone.mp4", 0, decode)
 
 

@@ -1,6 +1,8 @@
 """Reads chosen frames of a video file, through PyAV, decord or torchcodec behind one small protocol."""
 
 import math
+import os
+import stat
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterator, Sequence
 from functools import partial
@@ -269,9 +271,7 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
         ImportError: The reader needs a package that is not installed.
     """
     path = Path(path).absolute()  # a relative name with a colon would be taken for a protocol
-    if not path.is_file():
-        raise VideoReadError(f"{path}: there is no such file")
-    if path.stat().st_size == 0:
+    if facts_of(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
     if reader in ("auto", "pyav"):
         return PyAVReader(path)
@@ -280,6 +280,17 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
     if reader == "torchcodec":
         return TorchcodecReader(path)
     raise ValueError(f"reader must be one of {READERS}, got {reader!r}")
+
+
+def facts_of(path: Path) -> os.stat_result:
+    """Ask the disk about a video's file; raises VideoReadError where there is none, or the disk does not answer."""
+    try:
+        facts = path.stat()
+    except OSError as err:
+        raise VideoReadError(f"{path}: {err.strerror}") from err
+    if not stat.S_ISREG(facts.st_mode):
+        raise VideoReadError(f"{path}: it is no file")
+    return facts
 
 
 def check_indices(indices: Sequence[int], length: int, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers import VideoReadError
+from tats_gym.clips.readers import facts_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,9 @@ class WindowCache:
             decode: Is given where the window lies, in [0, 1): the windows are spread evenly, shifted at random.
 
         Raises:
-            VideoReadError: The video is gone, or from `decode`.
+            VideoReadError: The video cannot be reached, or from `decode`.
         """
-        try:
-            about = path.stat()
-        except OSError as err:
-            raise VideoReadError(f"{path}: there is no such file") from err
+        about = facts_of(path)
         facts = (os.fsencode(path), about.st_size, about.st_mtime_ns, self.windows, self.frames, *self._made_with)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
         kept = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"
