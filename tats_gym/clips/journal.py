@@ -40,36 +40,46 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Replacement, None] = {}  # in their order
+        self._attempts: dict[tuple[int, int, int], dict[int, int]] = {}  # seed, rank, ranks -> see `attempts`
+        self._unwritten: list[Replacement] = []
         self._path: Path | None = None
 
     def keep(self, path: Path) -> None:
         """Read what the file holds, and write all that is missing there, now and from now on."""
-        new, self._made, self._path = self._made, {}, path
+        unwritten, self._unwritten, self._attempts, self._path = self._unwritten, [], {}, path
         if path.is_file():
-            self._made = dict.fromkeys(_read(path))
+            for each in _read(path):
+                self._is_new(each)
             end_line(path)
-        for each in new:
+        for each in unwritten:
             self.add(each)
 
     def add(self, replacement: Replacement) -> None:
         """Take note of a replacement; one that is known already is not written again."""
-        if replacement in self._made:
+        if not self._is_new(replacement):
             return
-        self._made[replacement] = None
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(replacement)) + "\n")
+        if self._path is None:
+            self._unwritten.append(replacement)
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(replacement)) + "\n")
 
     def attempts(self, seed: int, shard: tuple[int, int]) -> dict[int, int]:
-        """Return, for each draw that was replaced, the attempt that comes after the last one that failed.
+        """Return, for each draw that was replaced, the attempt that comes after the last one that failed; it grows.
 
         Args:
             seed: Of the stream.
             shard: Rank and number of ranks.
         """
-        mine = [each for each in self._made if (each.seed, each.rank, each.ranks) == (seed, *shard)]
-        return {each.draw: each.attempt + 1 for each in sorted(mine, key=lambda each: each.attempt)}
+        return self._attempts.setdefault((seed, *shard), {})
+
+    def _is_new(self, replacement: Replacement) -> bool:
+        """Remember a replacement, as little of it as is needed: hours make many. False where it was known."""
+        attempts = self.attempts(replacement.seed, (replacement.rank, replacement.ranks))
+        if replacement.attempt < attempts.get(replacement.draw, 0):
+            return False
+        attempts[replacement.draw] = replacement.attempt + 1
+        return True
 
 
 def _read(path: Path) -> Iterator[Replacement]:

@@ -32,14 +32,14 @@ class Plan:
         self.journal = Journal()
         """What was replaced."""
         self._done = self._replaced = 0
-        self._found: dict[int, list[Replacement]] = {}  # of draws that nobody has seen yet
+        self._found: dict[int, list[Replacement]] = {}  # of draws that are not handed out yet
         self.begin(0)
 
     def begin(self, seed: int) -> None:
         """Order the draws as this seed says, and replace what the journal says was replaced."""
         self.seed = seed
         self._order = Order(seed, self._length, self._shard)
-        self._attempts = self.journal.attempts(seed, self._shard)
+        self._attempts = self.journal.attempts(seed, self._shard)  # of draws that were handed out
         self._found.clear()
 
     def __len__(self) -> int:
@@ -48,7 +48,9 @@ class Plan:
 
     def drawn(self, number: int, count: int | None = None) -> Drawn:
         """What is cut at this place, as far as is known which videos can be read: all views, or the first `count`."""
-        return Drawn(self._order[number], self._attempts.get(number, 0), count or self._decoder.config.repeats)
+        found = self._found.get(number)
+        attempt = found[-1].attempt + 1 if found else self._attempts.get(number, 0)
+        return Drawn(self._order[number], attempt, count or self._decoder.config.repeats)
 
     def failed(self, number: int, drawn: Drawn, cause: str) -> Drawn:
         """Take note that a video could not be read, and return what is cut in its place.
@@ -60,7 +62,6 @@ class Plan:
         if path not in self.broken:
             logger.warning("%s; another video takes its place", cause)
         self.broken[path] += 1
-        self._attempts[number] = drawn.following.attempt
         rank, ranks = self._shard
         replacement = Replacement(self.seed, rank, number, drawn.attempt, path, cause, ranks)
         self._found.setdefault(number, []).append(replacement)
