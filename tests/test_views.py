@@ -183,9 +183,18 @@ def test_too_many_broken_videos_end_a_test(tmp_path):
     (tmp_path / "9.mp4").write_bytes(b"no video")
     ids = list(range(10)) * 12
     with stream_of(tmp_path, max_broken=0.1) as stream:
-        assert sum(len(batch.missing) for batch in stream.each(ids, 10)) == 12
-    with stream_of(tmp_path, max_broken=0.09) as stream, pytest.raises(VideoReadError, match="10 of 100 clips"):
+        for order in (ids, sorted(ids), sorted(ids, reverse=True)):
+            assert sum(len(batch.missing) for batch in stream.each(order, 10)) == 12
+    with stream_of(tmp_path, max_broken=0.09) as stream, pytest.raises(VideoReadError, match="11 of 120 clips"):
         list(stream.each(ids, 10))
+
+
+def test_a_part_may_be_broken_as_a_whole(tmp_path):
+    write_video(tmp_path / "0.mp4")
+    (tmp_path / "1.mp4").write_bytes(b"no video")
+    with stream_of(tmp_path) as stream:
+        (batch,) = stream.each([1], 2, spatial=2, total=2)
+        assert (len(batch.pixels), len(batch.ids), batch.missing) == (0, 0, (1,))
 
 
 class Hanging(ClipDecoder):

@@ -21,6 +21,9 @@ class ClipBatch:
     missing: tuple[int, ...] = ()
     """Ids of videos that `ClipStream.each` came to on its way to these clips, and could not read."""
 
+    def __len__(self) -> int:
+        return len(self.pixels)
+
     @classmethod
     def around(cls, pixels: Tensor) -> "ClipBatch":
         """Around pixels that are yet to be written, with room for the rest."""

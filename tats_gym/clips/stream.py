@@ -192,12 +192,22 @@ class ClipStream:
             raise VideoReadError(causes[0])
         return self._viewed(room, ids)
 
-    def each(self, ids: Sequence[int], batch_size: int, *, temporal: int = 1, spatial: int = 1) -> Iterator[ClipBatch]:
+    def each(
+        self, ids: Sequence[int], batch_size: int, *, temporal: int = 1, spatial: int = 1, total: int | None = None
+    ) -> Iterator[ClipBatch]:
         """The views of many videos, see `views`: `batch_size` videos at a time, which the workers decode ahead.
 
         Every id is met once, in order: among the clips, or in `missing` where its video cannot be read, which is
-        logged and counted in `broken` too. Only the last batch may hold fewer videos, and none is empty. What waits
-        decoded takes (batch_size + 2 * num_workers) * V clips of memory.
+        logged and counted in `broken` too. Only the last batch may hold fewer videos, and it is empty only where a
+        part has none that can be read. What waits decoded takes (batch_size + 2 * num_workers) * V clips of memory.
+
+        Args:
+            ids: Positions in the list of videos.
+            batch_size: Videos in a batch.
+            temporal: See `views`.
+            spatial: See `views`.
+            total: Of how many videos these are a part, of all of which no more than `max_broken` may be missing; None
+                for these alone.
 
         Raises:
             IndexError: An id is not in the dataset.
@@ -205,33 +215,33 @@ class ClipStream:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        return self._each(ids, batch_size, self._views(ids, temporal, spatial))
+        return self._each(ids, batch_size, self._views(ids, temporal, spatial), len(ids) if total is None else total)
 
-    def _each(self, ids: Sequence[int], batch_size: int, views: Views) -> Iterator[ClipBatch]:
+    def _each(self, ids: Sequence[int], batch_size: int, views: Views, total: int) -> Iterator[ClipBatch]:
         room = self._views_room(batch_size, views)
         shown: list[int] = []
         missing: list[int] = []
         lost = 0
         cuts = (Shown(id_, views) for id_ in ids)
         read = self._viewing().read(cuts, views.count, ahead=batch_size)
-        for asked, (id_, found) in enumerate(read, start=1):
+        for id_, found in read:
             if isinstance(found, Lost):
                 path = self._decoder.path(id_)
                 logger.warning("%s; it is left out", found.cause_at(path))
                 self.broken[path] += 1
                 missing.append(id_)
                 lost += 1
-                self._plan.judge(lost, asked)
+                self._plan.judge(lost, total)  # not of those met so far: the broken ones may come first
                 continue
             if len(shown) == batch_size:  # handed out no earlier, so that those missing at the end have a batch too
                 yield self._viewed(room, shown, missing)
                 room, shown, missing = self._views_room(batch_size, views), [], []
             room.numpy()[len(shown)] = found.numpy()
             shown.append(id_)
-        if shown:
+        if missing and lost == total:
+            raise VideoReadError(f"none of the {total} videos could be read; they are named above")
+        if shown or missing:
             yield self._viewed(room, shown, missing)
-        elif missing:
-            raise VideoReadError(f"none of the {len(missing)} videos could be read; they are named above")
 
     def seek(self, position: int, seed: int | None = None) -> None:
         """Go on from `position` as a stream that came there by `take` would; `seed` gives a new order."""
