@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from agents.policy import SamplerConfig, Trunk
@@ -20,7 +19,7 @@ from tats_gym.files import folder_written_whole
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain
 from tats_gym.tokens import TokenGrid
-from tats_gym.weight_files import DESCRIPTION, check_weights, read_safetensors
+from tats_gym.weight_files import check_weights, read_safetensors, write_safetensors
 
 FILE = "sampler.safetensors"
 
@@ -85,7 +84,7 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
     weights = {f"embedding.{name}": value for name, value in embedding.items()}
     weights |= {name: value for name, value in policy.items() if name.startswith(("actor.", "actor_head."))}
     with folder_written_whole(out) as folder:
-        save_file(weights, folder / FILE, {"format": "pt", DESCRIPTION: json.dumps(description)})
+        write_safetensors(folder / FILE, weights, json.dumps(description))
         write_checksums(folder)
     return [out / FILE]
 

@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
         totals = cut_all(config)
         if not totals.segments:
             raise ValueError(f"no video gave a segment of {config.cut.frames} frames")
-    except (ValueError, FileNotFoundError) as err:
+    except (ValueError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1
     print(

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from tats_gym.distributed import Ranks, from_first
-from tats_gym.files import to_disk
+from tats_gym.files import to_disk, writing
+from tats_gym.hints import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +62,14 @@ def save_checkpoint(
     partial = path.with_suffix(PARTIAL)
     try:
         with partial.open("wb") as file:
-            torch.save(state, file)
+            with writing(path):
+                torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
         to_disk(folder)
-    except BaseException as err:
+    finally:
         partial.unlink(missing_ok=True)
-        if isinstance(err, RuntimeError):  # torch's writer hides why it could not write
-            raise OSError(f"{path} could not be written; the disk may be full: {_first_line(err)}") from err
-        raise
     _delete_old(folder, path, keep, keep_hours)
     return path
 
@@ -164,7 +163,7 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
         _raise_if_unread(err, path)
         raise CheckpointError(
             f"{path} is not a whole checkpoint of plain tensors; it may be half-written or damaged, or hold objects "
-            f"whose loading would run code, which was not done: {_first_line(err)}"
+            f"whose loading would run code, which was not done: {first_line(err)}"
         ) from err
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dict of states")
@@ -193,7 +192,3 @@ def _raise_if_unread(err: BaseException, path: Path) -> None:
         raise err
     if isinstance(err, RuntimeError) and "allocate memory" in str(err):
         raise OSError(errno.ENOMEM, "memory does not suffice to load it", str(path)) from err
-
-
-def _first_line(err: BaseException) -> str:
-    return str(err).partition("\n")[0]

@@ -1,8 +1,10 @@
 """Features of a split's clips, pooled over tokens: computed once, and kept on the disk."""
 
 import json
-import uuid
+import logging
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -10,22 +12,27 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
 from tats_gym.clips.decoding import Views
 from tats_gym.encoder import VideoEncoder
+from tats_gym.files import file_written_whole
 from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
+from tats_gym.weight_files import read_safetensors, write_safetensors
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
 """Version of the files; it grows when a feature of the same key would come out otherwise."""
 PART = 2048
 """Clips after which what is done is saved."""
 
+COLUMNS = ("values", "labels", "ids")
+"""What is kept of the clips, see `Features`."""
 CENTRE = Views(1, 1)
 """The window and the square in the middle."""
 
@@ -132,12 +139,10 @@ def features_of(
     key = blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
     path = data_root("features", config.cache) / f"{clips.data}-{clips.split}-{key}.safetensors"
     try:
-        if not path.is_file():
-            _compute(encoder, stream, config, look, path)
-        tensors, broken = _read(path)
+        tensors, broken = _read(path) or _compute(encoder, stream, config, look, path)
     finally:
         stream.close()
-    return Features(**tensors, videos=stream.videos, broken=broken, key=key)
+    return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key)
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -173,51 +178,60 @@ def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, 
     }
 
 
-def _compute(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look, path: Path) -> None:
-    """Write the features, part by part and then in one file."""
+def _compute(
+    encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look, path: Path
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Compute the features and write them, part by part and then in one file."""
     folder = path.with_suffix(".parts")
     folder.mkdir(parents=True, exist_ok=True)
     encoder.to(resolve_device(config.device)).eval()
     total = len(stream) * max(1, look.passes)
-    files = []
+    files, parts = [], []
     with tqdm(total=total, desc=f"features of {stream.config.split}", unit="clip", disable=config.quiet) as bar:
         for start in range(0, total, PART):
             stop = min(start + PART, total)
             files.append(folder / f"{start:012d}.safetensors")
-            if not files[-1].is_file():
-                _write(files[-1], *_part(encoder, stream, range(start, stop), config, look, bar))
+            part = _read(files[-1])
+            if part is None:
+                part = _part(encoder, stream, range(start, stop), config, look, bar)
+                _write(files[-1], *part)
+            parts.append(part)
             bar.update(stop - bar.n)
-    parts = [_read(file) for file in files]
     broken = sorted({lost for _, losses in parts for lost in losses})
-    if len(broken) > stream.config.max_broken * len(stream):
+    if len(broken) > stream.config.max_broken * len(stream) or len(broken) == len(stream):
         raise VideoReadError(
             f"{len(broken)} of {len(stream)} videos could not be read, more than max_broken "
             f"{stream.config.max_broken}; the first: {broken[0]}. Check them with scripts/prepare_data.py verify"
         )
-    joined = {name: torch.cat([tensors[name] for tensors, _ in parts]) for name in parts[0][0]}
+    joined = {name: torch.cat([tensors[name] for tensors, _ in parts if tensors]) for name in COLUMNS}
     passes = max(1, look.passes)  # one after the other in the rows (V * N, 1, ...); fixed views: (N, V, ...)
     by_view = {name: rearrange(each, "(p n) v ... -> (p v) n ...", p=passes) for name, each in joined.items()}
     _write(path, by_view, broken)
     for file in files:
         file.unlink()
-    folder.rmdir()
+    with suppress(OSError):  # another process computes the same
+        folder.rmdir()
+    return by_view, broken
 
 
 def _part(
     encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, look: _Look, bar: "tqdm[Any]"
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Features, labels and ids (B, V, ...) of the clips at these places, of all passes; and the videos lost there."""
+    """Features, labels and ids (B, V, ...) of the clips at these places, of all passes; and the videos lost there.
+
+    Of a part that is lost as a whole, there are none.
+    """
     device = resolve_device(config.device)
-    columns: dict[str, list[Tensor]] = {"values": [], "labels": [], "ids": []}
+    columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
     before = set(stream.broken)
-    for batch in _batches(stream, places, config.batch_size, look):
+    for batch in filter(len, _batches(stream, places, config.batch_size, look)):
         with torch.inference_mode(), autocast(config.precision, device):
             tokens = encoder(batch.pixels.to(device))  # (B * V, L, D)
             pooled = POOLS[config.pool](tokens.float(), encoder.grid.shape).cpu()
         for column, each in zip(columns.values(), (pooled, batch.labels, batch.ids), strict=True):
             column.append(each.unflatten(0, (-1, look.views.count)))
         bar.update(len(batch.ids) // look.views.count)
-    joined = {name: torch.cat(column) for name, column in columns.items()}
+    joined = {name: torch.cat(column) for name, column in columns.items() if column}
     return joined, sorted(set(stream.broken) - before)
 
 
@@ -227,21 +241,35 @@ def _batches(stream: ClipStream, places: range, batch_size: int, look: _Look) ->
         yield from (stream.take(min(batch_size, places.stop - start)) for start in places[::batch_size])
     else:
         videos = max(1, batch_size // look.views.count)
-        yield from stream.each(places, videos, temporal=look.views.temporal, spatial=look.views.spatial)
+        temporal, spatial = look.views.temporal, look.views.spatial
+        yield from stream.each(places, videos, temporal=temporal, spatial=spatial, total=len(stream))
 
 
 def _write(path: Path, tensors: dict[str, Tensor], broken: list[str]) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    whole = {name: each.contiguous() for name, each in tensors.items()}
+    with file_written_whole(path) as partial:
+        write_safetensors(partial, whole, json.dumps({"broken": broken, "crc32": _checksum(whole, broken)}))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], list[str]] | None:
+    """Read features; None where there are none, or they are damaged and have to be computed again, which is said."""
+    if not path.is_file():
+        return None
     try:
-        whole = {name: each.contiguous() for name, each in tensors.items()}
-        save_file(whole, partial, metadata={"broken": json.dumps(broken)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        file = read_safetensors(path)
+        broken = file.description.get("broken")
+        if not isinstance(broken, list) or file.description.get("crc32") != _checksum(file.weights, broken):
+            raise CheckpointError(f"{path} does not hold what was written")
+    except CheckpointError as err:
+        logger.warning("%s; it is computed again", err)
+        return None
+    return file.weights, broken
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    with safe_open(path, framework="pt") as file:
-        names = file.keys()
-        return {name: file.get_tensor(name) for name in names}, tuple(json.loads(file.metadata()["broken"]))
+def _checksum(tensors: dict[str, Tensor], broken: list[str]) -> int:
+    """A CRC-32 of all that a file holds."""
+    found = zlib.crc32(json.dumps(broken).encode())
+    for name, value in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = zlib.crc32(value.flatten().view(torch.uint8).numpy().data, found)
+    return found

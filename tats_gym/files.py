@@ -1,11 +1,20 @@
 """Writes a file or a folder whole or not at all."""
 
+import glob
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from tats_gym.hints import first_line
+
+ABANDONED_S = 86_400.0
+"""After this long without a change, what is half-written is taken to be of a process that was killed."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -14,15 +23,47 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with file_written_whole(path) as partial:  # file names need not be UTF-8
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+@contextmanager
+def file_written_whole(path: Path) -> Iterator[Path]:
+    """Give a hidden name to write a file under, which becomes `path` if no error comes up, and else is deleted.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    partial = _hidden(path)
     try:
-        with partial.open("w", encoding="utf-8", errors="surrogateescape") as file:  # file names need not be UTF-8
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
+        to_disk(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> Path:
+    """Return a name beside `path` that nobody has; those like it that were abandoned are deleted."""
+    delete_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 32}"))
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def delete_abandoned(paths: Iterable[Path]) -> None:
+    """Delete those files and folders that killed processes left half-written."""
+    for path in paths:
+        with suppress(OSError):  # others delete it too
+            if path.stat().st_mtime < time.time() - ABANDONED_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise OSError where PyTorch or safetensors cannot write a file, which they say in errors of their own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as err:
+        raise OSError(f"{path} could not be written; the disk may be full: {first_line(err)}") from err
 
 
 def to_disk(path: Path) -> None:
@@ -58,7 +99,7 @@ def folder_written_whole(out: Path) -> Iterator[Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must be a new or an empty folder: nothing is written over")
-    partial = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex}")
+    partial = _hidden(out.absolute())
     partial.mkdir(parents=True)
     try:
         yield partial

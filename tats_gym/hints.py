@@ -15,6 +15,11 @@ def shown(value: Any) -> str:
     return _SHOWN.repr(value)
 
 
+def first_line(err: BaseException) -> str:
+    """Return the first line of an error's message, or the error's name."""
+    return (str(err).splitlines() or [type(err).__name__])[0]
+
+
 def listed(values: Sequence[Any], most: int = 4) -> str:
     """List the first values, each shortened, and count the others."""
     first = ", ".join(map(shown, values[:most]))

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.checksums import check
+from tats_gym.files import writing
 from tats_gym.hints import listed, shown
 from tats_gym.text_files import parse_json
 
@@ -52,6 +54,16 @@ def read_safetensors(path: Path) -> WeightFile:
     except SafetensorError as err:
         raise CheckpointError(f"{path} is no whole safetensors file: {shown(str(err))}") from err
     return WeightFile(weights, _described(metadata.get(DESCRIPTION), path))
+
+
+def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) -> None:
+    """Write a safetensors file that says about itself, in JSON, what its weights are.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    with writing(path):
+        save_file(weights, path, {"format": "pt", DESCRIPTION: description})
 
 
 def read_torch(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from agents.resuming import resume
 from tats_gym.checkpoint import load_checkpoint
 from tests.runs import load_script, tiny_config
 from tests.soak.kills import differences
+from tests.test_sampler_export import random_run
 
 MIB = 2**20
 
@@ -89,3 +90,16 @@ def test_a_read_only_folder_is_named(clips_root, tmp_path, train, capsys, whole)
             assert str(disk) in shown
             assert "Traceback" not in shown
         assert torch.equal(load_checkpoint(run.folder)["mae"]["mask_token"], whole["mae"]["mask_token"])
+
+
+@pytest.mark.parametrize("format", ["safetensors", "videomae", "hf", "timm", "torchexport", "sampler"])
+def test_an_export_that_finds_no_room_leaves_nothing(clips_root, tmp_path, capsys, format):
+    run = random_run(clips_root, tmp_path).folder
+    with _disk(tmp_path / "disk", 1) as disk:
+        with pytest.raises(OSError, match="No space left"):
+            _fill(disk / "others' files")
+        assert load_script("export_encoder").main([str(run), "--format", format, "--out", str(disk / "out")]) == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: ")
+        assert "No space left" in shown or "the disk may be full" in shown
+        assert [path.name for path in disk.iterdir()] == ["others' files"]

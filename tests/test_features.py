@@ -155,6 +155,44 @@ def test_broken_videos_are_left_out_and_named(encoder, clips, config, tmp_path):
         features_of(encoder, replace(clips, stride=2), config)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1] + bytes([content[-1] ^ 64]),
+        lambda content: content[:-9],
+        lambda content: content.replace(b"[2,5,24]", b"[5,2,24]"),
+        lambda content: content.replace(b"broken", b"brokem"),
+    ],
+)
+def test_damaged_features_are_computed_again_which_is_said(encoder, clips, config, caplog, damage):
+    whole = features_of(encoder, clips, config, passes=2)
+    (path,) = module.Path(config.cache).iterdir()
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
+    assert path.read_bytes() != content
+    for _ in range(2):
+        again = features_of(encoder, clips, config, passes=2)
+        assert torch.equal(again.values, whole.values)
+        assert torch.equal(again.ids, whole.ids)
+    assert ["it is computed again" in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_part_may_be_lost_as_a_whole(encoder, clips, config, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(module, "PART", 1)
+    (tmp_path / "data" / "a class" / f"clip {place}.mp4").write_bytes(b"no video")
+    features = features_of(encoder, replace(clips, max_broken=0.2), config)
+    assert features.ids.tolist() == [[each for each in range(5) if each != place]]
+
+
+def test_of_videos_that_are_all_lost_there_are_no_features(encoder, clips, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PART", 2)
+    for path in (tmp_path / "data").rglob("*.mp4"):
+        path.write_bytes(b"no video")
+    with pytest.raises(VideoReadError, match="5 of 5 videos could not be read"):
+        features_of(encoder, replace(clips, max_broken=1), config)
+
+
 def test_bad_settings_are_named(encoder, clips, config):
     with pytest.raises(ValueError, match=r"pool must be one of .*, got 'max'"):
         FeatureConfig(pool="max")

@@ -1,6 +1,7 @@
 """Windows are decoded once, kept whole, and made again where what is kept does not fit."""
 
 import logging
+import os
 import shutil
 from collections import namedtuple
 from contextlib import closing
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
-from tats_gym.clips.window_cache import WindowCache
+from tats_gym.clips.window_cache import PARTIALS, WindowCache
 from tests.video_files import noise_frames, write_video
 
 
@@ -65,6 +66,20 @@ def test_what_was_damaged_is_decoded_again(video, tmp_path, damage):
     np.testing.assert_array_equal(cache.get(video, 0, decode), whole)
     np.testing.assert_array_equal(cache.get(video, 0, decode), whole)
     assert len(decode.calls) == 2
+
+
+def test_what_a_killed_process_left_is_deleted_after_a_day_and_others_may_read(video, tmp_path):
+    old, new = (tmp_path / "kept" / PARTIALS / name for name in ("old", "new"))
+    old.parent.mkdir(parents=True)
+    for path in (old, new):
+        path.write_bytes(b"half a window")
+    os.utime(old, (0, 0))
+    before = os.umask(0o022)
+    WindowCache(tmp_path / "kept", 1, 16).get(video, 0, Decoder())
+    os.umask(before)
+    assert list(old.parent.iterdir()) == [new]
+    (kept,) = (tmp_path / "kept").rglob("*.npy")
+    assert kept.stat().st_mode & 0o777 == 0o644
 
 
 def test_a_full_disk_only_ends_the_keeping(video, tmp_path, monkeypatch, caplog):

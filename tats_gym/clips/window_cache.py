@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import shutil
-import tempfile
+import uuid
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.clips.readers import facts_of
+from tats_gym.files import delete_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ SPARED = 0.05
 """Share of the disk that is left free."""
 CHECKSUM = 4
 """Bytes of a checksum."""
+PARTIALS = ".partial"
+"""Folder, within that of the windows, of those that are being written."""
 
 
 class WindowCache:
@@ -41,7 +44,7 @@ class WindowCache:
 
     def __init__(self, folder: Path, windows: int, frames: int, *made_with: object) -> None:
         self.folder, self.windows, self.frames, self._made_with = folder, windows, frames, made_with
-        self._full = False
+        self._full = self._cleared = False
 
     def get(self, path: Path, which: int, decode: Callable[[float], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Return a window (T, H, W, 3) of a video, from the disk or else from `decode`.
@@ -84,15 +87,23 @@ class WindowCache:
             disk = shutil.disk_usage(kept.parent)
             if disk.free - window.nbytes < SPARED * disk.total:
                 raise OSError(f"the disk is {1 - SPARED:.0%} full")
-            with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
-                try:
+            partial = self._partials() / uuid.uuid4().hex
+            try:
+                with partial.open("xb") as file:
                     file.write(content.getbuffer())
                     file.write(zlib.crc32(content.getbuffer()).to_bytes(CHECKSUM, "little"))
-                    file.flush()
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
-            os.replace(file.name, kept)
+                partial.replace(kept)
+            finally:
+                partial.unlink(missing_ok=True)
         except OSError as err:
             self._full = True
             logger.warning("no more windows are kept in %s: %s", self.folder, err)
+
+    def _partials(self) -> Path:
+        """Return the folder of what is not written whole yet; at first, what killed processes left there goes."""
+        partials = self.folder / PARTIALS
+        if not self._cleared:
+            partials.mkdir(exist_ok=True)
+            delete_abandoned(partials.iterdir())
+            self._cleared = True
+        return partials

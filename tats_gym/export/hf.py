@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from tats_gym.encoder_layouts import HF_PREFIX, hf_names
 from tats_gym.encoder_sources import EncoderSource, describe
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import CHANNELS
-from tats_gym.weight_files import DESCRIPTION
+from tats_gym.weight_files import write_safetensors
 
 BILINEAR = 2
 """PIL's number for it."""
@@ -30,7 +28,7 @@ RECORDED = {
 def write(source: EncoderSource, folder: Path) -> None:
     """Write config.json, model.safetensors, the preprocessing of frames and of videos, and README.md."""
     weights = {f"{HF_PREFIX}{name}": value for name, value in hf_names(source.weights).items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt", DESCRIPTION: describe(source)})
+    write_safetensors(folder / "model.safetensors", weights, describe(source))
     described = {
         "config.json": _config(source),
         "preprocessor_config.json": {"image_processor_type": "VideoMAEImageProcessor", **_preprocessing(source)},

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from tats_gym.encoder_sources import EncoderSource, describe
-from tats_gym.weight_files import DESCRIPTION
+from tats_gym.weight_files import write_safetensors
 
 
 def write(source: EncoderSource, folder: Path) -> None:
     """Write encoder.safetensors."""
-    save_file(source.weights, folder / "encoder.safetensors", {"format": "pt", DESCRIPTION: describe(source)})
+    write_safetensors(folder / "encoder.safetensors", source.weights, describe(source))

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from tats_gym.encoder import FeatureNorm
 from tats_gym.encoder_sources import EncoderSource, describe
 from tats_gym.tokens import CHANNELS, TokenGrid
-from tats_gym.weight_files import DESCRIPTION
+from tats_gym.weight_files import write_safetensors
 
 
 class TubeletEmbed(nn.Module):
@@ -38,8 +37,7 @@ class TubeletEmbed(nn.Module):
 
 def write(source: EncoderSource, folder: Path) -> None:
     """Write encoder.safetensors, under the names of the VisionTransformer that `build` makes."""
-    metadata = {"format": "pt", DESCRIPTION: describe(source)}
-    save_file(timm_weights(source), folder / "encoder.safetensors", metadata)
+    write_safetensors(folder / "encoder.safetensors", timm_weights(source), describe(source))
 
 
 def build(

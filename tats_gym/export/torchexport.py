@@ -1,5 +1,6 @@
 """For serving from PyTorch without this package: one graph from pixels to tokens, as torch.export writes it."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -16,7 +17,9 @@ BATCH = {INPUT: {0: Dim("batch", min=1)}}
 def write(source: EncoderSource, folder: Path) -> None:
     """Write encoder.pt2."""
     extra = {f"{DESCRIPTION}.json": describe(source)}
-    torch.export.save(traced(source), folder / "encoder.pt2", extra_files=extra)
+    content = io.BytesIO()  # on a full disk PyTorch's own writer ends the process
+    torch.export.save(traced(source), content, extra_files=extra)
+    (folder / "encoder.pt2").write_bytes(content.getbuffer())
 
 
 def traced(source: EncoderSource) -> ExportedProgram:

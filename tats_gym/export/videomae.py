@@ -5,9 +5,12 @@ from pathlib import Path
 import torch
 
 from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.files import writing
 from tats_gym.weight_files import DESCRIPTION
 
 
 def write(source: EncoderSource, folder: Path) -> None:
     """Write encoder.pth: under `model` the weights `encoder.*`, no positions, as they are the fixed sinusoid."""
-    torch.save({"model": source.weights, DESCRIPTION: describe(source)}, folder / "encoder.pth")
+    path = folder / "encoder.pth"
+    with path.open("wb") as file, writing(path):
+        torch.save({"model": source.weights, DESCRIPTION: describe(source)}, file)
