@@ -30,6 +30,7 @@ from tats_gym.finite import NonFiniteError
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
+from tats_gym.metrics import read_metrics
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
 from tats_gym.run_lock import RunLock, claim_run
 from tats_gym.runs import REPLACED
@@ -135,6 +136,11 @@ class Pretraining:
         """Environment steps so far, over all processes."""
         return self.agent.num_timesteps
 
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+        return self.step >= self.total_timesteps
+
     def _join_agents(self) -> None:
         """Have the agents of several processes learn as one, each from masks of its own."""
         config, ranks = self.config, self.ranks
@@ -238,7 +244,8 @@ class Pretraining:
             NonFiniteError: If what `tats_gym.finite` lists is not finite; nothing is saved over the last checkpoint.
         """
         config, first = self.config, self.ranks.first
-        self.agent.set_logger(run_logger(self.folder if first else None, self.agent.num_timesteps))
+        ended_before = self._resumed and self.finished and from_first(self._is_measured())
+        self.agent.set_logger(run_logger(self.folder if first and not ended_before else None, self.step))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
         quiet = config.quiet or not first
         progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=quiet)
@@ -252,7 +259,8 @@ class Pretraining:
         try:
             with stop_on_signal(boundary.ask):
                 exit_code = self._learn(callbacks)
-                self.save()
+                if not ended_before:
+                    self.save()
             measured = evaluation and (evaluation.measure(), evaluation.last_picture)
         finally:
             progress.close()
@@ -260,6 +268,10 @@ class Pretraining:
             self.agent.logger.close()
         scores, picture = from_first(measured)
         return Result(config, self.folder, scores, picture, exit_code)
+
+    def _is_measured(self) -> bool:
+        """Whether the numbers of a run that had come to its end are written."""
+        return any(row["step"] == self.step and "held_out/gain" in row for row in read_metrics(self.folder))
 
     def _learn(self, callbacks: list[BaseCallback]) -> int:
         """Let the agent learn; return the exit code, 0 unless it was stopped before the end."""

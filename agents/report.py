@@ -130,6 +130,10 @@ class ReportedRun:
         parts = [f"{machine['cores']} cores", machine["processor"], *machine.get("gpus", ())] if machine else []
         facts = {name: self.record.get(name) for name in ("started", "commit")}
         facts |= {"machine": ", ".join(parts), "versions": versions}
+        for each in self.record.get("resumed", ()):
+            name = f"changed at step {each['step']}"
+            changes = [f"{setting} {was!r} → {now!r}" for setting, (was, now) in each["changed"].items()]
+            facts[name] = ", ".join([*filter(None, [facts.get(name)]), *changes])
         return {name: str(value) for name, value in facts.items() if value}
 
 

@@ -155,6 +155,11 @@ class Finetuning:
 
     # --- Training ----------------------------------------------------------------------------------------------------
 
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+        return self.step >= self.total_steps
+
     def run(self) -> Result:
         """Train to the end and test in all views; or until a signal asks to stop, which leaves a checkpoint behind.
 
@@ -192,14 +197,13 @@ class Finetuning:
         self._asked = max(self._asked, exit_code)
 
     def _train(self) -> None:
-        if self.step >= self.total_steps:
+        if self.finished:
             return
         coming, stopping = self._next(), 0
         while not stopping:
             loss = self._loss(*coming)
             self.step += 1
-            ended = self.step >= self.total_steps
-            if not ended:
+            if not self.finished:
                 coming = self._next()  # while the device is busy with this forward pass
             self._log.step(
                 self.optimizer.step(loss),
@@ -210,7 +214,7 @@ class Finetuning:
             )
             if self.step % self.steps_per_epoch == 0:
                 self._end_epoch(self.step // self.steps_per_epoch)
-            if ended:
+            if self.finished:
                 return
             if self.step % self.config.optim.accumulate == 0:
                 stopping = highest(self._asked, self.ranks.device)

@@ -121,14 +121,17 @@ class Optimizer:
         (loss / self.config.accumulate).backward()
         self._accumulated += 1
         if self._accumulated == self.config.accumulate:
-            for group in self.adamw.param_groups:
-                group["lr"] = self.lr.at(self.steps) * group.get("lr_scale", 1.0)
+            self._follow_schedule(self.steps)
             self.adamw.step()
             self.adamw.zero_grad(set_to_none=True)
             self.steps += 1
             self._accumulated = 0
         self._exchange()
         return value
+
+    def _follow_schedule(self, step: int) -> None:
+        for group in self.adamw.param_groups:
+            group["lr"] = self.lr.at(step) * group.get("lr_scale", 1.0)
 
     @property
     def at_rest(self) -> bool:
@@ -167,6 +170,8 @@ class Optimizer:
             for parameter, values in self.adamw.optim.state.items():  # where the weights are
                 values["step"] = values["step"].to(parameter.device)
         self.steps = state["steps"] * state["step_clips"] // self.step_clips
+        if self.steps:
+            self._follow_schedule(self.steps - 1)  # as it was left, for who saves before the next step
         if "guard" in state:  # older ones did not count
             self.guard.load_state_dict(state["guard"])
 

@@ -1,5 +1,6 @@
 """Runs that go on: found in their folder, built as their newest checkpoint left them."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -8,11 +9,17 @@ from tats_gym.checkpoint import has_checkpoint, load_newest
 from tats_gym.distributed import Ranks, from_first
 from tats_gym.metrics import drop_metrics_after
 from tats_gym.run_lock import RunLock, lock_to_keep
-from tats_gym.runs import read_record, update_config
+from tats_gym.runs import continue_run, read_record
+
+logger = logging.getLogger(__name__)
 
 
 class Settings(Protocol):
     """What a run is made of."""
+
+    @property
+    def seed(self) -> int:
+        """Source of all that is drawn."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values."""
@@ -22,8 +29,16 @@ class Run(Protocol):
     """A training that saves checkpoints."""
 
     @property
+    def config(self) -> Settings:
+        """Its settings, with what others decide filled in."""
+
+    @property
     def step(self) -> int:
         """Steps so far, as its metrics count them."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
 
 
 RunT = TypeVar("RunT", bound=Run)
@@ -54,8 +69,17 @@ def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, rank
 
 
 def _go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks, lock: RunLock | None) -> RunT:
+    seed = read_record(folder)["config"].get("seed")
+    if config.seed != seed:
+        raise ValueError(
+            f"the run in {folder} has the seed {seed} and goes on with it, got {config.seed}; "
+            "give that one, or another folder for another run"
+        )
     run = make(config=config, ranks=ranks, folder=folder, lock=lock, state=load_newest(folder, ranks))
+    if ranks.first and run.finished:
+        logger.info("%s has no step left to train after %d; more epochs would go on", folder, run.step)
+    elif ranks.first:
+        continue_run(folder, run.config.as_dict(), run.step, processes=ranks.world_size)
     if ranks.first:
-        update_config(folder, config.as_dict())
         drop_metrics_after(folder, run.step)
     return run

@@ -1,6 +1,7 @@
 """A run's folder: where it is, what made it, and its metrics as lines of JSON."""
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -12,9 +13,12 @@ from typing import Any
 
 import torch
 
+from tats_gym.checkpoint import has_checkpoint, load_checkpoint
 from tats_gym.files import write_whole
 from tats_gym.hints import did_you_mean
 from tats_gym.metrics import METRICS
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 REPLACED = "replaced_clips.jsonl"
@@ -68,24 +72,51 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         "machine": machine(),
         "command": sys.argv,
         "processes": processes,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": _now(),
     }
     write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
 
 
-def update_config(folder: Path, config: dict[str, Any]) -> None:
-    """Put other settings into a run's config.json, for a run that goes on with them."""
-    write_whole(folder / CONFIG, json.dumps(read_record(folder) | {"config": config}, indent=2) + "\n")
+def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: int = 1) -> None:
+    """Have a run's config.json say with what it goes on from `step`; see `begin_run`.
+
+    What is other than before is said in the log, and kept with its step under "resumed".
+    """
+    before = read_record(folder)
+    now = {"config": config, "commit": commit(), "versions": versions(), "machine": machine(), "processes": processes}
+    now = json.loads(json.dumps(now))
+    changed = _changes({name: value for name, value in before.items() if name in now}, now)
+    if changed:
+        listed = ", ".join(f"{name} {was!r} -> {value!r}" for name, (was, value) in changed.items())
+        logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, listed)
+    resumed = {"step": step, "when": _now(), "command": sys.argv, "changed": changed}
+    record = before | now | {"resumed": [*before.get("resumed", []), resumed]}
+    write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
+    """What differs, by dotted names, with the value before and the one now; of names that both have."""
+    found: dict[str, list[Any]] = {}
+    for name in before.keys() & now.keys():
+        was, value = before[name], now[name]
+        if isinstance(was, dict) and isinstance(value, dict):
+            found |= _changes(was, value, f"{prefix}{name}.")
+        elif was != value:
+            found[f"{prefix}{name}".removeprefix("config.")] = [was, value]
+    return dict(sorted(found.items()))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what `begin_run` wrote.
+    """Return what `begin_run` and `continue_run` wrote; where it is gone, the settings that the newest checkpoint has.
 
     Raises:
         FileNotFoundError: If the folder holds no run, with the nearest names beside it.
         ValueError: If what describes the run is damaged.
     """
     path = folder / CONFIG
+    if not path.is_file() and has_checkpoint(folder) and "config" in (state := load_checkpoint(folder)):
+        logger.warning("there is no %s; the settings are those of the newest checkpoint", path)
+        return {"config": state["config"]}
     if not path.is_file():
         siblings = [p.name for p in folder.parent.iterdir() if p != folder] if folder.parent.is_dir() else []
         raise FileNotFoundError(
@@ -104,6 +135,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings that a run was made with; raises as `read_record` does."""
     config: dict[str, Any] = read_record(folder)["config"]
     return config
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -110,10 +110,10 @@ def test_a_run_in_a_folder_of_its_own_goes_on_when_it_is_asked_for_again(root, t
     assert not (folder / "replaced_clips.jsonl").exists()
     run.save()
     run.close()
-    again = begin_or_resume(folder, replace(config, seed=1), ALONE)
+    again = begin_or_resume(folder, replace(config, eval_interval=3), ALONE)
     again.close()
     assert run.folder == again.folder == folder
-    assert run_config(folder).seed == 1
+    assert run_config(folder).eval_interval == 3
     assert all(torch.equal(one, two) for one, two in zip(run.model.parameters(), again.model.parameters(), strict=True))
 
 

@@ -1,5 +1,7 @@
 """Runs that were stopped go on as if they had not been."""
 
+import json
+import logging
 import os
 import shutil
 import signal
@@ -15,6 +17,7 @@ from agents import AGENTS
 from agents.config import config_from_dict
 from agents.fixed import FixedMasks
 from agents.pretraining import Pretraining
+from agents.report import report
 from agents.resuming import begin_or_resume, resume, run_config
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.distributed import Ranks
@@ -23,6 +26,7 @@ from tats_gym.run_lock import RunLock
 from tats_gym.runs import read_config
 from tats_gym.tokens import TokenGrid
 from tests.runs import rows, tiny_config, train
+from tests.soak.kills import differences
 from tests.test_sb3 import MeanToken
 
 
@@ -179,6 +183,94 @@ def test_a_longer_run_remembers_that_it_is(clips_root, tmp_path):
     run.close()
     assert run_config(result.folder).mae_optim.epochs == 6
     assert run.total_timesteps == 48
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".png"}
+
+
+def test_giving_the_command_of_a_finished_run_again_changes_nothing(clips_root, tmp_path, caplog):
+    config = tiny_config(clips_root, tmp_path)
+    _, result = train(config)
+    before = contents(result.folder)
+    caplog.set_level(logging.INFO)
+    for other in (config, replace(config, grid=replace(config.grid, visible=5))):
+        run = begin_or_resume(result.folder, other, Ranks.alone("cpu"))
+        again = run.run()
+        run.close()
+        assert again.finished
+        assert contents(result.folder) == before
+    assert again.scores.overlap != result.scores.overlap
+    assert sum("has no step left to train after 32" in message for message in caplog.messages) == 2
+
+
+def test_a_run_that_was_killed_before_its_last_measurement_makes_up_for_it(clips_root, tmp_path):
+    _, result = train(tiny_config(clips_root, tmp_path))
+    metrics = result.folder / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    assert "held_out/gain" in lines[-1]
+    metrics.write_text("".join(lines[:-1]))
+    again = resume(result.folder)
+    again.run()
+    again.close()
+    made_up = [{name: value for name, value in row.items() if "held_out" in name} for row in rows(result.folder)]
+    assert made_up[-1] == {name: value for name, value in json.loads(lines[-1]).items() if "held_out" in name}
+    assert len(made_up) == len(lines)
+
+
+def test_saving_a_run_as_it_was_left_gives_the_same_checkpoint(clips_root, tmp_path):
+    _, result = train(tiny_config(clips_root, tmp_path))
+    left = load_checkpoint(result.folder)
+    again = resume(result.folder)
+    again.save()
+    again.close()
+    assert differences(load_checkpoint(result.folder), left) == []
+
+
+def test_what_changes_where_a_run_goes_on_is_said_and_kept(clips_root, tmp_path, caplog):
+    _, result = train(tiny_config(clips_root, tmp_path))
+    latest_checkpoint(result.folder).unlink()
+    path, config = result.folder / "config.json", run_config(result.folder)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"versions": record["versions"] | {"torch": "1.0.0"}}))
+    resume(result.folder).close()
+    resume(result.folder, replace(config, grid=replace(config.grid, visible=5))).close()
+    resume(result.folder).close()
+    torch_now = record["versions"]["torch"]
+    assert [f"versions.torch '1.0.0' -> '{torch_now}'" in caplog.messages[0], len(caplog.messages)] == [True, 2]
+    assert "goes on from step 24 with other settings or software: grid.visible " in caplog.messages[1]
+    kept = json.loads(path.read_text())
+    assert [each["step"] for each in kept["resumed"]] == [24, 24, 24]
+    assert kept["resumed"][0]["changed"] == {"versions.torch": ["1.0.0", torch_now]}
+    assert kept["resumed"][1]["changed"] == {"grid.visible": [config.grid.visible, 5]}
+    assert kept["resumed"][2]["changed"] == {}
+    assert kept["config"]["grid"]["visible"] == 5
+    assert {name: kept[name] for name in ("seed", "started")} == {name: record[name] for name in ("seed", "started")}
+    assert "changed at step 24" in report([result.folder])
+
+
+def test_a_run_does_not_go_on_under_another_seed(clips_root, tmp_path):
+    config = tiny_config(clips_root, tmp_path)
+    _, result = train(config)
+    with pytest.raises(
+        ValueError, match=r"has the seed 0 and goes on with it, got 7; give that one, or another folder"
+    ):
+        begin_or_resume(result.folder, replace(config, seed=7), Ranks.alone("cpu"))
+    resume(result.folder).close()  # nobody holds it
+
+
+def test_settings_that_are_gone_are_taken_from_the_checkpoint(clips_root, tmp_path, caplog):
+    _, result = train(tiny_config(clips_root, tmp_path))
+    config = run_config(result.folder)
+    latest_checkpoint(result.folder).unlink()
+    (result.folder / "config.json").unlink()
+    again = resume(result.folder)
+    assert again.config == config
+    assert again.run().finished
+    again.close()
+    assert "the settings are those of the newest checkpoint" in caplog.messages[0]
+    assert run_config(result.folder) == config
+    assert report([result.folder])
 
 
 def test_going_on_with_other_networks_is_refused(clips_root, tmp_path):

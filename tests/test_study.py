@@ -20,7 +20,7 @@ from agents.study import Study, changed, run_study
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import measured
 from tats_gym.checkpoint import latest_checkpoint
-from tats_gym.runs import update_config
+from tats_gym.runs import continue_run
 from tats_gym.stopping import StoppedError
 from tests.runs import tiny_config
 
@@ -76,7 +76,7 @@ def test_data_that_are_not_there_cost_no_run(study, tmp_path):
     run = Pretraining(replace(study.base, out=str(tmp_path / "cell")))
     run.save()
     run.close()
-    update_config(run.folder, gone.as_dict())
+    continue_run(run.folder, gone.as_dict(), 0)
     with pytest.raises(FileNotFoundError, match="not mounted"):
         run_cell(Cell(gone, tmp_path / "cell"))
     assert latest_checkpoint(run.folder).exists()
