@@ -101,7 +101,8 @@ class ClipReplayBuffer(ReplayBuffer):
         """Draw transitions, with replacement, and make their clips again.
 
         Every episode ended, so algorithms multiply what they make of the next observations by zero: they are given
-        the same ones again, which costs no decoding.
+        the same ones again, which costs no decoding. In the place of clips that cannot be read any more come others of
+        those that were drawn.
 
         Args:
             batch_size: Transitions.
@@ -109,7 +110,7 @@ class ClipReplayBuffer(ReplayBuffer):
 
         Raises:
             RuntimeError: There is nothing to draw from, no environment, or its stream has another seed by now.
-            VideoReadError: A clip cannot be made again.
+            VideoReadError: No clip can be made again, or too many cannot.
         """
         if env is not None:
             raise ValueError("ClipReplayBuffer does not normalise: take the environment out of its VecNormalize")
@@ -120,6 +121,9 @@ class ClipReplayBuffer(ReplayBuffer):
         rows = self._oldest_first()[torch.randint(self.size(), (batch_size,))]
         clips = self.vector_env.hand.stream.again(self.positions[rows].tolist())
         tokens = self.vector_env.embed(clips.pixels.to(self.vector_env.device)).float().to(self.device)  # (b, L, D)
+        if len(clips) < batch_size:
+            filled = torch.cat([torch.arange(len(clips)), torch.randint(len(clips), (batch_size - len(clips),))])
+            rows, tokens = rows[torch.isin(self.positions[rows], clips.positions)][filled], tokens[filled]
         return ReplayBufferSamples(
             observations=tokens,
             actions=self.scores[rows].to(self.device),  # (b, L)

@@ -99,11 +99,17 @@ def test_clips_without_a_position_cannot_come_again(folder):
         stream.again([0, -1])
 
 
-def test_a_video_that_is_gone_is_named_and_the_stream_goes_on(folder):
+def test_a_video_that_is_gone_is_named_and_left_out(folder, caplog):
     with stream_of(folder) as stream:
         batch = stream.take(6)
         (folder / "3.mp4").unlink()
         gone, left = (batch.positions[batch.ids.eq(3) == here].tolist() for here in (True, False))
-        with pytest.raises(VideoReadError, match=r"3\.mp4"):
-            stream.again([*gone, *left])
-        assert torch.equal(stream.again(left).pixels, batch.pixels[left])
+        for _ in range(2):
+            again = stream.again([*gone, *left])
+            assert again.positions.tolist() == left
+            assert torch.equal(again.pixels, batch.pixels[left])
+            assert torch.equal(again.ids, batch.ids[left])
+        assert stream.broken[str(folder / "3.mp4")] == 2
+        assert sum("3.mp4" in message for message in caplog.messages) == 1
+        with pytest.raises(VideoReadError, match="none of 1 clips can be read any more"):
+            stream.again(gone[:1])

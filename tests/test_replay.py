@@ -60,6 +60,20 @@ def test_a_transition_comes_back_with_its_clip_embedded_now(env):
     assert torch.equal(batch.observations, expected)
 
 
+def test_in_the_place_of_clips_that_are_gone_come_others_of_the_same_draw(env, monkeypatch):
+    buffer, stream = _buffer(env), env.vector_env.hand.stream
+    _add(buffer, [0, 1])
+    _add(buffer, [2, 3])
+    again = stream.again
+    monkeypatch.setattr(stream, "again", lambda asked: again([each for each in asked if each != 2]))
+    torch.manual_seed(0)
+    batch = buffer.sample(16)
+    positions = (batch.actions[:, 0] * 100).round().long()
+    assert set(positions.tolist()) == {0, 1, 3}
+    assert torch.equal(batch.rewards, -positions[:, None].float())
+    assert torch.equal(batch.observations, env.vector_env.mae.embed(again(positions.tolist()).pixels))
+
+
 def test_an_algorithm_stores_what_the_environment_did(env):
     agent = SAC(TokenSACPolicy, env, buffer_size=10, replay_buffer_class=ClipReplayBuffer, seed=0, device="cpu")
     agent.replay_buffer.attach(env.vector_env)

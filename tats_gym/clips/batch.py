@@ -1,5 +1,6 @@
 """Clips as a stream hands them out, with what is known of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,10 @@ class ClipBatch:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def at(self, rows: Sequence[int]) -> "ClipBatch":
+        """Copy the clips at these rows."""
+        return ClipBatch(self.pixels[rows], self.ids[rows], self.labels[rows], self.positions[rows])
 
     @classmethod
     def around(cls, pixels: Tensor) -> "ClipBatch":

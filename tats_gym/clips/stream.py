@@ -80,6 +80,7 @@ class ClipStream:
         self.journal = self._plan.journal
         """What was replaced; a run keeps it in a file, and goes on with it."""
         self._labels = torch.tensor([-1 if v.label is None else v.label for v in self.videos.videos])
+        self._lost_again = self._asked_again = 0  # clips
         self._shape = (frames, size)
         self._pin_memory = pin_memory
         self._loader: Here | Ahead | None = None
@@ -131,12 +132,13 @@ class ClipStream:
     def again(self, positions: Sequence[int]) -> ClipBatch:
         """The very clips that `take` gives at these positions of the present seed, cut anew; `position` stays.
 
-        Which videos were replaced is known from having taken them, or from the journal. Workers are others than those
-        of `take`: as many, with as large a cache each.
+        Which videos were replaced is known from having taken them, or from the journal. Those that cannot be read any
+        more are logged, counted in `broken` and left out: `positions` of the batch says which are there. Workers are
+        others than those of `take`: as many, with as large a cache each.
 
         Raises:
             IndexError: A position is negative.
-            VideoReadError: A video cannot be read any more, or the position was never taken and it never could.
+            VideoReadError: None can be read, or too many could not so far, see `max_broken`.
         """
         start = time.perf_counter()
         rows: dict[int, list[tuple[int, int]]] = defaultdict(list)  # number of a draw -> (row, view)
@@ -147,20 +149,31 @@ class ClipStream:
             rows[number].append((row, view))
         numbers = sorted(rows)  # as an epoch's order is made anew for each jump to another one
         cuts = [self._plan.drawn(number, 1 + max(view for _, view in rows[number])) for number in numbers]
-        batch, causes = self._room(len(positions)), []
+        batch, lost = self._room(len(positions)), list[int]()
+        batch.positions[:] = torch.tensor(positions)
         found = self._viewing().read(cuts, self.config.repeats)
         for number, (id_, views) in zip(numbers, found, strict=True):
             if isinstance(views, Lost):
-                causes.append(views.cause_at(self._decoder.path(id_)))
+                self._leave_out(id_, views)
+                lost += [row for row, _ in rows[number]]
                 continue
             for row, view in rows[number]:
                 batch.pixels.numpy()[row], batch.ids[row] = views[view].numpy(), id_
-        if causes:
-            raise VideoReadError(causes[0])
+        if lost:
+            batch = batch.at([row for row in range(len(batch)) if row not in set(lost)])
+            if not len(batch):
+                raise VideoReadError(f"none of {len(lost)} clips can be read any more; their videos are named above")
+        self._lost_again, self._asked_again = self._lost_again + len(lost), self._asked_again + len(positions)
+        self._plan.judge(self._lost_again, self._asked_again)
         batch.labels[:] = self._labels[batch.ids]
-        batch.positions[:] = torch.tensor(positions)
         self.wait_s += time.perf_counter() - start
         return batch
+
+    def _leave_out(self, id_: int, lost: Lost) -> None:
+        path = self._decoder.path(id_)
+        if path not in self.broken:
+            logger.warning("%s; it is left out", lost.cause_at(path))
+        self.broken[path] += 1
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
         """The clips `ids` in their centre view, the window and the square in the middle; raises as `views` does."""
@@ -226,9 +239,7 @@ class ClipStream:
         read = self._viewing().read(cuts, views.count, ahead=batch_size)
         for id_, found in read:
             if isinstance(found, Lost):
-                path = self._decoder.path(id_)
-                logger.warning("%s; it is left out", found.cause_at(path))
-                self.broken[path] += 1
+                self._leave_out(id_, found)
                 missing.append(id_)
                 lost += 1
                 self._plan.judge(lost, total)  # not of those met so far: the broken ones may come first
