@@ -9,7 +9,7 @@ It says with `agents.needs` what the agent needs of its environment: `@needs(act
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import entry_points
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -57,6 +57,7 @@ __all__ = [
     "SamplerConfig",
     "SubsetPolicy",
     "TatsPolicy",
+    "check_asked_for",
     "find_agent",
     "needs",
 ]
@@ -79,3 +80,15 @@ def find_agent(name: str) -> Builder:
             raise ValueError(f"--agent {name} needs {err.name}: pip install 'tats-gym[{extra}]'") from err
         raise ValueError(f"--agent {name}: there is no {attribute!r} to import from {module_name!r}: {err}") from err
     return builder
+
+
+def check_asked_for(name: str, asked: Collection[str]) -> None:
+    """Refuse an agent that a run's file names as `module:function` unless the user did too: importing runs a module.
+
+    Raises:
+        ValueError: If nobody asked for it.
+    """
+    if ":" in name and name not in asked:
+        raise ValueError(
+            f"the run's agent {name!r} lies in a module, which would be run: give --agent {name} to allow it"
+        )

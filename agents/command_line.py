@@ -88,6 +88,8 @@ def command_for(config: PretrainConfig, processes: int = 1) -> str:
 def _preset(config: PretrainConfig) -> PretrainConfig:
     """Return what the run's environment starts from; what is left to the agent is as it is in the run, if that fits."""
     preset = preset_for(config.env)
+    if ":" in config.agent:  # a module, which a word of a file must not run
+        return preset
     own = {name: getattr(config, name) for name in DEFAULTS}
     try:
         asked = settled(replace(preset, agent=config.agent), find_agent(config.agent))

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
 import tats_gym  # noqa: E402, F401 (registers the environments)
+from agents import check_asked_for  # noqa: E402
 from agents.command_line import exit_code  # noqa: E402
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from agents.pretraining import Result  # noqa: E402
@@ -52,7 +53,9 @@ def _config(chosen: argparse.Namespace, rest: list[str]) -> PretrainConfig:
     if chosen.resume:
         if chosen.env or chosen.preset or chosen.folder:
             raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
-        return _parse(rest, default=run_config(chosen.resume))
+        config = _parse(rest, default=run_config(chosen.resume))
+        check_asked_for(config.agent, [word.removeprefix("--agent=") for word in rest])
+        return config
     return _parse(rest, default=preset_for(chosen.env or "TatsMask-demo-v0", chosen.preset))
 
 

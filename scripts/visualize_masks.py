@@ -22,6 +22,7 @@ from torch import Tensor
 # A checkout runs without being installed, and agents are found where the command is given.
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 
+from agents import check_asked_for  # noqa: E402
 from agents.trained import SavedRun  # noqa: E402
 from tats_gym.animation import mask_animation, write_gif, write_mp4  # noqa: E402
 from tats_gym.checkpoint import CheckpointError  # noqa: E402
@@ -56,6 +57,8 @@ class PictureConfig:
     """Of gif and mp4."""
     seed: int = 0
     """Of the agents' draws."""
+    agent: tuple[str, ...] = ()
+    """Agents of yours, `module:function`, that the runs were made by: their modules are imported."""
     device: str = "auto"
     """auto takes CUDA where it is present."""
     out: Path = Path("pictures")
@@ -75,6 +78,8 @@ def main(arguments: list[str]) -> int:
     try:
         config = tyro.cli(PictureConfig, args=arguments, prog="visualize_masks.py", description=__doc__)
         runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
+        for run in runs:
+            check_asked_for(run.config.agent, config.agent)
         with clips_to_draw(config, runs[0]) as clips:
             draw_all(config, runs, clips)
     except (ValueError, OSError, CheckpointError, VideoReadError) as err:

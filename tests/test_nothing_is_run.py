@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 
 from agents.resuming import resume
 from agents.sampler_export import load_sampler
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tats_gym.clips.window_cache import WindowCache
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.mae_loading import MAESource
 from tats_gym.runs import begin_run
-from tests.runs import tiny_config
+from tests.runs import load_script, tiny_config
 from tests.test_checkpoint import Crafted
 
 ROOT = Path(__file__).parent.parent
@@ -106,3 +107,28 @@ def test_no_code_of_ours_loads_a_file_in_a_way_that_could_run_it():
                     found |= {(place, name)} if settings.get("allow_pickle", "False") != "False" else set()
     assert not found
     assert loads == 1
+
+
+@pytest.mark.parametrize("script", ["train_ppo", "visualize_masks", "report"])
+def test_a_module_that_a_run_names_is_not_imported(clips_root, tmp_path, monkeypatch, capsys, script):
+    folder, config = tmp_path / "run", tiny_config(clips_root, tmp_path, agent="crafted:build").as_dict()
+    begin_run(folder, config)
+    save_checkpoint(folder / "checkpoints", 8, {"config": config, "step": 8, "mae": {}, "agent": {}})
+    (tmp_path / "crafted.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'it ran')!r}).touch()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "crafted", raising=False)
+    command = {
+        "train_ppo": ["--resume", folder],
+        "visualize_masks": [folder],
+        "report": [folder, "--out", tmp_path / "a"],
+    }
+    code = load_script(script).main([str(word) for word in command[script]])
+    assert not (tmp_path / "it ran").exists()
+    if script == "report":
+        assert "--agent crafted:build" in (tmp_path / "a").read_text()
+        return
+    assert code == 1
+    assert "give --agent crafted:build to allow it" in capsys.readouterr().err
+    code = load_script(script).main([str(word) for word in (*command[script], "--agent", "crafted:build")])
+    assert code == 1
+    assert (tmp_path / "it ran").exists()
