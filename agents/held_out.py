@@ -212,7 +212,10 @@ def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tens
         else:
             ids.append(id_)
     if not clips:
-        raise VideoReadError(f"none of the {min(num_clips, len(stream))} held-out videos could be read")
+        raise VideoReadError(
+            f"none of the {min(num_clips, len(stream))} held-out videos that are measured with could be read; mend or "
+            "leave out those that are named above, or check all with scripts/prepare_data.py verify"
+        )
     return ids, torch.cat(clips)
 
 

@@ -26,14 +26,15 @@ from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
-from tats_gym.finite import NonFiniteError
+from tats_gym.finite import WAY_OUT, NonFiniteError
+from tats_gym.hints import first_line
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
 from tats_gym.metrics import read_metrics
 from tats_gym.random_state import random_state, rank_seed, restore_random_state
 from tats_gym.run_lock import RunLock, claim_run
-from tats_gym.runs import REPLACED
+from tats_gym.runs import REPLACED, told_changes
 from tats_gym.stopping import stop_on_signal
 
 
@@ -204,7 +205,7 @@ class Pretraining:
             if sums and not torch.stack(sums).isfinite().all():
                 raise NonFiniteError(
                     f"weights of the {name} are not finite at environment step {self.agent.num_timesteps}; "
-                    "they were not saved. Resume from the last checkpoint with a lower learning rate, or in fp32"
+                    f"they were not saved. {WAY_OUT}"
                 )
         state = self.state()
         if self.ranks.first:
@@ -218,9 +219,10 @@ class Pretraining:
             self.optimizer.load_state_dict(state["mae_optim"])
             restore_agent(self.agent, state)
         except (KeyError, RuntimeError, ValueError) as err:
+            changed = told_changes(state.get("config", {}), self.config.as_dict())
             raise CheckpointError(
                 f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
-                f"leave the sizes and the agent as they were: {err}"
+                f"leave the sizes and the agent as they were ({changed}): {first_line(err)}"
             ) from err
         if "agent_finite" in state:  # older ones did not count
             self.finite.load_state_dict(state["agent_finite"])

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,10 @@ def latest_checkpoint(folder: Path) -> Path:
     """Return the newest checkpoint of a run's folder or of its `checkpoints` folder."""
     found = _checkpoints(folder)
     if not found:
-        raise CheckpointError(f"no checkpoint ({PATTERN}) in {folder} nor in {folder / 'checkpoints'}")
+        raise CheckpointError(
+            f"no checkpoint ({PATTERN}) in {folder} nor in {folder / 'checkpoints'}; "
+            f"a run that has saved none is begun anew by its command with --folder {folder}"
+        )
     return found[-1]
 
 
@@ -152,7 +156,11 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir():
-        path = latest_checkpoint(path)
+        newest = latest_checkpoint(path)
+        try:
+            return load_checkpoint(newest, allow)
+        except CheckpointError as err:
+            raise CheckpointError(f"{err}{_older_whole(newest)}") from err
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
@@ -168,6 +176,15 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dict of states")
     return state
+
+
+def _older_whole(newest: Path) -> str:
+    """Name the newest whole checkpoint before a damaged one, if there is any."""
+    for path in reversed([each for each in _checkpoints(newest.parent) if each < newest]):
+        with suppress(CheckpointError):
+            load_checkpoint(path)
+            return f". {path} is whole: name that one"
+    return ""
 
 
 def _check(path: Path) -> None:

@@ -17,7 +17,8 @@ from tats_gym.distributed import Ranks, from_first, highest, parallel
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
-from tats_gym.finite import NonFiniteError
+from tats_gym.finite import WAY_OUT, NonFiniteError
+from tats_gym.hints import first_line
 from tats_gym.labels import check_labels, labels_of
 from tats_gym.mixing import mix
 from tats_gym.optimisation import Optimizer
@@ -125,8 +126,7 @@ class Finetuning:
         sums = torch.stack([parameter.detach().sum() for parameter in self.model.parameters()])
         if not sums.isfinite().all():
             raise NonFiniteError(
-                f"weights of the classifier are not finite at step {self.step}; they were not saved. "
-                "Resume from the last checkpoint with a lower base_lr, or in fp32"
+                f"weights of the classifier are not finite at step {self.step}; they were not saved. {WAY_OUT}"
             )
         state = {
             "step": self.step,
@@ -150,7 +150,9 @@ class Finetuning:
             self.model.load_state_dict(state["classifier"])
             self.optimizer.load_state_dict(state["optim"])
         except (KeyError, RuntimeError, ValueError) as err:
-            raise CheckpointError(f"the checkpoint is of another classifier than the settings say: {err}") from err
+            raise CheckpointError(
+                f"the checkpoint is of another classifier than the settings say: {first_line(err)}"
+            ) from err
         self.step = state["step"] * state["batch_size"] // self.batch_size
 
     # --- Training ----------------------------------------------------------------------------------------------------

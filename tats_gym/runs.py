@@ -15,7 +15,7 @@ import torch
 
 from tats_gym.checkpoint import has_checkpoint, load_checkpoint
 from tats_gym.files import write_whole
-from tats_gym.hints import did_you_mean
+from tats_gym.hints import did_you_mean, listed
 from tats_gym.metrics import METRICS
 
 logger = logging.getLogger(__name__)
@@ -87,11 +87,19 @@ def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: 
     now = json.loads(json.dumps(now))
     changed = _changes({name: value for name, value in before.items() if name in now}, now)
     if changed:
-        listed = ", ".join(f"{name} {was!r} -> {value!r}" for name, (was, value) in changed.items())
-        logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, listed)
+        logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, _told(changed))
     resumed = {"step": step, "when": _now(), "command": sys.argv, "changed": changed}
     record = before | now | {"resumed": [*before.get("resumed", []), resumed]}
     write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def told_changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """List the settings of two runs that differ, with both values."""
+    return _told(_changes(*json.loads(json.dumps([before, now]))))
+
+
+def _told(changes: dict[str, list[Any]]) -> str:
+    return ", ".join(f"{name} {was!r} -> {value!r}" for name, (was, value) in changes.items())
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
@@ -118,10 +126,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         logger.warning("there is no %s; the settings are those of the newest checkpoint", path)
         return {"config": state["config"]}
     if not path.is_file():
-        siblings = [p.name for p in folder.parent.iterdir() if p != folder] if folder.parent.is_dir() else []
-        raise FileNotFoundError(
-            f"{folder} holds no run: there is no {path}{did_you_mean(folder.name, siblings, most=2)}"
-        )
+        raise FileNotFoundError(f"{folder} holds no run: there is no {path}{_near(folder)}")
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as err:
@@ -129,6 +134,18 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise ValueError(f"{path} must hold an object with the run's settings under 'config'")
     return record
+
+
+def _near(folder: Path) -> str:
+    """Name the run that a path lies in, or those within it, or those of names like it beside it."""
+    for parent in list(folder.absolute().parents)[:2]:
+        if (parent / CONFIG).is_file() and (parent / "checkpoints").is_dir():
+            return f"; its run is {parent}"
+    within = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if within:
+        return f"; there are runs within it: {listed([path.parent.name for path in within])}"
+    siblings = [path.name for path in folder.parent.iterdir() if path != folder] if folder.parent.is_dir() else []
+    return did_you_mean(folder.name, siblings, most=2)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

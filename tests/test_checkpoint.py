@@ -200,3 +200,19 @@ def test_nothing_there_is_named(tmp_path):
     torch.save([1], tmp_path / "step-1.pt")
     with pytest.raises(CheckpointError, match="holds a list"):
         load_checkpoint(tmp_path)
+
+
+def test_the_error_about_a_damaged_newest_checkpoint_names_an_older_whole_one(tmp_path):
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path / "checkpoints", step, {"step": step}, keep=3)
+    one, two, three = sorted((tmp_path / "checkpoints").iterdir())
+    for path in (two, three):
+        path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(
+        CheckpointError, match=rf"{three.name} is not a whole.*\. .*{one.name} is whole: name that one$"
+    ):
+        load_checkpoint(tmp_path)
+    one.unlink()
+    with pytest.raises(CheckpointError, match=rf"{three.name} is not a whole") as caught:
+        load_checkpoint(tmp_path)
+    assert "is whole: name" not in str(caught.value)

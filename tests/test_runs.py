@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tats_gym import run_lock
+from tats_gym.checkpoint import save_checkpoint
 from tats_gym.distributed import Ranks
 from tats_gym.metrics import drop_metrics_after, read_metrics
 from tats_gym.run_lock import RunLock, lock_to_keep
@@ -100,3 +101,16 @@ def test_metrics_are_cut_back_whole_or_not_at_all(tmp_path, monkeypatch):
     drop_metrics_after(tmp_path, 2)
     assert path.read_text() == '{"step": 0}\n{"step": 1}\n{"step": 2}\n'
     assert [each.name for each in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_what_is_near_a_run_is_named_where_there_is_none(tmp_path):
+    run = tmp_path / "runs" / "ssv2-1"
+    begin_run(run, {"seed": 0})
+    save_checkpoint(run / "checkpoints", 8, {})
+    for near in (run / "checkpoints", run / "checkpoints" / "step-000000000008.pt"):
+        with pytest.raises(FileNotFoundError, match=f"; its run is {run}$"):
+            read_record(near)
+    with pytest.raises(FileNotFoundError, match=r"; there are runs within it: 'ssv2-1'$"):
+        read_record(tmp_path / "runs")
+    with pytest.raises(FileNotFoundError, match=r"; did you mean 'ssv2-1'\?$"):
+        read_record(tmp_path / "runs" / "ssv2-2")
