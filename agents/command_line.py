@@ -20,7 +20,7 @@ from tats_gym.stopping import StoppedError, code_of, interrupted_by_system
 
 EXPLAINED = (
     ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
-    ProcessDiedError, WorkFailedError,
+    ProcessDiedError, WorkFailedError, ModuleNotFoundError,
 )  # fmt: skip
 """Errors whose message says all that a user needs."""
 UNPREFIXED = ("clips", "grid")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.scoring import wilson
 
@@ -156,4 +157,4 @@ def main(config: CheckConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(CheckConfig, description=__doc__))
+    sys.exit(exit_code(lambda: main(tyro.cli(CheckConfig, description=__doc__)), "give the same command again"))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.segments import CutConfig, Segments, claim_folder, find_videos
 
@@ -80,20 +81,19 @@ def cut_one(video: Path, title: str, config: ScriptConfig, totals: Totals) -> No
 
 def main(arguments: list[str]) -> int:
     """Parse, cut and sum up."""
-    config = tyro.cli(ScriptConfig, args=arguments, prog="cut_videos.py", description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        totals = cut_all(config)
-        if not totals.segments:
-            raise ValueError(f"no video gave a segment of {config.cut.frames} frames")
-    except (ValueError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _cut(arguments), "the same command goes on from here")
+
+
+def _cut(arguments: list[str]) -> None:
+    config = tyro.cli(ScriptConfig, args=arguments, prog="cut_videos.py", description=__doc__)
+    totals = cut_all(config)
+    if not totals.segments:
+        raise ValueError(f"no video gave a segment of {config.cut.frames} frames")
     print(
         f"{totals.videos} videos, {totals.segments} segments ({totals.new} new), "
         f"{totals.segments * config.cut.frames} frames, {totals.seconds:.1f} s in {config.out}"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from agents.sampler_export import export_sampler
-from tats_gym.checkpoint import CheckpointError
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.export import Format, export_encoder
 
@@ -46,19 +46,18 @@ class ExportConfig:
 
 def main(arguments: list[str]) -> int:
     """Parse, write, and say how to load it."""
-    try:
-        config = tyro.cli(ExportConfig, args=arguments, prog="export_encoder.py", description=__doc__)
-        if config.format == "sampler":
-            files = export_sampler(config.run, config.out)
-        else:
-            files = export_encoder(EncoderSource.find(config.run), config.format, config.out)
-    except (ValueError, OSError, CheckpointError, ModuleNotFoundError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _export(arguments), "give the same command again")
+
+
+def _export(arguments: list[str]) -> None:
+    config = tyro.cli(ExportConfig, args=arguments, prog="export_encoder.py", description=__doc__)
+    if config.format == "sampler":
+        files = export_sampler(config.run, config.out)
+    else:
+        files = export_encoder(EncoderSource.find(config.run), config.format, config.out)
     for file in files:
         print(f"{file.stat().st_size:>13,} bytes  {file}")
     print(f"load it with: {LOADING[config.format].format(out=config.out, file=files[0])}")
-    return 0
 
 
 if __name__ == "__main__":

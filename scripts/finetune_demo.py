@@ -18,6 +18,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
 from tats_gym.clips.demo import DEMO_CLASSES, demo_data_of
 from tats_gym.files import write_whole
@@ -91,4 +92,4 @@ def command(config: FinetuneDemo) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(FinetuneDemo, description=__doc__))
+    sys.exit(exit_code(lambda: main(tyro.cli(FinetuneDemo, description=__doc__))))

@@ -21,14 +21,13 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from agents.probe_table import as_tables
 from tats_gym import ENV_IDS, TokenGrid
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.clips import ClipConfig, VideoReadError
+from tats_gym.clips import ClipConfig
 from tats_gym.clips.augment import Sampling
 from tats_gym.clips.config import Crop
 from tats_gym.clips.decoding import Views
-from tats_gym.clips.foreman import WorkerError
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import Reader
 from tats_gym.encoder import FeatureNorm
@@ -39,9 +38,6 @@ from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
 from tats_gym.runs import commit, versions
-from tats_gym.stopping import INTERRUPTED
-
-EXPLAINED = (ValueError, OSError, CheckpointError, VideoReadError, WorkerError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,23 +197,19 @@ def main(arguments: list[str]) -> int:
     """Parse, probe, print and write."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
-    try:
-        command = tyro.cli(ProbeCommand, args=arguments, prog="linear_probe.py", description=__doc__)
-        earlier = [record for path in command.add for record in read_records(path)]
-        records = []
-        for record in command.records():
-            records.append(record)
-            print(line_of(record), flush=True)
-            if command.out is not None:
-                write_records(command.out, records, arguments)
-    except EXPLAINED as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the features that are kept", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code(lambda: _probe(arguments), "the same command goes on with the features that are kept")
+
+
+def _probe(arguments: list[str]) -> None:
+    command = tyro.cli(ProbeCommand, args=arguments, prog="linear_probe.py", description=__doc__)
+    earlier = [record for path in command.add for record in read_records(path)]
+    records = []
+    for record in command.records():
+        records.append(record)
+        print(line_of(record), flush=True)
+        if command.out is not None:
+            write_records(command.out, records, arguments)
     print(f"\n{as_tables([*earlier, *records])}")
-    return 0
 
 
 def line_of(record: dict[str, Any]) -> str:

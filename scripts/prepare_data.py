@@ -21,16 +21,15 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from tats_gym import ENV_IDS, TokenGrid
 from tats_gym.clips import list_videos
-from tats_gym.clips.foreman import WorkerError
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.plain import write_list
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.report import Report
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.hints import did_you_mean
-from tats_gym.stopping import INTERRUPTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,15 +151,12 @@ def main(arguments: list[str]) -> int:
     """Parse and run."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
-    try:
-        command: Verify | Export = tyro.cli(Command, args=arguments, prog="prepare_data.py", description=__doc__)
-        return command.run()
-    except (ValueError, OSError, WorkerError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code(lambda: _run(arguments), "the same command goes on from here")
+
+
+def _run(arguments: list[str]) -> int:
+    command: Verify | Export = tyro.cli(Command, args=arguments, prog="prepare_data.py", description=__doc__)
+    return command.run()
 
 
 if __name__ == "__main__":

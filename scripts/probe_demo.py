@@ -16,6 +16,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from agents.probe_report import as_table, compare, probe_figure
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
 from tats_gym.clips.demo import demo_data_of
@@ -95,4 +96,4 @@ def command(config: ProbeDemo) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ProbeDemo, description=__doc__))
+    sys.exit(exit_code(lambda: main(tyro.cli(ProbeDemo, description=__doc__))))

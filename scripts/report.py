@@ -12,6 +12,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from agents.report import report
 from tats_gym.files import write_whole
 
@@ -28,18 +29,17 @@ class ReportConfig:
 
 def main(arguments: list[str]) -> int:
     """Parse, write, and say where."""
+    return exit_code(lambda: _write(arguments), "give the same command again")
+
+
+def _write(arguments: list[str]) -> None:
     config = tyro.cli(ReportConfig, args=arguments, prog="report.py", description=__doc__)
-    try:
-        if not config.runs:
-            raise ValueError("name at least one run's folder")
-        page = report(config.runs)
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(config.out, page)
-    except (ValueError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
+    if not config.runs:
+        raise ValueError("name at least one run's folder")
+    page = report(config.runs)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(config.out, page)
     print(f"report: {config.out} ({config.out.stat().st_size / 2**20:.1f} MiB)")
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
+from agents.command_line import exit_code
 from agents.config import PretrainConfig
 from agents.studies import STUDIES
 from agents.study import Study, run_study
@@ -106,9 +107,9 @@ def chosen_study(config: StudyConfig) -> Study:
     if config.root:
         study = on_folder(study, config.root)
     if unknown := set(config.arms) - set(study.arms):
-        raise SystemExit(f"the study {config.name} has no arm {sorted(unknown)}; it has {list(study.arms)}")
+        raise ValueError(f"the study {config.name} has no arm {sorted(unknown)}; it has {list(study.arms)}")
     if config.arms and study.control not in (None, *config.arms):
-        raise SystemExit(f"the study {config.name} compares with the arm {study.control!r}; name it among --arms too")
+        raise ValueError(f"the study {config.name} compares with the arm {study.control!r}; name it among --arms too")
     return replace(study, arms={arm: study.arms[arm] for arm in config.arms or study.arms})
 
 
@@ -127,4 +128,4 @@ def clips_of(config: PretrainConfig) -> int:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(StudyConfig, description=__doc__))
+    sys.exit(exit_code(lambda: main(tyro.cli(StudyConfig, description=__doc__))))

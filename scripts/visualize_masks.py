@@ -23,9 +23,9 @@ from torch import Tensor
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 
 from agents import check_asked_for  # noqa: E402
+from agents.command_line import exit_code  # noqa: E402
 from agents.trained import SavedRun  # noqa: E402
 from tats_gym.animation import mask_animation, write_gif, write_mp4  # noqa: E402
-from tats_gym.checkpoint import CheckpointError  # noqa: E402
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
 from tats_gym.clips.layouts import Video, VideoList  # noqa: E402
 from tats_gym.clips.plain import LIST_FILES, write_list  # noqa: E402
@@ -75,17 +75,16 @@ class PictureConfig:
 
 def main(arguments: list[str]) -> int:
     """Parse, mask, draw, and say what lies where."""
-    try:
-        config = tyro.cli(PictureConfig, args=arguments, prog="visualize_masks.py", description=__doc__)
-        runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
-        for run in runs:
-            check_asked_for(run.config.agent, config.agent)
-        with clips_to_draw(config, runs[0]) as clips:
-            draw_all(config, runs, clips)
-    except (ValueError, OSError, CheckpointError, VideoReadError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _draw(arguments), "give the same command again")
+
+
+def _draw(arguments: list[str]) -> None:
+    config = tyro.cli(PictureConfig, args=arguments, prog="visualize_masks.py", description=__doc__)
+    runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
+    for run in runs:
+        check_asked_for(run.config.agent, config.agent)
+    with clips_to_draw(config, runs[0]) as clips:
+        draw_all(config, runs, clips)
 
 
 @contextmanager

@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+import tyro
+
+from tats_gym.stopping import PreemptedError
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -87,6 +90,28 @@ def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_p
     assert "Traceback" not in errors
     assert errors.count("saving and ending") == 1
     assert "go on with: python scripts/train_ppo.py --resume" in output
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; .*"),
+        (PreemptedError(), 75, "stopped; .*"),
+        (ValueError("it is wrong"), 1, "error: it is wrong"),
+    ],
+)
+def test_every_script_ends_with_one_line(monkeypatch, capsys, script, error, code, message):
+    def parse(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    monkeypatch.setattr(tyro, "cli", parse)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+    assert ended.value.code == code
+    assert re.fullmatch(f"{message}\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

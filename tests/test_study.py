@@ -124,7 +124,7 @@ def test_the_script_says_who_was_first_where_a_study_asks_it(study, script, tmp_
     [("frozen", ("joint",), "no arm .'joint'.; it has"), ("joint", ("token",), "name it among --arms too")],
 )
 def test_arms_that_a_study_cannot_run_are_named(script, name, arms, message):
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         script["chosen_study"](script["StudyConfig"](name, arms=arms))
 
 
