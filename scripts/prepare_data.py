@@ -81,9 +81,11 @@ class Verify:
     reader: Reader = "auto"
     """Library that decodes: pyav, decord, torchcodec, or auto, which is pyav."""
     num_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Processes that decode; 0 decodes in this one, without a time limit. By default one for each core."""
+    """Processes that decode; 0 decodes in this one, without limits. By default one for each core."""
     time_limit: float = 60.0
     """Seconds after which a video counts as broken."""
+    memory_limit_mib: int = VerifyConfig.memory_limit_mib
+    """Memory at which a process is replaced; a video that takes twice as much counts as broken."""
 
     def __post_init__(self) -> None:
         if not self.split:
@@ -108,6 +110,7 @@ class Verify:
             reader=self.reader,
             num_workers=self.num_workers,
             time_limit_s=self.time_limit,
+            memory_limit_mib=self.memory_limit_mib,
         )
         verification = Verification(config)
         if verification.resumed:

@@ -155,6 +155,15 @@ def test_a_window_that_fits_is_not_short(root):
     assert {path.name: finding.status for path, finding in check}["short.avi"] == "ok"
 
 
+def test_a_video_that_takes_too_much_memory_is_broken(tmp_path):
+    write_video(tmp_path / "large.mp4", numbered_frames(16, height=1080, width=1920))
+    write_video(tmp_path / "small.mp4", numbered_frames(32))
+    (tmp_path / "train.csv").write_text("large.mp4 0\nsmall.mp4 0\n")
+    found = {path.name: finding for path, finding in verification(tmp_path, num_workers=1, memory_limit_mib=24)}
+    assert re.search("Unable to allocate|more memory than a worker may have", found["large.mp4"].cause)
+    assert found["small.mp4"].status == "ok"
+
+
 def test_a_subset_is_checked_and_marked(root):
     check = verification(root, subset=1)
     assert len(check) == 3

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tats_gym.clips.augment import centre_start, window_indices
+from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.foreman import Lost
 from tats_gym.clips.index import Finding, Header, Row, header_line, index_name, read_finding, write_index
 from tats_gym.clips.layouts import Part, Split
@@ -50,12 +51,14 @@ class VerifyConfig:
     reader: Reader = "auto"
     """Library that decodes, see `open_video`."""
     num_workers: int = 0
-    """Processes that decode; 0 decodes in the calling process, without a time limit."""
+    """Processes that decode; 0 decodes in the calling process, without limits."""
     time_limit_s: float = 60.0
     """Seconds after which a video counts as broken, and the process that reads it is replaced."""
+    memory_limit_mib: int = ClipConfig.memory_limit_mib
+    """Memory at which a process is replaced; a video that takes twice as much counts as broken."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "stride"):
+        for name in ("frames", "stride", "memory_limit_mib"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_workers < 0:
@@ -146,7 +149,11 @@ class Verification:
         check = WindowCheck(self.config.frames, self.config.stride, self.config.reader)
         names = {str(path): name for name, path in self._paths.items() if name not in self._findings}
         answers = run_all(
-            check, list(names), num_workers=self.config.num_workers, time_limit_s=self.config.time_limit_s
+            check,
+            list(names),
+            num_workers=self.config.num_workers,
+            time_limit_s=self.config.time_limit_s,
+            memory_limit_mib=self.config.memory_limit_mib,
         )
         with self._partial.open("a", encoding="utf-8") as file:
             for path, answer in answers:

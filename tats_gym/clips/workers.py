@@ -59,15 +59,21 @@ class WorkerPool:
 
 
 def run_all(
-    function: Callable[[In], Out], tasks: Iterable[In], *, num_workers: int, time_limit_s: float | None = None
+    function: Callable[[In], Out],
+    tasks: Iterable[In],
+    *,
+    num_workers: int,
+    time_limit_s: float | None = None,
+    memory_limit_mib: int | None = None,
 ) -> Iterator[tuple[In, Out | Lost]]:
     """Call a function with every task, and yield each with its result or `Lost` as they come.
 
     Args:
         function: See `WorkerPool`.
         tasks: Taken a few ahead.
-        num_workers: Processes; 0 calls in this one, without a time limit.
+        num_workers: Processes; 0 calls in this one, without limits.
         time_limit_s: See `WorkerPool`.
+        memory_limit_mib: See `WorkerPool`.
     """
     if not num_workers:
         for task in tasks:
@@ -77,7 +83,7 @@ def run_all(
                 result = Lost(str(err))
             yield task, result
         return
-    pool = WorkerPool(function, num_workers, time_limit_s=time_limit_s)
+    pool = WorkerPool(function, num_workers, time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib)
     try:
         coming = enumerate(tasks)
         under_way: dict[int, In] = {}
