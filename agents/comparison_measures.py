@@ -79,15 +79,13 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
     """Load the MAE of a run or checkpoint.
 
     Raises:
-        ValueError: If there is none, if it was never trained, or if it is of another geometry.
+        ValueError: If there is none, or if it was never trained.
+        CheckpointError: If it is of another geometry.
     """
     source = MAESource.find(name)
     if source.weights is None:
         raise ValueError(f"the reference must be a run or a checkpoint, got {name!r}, a preset with untrained weights")
-    try:
-        return build_mae(source, grid, seed=0)
-    except RuntimeError as err:
-        raise ValueError(f"the reference {name} holds an MAE that does not fit {grid}: {err}") from err
+    return build_mae(source, grid, seed=0)
 
 
 # --- Probes ----------------------------------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ class SavedRun:
             "precision": config.precision,
         }
         vector_env = TokenSelectionVectorEnv(config.num_envs, **settings)
-        mae = build_mae(MAESource(MAEConfig(**self.state["mae_config"]), self.state["mae"]), config.grid, seed=0)
+        source = MAESource(MAEConfig(**self.state["mae_config"]), self.state["mae"], str(self.path))
+        mae = build_mae(source, config.grid, seed=0)
         vector_env.attach(mae)
         agent = build_agent(TokenSelectionVecEnv(vector_env), config)
         try:

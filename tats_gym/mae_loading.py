@@ -11,6 +11,7 @@ from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
+from tats_gym.weight_files import check_weights
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class MAESource:
 
     config: MAEConfig
     weights: dict[str, Tensor] | None = None
+    origin: str = "an MAE"
+    """Where the weights come from, for messages."""
 
     @classmethod
     def find(cls, name: str) -> Self:
@@ -38,14 +41,23 @@ class MAESource:
         state = load_checkpoint(Path(name))
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
-        return cls(MAEConfig(**state["mae_config"]), state["mae"])
+        return cls(MAEConfig(**state["mae_config"]), state["mae"], name)
 
 
 def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:
-    """Make the MAE; without weights it is initialised from `seed`, and the global random state is left alone."""
+    """Make the MAE; without weights it is initialised from `seed`, and the global random state is left alone.
+
+    Raises:
+        CheckpointError: The weights are of another geometry or architecture, or not finite.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed reseeds GPUs too
         mae = MaskedAutoencoder(source.config, grid)
     if source.weights is not None:
+        wanted = mae.state_dict()
+        try:
+            check_weights(source.weights, wanted, hints=dict.fromkeys(wanted, f" for {grid}"))
+        except CheckpointError as err:
+            raise CheckpointError(f"{source.origin}: {err}") from err
         mae.load_state_dict(source.weights)
     return mae

@@ -11,7 +11,7 @@ from agents.comparison import Comparison, defaults_for, run_comparison, sized
 from agents.comparison_measures import ProbePlan
 from agents.comparison_report import as_tables, compare
 from agents.resuming import resume
-from tats_gym.checkpoint import load_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.mae_loading import MAESource, build_mae
@@ -163,7 +163,7 @@ def test_a_reference_of_another_geometry_is_refused(base, folder, found, tmp_pat
     comparison = Comparison(
         base=replace(base, grid=grid), agents=("random",), reference=str(latest_run(folder / "random" / "seed0"))
     )
-    with pytest.raises(ValueError, match="holds an MAE that does not fit TokenGrid"):
+    with pytest.raises(CheckpointError, match=r"random/seed0/.* must have the shape .* for TokenGrid\(frames=8"):
         run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
 
 

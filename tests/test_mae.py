@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tats_gym.checkpoint import CheckpointError
 from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import mask_from_ids, random_ids
@@ -229,6 +230,21 @@ def test_recomputed_activations_give_the_very_same_gradients(mae):
     recomputed, kept_then = step()
     assert all(torch.equal(one, two) for one, two in zip(gradients, recomputed, strict=True))
     assert kept_then < 0.3 * kept
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("mask_token"), "weights are missing: 'mask_token'"),
+        (lambda weights: weights.update(more=torch.zeros(1)), "weights of another architecture, .*: 'more'"),
+        (lambda weights: weights["mask_token"].fill_(torch.nan), "mask_token holds numbers that are not finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_with_their_place(change, message):
+    weights = build_mae(MAESource(CONFIG), GRID, seed=1).state_dict()
+    change(weights)
+    with pytest.raises(CheckpointError, match=f"runs/a: {message}"):
+        build_mae(MAESource(CONFIG, weights, "runs/a"), GRID, seed=1)
 
 
 def test_an_mae_is_built_without_touching_the_random_state_of_cpu_or_gpus(monkeypatch):

@@ -14,7 +14,7 @@ from agents.config import config_from_dict
 from agents.pretraining import Pretraining
 from agents.resuming import resume
 from envs import TokenSelectionVecEnv
-from tats_gym.checkpoint import load_checkpoint
+from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.finite import NonFiniteError
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.optimisation import Optimizer
@@ -77,6 +77,13 @@ def test_an_mae_of_another_size_is_no_start(clips_root, tmp_path):
     config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder), mae=MAE_PRESETS["tiny"])
     with pytest.raises(ValueError, match=r"init_mae .* holds MAEConfig"):
         Pretraining(config)
+
+
+def test_an_mae_of_another_geometry_is_no_start(clips_root, tmp_path):
+    _, first = train(tiny_config(clips_root, tmp_path))
+    config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder))
+    with pytest.raises(CheckpointError, match=rf"{first.folder}: .* must have the shape .* for TokenGrid\(.*, got"):
+        Pretraining(replace(config, grid=replace(config.grid, tubelet_size=1)))
 
 
 def test_the_mae_learns(clips_root, tmp_path):
