@@ -13,11 +13,11 @@ from torch.nn import functional
 from tats_gym.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.classifier import VideoClassifier, layer_groups
 from tats_gym.clips import ClipStream
-from tats_gym.distributed import Ranks, from_first, highest, parallel
+from tats_gym.distributed import Ranks, from_first, highest, mean, parallel
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
-from tats_gym.finite import WAY_OUT, NonFiniteError
+from tats_gym.finite import WAY_OUT, NonFiniteError, check_finite
 from tats_gym.hints import first_line
 from tats_gym.labels import check_labels, labels_of
 from tats_gym.mixing import mix
@@ -207,8 +207,11 @@ class Finetuning:
             self.step += 1
             if not self.finished:
                 coming = self._next()  # while the device is busy with this forward pass
+            value = mean(loss.detach()).item()
+            check_finite("the classifier's loss", value, f"optimiser step {self.optimizer.steps}")
+            self.optimizer.step(loss)
             self._log.step(
-                self.optimizer.step(loss),
+                value,
                 learning_rate=self.optimizer.lr.at(self.optimizer.steps),
                 epoch=self.step / self.steps_per_epoch,
                 grad_norm=self.optimizer.guard.norm,

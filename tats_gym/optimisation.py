@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
-from tats_gym.distributed import mean
-from tats_gym.finite import GradientGuard, check_finite
+from tats_gym.finite import GradientGuard
 
 REFERENCE_BATCH = 256
 
@@ -106,18 +105,14 @@ class Optimizer:
         self._module, self._accumulated = module, 0
         self._exchange()
 
-    def step(self, loss: Tensor) -> float:
+    def step(self, loss: Tensor) -> None:
         """Backpropagate one step's loss and, when enough are gathered, move the weights.
 
-        Returns:
-            The loss as a number, the mean over the processes.
+        The loss must be finite in every process: whoever reports its mean checks that.
 
         Raises:
-            NonFiniteError: If the loss of any process is NaN or infinite, and gradients and weights are left alone; or
-                if too many steps in a row were left out.
+            NonFiniteError: If too many steps in a row were left out.
         """
-        value = mean(loss.detach()).item()
-        check_finite(f"the {self.of}'s loss", value, f"optimiser step {self.steps}")
         (loss / self.config.accumulate).backward()
         self._accumulated += 1
         if self._accumulated == self.config.accumulate:
@@ -127,7 +122,6 @@ class Optimizer:
             self.steps += 1
             self._accumulated = 0
         self._exchange()
-        return value
 
     def _follow_schedule(self, step: int) -> None:
         for group in self.adamw.param_groups:

@@ -64,10 +64,10 @@ def die_at(step: int, rank: int) -> None:
     """Have the process of this rank killed before an optimiser step, the first time it comes there."""
     step_of = Optimizer.step
 
-    def step_or_die(self: Optimizer, loss: torch.Tensor) -> float:
+    def step_or_die(self: Optimizer, loss: torch.Tensor) -> None:
         if self.steps == step and rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             os.kill(os.getpid(), signal.SIGKILL)
-        return step_of(self, loss)
+        step_of(self, loss)
 
     Optimizer.step = step_or_die
 

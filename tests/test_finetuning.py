@@ -203,10 +203,10 @@ def test_two_processes_train_as_one_with_a_batch_twice_as_large(root, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(root, tmp_path, monkeypatch):
-    def explode_at_4(self, loss, step=Optimizer.step):
-        return step(self, loss * (float("nan") if self.steps == 4 else 1.0))
+    def explode_at_4(self, clips, labels, loss=Finetuning._loss):
+        return loss(self, clips, labels) * (float("nan") if self.step == 4 else 1.0)
 
-    monkeypatch.setattr(Optimizer, "step", explode_at_4)
+    monkeypatch.setattr(Finetuning, "_loss", explode_at_4)
     with pytest.raises(NonFiniteError, match="the classifier's loss is nan at optimiser step 4"):
         _train(_config(root, tmp_path))
     (folder,) = tmp_path.iterdir()

@@ -17,7 +17,6 @@ from envs import TokenSelectionVecEnv
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.finite import NonFiniteError
 from tats_gym.mae import MAE_PRESETS
-from tats_gym.optimisation import Optimizer
 from tats_gym.tokens import TokenGrid
 from tests.runs import rows, tiny_config, train
 
@@ -106,12 +105,14 @@ def test_a_run_may_predict_half_and_keep_less(clips_root, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):
-    def explode_at_5(self, loss, step=Optimizer.step):
-        return step(self, loss * float("nan") if self.steps == 5 else loss)
+    def explode_at_5(self, step=JointTraining._on_step):
+        if self.optimizer.steps == 5:
+            self.env.vector_env.loss *= float("nan")
+        return step(self)
 
-    monkeypatch.setattr(Optimizer, "step", explode_at_5)
+    monkeypatch.setattr(JointTraining, "_on_step", explode_at_5)
     run = Pretraining(tiny_config(clips_root, tmp_path))
-    with pytest.raises(NonFiniteError, match="optimiser step 5"):
+    with pytest.raises(NonFiniteError, match="the MAE's loss is nan at environment step 24"):
         run.run()
     run.close()
     state = load_checkpoint(run.folder)
