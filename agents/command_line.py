@@ -15,6 +15,8 @@ from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.foreman import WorkerError
 from tats_gym.finite import NonFiniteError
+from tats_gym.hints import first_line
+from tats_gym.memory import out_of_memory
 from tats_gym.processes import ProcessDiedError
 from tats_gym.stopping import StoppedError, code_of, interrupted_by_system
 
@@ -29,10 +31,19 @@ ELSEWHERE = ("out", "quiet", "device")
 """Settings that say where and how a run is watched, not what it gives."""
 
 
-def exit_code(run: Callable[[], int | None], how_to_go_on: str = "give the same command again to go on") -> int:
+def exit_code(
+    run: Callable[[], int | None],
+    how_to_go_on: str = "give the same command again to go on",
+    how_to_take_less: str = "take fewer clips at once, or a smaller model",
+) -> int:
     """Run, and return the exit code: what `run` says, or 0; 1 after an error, which is printed.
 
-    After a stop it is what `tats_gym.stopping` says.
+    After a stop it is what `tats_gym.stopping` says. Errors that are not explained are raised.
+
+    Args:
+        run: The script's work.
+        how_to_go_on: What is said after a stop.
+        how_to_take_less: What is said where memory does not suffice.
     """
     try:
         with interrupted_by_system():
@@ -45,6 +56,11 @@ def exit_code(run: Callable[[], int | None], how_to_go_on: str = "give the same 
         return code_of(stop)
     except EXPLAINED as err:
         print(f"error: {err}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as err:
+        if not out_of_memory(err):
+            raise
+        print(f"error: memory does not suffice ({first_line(err)}); {how_to_take_less}", file=sys.stderr)
         return 1
 
 

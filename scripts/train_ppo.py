@@ -37,7 +37,11 @@ def main(arguments: list[str]) -> int:
     first.add_argument("--folder", type=Path)
     chosen, rest = first.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    return exit_code(lambda: _run(chosen, rest), "go on from the last checkpoint with --resume and the run's folder")
+    return exit_code(
+        lambda: _run(chosen, rest),
+        "go on from the last checkpoint with --resume and the run's folder",
+        "--num-envs takes fewer clips at once, --recompute and --decode-ratio need less for each; see docs/scale.md",
+    )
 
 
 def _run(chosen: argparse.Namespace, rest: list[str]) -> int:

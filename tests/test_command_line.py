@@ -1,9 +1,11 @@
 """A run's command gives its settings back."""
 
+import re
 import shlex
 from dataclasses import replace
 
 import pytest
+import torch
 
 from agents import find_agent
 from agents.command_line import command_for, differing, exit_code
@@ -13,6 +15,7 @@ from agents.study import changed
 from tats_gym.stopping import PreemptedError, StoppedError
 from tests.runs import load_script
 
+LESS = "take fewer clips at once, or a smaller model"
 CHANGES = [
     {},
     {"agent": "group", "masks_per_clip": 8, "seed": 3},
@@ -29,6 +32,12 @@ CHANGES = [
     [
         (None, 0, ""),
         (ValueError("it is wrong"), 1, "error: it is wrong\n"),
+        (MemoryError("too much"), 1, f"error: memory does not suffice (too much); {LESS}\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            1,
+            f"error: memory does not suffice (CUDA out of memory.); {LESS}\n",
+        ),
         (StoppedError("go on"), 130, "stopped: go on\n"),
         (StoppedError("go on", 75), 75, "stopped: go on\n"),
         (KeyboardInterrupt(), 130, "stopped; give the same command again to go on\n"),
@@ -42,6 +51,20 @@ def test_how_a_command_ends(capsys, error, code, message):
 
     assert exit_code(run) == code
     assert capsys.readouterr().err == message
+
+
+def test_what_torch_cannot_allocate_is_told_in_one_line(capsys):
+    assert exit_code(lambda: torch.empty(10**15), how_to_take_less="--num-envs takes less") == 1
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"error: memory does not suffice \(.*can't allocate memory.*\); --num-envs takes less\n", told)
+
+
+def test_an_error_that_is_not_explained_is_raised():
+    def run():
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        exit_code(run)
 
 
 @pytest.fixture(scope="module", name="parse")

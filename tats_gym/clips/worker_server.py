@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from tats_gym.clips.readers import VideoReadError
+from tats_gym.memory import out_of_memory
 from tats_gym.stopping import FROM_SYSTEM
 
 BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
@@ -121,7 +122,7 @@ def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int |
             except VideoReadError as err:
                 answer = (LOST, str(err))
             except Exception as err:
-                if isinstance(err, MemoryError) or "can't allocate memory" in str(err):  # the latter is torch's
+                if out_of_memory(err):
                     answer = (LOST, "reading it takes more memory than a worker may have")
                 else:
                     answer = (RAISED, traceback.format_exc())
