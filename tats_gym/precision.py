@@ -1,5 +1,6 @@
 """Mixed precision: which arithmetic a device is used with."""
 
+import re
 from typing import Literal
 
 import torch
@@ -29,10 +30,20 @@ def accurate(values: Tensor) -> Tensor:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Settle "auto": CUDA where it is present, else the CPU."""
+    """Settle "auto": CUDA where it is present, else the CPU.
+
+    Raises:
+        ValueError: It is no device that this project runs on, or not in this machine.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    resolved = torch.device(device)
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} was asked for, but this torch sees no CUDA device; use 'cpu' or 'auto'")
-    return resolved
+    named = re.fullmatch("cpu|cuda(?::(0|[1-9][0-9]*))?", device)
+    if not named:
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    count = torch.cuda.device_count()
+    if device != "cpu" and int(named[1] or 0) >= count:
+        raise ValueError(
+            f"device {device!r} was asked for, but this torch sees {count or 'no'} CUDA device{'s' * (count > 1)}; "
+            "use 'cpu' or 'auto'"
+        )
+    return torch.device(device)
