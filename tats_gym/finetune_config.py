@@ -101,8 +101,8 @@ class FinetuneConfig:
         for name in (*positive, "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for config.json."""

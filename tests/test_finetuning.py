@@ -263,7 +263,8 @@ def test_the_paper_recipe_is_table_4():
         ({"optim": {"layer_decay": 0.0}}, r"layer_decay must lie in \(0, 1\], got 0"),
         ({"clips": {"data": "k400"}}, "TatsMask-demo-v0 reads 'demo', but clips.data is 'k400'"),
         ({"pool": "frame"}, "pool must be one of .*; got 'frame'; did you mean 'frames'"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"seed": -1}, r"seed must lie in \[0, 2\*\*32\), got -1"),
+        ({"seed": 2**32}, r"seed must lie in \[0, 2\*\*32\), got 4294967296"),
     ],
 )
 def test_bad_settings_are_named(changes, message):

@@ -95,6 +95,7 @@ def test_a_recipe_of_fine_tuning_comes_back_and_is_checked():
         ({"tats": {"learning_rate": float("nan")}}, r"tats\.learning_rate must be finite, got nan"),
         ({"mae_optim": None}, "mae_optim must be an object with the fields of MAEOptimConfig, got None"),
         ({"decode_ratio": 0}, r"decode_ratio must lie in \(0, 1\], got 0"),
+        ({"seed": 5_000_000_000}, r"seed must lie in \[0, 2\*\*32\), got 5000000000"),
         ({"masks_per_clip": 0}, "masks_per_clip must be at least 1, got 0"),
         ({"mae": {"depth": -1}}, "depth must not be negative, decoder_depth must be at least 1 .* got -1, 4 and 4.0"),
         ({"sampler": {"head_dim": 0}}, "head_dim and width must be at least 1 .* got 0, None and 0.0"),
