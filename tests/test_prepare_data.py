@@ -218,7 +218,8 @@ def test_the_command_fails_where_nothing_is_usable(main, capsys, root):
     command = ["--env", "TatsMask-list-v0", "--root", str(root), "--split", "train"]
     assert main(["verify", *command, "--num-workers", "0"]) == 1
     shown = capsys.readouterr()
-    assert "1 broken: the file is empty" in shown.out
+    assert "1 broken: the file is empty: 'empty.mp4'\n" in shown.out
+    assert f"report: {root / 'tats-gym-list-train.report.json'}\n" in shown.out
     assert "no video of train is usable" in shown.err
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from tats_gym.clips.index import Header, Row
 from tats_gym.clips.official import OFFICIAL_COUNTS
+from tats_gym.hints import listed
 
 SHOWN = 10
 """Causes, sizes and empty classes that the words name; the numbers hold them all."""
@@ -82,6 +83,11 @@ class Report:
         )
 
     @property
+    def path(self) -> Path:
+        """Where its numbers lie, which name every broken video."""
+        return self.index.with_suffix(".report.json")
+
+    @property
     def usable(self) -> int:
         """Videos that decode."""
         return self.ok + self.short
@@ -120,7 +126,8 @@ class Report:
             f"{len(self.broken):,} broken, {self.seconds:.1f} s"
         )
         for cause, count in Counter(self.broken.values()).most_common(SHOWN):
-            yield f"  {count:,} broken: {cause}"
+            names = [path for path, each in self.broken.items() if each == cause]
+            yield f"  {count:,} broken: {cause}: {listed(names)}"
         if self.clips_per_class is not None:
             yield f"clips a class: {self.clips_per_class}, {len(self.empty_classes)} classes without a clip"
         if self.empty_classes:
@@ -132,3 +139,4 @@ class Report:
             more = f" and {len(self.sizes) - SHOWN} others" if len(self.sizes) > SHOWN else ""
             yield f"sizes: {sizes}{more}"
         yield f"index: {self.index}"
+        yield f"report: {self.path}"

@@ -175,7 +175,7 @@ class Verification:
         ]
         write_index(self.index, self.header, rows)
         report = Report.of(self.header, rows, root=self.root, index=self.index, seconds=self.seconds)
-        write_whole(self.index.with_suffix(".report.json"), json.dumps(report.as_dict(), indent=1) + "\n")
+        write_whole(report.path, json.dumps(report.as_dict(), indent=1) + "\n")
         self._partial.unlink(missing_ok=True)  # another check of the same split may have ended first
         return report
 
