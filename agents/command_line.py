@@ -1,4 +1,4 @@
-"""What scripts that train have in common: the command of a run, what they record of their own, how they end."""
+"""What scripts have in common: the command of a run, what they record of their own, how they end."""
 
 import re
 import shlex
