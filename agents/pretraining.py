@@ -273,7 +273,7 @@ class Pretraining:
 
     def _is_measured(self) -> bool:
         """Whether the numbers of a run that had come to its end are written."""
-        return any(row["step"] == self.step and "held_out/gain" in row for row in read_metrics(self.folder))
+        return any(row.get("step") == self.step and "held_out/gain" in row for row in read_metrics(self.folder))
 
     def _learn(self, callbacks: list[BaseCallback]) -> int:
         """Let the agent learn; return the exit code, 0 unless it was stopped before the end."""
