@@ -1,5 +1,6 @@
 """Fixtures that several modules share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ collect_ignore = ["fuzz/corpus"]
 """Damaged files, some of which are named as if they were tests."""
 
 torch.set_num_threads(1)  # many small products, and two runs must add in the same order
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they run in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
