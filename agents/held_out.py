@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -202,9 +202,16 @@ def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: i
 
 
 def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tensor]:
-    """Take evenly spaced clips, since lists are often sorted by class; a video that cannot be read is left out."""
-    ids, clips = [], []
-    for id_ in np.linspace(0, len(stream) - 1, min(num_clips, len(stream))).round().astype(int).tolist():
+    """Take evenly spaced clips, since lists are often sorted by class; others take the place of those unreadable.
+
+    As many others at most are tried as there are clips to take.
+    """
+    wanted = _evenly_spaced(range(len(stream)), num_clips)
+    others = _evenly_spaced(sorted(set(range(len(stream))) - set(wanted)), num_clips)
+    ids, clips = list[int](), list[Tensor]()
+    for id_ in (*wanted, *others):
+        if len(ids) == len(wanted):
+            break
         try:
             clips.append(stream.centre([id_]).pixels)
         except VideoReadError as err:
@@ -213,10 +220,16 @@ def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tens
             ids.append(id_)
     if not clips:
         raise VideoReadError(
-            f"none of the {min(num_clips, len(stream))} held-out videos that are measured with could be read; mend or "
-            "leave out those that are named above, or check all with scripts/prepare_data.py verify"
+            f"none of the {len(wanted) + len(others)} held-out videos that were tried could be read; mend or remove "
+            "those that are named above (a folder without lists then holds out others, by a hash of their names), or "
+            "check all with scripts/prepare_data.py verify"
         )
     return ids, torch.cat(clips)
+
+
+def _evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
+    count = min(count, len(ids))
+    return [ids[place] for place in np.linspace(0, len(ids) - 1, count).round().astype(int)]
 
 
 def overlap(ids: Tensor, num_tokens: int) -> float:

@@ -35,19 +35,31 @@ def _held_out():
     )  # fmt: skip
 
 
-def test_a_held_out_video_that_cannot_be_read_is_left_out(caplog):
+def _measure_of(stream, num_clips):
+    return HeldOut(
+        stream, ToyMAE(), num_clips=num_clips, num_masks=1, num_visible=8, batch_size=16, seed=0, reward="neg_error",
+        precision="fp32",
+    )  # fmt: skip
+
+
+def test_another_takes_the_place_of_a_held_out_video_that_cannot_be_read(caplog):
+    stream = _Centre()
+    assert _measure_of(stream, 3).ids == [0, 32, 63]
+    stream.broken_ids = (0, 63)
+    held_out = _measure_of(stream, 3)
+    assert held_out.ids == [32, 1, 31]  # the first of the others, and the one in their middle
+    assert len(held_out.clips) == 3
+    assert caplog.text.count("left out of the held-out clips") == 2
+
+
+def test_where_there_is_no_other_there_are_fewer_held_out_clips(caplog):
     stream = _Centre()
     stream.broken_ids = (0, 63)
-    settings = {
-        "num_masks": 1, "num_visible": 8, "batch_size": 16, "seed": 0, "reward": "neg_error", "precision": "fp32"
-    }  # fmt: skip
-    held_out = HeldOut(stream, ToyMAE(), num_clips=64, **settings)
-    assert len(held_out.clips) == len(held_out.ids) == 62
-    assert not set(stream.broken_ids) & set(held_out.ids)
+    assert _measure_of(stream, 64).ids == list(range(1, 63))
     assert caplog.text.count("left out of the held-out clips") == 2
     stream.broken_ids = range(64)
-    with pytest.raises(VideoReadError, match="none of the 3 held-out videos"):
-        HeldOut(stream, ToyMAE(), num_clips=3, **settings)
+    with pytest.raises(VideoReadError, match="none of the 6 held-out videos that were tried could be read; mend or"):
+        _measure_of(stream, 3)
 
 
 class _Knowing(BasePolicy):
