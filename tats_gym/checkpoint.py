@@ -125,7 +125,7 @@ def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any]]:
     newest, damaged = latest_checkpoint(folder), dict[Path, CheckpointError]()
     for path in reversed(_checkpoints(folder)):
         try:
-            state = load_checkpoint(path)
+            state = _load(path)
             break
         except CheckpointError as err:
             damaged[path] = err
@@ -151,16 +151,20 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
         allow: Classes beside tensors and plain values whose instances the file may hold.
 
     Raises:
-        CheckpointError: There is none, it is half-written or damaged, or it holds objects of other classes.
+        CheckpointError: There is none, it is half-written or damaged, or it holds objects of other classes; a whole one
+            before it is named.
         OSError: It cannot be read, or memory does not suffice.
     """
     path = Path(path)
     if path.is_dir():
-        newest = latest_checkpoint(path)
-        try:
-            return load_checkpoint(newest, allow)
-        except CheckpointError as err:
-            raise CheckpointError(f"{err}{_older_whole(newest)}") from err
+        path = latest_checkpoint(path)
+    try:
+        return _load(path, allow)
+    except CheckpointError as err:
+        raise CheckpointError(f"{str(err).rstrip('.')}{_older_whole(path)}") from err
+
+
+def _load(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
@@ -178,11 +182,12 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     return state
 
 
-def _older_whole(newest: Path) -> str:
+def _older_whole(damaged: Path) -> str:
     """Name the newest whole checkpoint before a damaged one, if there is any."""
-    for path in reversed([each for each in _checkpoints(newest.parent) if each < newest]):
-        with suppress(CheckpointError):
-            load_checkpoint(path)
+    older = [path for path in _checkpoints(damaged.parent) if path < damaged] if damaged.match(PATTERN) else []
+    for path in reversed(older):
+        with suppress(CheckpointError, OSError):
+            _load(path)
             return f". {path} is whole: name that one"
     return ""
 

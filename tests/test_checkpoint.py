@@ -18,6 +18,7 @@ from tats_gym.checkpoint import (
     save_checkpoint,
 )
 from tats_gym.distributed import Ranks
+from tats_gym.encoder_sources import EncoderSource
 
 ALONE = Ranks.alone("cpu")
 
@@ -208,10 +209,11 @@ def test_the_error_about_a_damaged_newest_checkpoint_names_an_older_whole_one(tm
     one, two, three = sorted((tmp_path / "checkpoints").iterdir())
     for path in (two, three):
         path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(
-        CheckpointError, match=rf"{three.name} is not a whole.*\. .*{one.name} is whole: name that one$"
-    ):
-        load_checkpoint(tmp_path)
+    for given, read in ((tmp_path, load_checkpoint), (three, load_checkpoint), (tmp_path, EncoderSource.find)):
+        with pytest.raises(
+            CheckpointError, match=rf"{three.name} is not a whole.*\. .*{one.name} is whole: name that one$"
+        ):
+            read(given)
     one.unlink()
     with pytest.raises(CheckpointError, match=rf"{three.name} is not a whole") as caught:
         load_checkpoint(tmp_path)
