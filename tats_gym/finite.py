@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 10
 """Steps of one optimiser that are left out in a row before the run ends."""
-WAY_OUT = "Resume from the last checkpoint, or begin anew where there is none, with a lower learning rate or in fp32"
+WAY_OUT = (
+    "Resume from the last checkpoint, if there is one, else start anew, with a lower learning rate "
+    "(--mae-optim.base-lr, --tats.learning-rate; when fine-tuning --optim.base-lr) or --precision fp32"
+)
 
 
 class NonFiniteError(RuntimeError):

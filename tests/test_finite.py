@@ -4,14 +4,18 @@ import copy
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import torch
 
-from tats_gym.finite import GradientGuard, NonFiniteError, check_finite
+from agents.config import PretrainConfig
+from tats_gym.finetune_config import FinetuneConfig
+from tats_gym.finite import WAY_OUT, GradientGuard, NonFiniteError, check_finite
 from tests.test_mae_training import _loss, _optimizer
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +105,14 @@ def test_the_first_number_that_is_not_finite_is_named():
     check_finite("a value", [], "step 3")
     with pytest.raises(NonFiniteError, match=r"a value is -inf at step 3; no weight was changed by it\. Resume from"):
         check_finite("a value", [[1.0, 2.0], [-math.inf, math.nan]], "step 3")
+
+
+def test_the_way_out_names_options_that_there_are():
+    named = re.findall(r"--([a-z.-]+)", WAY_OUT)
+    assert len(named) == 4
+    for option in named:
+        config = FinetuneConfig(encoder="tiny") if option.startswith("optim.") else PretrainConfig()
+        attrgetter(option.replace("-", "_"))(config)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
