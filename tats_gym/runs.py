@@ -122,7 +122,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         ValueError: If what describes the run is damaged.
     """
     path = folder / CONFIG
-    if not path.is_file() and has_checkpoint(folder) and "config" in (state := load_checkpoint(folder)):
+    saved = folder / "checkpoints"
+    if not path.is_file() and has_checkpoint(saved) and "config" in (state := load_checkpoint(saved)):
         logger.warning("there is no %s; the settings are those of the newest checkpoint", path)
         return {"config": state["config"]}
     if not path.is_file():
