@@ -219,7 +219,7 @@ class Pretraining:
             self.optimizer.load_state_dict(state["mae_optim"])
             restore_agent(self.agent, state)
         except (KeyError, RuntimeError, ValueError) as err:
-            changed = told_changes(state.get("config", {}), self.config.as_dict())
+            changed = told_changes(state.get("config", {}), self.config.as_dict()) or "no setting differs"
             raise CheckpointError(
                 f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
                 f"leave the sizes and the agent as they were ({changed}): {first_line(err)}"

@@ -2,6 +2,7 @@
 
 import difflib
 import reprlib
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ def shown(value: Any) -> str:
 
 
 def first_line(err: BaseException) -> str:
-    """Return the first line of an error's message, or the error's name."""
-    return (str(err).splitlines() or [type(err).__name__])[0]
+    """Return the first line of an error's message, and what it announces by a colon, shortened; or the error's name."""
+    first, *more = str(err).splitlines() or [type(err).__name__]
+    return f"{first} {textwrap.shorten(more[0], 160, placeholder=' ...')}" if more and first.endswith(":") else first
 
 
 def listed(values: Sequence[Any], most: int = 4) -> str:
