@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,10 +107,14 @@ def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path
         stderr=subprocess.PIPE,
         text=True,
     )
-    _wait_for(tmp_path, "begun-*")
-    (os.killpg if to == "job" else os.kill)(process.pid, number)
-    process.communicate(timeout=60)
-    _wait_for(tmp_path, "saved-*")
+    try:
+        _wait_for(tmp_path, "begun-*")
+        (os.killpg if to == "job" else os.kill)(process.pid, number)
+        process.communicate(timeout=60)
+        _wait_for(tmp_path, "saved-*")
+    finally:
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
     assert len(list(tmp_path.glob("begun-*"))) == 2
     assert process.returncode != 0
 
