@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -26,7 +25,7 @@ from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
-from tats_gym.finite import WAY_OUT, NonFiniteError
+from tats_gym.finite import check_weights_finite
 from tats_gym.hints import first_line
 from tats_gym.logs import run_logger
 from tats_gym.mae_loading import MAESource, build_mae
@@ -201,12 +200,7 @@ class Pretraining:
             NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; nothing is written.
         """
         for name, module in (("MAE", self.mae), ("agent", self.agent.policy)):
-            sums = [parameter.detach().sum() for parameter in module.parameters()]
-            if sums and not torch.stack(sums).isfinite().all():
-                raise NonFiniteError(
-                    f"weights of the {name} are not finite at environment step {self.agent.num_timesteps}; "
-                    f"they were not saved. {WAY_OUT}"
-                )
+            check_weights_finite(name, module, f"environment step {self.step}")
         state = self.state()
         if self.ranks.first:
             keep, hours = self.config.keep_checkpoints, self.config.keep_checkpoint_hours

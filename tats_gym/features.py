@@ -2,8 +2,7 @@
 
 import json
 import logging
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -151,10 +150,16 @@ def weights_digest(module: nn.Module) -> str:
     Raises:
         ValueError: One of them is not finite.
     """
-    digest = blake2b(digest_size=16)
-    for name, value in sorted(module.state_dict().items()):
+    weights = module.state_dict()
+    for name, value in weights.items():
         if not value.isfinite().all():
             raise ValueError(f"the weight {name} is not finite")
+    return _digest(weights)
+
+
+def _digest(tensors: Mapping[str, Tensor], words: Sequence[str] = ()) -> str:
+    digest = blake2b(json.dumps(words).encode() if words else b"", digest_size=16)
+    for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -247,8 +252,9 @@ def _batches(stream: ClipStream, places: range, batch_size: int, look: _Look) ->
 
 def _write(path: Path, tensors: dict[str, Tensor], broken: list[str]) -> None:
     whole = {name: each.contiguous() for name, each in tensors.items()}
+    about = {"broken": broken, "digest": _digest(whole, broken)}
     with file_written_whole(path) as partial:
-        write_safetensors(partial, whole, json.dumps({"broken": broken, "crc32": _checksum(whole, broken)}))
+        write_safetensors(partial, whole, json.dumps(about))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], list[str]] | None:
@@ -258,18 +264,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str]] | None:
     try:
         file = read_safetensors(path)
         broken = file.description.get("broken")
-        if not isinstance(broken, list) or file.description.get("crc32") != _checksum(file.weights, broken):
+        if not isinstance(broken, list) or file.description.get("digest") != _digest(file.weights, broken):
             raise CheckpointError(f"{path} does not hold what was written")
     except CheckpointError as err:
         logger.warning("%s; it is computed again", err)
         return None
     return file.weights, broken
-
-
-def _checksum(tensors: dict[str, Tensor], broken: list[str]) -> int:
-    """A CRC-32 of all that a file holds."""
-    found = zlib.crc32(json.dumps(broken).encode())
-    for name, value in sorted(tensors.items()):
-        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
-        found = zlib.crc32(value.flatten().view(torch.uint8).numpy().data, found)
-    return found

@@ -17,7 +17,7 @@ from tats_gym.distributed import Ranks, from_first, highest, mean, parallel
 from tats_gym.files import write_whole
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetune_start import first_encoder
-from tats_gym.finite import WAY_OUT, NonFiniteError, check_finite
+from tats_gym.finite import check_finite, check_weights_finite
 from tats_gym.hints import first_line
 from tats_gym.labels import check_labels, labels_of
 from tats_gym.mixing import mix
@@ -123,11 +123,7 @@ class Finetuning:
         Raises:
             NonFiniteError: If a weight is NaN or infinite; nothing is written.
         """
-        sums = torch.stack([parameter.detach().sum() for parameter in self.model.parameters()])
-        if not sums.isfinite().all():
-            raise NonFiniteError(
-                f"weights of the classifier are not finite at step {self.step}; they were not saved. {WAY_OUT}"
-            )
+        check_weights_finite("classifier", self.model, f"step {self.step}")
         state = {
             "step": self.step,
             "batch_size": self.batch_size,

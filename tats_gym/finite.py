@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import nn
 from torch.nn.utils import get_total_norm
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,17 @@ def check_finite(what: str, values: ArrayLike, when: str) -> None:
     bad = found[~np.isfinite(found)]
     if bad.size:
         raise NonFiniteError(f"{what} is {bad[0]} at {when}; no weight was changed by it. {WAY_OUT}")
+
+
+def check_weights_finite(of: str, module: nn.Module, when: str) -> None:
+    """Check the weights of a network that is to be saved.
+
+    Raises:
+        NonFiniteError: If one is NaN or infinite.
+    """
+    sums = [parameter.detach().sum() for parameter in module.parameters()]
+    if sums and not torch.stack(sums).isfinite().all():
+        raise NonFiniteError(f"weights of the {of} are not finite at {when}; they were not saved. {WAY_OUT}")
 
 
 class GradientGuard:

@@ -85,7 +85,7 @@ def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: 
     before = read_record(folder)
     now = {"config": config, "commit": commit(), "versions": versions(), "machine": machine(), "processes": processes}
     now = json.loads(json.dumps(now))
-    changed = _changes({name: value for name, value in before.items() if name in now}, now)
+    changed = _changes(before, now)
     if changed:
         logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, _told(changed))
     resumed = {"step": step, "when": _now(), "command": sys.argv, "changed": changed}
@@ -105,13 +105,13 @@ def _told(changes: dict[str, list[Any]]) -> str:
 def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
     """What differs, by dotted names, with the value before and the one now; of names that both have."""
     found: dict[str, list[Any]] = {}
-    for name in before.keys() & now.keys():
+    for name in sorted(before.keys() & now.keys()):
         was, value = before[name], now[name]
         if isinstance(was, dict) and isinstance(value, dict):
             found |= _changes(was, value, f"{prefix}{name}.")
         elif was != value:
             found[f"{prefix}{name}".removeprefix("config.")] = [was, value]
-    return dict(sorted(found.items()))
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:

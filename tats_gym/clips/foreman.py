@@ -21,7 +21,7 @@ from tats_gym.clips.worker_server import BEGUN, DONE, LAST_WAIT_S, LOST, RAISED
 IN_HAND = 2
 """Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
 BIRTHS = 3
-"""Times that a worker, or the process they come from, is started without any task begun before the pool gives up."""
+"""Starts before the pool gives up: of a worker without a task begun, of the process they come from without one done."""
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
 """One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""

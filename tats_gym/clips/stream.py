@@ -160,7 +160,7 @@ class ClipStream:
             for row, view in rows[number]:
                 batch.pixels.numpy()[row], batch.ids[row] = views[view].numpy(), id_
         if lost:
-            batch = batch.at([row for row in range(len(batch)) if row not in set(lost)])
+            batch = batch.at(sorted(set(range(len(batch))).difference(lost)))
             if not len(batch):
                 raise VideoReadError(f"none of {len(lost)} clips can be read any more; their videos are named above")
         self._lost_again, self._asked_again = self._lost_again + len(lost), self._asked_again + len(positions)
