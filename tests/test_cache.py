@@ -45,7 +45,8 @@ def test_of_a_damaged_video_the_same_part_is_read_with_and_without_room(tmp_path
     content[first.pos : first.pos + first.size] = bytes(first.size)
     path.write_bytes(content)
     alone, kept = (VideoCache(size, reader).open(path) for size in (0, size_mib))
-    np.testing.assert_array_equal(kept.get_batch(range(20, 28)), alone.get_batch(range(20, 28)))
+    whole = range(len(alone) - 10, len(alone) - 2)  # pyav counts from the first frame that decodes
+    np.testing.assert_array_equal(kept.get_batch(whole), alone.get_batch(whole))
 
 
 @pytest.mark.parametrize(("size_mib", "kept"), [(0, 0), (1, 0), (2, 1), (4, 2), (6, 3)])

@@ -19,6 +19,7 @@ from tests.video_files import (
     hide_first,
     noise_frames,
     numbered_frames,
+    show_by,
     turn,
     write_sound,
     write_video,
@@ -147,6 +148,24 @@ def test_turned_videos_come_as_they_are_shown(tmp_path, reader, degrees, bright)
     assert shown.flags.c_contiguous
     corners = {(y, x): round(float(shown[1, y, x].mean())) for y in (0, -1) for x in (0, -1)}
     assert corners.pop(bright) == pytest.approx(200, abs=4)
+    assert max(corners.values()) < 8
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((-1, 0, 0, 1), (0, 0)),
+        ((1, 0, 0, -1), (-1, -1)),
+        ((0, 1, 1, 0), (-1, 0)),
+        ((0, -1, -1, 0), (0, -1)),
+    ],
+)  # of ISO/IEC 14496-12, 8.3.2: pixel (p, q) is shown at (a p + c q, b p + d q)
+def test_mirrored_videos_come_as_they_are_shown(tmp_path, matrix, corner):
+    frames = numbered_frames(2, 64, 96)
+    frames[:, :32, 48:] = 200  # the corner at the top right
+    shown = read(show_by(write_video(tmp_path / "v.mp4", frames), matrix), [1], "pyav")
+    corners = {(y, x): round(float(shown[0, y, x].mean())) for y in (0, -1) for x in (0, -1)}
+    assert corners.pop(corner) == pytest.approx(200, abs=4)
     assert max(corners.values()) < 8
 
 

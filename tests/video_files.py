@@ -1,7 +1,7 @@
 """Writes the small videos and the broken files that the tests read."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,6 +30,12 @@ def frame_numbers(frames: NDArray[np.uint8]) -> list[int]:
     return [round(float(level) / 6) for level in frames.mean(axis=(1, 2, 3))]
 
 
+def moving_texture(count: int, height: int = 32, width: int = 64) -> NDArray[np.uint8]:
+    """A pattern of blocks that moves a little with every frame."""
+    block = np.kron(noise_frames(1, height // 8, width // 8)[0], np.ones((8, 8, 1), np.uint8))
+    return np.stack([np.roll(block, (i, 3 * i), (0, 1)) for i in range(count)])
+
+
 def noise_frames(count: int, height: int = 32, width: int = 64) -> NDArray[np.uint8]:
     """Frames that compress badly, so that a cut in the file hits a frame."""
     return np.random.default_rng(0).integers(256, size=(count, height, width, 3), dtype=np.uint8)
@@ -46,15 +52,17 @@ def write_video(
     container_options: dict[str, str] | None = None,
     times_ms: Sequence[int] | None = None,
     empty_packets: int = 0,
+    retimed: Callable[[int], int] | None = None,
 ) -> Path:
     """Encode frames (T, H, W, 3) into `path`, whose suffix chooses the container; three grey ones by default.
 
-    Frames are shown `fps` a second or at `times_ms`; `empty_packets` of H.264 without a picture follow them.
+    Frames are shown `fps` a second or at `times_ms`; `empty_packets` of H.264 without a picture follow them. `retimed`
+    gives packets other times of decoding and showing, in frames.
     """
     frames = numbered_frames(3) if frames is None else frames
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=fps, options=OPTIONS[codec] | (options or {}))
+        stream = container.add_stream(codec, rate=fps, options=OPTIONS.get(codec, {}) | (options or {}))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
         if times_ms is not None:
@@ -63,12 +71,19 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        last = stream.encode(None)
+            container.mux(_retime(stream.encode(frame), fps, retimed))
+        last = _retime(stream.encode(None), fps, retimed)
         container.mux(last + [_empty_packet(last, fps, number) for number in range(empty_packets)])
         if not len(frames):
             container.start_encoding()
     return path
+
+
+def _retime(packets: list[av.Packet], fps: int, retimed: Callable[[int], int] | None) -> list[av.Packet]:
+    for packet in packets if retimed else ():
+        step = round(1 / (fps * packet.time_base))
+        packet.pts, packet.dts = (retimed(time // step) * step for time in (packet.pts, packet.dts))
+    return packets
 
 
 def _empty_packet(after: Sequence[av.Packet], fps: int, number: int) -> av.Packet:
@@ -101,10 +116,15 @@ def cut(path: Path, share: float) -> Path:
 def turn(path: Path, degrees: int) -> Path:
     """Have an MP4 shown turned clockwise by 90, 180 or 270 degrees, as phones do that are held upright."""
     a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    one, whole = 1 << 16, 1 << 30  # fixed point with 16 and 30 binary places
+    return show_by(path, (a, b, -b, a))
+
+
+def show_by(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Have an MP4 shown by the display matrix (a, b, c, d): its pixel (p, q) at (a p + c q, b p + d q)."""
+    a, b, c, d = (each << 16 for each in matrix)  # fixed point with 16 binary places, the last number with 30
     content = bytearray(path.read_bytes())
     at = content.index(b"tkhd") + 44
-    content[at : at + 36] = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, 0, 0, whole)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path
 
@@ -117,4 +137,25 @@ def hide_first(path: Path, count: int, fps: int = 12) -> Path:
     (begin,) = struct.unpack_from(">i", content, at)
     struct.pack_into(">i", content, at, begin + count * scale // fps)
     path.write_bytes(content)
+    return path
+
+
+def write_video_after_cover(path: Path, frames: NDArray[np.uint8]) -> Path:
+    """An MP4 whose first video stream is a cover picture, as taggers leave it that put their atom before the tracks."""
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.disposition = av.stream.Disposition.attached_pic
+        video = container.add_stream("libx264", rate=25, options=OPTIONS["libx264"])
+        for stream, pix_fmt in ((cover, "yuvj420p"), (video, "yuv420p")):
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = pix_fmt
+        for stream, shown in ((cover, frames[:1]), (video, frames)):
+            for pixels in shown:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(None))
+    content = path.read_bytes()
+    track, tags = content.index(b"trak") - 4, content.index(b"udta") - 4
+    (size,) = struct.unpack_from(">I", content, tags)
+    moved = content[tags : tags + size]
+    path.write_bytes(content[:track] + moved + content[track:tags] + content[tags + size :])
     return path

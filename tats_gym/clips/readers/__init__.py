@@ -1,0 +1,62 @@
+"""Reads chosen frames of a video file, through PyAV, decord or torchcodec behind one small protocol."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal, get_args
+
+from tats_gym.clips.readers.decord_reader import DecordReader
+from tats_gym.clips.readers.pyav_reader import PyAVReader
+from tats_gym.clips.readers.torchcodec_reader import TorchcodecReader
+from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices
+
+__all__ = [
+    "READERS",
+    "DecordReader",
+    "PyAVReader",
+    "Reader",
+    "TorchcodecReader",
+    "VideoReadError",
+    "VideoReader",
+    "check_indices",
+    "facts_of",
+    "open_video",
+]
+
+Reader = Literal["auto", "decord", "pyav", "torchcodec"]
+READERS: tuple[Reader, ...] = get_args(Reader)
+
+
+def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
+    """Open a video.
+
+    Args:
+        path: The file.
+        reader: "auto" takes PyAV: of the three it alone reads every file of the tests correctly, and it is the
+            quickest. What a file holds never changes the choice.
+
+    Raises:
+        VideoReadError: The file is missing, empty, or holds no video that the reader can decode.
+        ImportError: The reader needs a package that is not installed.
+    """
+    path = Path(path).absolute()  # a relative name with a colon would be taken for a protocol
+    if facts_of(path).st_size == 0:
+        raise VideoReadError(f"{path}: the file is empty")
+    if reader in ("auto", "pyav"):
+        return PyAVReader(path)
+    if reader == "decord":
+        return DecordReader(path)
+    if reader == "torchcodec":
+        return TorchcodecReader(path)
+    raise ValueError(f"reader must be one of {READERS}, got {reader!r}")
+
+
+def facts_of(path: Path) -> os.stat_result:
+    """Ask the disk about a video's file; raises VideoReadError where there is none, or the disk does not answer."""
+    try:
+        facts = path.stat()
+    except OSError as err:
+        raise VideoReadError(f"{path}: {err.strerror}") from err
+    if not stat.S_ISREG(facts.st_mode):
+        raise VideoReadError(f"{path}: it is no file")
+    return facts

@@ -1,0 +1,163 @@
+"""A video file as PyAV opens it: the packets of one stream, and the frames that they decode to."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import av
+from av.stream import Disposition
+
+from tats_gym.clips.readers.video_reader import VideoReadError, undecodable
+
+SkipLevel = Literal["DEFAULT", "NONREF", "ALL"]
+"""FFmpeg's discard levels: decode every frame, only those that others need, none."""
+
+
+class Container:
+    """The first stream of a file that is a video and no cover picture, decoded on one thread.
+
+    Frames carry the position in the file of the packet that they were decoded from, as `opaque`.
+
+    Raises:
+        VideoReadError: The file holds no video that PyAV knows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open()
+        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+
+    def _open(self) -> None:
+        try:
+            self._file = av.open(str(self.path), metadata_errors="ignore")
+        except av.FFmpegError as err:
+            raise undecodable(self.path, err) from err
+        try:
+            self._stream = self._choose_stream()
+        except BaseException:
+            self.close()
+            raise
+        self._codec = self._stream.codec_context
+        self._codec.thread_count = 1
+        self._codec.copy_opaque = True
+        self._at_start = True
+
+    def _choose_stream(self) -> av.VideoStream:
+        videos = [each for each in self._file.streams.video if not each.disposition & Disposition.attached_pic]
+        if not videos:
+            raise VideoReadError(f"{self.path}: it has no video stream")
+        if videos[0].codec_context is None:
+            raise VideoReadError(f"{self.path}: PyAV does not know the format that its video is in")
+        return videos[0]
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container format."""
+        return self._file.format.name
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec."""
+        return self._codec.name
+
+    @property
+    def time_base(self) -> float:
+        """Seconds of one unit of the packets' times."""
+        return float(self._stream.time_base or 1)
+
+    @property
+    def intra_only(self) -> bool:
+        """Whether the codec decodes every frame without any other."""
+        return self._codec.codec.intra_only
+
+    @property
+    def palettised(self) -> bool:
+        """Whether pixels are numbers of colours, which come with the first packet alone."""
+        return self._codec.pix_fmt == "pal8"
+
+    def packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
+        """The packets from the first on."""
+        if not self._at_start:
+            self.close()
+            self._open()
+        yield from self._demux()
+
+    def packets_from(self, position: int, time: int) -> Iterator["av.Packet[av.VideoStream]"]:
+        """The packets from the one at this position and decoding time on; none where seeking misses it."""
+        self._at_start = False
+        self._file.seek(time, stream=self._stream)
+        packets = self._demux()
+        for packet in packets:
+            if packet.pos == position:
+                yield packet
+                yield from packets
+            elif packet.dts is None or packet.dts > time:
+                return
+
+    def _demux(self) -> Iterator["av.Packet[av.VideoStream]"]:
+        self._at_start = False
+        try:
+            for packet in self._file.demux(self._stream):
+                if (
+                    packet.size
+                ):  # an empty one of Theora repeats a frame, which FFmpeg does not; the last one is PyAV's own
+                    yield packet
+        except IndexError as err:
+            raise VideoReadError(f"{self.path}: a stream begins within it, which PyAV does not read") from err
+
+    def decode(
+        self, packets: Iterable["av.Packet[av.VideoStream]"], skip: Callable[[int | None], SkipLevel] | None = None
+    ) -> Iterator[av.VideoFrame]:
+        """The frames of packets; `skip` says, of a packet's position, whether it may be left out.
+
+        Raises:
+            av.FFmpegError: A packet does not decode; the frames of those before it have come.
+        """
+        for packet in packets:
+            if skip:
+                self._codec.skip_frame = skip(packet.pos)
+            packet.opaque = packet.pos
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                yield from self._flush()
+                raise
+            yield from frames
+        yield from self._flush()
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Every frame from the first on, up to a packet that does not decode.
+
+        A file may begin between two keyframes: packets before the first frame are left out where they do not decode.
+
+        Raises:
+            av.FFmpegError: A later packet does not decode; the frames before it have come.
+        """
+        packets = self.packets()
+        for packet in packets:
+            frames = self._decode_or_pass_over(packet)
+            if frames:
+                yield from frames
+                break
+        yield from self.decode(packets)
+
+    def count_frames(self) -> int:
+        """How many frames `frames` would give if it passed over every packet that does not decode."""
+        return sum(len(self._decode_or_pass_over(packet)) for packet in self.packets()) + len(self._flush())
+
+    def _decode_or_pass_over(self, packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+        try:
+            return packet.decode()
+        except av.FFmpegError:
+            return []
+
+    def _flush(self) -> list[av.VideoFrame]:
+        """The frames that the decoder still holds."""
+        try:
+            return self._codec.decode(None)
+        except av.FFmpegError:
+            return []
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()

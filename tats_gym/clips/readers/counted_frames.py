@@ -1,0 +1,66 @@
+"""Frames of a file whose order only decoding tells: decoded from the beginning, and counted."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import av
+
+from tats_gym.clips.readers.container import Container
+from tats_gym.clips.readers.video_reader import Placed, VideoReadError, frame_missing
+
+COUNTS_KEPT = 1 << 16
+"""Files whose number of frames a process remembers."""
+
+
+class CountedFrames:
+    """Decodes on from where it stands, so that reading in order decodes every frame once.
+
+    Raises:
+        VideoReadError: No packet of the file decodes.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        facts = container.path.stat()
+        self._length = _count_frames(container.path, facts.st_size, facts.st_mtime_ns)
+        if not self._length:
+            raise VideoReadError(f"{container.path}: it holds no frame from which decoding could start")
+        self._decoded: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        self._next = self._length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def decode(self, wanted: Sequence[int]) -> Placed:
+        """The frames at the ascending indices `wanted`, each with its place among them.
+
+        Raises:
+            VideoReadError: A packet before the last of them does not decode.
+        """
+        if wanted[0] < self._next:
+            self._decoded = enumerate(self._container.frames())
+        place = 0
+        try:
+            for number, frame in self._decoded:
+                self._next = number + 1
+                if number == wanted[place]:
+                    yield place, frame
+                    place += 1
+                    if place == len(wanted):
+                        return
+        except av.FFmpegError as err:
+            self._next = self._length
+            raise frame_missing(self._container.path, wanted[place], len(self), err) from err
+        self._next = self._length
+        raise frame_missing(self._container.path, wanted[place], len(self), None)
+
+
+@lru_cache(COUNTS_KEPT)
+def _count_frames(path: Path, size_bytes: int, changed_ns: int) -> int:
+    """Frames of a file; its size and date tell whether it is still the one that was counted."""
+    container = Container(path)
+    try:
+        return container.count_frames()
+    finally:
+        container.close()

@@ -1,0 +1,40 @@
+"""How a video is to be turned and mirrored, as its display matrix says."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+
+class Orientation(NamedTuple):
+    """The way from decoded to shown pixels; quarter turns and mirrors, all that keeps pixels whole."""
+
+    transposed: bool
+    """Rows become columns, before the mirrors."""
+    upside_down: bool
+    mirrored: bool
+
+    def apply(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Frames (T, H, W, 3) as they are shown."""
+        if self.transposed:
+            frames = frames.swapaxes(1, 2)
+        down, across = (-1 if self.upside_down else 1), (-1 if self.mirrored else 1)
+        return np.ascontiguousarray(frames[:, ::down, ::across])
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """Read a frame's display matrix; other angles than quarter turns are rounded to the nearest.
+
+    The matrix (a b u, c d v, x y w) shows the decoded pixel (p, q), p to the right and q down, at
+    (a p + c q + x, b p + d q + y).
+    """
+    side_data = cast(Mapping[str, Buffer], frame.side_data)  # PyAV declares one kind of many
+    if "DISPLAYMATRIX" not in side_data:
+        return Orientation(transposed=False, upside_down=False, mirrored=False)
+    a, b, _, c, d = np.frombuffer(memoryview(side_data["DISPLAYMATRIX"]), np.int32, count=5).tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(transposed=False, upside_down=d < 0, mirrored=a < 0)
+    return Orientation(transposed=True, upside_down=b < 0, mirrored=c < 0)

@@ -1,0 +1,74 @@
+"""Frames through PyAV: those that a decode from the beginning gives, in every file that it opens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from tats_gym.clips.readers.container import Container
+from tats_gym.clips.readers.counted_frames import CountedFrames
+from tats_gym.clips.readers.frame_order import frame_order
+from tats_gym.clips.readers.orientation import orientation_of
+from tats_gym.clips.readers.timed_frames import TimedFrames
+from tats_gym.clips.readers.video_reader import Placed, check_indices, undecodable
+
+
+class PyAVReader:
+    """Frames through PyAV, on one thread.
+
+    Where the times of the packets can be trusted, they say which packet holds which frame, and decoding starts at the
+    keyframe before what is asked for. Elsewhere (AVI with B-frames, bare streams, Ogg, ASF, recordings that begin
+    between two keyframes) the file is decoded from its beginning and its frames are counted.
+
+    Raises:
+        VideoReadError: The file holds no video that decodes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._container = Container(path)
+        self.fps = self._container.fps
+        try:
+            order = frame_order(self._container)
+            self._frames = TimedFrames(self._container, order) if order else CountedFrames(self._container)
+        except av.FFmpegError as err:
+            self.close()
+            raise undecodable(path, err) from err
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """See `VideoReader.get_batch`."""
+        check_indices(indices, len(self), self._path)
+        wanted = sorted(set(indices))
+        try:
+            frames = _convert(self._frames.decode(wanted), len(wanted))
+        except (av.FFmpegError, MemoryError) as err:
+            raise undecodable(self._path, err) from err
+        if wanted == list(indices):
+            return frames
+        return frames[np.searchsorted(wanted, indices)]  # (T, H, W, 3)
+
+    def close(self) -> None:
+        """See `VideoReader.close`."""
+        self._container.close()
+
+
+def _convert(frames: Placed, count: int) -> NDArray[np.uint8]:
+    """`count` frames in RGB, in the size and the orientation in which the first of them is to be shown."""
+    reformatter = VideoReformatter()
+    pixels: NDArray[np.uint8] | None = None
+    for place, frame in frames:
+        if pixels is None:
+            height, width, orientation = frame.height, frame.width, orientation_of(frame)
+            pixels = np.empty((count, height, width, 3), np.uint8)
+        pixels[place] = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+    assert pixels is not None
+    return orientation.apply(pixels)  # (T, H, W, 3)
