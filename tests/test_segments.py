@@ -12,7 +12,15 @@ import pytest
 from tats_gym.clips import list_videos, open_video
 from tats_gym.clips.segments import CutConfig, Segments, claim_folder
 from tests.layouts import moving_frames
-from tests.video_files import cut, frame_numbers, noise_frames, numbered_frames, write_video
+from tests.video_files import (
+    cut,
+    frame_numbers,
+    noise_frames,
+    numbered_frames,
+    turn,
+    write_video,
+    write_video_after_cover,
+)
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "cut_videos.py"
 
@@ -198,3 +206,15 @@ def test_a_folder_whose_settings_are_damaged_is_named(tmp_path, content):
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be .*got {value}"):
         CutConfig(**{name: value})
+
+
+def test_segments_of_a_turned_film_with_a_cover_are_upright(tmp_path):
+    frames = numbered_frames(6, 64, 96)
+    frames[:, :32, 48:] = 250  # the corner at the top right, which a quarter turn clockwise brings to the bottom right
+    film = turn(write_video_after_cover(tmp_path / "film.mp4", frames), 90)
+    segments = Segments(film, tmp_path, CutConfig(frames=6, short_side=32))
+    (path,) = segments
+    shown = read(path)
+    assert shown.shape == (6, 48, 32, 3)
+    assert shown[0, -4, -4].mean() > 230
+    assert max(shown[0, y, x].mean() for y, x in ((3, 3), (3, -4), (-4, 3))) < 20

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -16,6 +17,8 @@ from tats_gym.clips.demo import encode
 from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.layouts import SUFFIXES
 from tats_gym.clips.readers import VideoReadError, open_video
+from tats_gym.clips.readers.container import Container
+from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.hints import shown
 from tats_gym.text_files import parse_json
 
@@ -142,9 +145,11 @@ class Segments:
         for number, frame in self._decode(max(needed, default=-1) + 1):
             if number not in needed:
                 continue
-            size = window[0].shape[:2] if window else self.config.size(frame.height, frame.width)
-            pixels = frame.to_ndarray(format="rgb24", height=size[0], width=size[1])  # (H, W, 3)
-            window.append(np.asarray(pixels, dtype=np.uint8))
+            if not window:
+                height, width = self.config.size(frame.height, frame.width)
+                orientation = orientation_of(frame)
+            pixels = frame.to_ndarray(format="rgb24", height=height, width=width)  # (H, W, 3)
+            window.append(orientation.apply(np.asarray(pixels, dtype=np.uint8)))
             path = self._missing.get(number + 1 - self.config.frames)
             if path is not None:
                 self._write(path, np.stack(window))  # (T, H, W, 3)
@@ -154,11 +159,10 @@ class Segments:
         """The first `count` frames with their numbers, in one pass."""
         number = -1
         try:
-            with av.open(str(self.video.absolute()), metadata_errors="ignore") as container:
-                frames = container.decode(container.streams.video[0]) if count else ()
-                for number, frame in enumerate(islice(frames, count)):
+            with closing(Container(self.video.absolute())) as container:
+                for number, frame in enumerate(islice(container.frames(), count)):
                     yield number, frame
-        except (av.FFmpegError, IndexError) as err:  # the latter where a stream begins within the file
+        except av.FFmpegError as err:
             raise VideoReadError(f"{self.video}: frame {number + 1} of {self.length} does not decode ({err})") from err
         if number + 1 < count:
             raise VideoReadError(f"{self.video}: only {number + 1} of its {self.length} frames decode")

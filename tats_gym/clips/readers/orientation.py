@@ -17,12 +17,12 @@ class Orientation(NamedTuple):
     upside_down: bool
     mirrored: bool
 
-    def apply(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Frames (T, H, W, 3) as they are shown."""
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Frames (..., H, W, 3) as they are shown."""
         if self.transposed:
-            frames = frames.swapaxes(1, 2)
+            pixels = pixels.swapaxes(-3, -2)
         down, across = (-1 if self.upside_down else 1), (-1 if self.mirrored else 1)
-        return np.ascontiguousarray(frames[:, ::down, ::across])
+        return np.ascontiguousarray(pixels[..., ::down, ::across, :])
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
