@@ -105,7 +105,7 @@ def test_an_index_of_a_subset_is_taken_or_refused(tmp_path, caplog):
         (1, {"fold": 2}, "line 1: expected an index of .*, got ucf101 train, fold 2"),
         (1, {"format": 2}, "line 1: format must be 1, got 2; verify the data again"),
         (1, {"videos": 6}, "its header promises 6 videos, but 5 lines follow"),
-        (3, {"status": "fine"}, "line 3: status must be one of ok, short, broken; got 'fine'; verify"),
+        (3, {"status": "fine"}, "line 3: status must be one of ok, short, broken, misplaced; got 'fine'; verify"),
         (3, {"frames": "40"}, "line 3: frames must be a whole number, got '40'; verify the data again"),
         (3, {"fps": float("nan")}, "line 3: fps must be finite, got nan"),
         (1, {"subset": [[]]}, "line 1: subset must be a number, got .*; verify the data again"),
@@ -150,7 +150,7 @@ def test_a_damaged_index_is_named_by_line(tmp_path, damage, message):
 
 def test_an_index_without_a_usable_video_is_no_dataset(tmp_path):
     put(tmp_path, HEADER, ROWS[2:3])
-    with pytest.raises(MissingDataError, match="says that none of its 1 videos decodes"):
+    with pytest.raises(MissingDataError, match="says that none of its 1 videos can be used"):
         list_videos("ucf101", tmp_path)
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 FORMAT = 1
 """Version of the form; it grows when older readers would misread a newer file."""
 
-Status = Literal["ok", "short", "broken"]
+Status = Literal["ok", "short", "broken", "misplaced"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,15 @@ class Finding:
     width: int | None = None
     height: int | None = None
     status: Status
-    """Whether a window fits, is longer than the video (its last frame will repeat), or does not decode."""
+    """Whether a window fits, is longer than the video (its last frame will repeat), does not decode, or holds other
+    frames than those asked for."""
     cause: str | None = None
-    """Why it is broken."""
+    """Why it is broken or misplaced."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether clips are cut from the video."""
+        return self.status in ("ok", "short")
 
 
 class Row(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Self
 
-from tats_gym.clips.index import Header, Row
+from tats_gym.clips.index import Header, Row, Status
 from tats_gym.clips.official import OFFICIAL_COUNTS
 from tats_gym.hints import listed
 
@@ -46,6 +46,8 @@ class Report:
     """Usable, but shorter than the window."""
     broken: dict[str, str]
     """Path to cause."""
+    misplaced: dict[str, str]
+    """Path to cause, of videos whose frames do not come at their places."""
     clips_per_class: Spread | None
     """Of the usable videos; None without labels."""
     empty_classes: tuple[str, ...]
@@ -61,7 +63,7 @@ class Report:
     @classmethod
     def of(cls, header: Header, rows: Sequence[Row], *, root: Path, index: Path, seconds: float) -> Self:
         """Sum up the rows of an index."""
-        usable = [row for row in rows if row.finding.status != "broken"]
+        usable = [row for row in rows if row.finding.usable]
         labels = Counter(row.label for row in usable if row.label is not None)
         labelled = any(row.label is not None for row in rows)
         counts = [labels[number] for number in range(len(header.classes))] if labelled else []
@@ -73,7 +75,8 @@ class Report:
             official=OFFICIAL_COUNTS.get((header.data, header.part)),
             ok=sum(row.finding.status == "ok" for row in rows),
             short=sum(row.finding.status == "short" for row in rows),
-            broken={row.path: str(row.finding.cause) for row in rows if row.finding.status == "broken"},
+            broken=_causes(rows, "broken"),
+            misplaced=_causes(rows, "misplaced"),
             clips_per_class=Spread.of(counts),
             empty_classes=tuple(name for name, count in zip(header.classes, counts, strict=False) if not count),
             num_frames=Spread.of(row.finding.frames for row in usable if row.finding.frames is not None),
@@ -84,12 +87,12 @@ class Report:
 
     @property
     def path(self) -> Path:
-        """Where its numbers lie, which name every broken video."""
+        """Where its numbers lie, which name every broken and misplaced video."""
         return self.index.with_suffix(".report.json")
 
     @property
     def usable(self) -> int:
-        """Videos that decode."""
+        """Videos from which clips are cut."""
         return self.ok + self.short
 
     @property
@@ -123,11 +126,12 @@ class Report:
             yield f"subset {header.subset:g} with seed {header.subset_seed}: {header.videos:,} videos"
         yield (
             f"{self.ok:,} ok, {self.short:,} shorter than {header.frames} x {header.stride} frames, "
-            f"{len(self.broken):,} broken, {self.seconds:.1f} s"
+            f"{len(self.broken):,} broken, {len(self.misplaced):,} misplaced, {self.seconds:.1f} s"
         )
-        for cause, count in Counter(self.broken.values()).most_common(SHOWN):
-            names = [path for path, each in self.broken.items() if each == cause]
-            yield f"  {count:,} broken: {cause}: {listed(names)}"
+        for word, causes in (("broken", self.broken), ("misplaced", self.misplaced)):
+            for cause, count in Counter(causes.values()).most_common(SHOWN):
+                names = [path for path, each in causes.items() if each == cause]
+                yield f"  {count:,} {word}: {cause}: {listed(names)}"
         if self.clips_per_class is not None:
             yield f"clips a class: {self.clips_per_class}, {len(self.empty_classes)} classes without a clip"
         if self.empty_classes:
@@ -140,3 +144,7 @@ class Report:
             yield f"sizes: {sizes}{more}"
         yield f"index: {self.index}"
         yield f"report: {self.path}"
+
+
+def _causes(rows: Sequence[Row], status: Status) -> dict[str, str]:
+    return {row.path: str(row.finding.cause) for row in rows if row.finding.status == status}

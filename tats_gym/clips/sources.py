@@ -64,7 +64,7 @@ def list_videos(
             takes all, or what the index was made of.
         subset_seed: Another one gives another choice.
         index: An index made by scripts/prepare_data.py, see `find_index`. With it the folder is not searched, and
-            videos that it knows to be broken are left out.
+            videos that it knows to be broken or misplaced are left out.
 
     Raises:
         MissingDataError: The folder, the annotations or all videos are missing.
@@ -93,7 +93,7 @@ def list_videos(
 
 
 def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
-    """The videos that an index names, less the broken ones."""
+    """The videos that an index names, less those that cannot be used."""
     if not folder.is_dir():
         raise missing_data(data, folder, "the folder does not exist")
     header, rows = read_index(path)
@@ -114,11 +114,11 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
         subset = None
     named = {row.name: row for row in rows}
     videos = choose_subset([Video(folder / row.path, row.label, row.name) for row in rows], subset, subset_seed)
-    usable = tuple(video for video in videos if named[video.name].finding.status != "broken")
+    usable = tuple(video for video in videos if named[video.name].finding.usable)
     if not usable:
-        raise missing_data(data, folder, f"the index {path} says that none of its {len(videos)} videos decodes")
+        raise missing_data(data, folder, f"the index {path} says that none of its {len(videos)} videos can be used")
     broken = len(videos) - len(usable)
-    logger.info("%s %s: %d videos and %d broken ones in %s", data, part.split, len(usable), broken, path)
+    logger.info("%s %s: %d videos, and %d that cannot be used, in %s", data, part.split, len(usable), broken, path)
     return VideoList(usable, header.classes, header.missing, header.annotated, broken)
 
 

@@ -1,4 +1,4 @@
-"""Opens every video of a split and decodes one window of it; what is found becomes the split's index."""
+"""Opens every video of a split, decodes one window of it and checks some frames; the findings are the split's index."""
 
 import json
 import logging
@@ -14,7 +14,8 @@ from pathlib import Path
 from tats_gym.clips.augment import centre_start, window_indices
 from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.foreman import Lost
-from tats_gym.clips.index import Finding, Header, Row, header_line, index_name, read_finding, write_index
+from tats_gym.clips.frame_check import hands_out_other_frames
+from tats_gym.clips.index import Finding, Header, Row, Status, header_line, index_name, read_finding, write_index
 from tats_gym.clips.layouts import Part, Split
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
 from tats_gym.clips.report import Report
@@ -69,7 +70,7 @@ class VerifyConfig:
 
 @dataclass(frozen=True)
 class WindowCheck:
-    """Decodes the window in the middle of a video."""
+    """Decodes the window in the middle of a video, and checks that its frames come at their places."""
 
     frames: int
     stride: int
@@ -89,16 +90,19 @@ class WindowCheck:
                 window = length, self.frames, self.stride
                 indices = window_indices(*window, centre_start(*window)).tolist()
                 height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, 3)
+                misplaced = hands_out_other_frames(video, Path(path))
         except VideoReadError:
             raise
         except OSError as err:  # the disk's own, such as a file that may not be read
             raise VideoReadError(f"{path}: {err.strerror or err}") from err
+        status: Status = "ok" if length >= self.frames * self.stride else "short"
         return Finding(
             frames=length,
             fps=round(fps, 3) if math.isfinite(fps) else 0.0,
             width=width,
             height=height,
-            status="ok" if length >= self.frames * self.stride else "short",
+            status="misplaced" if misplaced else status,
+            cause=f"reader {self.reader!r} hands out other frames than those asked for" if misplaced else None,
         )
 
 

@@ -1,0 +1,47 @@
+"""Holds a few frames of a video, as a reader hands them out, against a decode from the beginning."""
+
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tats_gym.clips.readers import VideoReader, VideoReadError
+from tats_gym.clips.readers.container import Container
+from tats_gym.clips.readers.orientation import orientation_of
+
+SAMPLE = (20, 7)
+"""Frames that are asked for, each alone and the last first, so that a reader has to seek."""
+TOLERANCE = 1.0
+"""Mean difference of a frame's pixels, of 255, that two decoders may have."""
+
+
+def hands_out_other_frames(video: VideoReader, path: Path) -> bool:
+    """Ask for some of the first frames, and compare them with a decode from the beginning by PyAV.
+
+    A frame that does not decode passes: it is refused by name, not taken for another.
+
+    Raises:
+        VideoReadError: PyAV opens no video in the file.
+    """
+    for index, expected in sorted(_sample(path).items(), reverse=True):
+        with suppress(VideoReadError):
+            frame = video.get_batch([index])[0]  # (H, W, 3)
+            if frame.shape != expected.shape:
+                return True
+            if np.abs(frame.astype(np.int16) - expected).mean() > TOLERANCE:
+                return True
+    return False
+
+
+def _sample(path: Path) -> dict[int, NDArray[np.uint8]]:
+    """The frames (H, W, 3) that are asked for, by their numbers in a decode from the beginning."""
+    frames: dict[int, NDArray[np.uint8]] = {}
+    with closing(Container(path)) as container, suppress(av.FFmpegError):
+        for number, frame in enumerate(islice(container.frames(), SAMPLE[0] + 1)):
+            if number in SAMPLE:
+                pixels = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+                frames[number] = orientation_of(frame).apply(pixels)
+    return frames
