@@ -169,3 +169,16 @@ def test_a_cover_picture_is_no_video(tmp_path):
         assert container.streams.video[0].disposition & av.stream.Disposition.attached_pic
     with closing(open_video(path)) as video:
         assert frame_numbers(video.get_batch([19, 4])) == [19, 4]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_frames_before_a_broken_last_packet_are_read(tmp_path, suffix):
+    container_options = {"movflags": "faststart"} if suffix == "mp4" else None
+    frames, options = moving_texture(40), {"g": "8", "bf": "0"}
+    path = write_video(tmp_path / f"v.{suffix}", frames, options=options, container_options=container_options)
+    whole = decode(path)
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    with closing(open_video(path)) as video:
+        assert 15 < len(video) < 35
+        for index in reversed(range(len(video) - 1)):
+            np.testing.assert_array_equal(video.get_batch([index])[0], whole[index])
