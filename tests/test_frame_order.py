@@ -9,8 +9,15 @@ import av
 import numpy as np
 import pytest
 
-from tats_gym.clips.readers import open_video
-from tests.video_files import frame_numbers, moving_texture, numbered_frames, write_video, write_video_after_cover
+from tats_gym.clips.readers import VideoReadError, open_video
+from tests.video_files import (
+    frame_numbers,
+    hide_first,
+    moving_texture,
+    numbered_frames,
+    write_video,
+    write_video_after_cover,
+)
 
 MADE_BY_FFMPEG = Path(__file__).parent / "videos"
 LEVELS = json.loads((MADE_BY_FFMPEG / "expected.json").read_text())
@@ -182,3 +189,9 @@ def test_the_frames_before_a_broken_last_packet_are_read(tmp_path, suffix):
         assert 15 < len(video) < 35
         for index in reversed(range(len(video) - 1)):
             np.testing.assert_array_equal(video.get_batch([index])[0], whole[index])
+
+
+def test_a_video_that_hides_all_its_frames_is_an_error(tmp_path):
+    path = hide_first(write_video(tmp_path / "v.mp4", numbered_frames(20)), 25)
+    with pytest.raises(VideoReadError, match=r"v\.mp4: it holds no frame"):
+        open_video(path)

@@ -7,25 +7,19 @@ from pathlib import Path
 import av
 
 from tats_gym.clips.readers.container import Container
-from tats_gym.clips.readers.video_reader import Placed, VideoReadError, frame_missing
+from tats_gym.clips.readers.video_reader import Placed, frame_missing
 
 COUNTS_KEPT = 1 << 16
 """Files whose number of frames a process remembers."""
 
 
 class CountedFrames:
-    """Decodes on from where it stands, so that reading in order decodes every frame once.
-
-    Raises:
-        VideoReadError: No packet of the file decodes.
-    """
+    """Decodes on from where it stands, so that reading in order decodes every frame once."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
         facts = container.path.stat()
         self._length = _count_frames(container.path, facts.st_size, facts.st_mtime_ns)
-        if not self._length:
-            raise VideoReadError(f"{container.path}: it holds no frame from which decoding could start")
         self._decoded: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._next = self._length
 

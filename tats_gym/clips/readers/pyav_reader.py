@@ -13,7 +13,7 @@ from tats_gym.clips.readers.counted_frames import CountedFrames
 from tats_gym.clips.readers.frame_order import frame_order
 from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.clips.readers.timed_frames import TimedFrames
-from tats_gym.clips.readers.video_reader import Placed, check_indices, undecodable
+from tats_gym.clips.readers.video_reader import Placed, VideoReadError, check_indices, undecodable
 
 
 class PyAVReader:
@@ -34,6 +34,8 @@ class PyAVReader:
         try:
             order = frame_order(self._container)
             self._frames = TimedFrames(self._container, order) if order else CountedFrames(self._container)
+            if not len(self._frames):
+                raise VideoReadError(f"{path}: it holds no frame from which decoding could start")
         except av.FFmpegError as err:
             self.close()
             raise undecodable(path, err) from err
