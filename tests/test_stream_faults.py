@@ -2,14 +2,17 @@
 
 import json
 import logging
+import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, VideoReadError
 from tats_gym.clips.decoding import ClipDecoder
+from tats_gym.clips.distortions import distorting
 from tests.test_stream import stream_of
 from tests.video_files import noise_frames, write_video
 
@@ -122,6 +125,47 @@ def test_too_many_broken_videos_stop_the_stream(tmp_path):
         pytest.raises(VideoReadError, match=r"10 of 100 clips could not be read, more than max_broken 0\.05"),
     ):
         stream.take(300)
+
+
+class FailsOnGrey:
+    """A RandAugment that one kind of clip makes fail."""
+
+    def __call__(self, frames, rng):
+        if frames.std() < 5:
+            with distorting("PosterizeIncreasing(0,)"):
+                raise ValueError("bits must be between 1 and 8")
+        return frames
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_clip_that_cannot_be_augmented_is_replaced_named_and_bounded(tmp_path, caplog, num_workers):
+    for number in range(9):
+        write_video(tmp_path / f"{number}.mp4", noise_frames(5))
+    grey = write_video(tmp_path / "9.mp4", np.full((5, 32, 64, 3), 90, np.uint8))
+    with stream_of(tmp_path, max_broken=0.05, num_workers=num_workers) as stream, caplog.at_level(logging.WARNING):
+        stream._decoder._rand_augment = FailsOnGrey()
+        assert set(stream.take(20).ids.tolist()) == set(range(9))
+        with pytest.raises(VideoReadError, match=r"10 of 100 clips could not be read, more than max_broken 0\.05"):
+            stream.take(280)
+    [message] = caplog.messages
+    assert message.startswith(
+        f"{grey}: RandAugment: PosterizeIncreasing(0,): ValueError('bits must be between 1 and 8')"
+    )
+    assert re.search(r"\(Draw\(seed=0, epoch=0, id=9\), attempt 0\); another video takes its place", message)
+
+
+@pytest.mark.parametrize("part", ["crop_and_resize", "erase"])
+def test_a_clip_that_cannot_be_cut_or_erased_is_replaced(tmp_path, monkeypatch, part):
+    def fail(*_, **__):
+        raise RuntimeError("no box")
+
+    write_video(tmp_path / "0.mp4", noise_frames(5))
+    monkeypatch.setattr(f"tats_gym.clips.decoding.{part}", fail)
+    with (
+        stream_of(tmp_path, erase=1.0) as stream,
+        pytest.raises(VideoReadError, match=rf"20 videos in a row .*0\.mp4: {part}: RuntimeError\('no box'\)"),
+    ):
+        stream.take(1)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from tats_gym.clips.augment import (
 )
 from tats_gym.clips.cache import VideoCache
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.distortions import RandAugment, erase
-from tats_gym.clips.readers import VideoReader
+from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
+from tats_gym.clips.readers import VideoReader, VideoReadError
 from tats_gym.clips.roots import data_root
 from tats_gym.clips.sources import Video
 from tats_gym.clips.window_cache import WindowCache
@@ -130,17 +130,16 @@ class ClipDecoder:
         """Cut one window into as many views as `out` (R, C, T, H, W) holds, and return the id of its video.
 
         Raises:
-            VideoReadError: The video cannot be read.
+            VideoReadError: The video cannot be read, or its frames cannot be augmented.
         """
         id_, rng = self._begin(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
         for view in out:
-            pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
-            box = self._box(frames.shape[1], frames.shape[2], rng)
-            flip = self.config.flip and rng.random() < 0.5
-            view.copy_(crop_and_resize(pixels, box, self.size, flip=flip))
-            if self.config.erase and rng.random() < self.config.erase:
-                erase(view, rng)
+            try:
+                clip = self._augmented(frames, rng)
+            except DistortionError as err:
+                raise VideoReadError(f"{self.path(id_)}: {err} ({draw}, attempt {attempt})") from err
+            view.copy_(clip)
         return id_
 
     def views(self, id_: int, views: Views, out: Tensor) -> None:
@@ -180,6 +179,19 @@ class ClipDecoder:
     def _decode(self, id_: int, window: Callable[[int, int, int, Sampling], NDArray[np.int64]]) -> NDArray[np.uint8]:
         with closing(self._open(id_)) as video:
             return video.get_batch(window(len(video), *self._window_kind).tolist())
+
+    def _augmented(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+        """Cut a window (T, H, W, 3) into one of its views (C, T, H, W), changed as the settings say."""
+        with distorting("RandAugment"):
+            pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
+        with distorting("crop_and_resize"):
+            box = self._box(frames.shape[1], frames.shape[2], rng)
+            flip = self.config.flip and rng.random() < 0.5
+            clip = crop_and_resize(pixels, box, self.size, flip=flip)
+        with distorting("erase"):
+            if self.config.erase and rng.random() < self.config.erase:
+                erase(clip, rng)
+        return clip
 
     def _box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         if self.config.crop == "centre":

@@ -1,8 +1,10 @@
 """How a training changes the pixels of its clips beyond cutting them: RandAugment and random erasing."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tats_gym.clips.augment import random_box
+from tats_gym.memory import out_of_memory
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 ERASED_SHARE = (0.02, 1 / 3)
@@ -19,19 +22,48 @@ ERASED_RATIO = (0.3, 1 / 0.3)
 """Range of its width over its height."""
 
 
+class DistortionError(Exception):
+    """An operation failed on a clip; the message names the operation and the cause."""
+
+
+@contextmanager
+def distorting(operation: str) -> Iterator[None]:
+    """Name the operation where it fails; a lack of memory stays as it is.
+
+    Raises:
+        DistortionError: An error was raised within.
+    """
+    try:
+        yield
+    except Exception as err:
+        if out_of_memory(err):
+            raise
+        raise DistortionError(f"{operation}: {err if isinstance(err, DistortionError) else repr(err)}") from err
+
+
 class RandAugment:
     """timm's RandAugment, the same operations with the same strengths and signs on every frame of a clip.
 
     As VideoMAE does, it works on whole frames, interpolates bicubically and fills what it uncovers with grey 128.
+    A picture that keeps none of its bits is black with every version of Pillow: since 13 its own `posterize` refuses 0.
 
     Args:
         policy: Such as "rand-m9-n2-mstd0.5-inc1", see `timm.data.rand_augment_transform`.
+
+    Raises:
+        ValueError: timm does not take the policy.
     """
 
     def __init__(self, policy: str) -> None:
         from timm.data.auto_augment import rand_augment_transform  # takes seconds, and few streams need it
 
-        self._augment = rand_augment_transform(policy, {"interpolation": Image.Resampling.BICUBIC})
+        try:
+            self._augment = rand_augment_transform(policy, {"interpolation": Image.Resampling.BICUBIC})
+            for operation in self._augment.ops:
+                operation.aug_fn = partial(_named, operation.name, operation.aug_fn)
+            self(np.zeros((1, 1, 1, 3), np.uint8), np.random.default_rng(0))  # some policies fail with any picture
+        except (AssertionError, ValueError) as err:
+            raise ValueError(f"randaug must be a policy that timm can follow, got {policy!r}: {err}") from err
 
     def __call__(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Change frames (T, H, W, 3), into new memory."""
@@ -43,6 +75,16 @@ class RandAugment:
                 np.random.seed(seed)  # noqa: NPY002
                 out[:] = self._augment(Image.fromarray(frame))
         return changed
+
+
+def _named(
+    operation: str, change: Callable[..., Image.Image], picture: Image.Image, *strength: Any, **settings: Any
+) -> Image.Image:
+    """Change a picture by one of timm's operations, which an error names with its strength."""
+    with distorting(f"{operation}{strength}"):
+        if operation.startswith("Posterize") and strength[0] <= 0:
+            return Image.new(picture.mode, picture.size)
+        return change(picture, *strength, **settings)
 
 
 @contextmanager
