@@ -160,7 +160,7 @@ def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
     shutil.rmtree(cache)
     tops: dict[str, float] = {method: each.accuracy.top1 for method, each in found.items()}
     top5 = {f"{method}_top5": each.accuracy.top5 for method, each in found.items() if each.accuracy.top5 is not None}
-    return {**tops, **top5, "chance": 1 / len(train.videos.classes)}
+    return {**tops, **top5, "chance": found["logistic"].chance}
 
 
 def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:

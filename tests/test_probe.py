@@ -197,6 +197,12 @@ def test_scores_of_views_are_averaged():
     assert found.accuracy.top1 == scored(expected, labels).top1
 
 
+def test_chance_is_among_the_classes_with_a_training_clip():
+    values, labels = clusters(20)
+    train = features(values, labels + 5, classes=9)
+    assert evaluate("knn", train, train, ProbeConfig()).as_dict()["chance"] == 1 / 3
+
+
 def test_splits_that_do_not_fit_are_named():
     values, labels = clusters(5)
     train, one = features(values, labels), ProbeConfig()

@@ -178,10 +178,34 @@ def test_missing_videos_are_counted_logged_once_and_left_out(tmp_path, caplog):
         videos = list_videos("ssv2", tmp_path)
     assert names(videos) == [("5.webm", 0)]
     assert videos.missing == 6
-    assert caplog.messages == ["ssv2 train: 6 of 7 videos are missing: '0', '1', '2', ..."]
+    assert caplog.messages[0] == "ssv2 train: 6 of 7 videos are missing: '0', '1', '2', ..."
     (tmp_path / "5.webm").unlink()
     with pytest.raises(MissingDataError, match="none of the 7 videos of train is there"):
         list_videos("ssv2", tmp_path)
+
+
+def test_classes_without_a_training_video_are_named(tmp_path, caplog):
+    touch(tmp_path / "a.mp4")
+    write(tmp_path / "val.csv", "a.mp4 101\n")
+    write(tmp_path / "train.csv", "".join(f"a.mp4 {label}\n" for label in range(100, 108)))
+    assert len(list_videos("list", tmp_path).classes) == 108
+    assert (
+        "list train: 100 of 108 classes have no video: '0', '1', '2', '3', '4', '5', '6', '7' and 92 more; a "
+        "classifier would count them as classes: number the classes from 0 without gaps, or add videos"
+    ) in caplog.messages[-1]
+    caplog.clear()
+    list_videos("list", tmp_path, "validation")  # a small test has not every class
+    for lines in ("".join(f"a.mp4 {label}\n" for label in range(8)), "a.mp4\n"):
+        write(tmp_path / "train.csv", lines)
+        write(tmp_path / "val.csv", lines)
+        list_videos("list", tmp_path)
+    assert not [message for message in caplog.messages if "class" in message and "each line" not in message]
+    write(tmp_path / "labels.json", json.dumps(SSV2_LABELS))
+    write(tmp_path / "train.json", json.dumps(SSV2_TRAIN))
+    touch(tmp_path / "7.webm")
+    list_videos("ssv2", tmp_path)
+    assert "ssv2 train: 1 of 2 classes have no video: 'Holding something'; " in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(": complete the videos")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tats_gym.clips.official import read_hmdb51, read_k400, read_ssv2, read_ucf1
 from tats_gym.clips.plain import read_folder, read_list
 from tats_gym.clips.roots import data_root, missing_data
 from tats_gym.clips.subsets import check_subset, choose_subset
-from tats_gym.hints import shown
+from tats_gym.hints import listed, shown
 
 __all__ = ["LAYOUTS", "Layout", "Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 
@@ -75,9 +75,18 @@ def list_videos(
     part = Part(split, fold)
     folder = dataset_folder(data, root)
     index_path = find_index(index, folder, data, part)
-    if index_path is not None:
-        return _list_index(index_path, data, folder, part, subset, subset_seed)
-    listing = LAYOUTS[data].read(Tree(data, folder), part)
+    if index_path is None:
+        found = _list_folder(data, folder, part, subset, subset_seed)
+    else:
+        found = _list_index(index_path, data, folder, part, subset, subset_seed)
+    if split == "train":
+        _name_empty_classes(data, found)
+    return found
+
+
+def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
+    """The videos that the annotations name and the disk has."""
+    split, listing = part.split, LAYOUTS[data].read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
     absent = [name for name, path, _ in listing.entries if path is None]
     first = ", ".join(map(shown, absent[:3]))
@@ -120,6 +129,18 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
     broken = len(videos) - len(usable)
     logger.info("%s %s: %d videos, and %d that cannot be used, in %s", data, part.split, len(usable), broken, path)
     return VideoList(usable, header.classes, header.missing, header.annotated, broken)
+
+
+def _name_empty_classes(data: str, videos: VideoList) -> None:
+    """Warn of classes that no training video has: a classifier has an output for each of them."""
+    labels = {video.label for video in videos.videos}
+    empty = [name for label, name in enumerate(videos.classes) if label not in labels]
+    if empty and labels != {None}:
+        way_out = "number the classes from 0 without gaps, or add videos" if data == "list" else "complete the videos"
+        logger.warning(
+            "%s train: %d of %d classes have no video: %s; a classifier would count them as classes: %s",
+            data, len(empty), len(videos.classes), listed(empty, most=8), way_out,
+        )  # fmt: skip
 
 
 def dataset_folder(data: str, root: str | Path | None = None) -> Path:

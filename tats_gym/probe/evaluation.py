@@ -47,6 +47,8 @@ class ProbeResult:
     """Clips that it was fitted to."""
     classes: tuple[str, ...]
     """Their names."""
+    trained_classes: int
+    """How many of them a training clip has; guessing chooses among these."""
     passes: int
     """Views of each of them."""
     unreadable_train: int
@@ -57,6 +59,11 @@ class ProbeResult:
     """Videos of both splits that the annotations name and the disk lacks, or an index knows to be broken."""
     found: dict[str, Any]
     """What the method chose: the strength of L2, and whether the solver converged."""
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / self.trained_classes
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, flat, with the accuracy that guessing has."""
@@ -71,7 +78,7 @@ class ProbeResult:
             "per_class": measured.share_by_class(classes),
             "num_test": measured.videos,
             "num_classes": len(classes),
-            "chance": 1 / len(classes),
+            "chance": self.chance,
         }
 
 
@@ -90,6 +97,7 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
         train_top1=scored(model.scores(train.values[0]), train.labels[0]).top1,
         num_train=len(train),
         classes=train.videos.classes,
+        trained_classes=len(train.labels.unique()),
         passes=len(train.values),
         unreadable_train=len(train.broken),
         unreadable_test=len(test.broken),
