@@ -28,6 +28,7 @@ from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.pooling import Pool
 from tats_gym.precision import resolve_device
 from tats_gym.probe import Method, ProbeConfig, evaluate
+from tats_gym.probe.logistic import held_out_videos
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
@@ -118,8 +119,8 @@ def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
     if (train.values < 0).all() and (test.values < 0).all():
         return False
     check_labels(train, test)
-    if plan.config.knn.k > len(train.values):
-        raise ValueError(f"knn.k must be at most the training clips, {len(train.values)}, got {plan.config.knn.k}")
+    if len(plan.config.logistic.strengths) > 1:  # raises where none can be compared: now, not after the trainings
+        held_out_videos(train.values, torch.arange(len(train.values)), plan.config.logistic.held_out, seed=0)
     return True
 
 
@@ -160,7 +161,7 @@ def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
     shutil.rmtree(cache)
     tops: dict[str, float] = {method: each.accuracy.top1 for method, each in found.items()}
     top5 = {f"{method}_top5": each.accuracy.top5 for method, each in found.items() if each.accuracy.top5 is not None}
-    return {**tops, **top5, "chance": found["logistic"].chance}
+    return {**tops, **top5, "chance": found["logistic"].chance, "knn_k": found["knn"].found["k"]}
 
 
 def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:

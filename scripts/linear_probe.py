@@ -215,9 +215,12 @@ def _probe(arguments: list[str]) -> None:
 def line_of(record: dict[str, Any]) -> str:
     """Say what came out, in a line."""
     low, high = record["top1_interval"]
+    method = record["method"]
+    if method == "knn":
+        method = f"knn, k {record['found']['k']}"
     lost = record["unreadable_train"] + record["unreadable_test"]
     return (
-        f"{record['encoder']['path']}: {record['method']}, norm {record['norm']}, seed {record['seed']}: "
+        f"{record['encoder']['path']}: {method}, norm {record['norm']}, seed {record['seed']}: "
         f"top-1 {record['top1']:.2%} [{low:.2%}, {high:.2%}] on {record['num_test']} clips, chance "
         f"{record['chance']:.2%}; {record['num_train']} training clips, {lost} videos unreadable"
     )

@@ -108,7 +108,7 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
     model = fit_knn(train, torch.arange(8) % 2, 2, PROBE.config.knn)
     right = model.scores(test).argmax(1) == torch.arange(4) % 2
     assert found.rows[1]["knn"] == right.double().mean()
-    assert found.rows[1]["chance"] == 0.5
+    assert (found.rows[1]["chance"], found.rows[1]["knn_k"]) == (0.5, PROBE.config.knn.k)
     assert not list(folder.rglob("*.safetensors"))
 
 
@@ -148,12 +148,20 @@ def test_without_random_a_reference_can_be_named(found, base, folder):
         ({"agents": ("random", f"{__name__}:refuse")}, f"{__name__}:refuse: visible must be a multiple of 5, got 3"),
         ({"reference": "tiny"}, "must be a run or a checkpoint, got 'tiny', a preset with untrained weights"),
         ({"reference": "runs/nowhere"}, "got 'runs/nowhere'"),
-        ({"probe": ProbePlan()}, r"knn.k must be at most the training clips, 8, got 20; .*--no-probe"),
     ],
 )
 def test_what_cannot_be_compared_is_said_before_anything_runs(base, tmp_path, changes, message):
     comparison = replace(Comparison(base=base, agents=("random",)), **changes)
     with pytest.raises(ValueError, match=message):
+        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_cannot_be_probed_is_said_before_anything_runs(base, tmp_path):
+    root = write_two_classes(tmp_path / "clips", train=2, validation=2)
+    clips = replace(base.clips, data="list", root=str(root))
+    comparison = Comparison(base=replace(base, clips=clips), agents=("random",), probe=ProbePlan())
+    with pytest.raises(ValueError, match=r"every class has a single training video.*--no-probe"):
         run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
     assert not (tmp_path / "runs").exists()
 

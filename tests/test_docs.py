@@ -44,7 +44,8 @@ SMALLER = {
     "finetune.py": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
     "--num-workers 0 --device cpu --quiet",
     "linear_probe.py": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 --device cpu --quiet",
-    "sweep.py": f"--base.eval-clips 2 --num-workers 0 {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
+    "sweep.py": f"--base.eval-clips 2 --num-workers 0 {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1 "
+    "--probing.config.logistic.strengths 0.01",
     "compare_agents.py": f"{CLIP} {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
     "prepare_data.py": "--num-workers 0",
     "visualize_masks.py": "--device cpu",

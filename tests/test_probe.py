@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -96,7 +97,7 @@ def test_views_of_a_video_are_held_out_together_and_by_class():
     assert torch.equal(held[:15], held[15:])
     assert (held[:10].sum(), held[10:15].sum()) == (2, 1)
     assert not torch.equal(held, held_out_videos(labels, ids, 0.2, seed=1))
-    with pytest.raises(ValueError, match="every class has a single video"):
+    with pytest.raises(ValueError, match=r"every class has a single training video.*--logistic.strengths 0.01"):
         held_out_videos(torch.tensor([0, 1]), torch.tensor([0, 1]), 0.2, seed=0)
 
 
@@ -197,6 +198,20 @@ def test_scores_of_views_are_averaged():
     assert found.accuracy.top1 == scored(expected, labels).top1
 
 
+def test_all_training_clips_vote_where_there_are_fewer_than_k(caplog):
+    train, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 1, 1])
+    knn = fit_knn(train, labels, 2, KnnConfig(k=20, temperature=0.5))
+    weights = np.exp(np.array([0.8, 0.6, 0.96]) / 0.5)  # of the cosines to (0.8, 0.6)
+    expected = [weights[0] / weights.sum(), weights[1:].sum() / weights.sum()]
+    assert knn.scores(torch.tensor([[0.8, 0.6]]))[0].tolist() == pytest.approx(expected)
+    assert "only 3 training clips for k = 20, so that all of them vote; choose k with --knn.k" in caplog.text
+    caplog.clear()
+    some = features(train, labels, classes=2)
+    assert evaluate("knn", some, some, ProbeConfig(knn=KnnConfig(k=3))).found == {"k": 3}
+    assert not caplog.messages
+    assert evaluate("knn", some, some, ProbeConfig()).found == {"k": 3}
+
+
 def test_chance_is_among_the_classes_with_a_training_clip():
     values, labels = clusters(20)
     train = features(values, labels + 5, classes=9)
@@ -214,8 +229,6 @@ def test_splits_that_do_not_fit_are_named():
         evaluate("knn", train, features(values, labels * 2), one)
     with pytest.raises(ValueError, match=r"1 have none \(class 2\)"):
         evaluate("knn", features(values[labels < 2], labels[labels < 2]), train, one)
-    with pytest.raises(ValueError, match="k must be at most the number of training clips, 15, got 20"):
-        evaluate("knn", train, train, one)
     with pytest.raises(ValueError, match="the test split has no clip that decodes"):
         evaluate("knn", train, features(values[:0], labels[:0]), one)
 

@@ -191,7 +191,7 @@ def test_classes_without_a_training_video_are_named(tmp_path, caplog):
     assert len(list_videos("list", tmp_path).classes) == 108
     assert (
         "list train: 100 of 108 classes have no video: '0', '1', '2', '3', '4', '5', '6', '7' and 92 more; a "
-        "classifier would count them as classes: number the classes from 0 without gaps, or add videos"
+        "classifier has an output for each: number the classes from 0 without gaps, or add videos"
     ) in caplog.messages[-1]
     caplog.clear()
     list_videos("list", tmp_path, "validation")  # a small test has not every class

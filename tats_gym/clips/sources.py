@@ -138,7 +138,7 @@ def _name_empty_classes(data: str, videos: VideoList) -> None:
     if empty and labels != {None}:
         way_out = "number the classes from 0 without gaps, or add videos" if data == "list" else "complete the videos"
         logger.warning(
-            "%s train: %d of %d classes have no video: %s; a classifier would count them as classes: %s",
+            "%s train: %d of %d classes have no video: %s; a classifier has an output for each: %s",
             data, len(empty), len(videos.classes), listed(empty, most=8), way_out,
         )  # fmt: skip
 

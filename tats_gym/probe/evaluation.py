@@ -58,7 +58,7 @@ class ProbeResult:
     absent: int
     """Videos of both splits that the annotations name and the disk lacks, or an index knows to be broken."""
     found: dict[str, Any]
-    """What the method chose: the strength of L2, and whether the solver converged."""
+    """What the method chose: the strength of L2, and whether the solver converged; of how many neighbours."""
 
     @property
     def chance(self) -> float:
@@ -112,7 +112,8 @@ def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tup
         return fit_sgd(train.values, train.labels, num_classes, config.sgd, seed=seed), {}
     values, labels, ids = (each.flatten(0, 1) for each in (train.values, train.labels, train.ids))
     if method == "knn":
-        return fit_knn(values, labels, num_classes, config.knn), {}
+        knn = fit_knn(values, labels, num_classes, config.knn)
+        return knn, {"k": knn.config.k}
     if method == "logistic":
         model = fit_logistic(values, labels, ids, num_classes, config.logistic, seed=seed)
         return model, {"l2": model.l2, "converged": model.converged}

@@ -1,11 +1,14 @@
 """Nearest neighbours by cosine: nothing is trained."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+logger = logging.getLogger(__name__)
 
 Votes = Literal["weighted", "plain"]
 CHUNK = 1024
@@ -16,7 +19,7 @@ class KnnConfig:
     """Who votes; the defaults are DINO's (arXiv 2104.14294, evaluation by k-NN)."""
 
     k: int = 20
-    """Neighbours, at least 1."""
+    """Neighbours, at least 1; of fewer training clips all vote."""
     votes: Votes = "weighted"
     """weighted: exp(cosine / temperature) each. plain: one each, a tie goes to the nearer ones."""
     temperature: float = 0.07
@@ -61,13 +64,14 @@ class Knn:
 
 
 def fit_knn(values: Tensor, labels: Tensor, num_classes: int, config: KnnConfig) -> Knn:
-    """Remember features (N, D) and their classes (N,).
-
-    Raises:
-        ValueError: k is larger than the training set.
-    """
+    """Remember features (N, D) and their classes (N,); where N is below k, the classifier's k is N, which is logged."""
     if config.k > len(values):
-        raise ValueError(f"k must be at most the number of training clips, {len(values)}, got {config.k}")
+        logger.warning(
+            "knn: there are only %d training clips for k = %d, so that all of them vote; choose k with --knn.k "
+            "(--probing.config.knn.k where agents are compared)",
+            len(values), config.k,
+        )  # fmt: skip
+        config = replace(config, k=len(values))
     mean = values.double().mean(0) * config.centre
     return Knn(_unit(values, mean), labels, num_classes, mean, config)
 

@@ -98,7 +98,11 @@ def held_out_videos(labels: Tensor, ids: Tensor, share: float, *, seed: int) -> 
         chosen.append(videos[torch.randperm(len(videos), generator=generator)[:count]])
     held = torch.isin(ids, torch.cat(chosen))
     if not held.any():
-        raise ValueError("every class has a single video: none can be held out; give one strength instead of several")
+        raise ValueError(
+            "every class has a single training video: none can be held out to compare strengths of L2; "
+            "give a single one, like --logistic.strengths 0.01 (--probing.config.logistic.strengths where agents are "
+            "compared)"
+        )
     return held
 
 
