@@ -1,6 +1,7 @@
 """Everything that a training run can be told, and the named presets."""
 
 import math
+import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import tyro
 from agents.policy import SamplerConfig
 from agents.subset_policy import Credit
 from tats_gym.clips import ClipConfig
+from tats_gym.files import absolute, keep_absolute
 from tats_gym.hints import check_choice
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
@@ -165,6 +167,8 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
+        if self.init_mae is not None and self.init_mae not in MAE_PRESETS and os.path.exists(absolute(self.init_mae)):
+            keep_absolute(self, "init_mae")
         check_choice("env", self.env, ENV_IDS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -15,6 +16,18 @@ from tats_gym.hints import first_line
 
 ABANDONED_S = 86_400.0
 """After this long without a change, what is half-written is taken to be of a process that was killed."""
+
+
+def absolute(path: str) -> str:
+    """The same place named from any folder: `~` is the user's home, a relative path begins in the present folder."""
+    return str(Path(os.path.expanduser(path)).absolute())
+
+
+def keep_absolute(settings: Any, *names: str) -> None:
+    """Make these paths of frozen settings absolute, so that they hold wherever a run goes on; None stays None."""
+    for name in names:
+        if (path := getattr(settings, name)) is not None:
+            object.__setattr__(settings, name, absolute(path))
 
 
 def write_whole(path: Path, text: str) -> None:

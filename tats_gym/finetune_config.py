@@ -1,12 +1,15 @@
 """Everything that fine-tuning can be told, and the settings of each dataset."""
 
+import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import tyro
 
 from tats_gym.clips import ClipConfig
+from tats_gym.files import absolute, keep_absolute
 from tats_gym.hints import check_choice
+from tats_gym.mae import MAE_PRESETS
 from tats_gym.mixing import MixConfig
 from tats_gym.optimisation import OptimConfig
 from tats_gym.plain_values import check_plain, from_plain
@@ -93,6 +96,8 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
+        if self.encoder not in MAE_PRESETS and os.path.exists(absolute(self.encoder)):
+            keep_absolute(self, "encoder")
         check_choice("env", self.env, ENV_IDS)
         check_choice("pool", self.pool, POOLS)
         if self.clips.data != data_of(self.env):

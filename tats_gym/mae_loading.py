@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.files import absolute
 from tats_gym.hints import did_you_mean
 from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
@@ -33,12 +34,13 @@ class MAESource:
         """
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])
-        if not Path(name).exists():
+        path = Path(absolute(name))
+        if not path.exists():
             raise ValueError(
                 f"mae must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
                 f"got {name!r}{did_you_mean(name, MAE_PRESETS)}"
             )
-        state = load_checkpoint(Path(name))
+        state = load_checkpoint(path)
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
         return cls(MAEConfig(**state["mae_config"]), state["mae"], name)

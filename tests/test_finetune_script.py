@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tats_gym.clips.demo import make_demo_data
+from tats_gym.finetune_config import finetune_preset
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "finetune.py"
 SMALL = [
@@ -54,3 +55,10 @@ def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):
 def test_what_is_wrong_is_said(main, capsys, arguments, message):
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_an_encoder_is_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "encoder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert finetune_preset("TatsMask-demo-v0", "encoder").encoder == str(tmp_path / "encoder")
+    assert finetune_preset("TatsMask-demo-v0", "tiny").encoder == "tiny"  # a preset

@@ -176,3 +176,14 @@ def test_an_mae_that_does_not_learn_is_asked_once_for_an_observation(clips_root,
     monkeypatch.setattr(TokenSelectionVecEnv, "refresh", lambda env: asked.append(env))
     train(tiny_config(clips_root, tmp_path, agent="ppo", train_mae=False))
     assert not asked
+
+
+def test_an_mae_to_start_from_is_found_from_any_folder(clips_root, tmp_path, monkeypatch):
+    (tmp_path / "mae").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = tiny_config(clips_root, tmp_path)
+    assert replace(config, init_mae="~/mae").init_mae == str(tmp_path / "mae")
+    monkeypatch.chdir(tmp_path)
+    assert replace(config, init_mae="mae").init_mae == str(tmp_path / "mae")
+    assert replace(config, init_mae="small").init_mae == "small"  # a preset
+    assert replace(config, init_mae="smal").init_mae == "smal"  # is refused by that name

@@ -55,7 +55,7 @@ def test_a_folder_trains_and_goes_on_from_another_place(clips_root, tmp_path):
         "--env",
         "TatsMask-folder-v0",
         "--root",
-        clips_root,
+        os.path.relpath(clips_root, tmp_path),
         "--out",
         tmp_path / "out",
         *TINY,
@@ -67,7 +67,7 @@ def test_a_folder_trains_and_goes_on_from_another_place(clips_root, tmp_path):
     folder = next((tmp_path / "out").iterdir())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 16
-    longer = _run("train_ppo.py", "--resume", folder, "--mae-optim.epochs", "3", cwd=tmp_path)
+    longer = _run("train_ppo.py", "--resume", folder, "--mae-optim.epochs", "3", cwd=ROOT)
     assert longer.returncode == 0, longer.stderr
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 24

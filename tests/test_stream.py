@@ -1,6 +1,7 @@
 """The stream's clips follow from seed and position alone, and broken videos are replaced and counted."""
 
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,6 +234,19 @@ def test_folds_subsets_and_indices_reach_the_list(folder, tmp_path):
         assert stream.videos != other.videos
     with pytest.raises(FileNotFoundError, match="index: there is no file"), stream_of(folder, index="/nowhere.jsonl"):
         pass
+
+
+def test_paths_are_kept_as_they_are_named_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    config = ClipConfig(data="folder", root="videos", index="~/indices", cache_dir="../cache")
+    assert (config.root, config.index) == (f"{tmp_path}/videos", f"{tmp_path}/home/indices")
+    assert config.cache_dir == f"{tmp_path}/../cache"  # where `videos` is a link, .. is not the folder above it
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert replace(config, stride=3).root == config.root
+    kept = ClipConfig(data="folder", index="none")
+    assert (kept.root, kept.index, kept.cache_dir) == (None, "none", None)
 
 
 def test_held_out_clips_are_all_of_theirs(tmp_path):

@@ -9,6 +9,7 @@ from tats_gym.clips.augment import Sampling
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import READERS, Reader
 from tats_gym.clips.sources import check_source
+from tats_gym.files import keep_absolute
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 
@@ -29,7 +30,8 @@ class ClipConfig:
     data: str = "demo"
     """Dataset: ssv2, k400, ucf101, hmdb51, list, folder or demo."""
     root: str | None = None
-    """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
+    """The dataset's folder, kept as an absolute path, as are all paths here; None looks below $TATS_GYM_DATA, then in
+    the user's cache."""
     split: Split = "train"
     """Part of the dataset."""
     fold: int = 1
@@ -83,6 +85,7 @@ class ClipConfig:
     """Folder of these windows, best on a local disk; None: `windows` beside the datasets, see `root`."""
 
     def __post_init__(self) -> None:
+        keep_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
         if self.flip and self.data in SIDED:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
@@ -105,6 +108,6 @@ class ClipConfig:
     @property
     def held_out(self) -> "ClipConfig":
         """The same for the held-out clips: all of them, unchanged, and by an index of their own where there is one."""
-        one_file = self.index is not None and self.index != "none" and not Path(self.index).expanduser().is_dir()
+        one_file = self.index is not None and self.index != "none" and not Path(self.index).is_dir()
         index = None if one_file else self.index
         return replace(self, split="validation", subset=None, index=index, randaug=None, erase=0.0, repeats=1)
