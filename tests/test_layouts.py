@@ -1,12 +1,14 @@
 """Folds, test splits, odd names and the peers' lists are read, and what does not fit is named by line."""
 
+import csv
 import json
 import logging
 from pathlib import Path
 
+import pandas
 import pytest
 
-from tats_gym.clips import list_videos
+from tats_gym.clips import Video, VideoList, list_videos
 from tats_gym.clips.plain import write_list
 from tests.layouts import write_layout
 
@@ -107,6 +109,56 @@ def test_a_list_is_parsed_from_the_right(tmp_path):
     assert train.missing == 1
     assert train.classes == tuple("0123456")  # of all the lists
     assert list_videos("list", root, "validation").classes == train.classes
+
+
+ODD = ["plain.mp4", "a b.mp4", 'he said "no".mp4', '"quoted" twice "x".mp4', '"', "tab\tin.mp4", "it's, 3.mp4", "end 7"]
+"""Names that a list has to quote, and some that it has not."""
+
+
+def written_by_pandas(path, rows, **settings):
+    pandas.DataFrame(rows).to_csv(path, sep=" ", header=False, index=False, **settings)
+
+
+def written_by_csv(path, rows, **settings):
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=" ", **settings).writerows(rows)
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("writes", [written_by_pandas, written_by_csv])
+def test_a_list_that_pandas_or_csv_wrote_is_read(tmp_path, writes, quoting):
+    touch(tmp_path / "videos 2", *ODD)
+    rows = [(f"videos 2/{name}", label) for label, name in enumerate(ODD)]
+    writes(tmp_path / "train.csv", rows, quoting=quoting)
+    found = list_videos("list", tmp_path)
+    assert [(video.path, video.label) for video in found.videos] == [(tmp_path / name, label) for name, label in rows]
+    assert found.missing == 0
+    unlabelled = [(name,) for name, _ in rows if name.endswith(".mp4")]
+    writes(tmp_path / "test.csv", unlabelled, quoting=quoting)
+    assert [(video.path,) for video in list_videos("list", tmp_path, "test").videos] == [
+        (tmp_path / name,) for (name,) in unlabelled
+    ]
+
+
+def test_pandas_reads_the_lists_that_are_written(tmp_path):
+    touch(tmp_path / "videos 2", *ODD)
+    videos = tuple(Video(tmp_path / "videos 2" / name, label) for label, name in enumerate(ODD))
+    write_list(VideoList(videos, tuple("01234567"), 0), tmp_path / "train.csv")
+    read = pandas.read_csv(tmp_path / "train.csv", delimiter=" ", header=None)
+    assert list(read.itertuples(index=False, name=None)) == [(str(video.path), video.label) for video in videos]
+    assert list_videos("list", tmp_path).videos == videos
+    plain = VideoList(tuple(Video(video.path, None) for video in videos[:3]), (), 0)
+    write_list(plain, tmp_path / "test.csv")
+    read = pandas.read_csv(tmp_path / "test.csv", delimiter=" ", header=None)
+    assert read[0].tolist() == [str(video.path) for video in plain.videos]
+    assert list_videos("list", tmp_path, "test").videos == plain.videos
+
+
+def test_quotation_marks_that_quote_no_path_belong_to_it(tmp_path):
+    names = ['"a" b.mp4', 'c "d".mp4', '"e.mp4']
+    touch(tmp_path, *names)
+    write(tmp_path / "train.csv", "".join(f"{name} {label}\n" for label, name in enumerate(names)))
+    assert listed("list", tmp_path) == [(name, label) for label, name in enumerate(names)]
 
 
 def test_a_list_may_have_no_labels(tmp_path):

@@ -1,5 +1,7 @@
 """Videos without an owner's layout: any folder, and the `path label` lists that VideoMAE and its heirs read."""
 
+import csv
+import io
 import logging
 import os
 import re
@@ -33,6 +35,9 @@ LIST_FILES: Mapping[Split, str] = MappingProxyType({"train": "train.csv", "valid
 
 LABELLED = re.compile(r"(.*\S)[ \t]+([0-9]{1,6})")
 """A path, which may hold spaces, and a class of at most six digits: a longer number is a mistake."""
+
+QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:[ \t]+"?([0-9]{1,6})"?)?')
+"""The same as csv and pandas write it, or such a path alone: a quotation mark within is doubled."""
 
 
 def read_folder(tree: Tree, part: Part) -> Listing:
@@ -78,30 +83,44 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
     text = read_text(path, any_bytes=True)  # file names need not be UTF-8
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     lines = [(number, line.removesuffix("\r")) for number, line in lines]
-    matches = [LABELLED.fullmatch(line.rstrip()) for _, line in lines]
-    if any(matches):
-        for (number, line), match in zip(lines, matches, strict=True):
-            if not match:
+    parsed = [_parse(line) for _, line in lines]
+    if any(label is not None for _, label in parsed):
+        for (number, line), (_, label) in zip(lines, parsed, strict=True):
+            if label is None:
                 raise ValueError(f"{path}, line {number}: expected `path label`, a class number, got {shown(line)}")
-        return [(match[1], int(match[2])) for match in matches if match]
-    for number, line in lines:
-        if not line.lower().endswith(SUFFIXES):
+        return parsed
+    for (number, line), (name, _) in zip(lines, parsed, strict=True):
+        if not name.lower().endswith(SUFFIXES):
             raise ValueError(
                 f"{path}, line {number}: expected `path label`, or the path of a video in every line, got {shown(line)}"
             )
-    return [(line, None) for _, line in lines]
+    return parsed
+
+
+def _parse(line: str) -> tuple[str, int | None]:
+    """The path and the class in a line, with quotation marks around the path or without; None where it has no class."""
+    found = QUOTED.fullmatch(line.rstrip())
+    if found:
+        name, label = found[1].replace('""', '"'), found[2]
+    else:
+        found = LABELLED.fullmatch(line.rstrip())
+        name, label = (found[1], found[2]) if found else (line, None)
+    return name, None if label is None else int(label)
 
 
 def write_list(videos: VideoList, path: str | Path) -> None:
     """Write videos as a list that the peers' code and `read_list` take, with absolute paths.
 
+    A path with a space or a quotation mark stands between quotation marks, as `pandas.read_csv` reads it.
+
     Raises:
         ValueError: A path holds a line break.
     """
-    lines = []
+    lines = io.StringIO()
+    writer = csv.writer(lines, delimiter=" ", lineterminator="\n")
     for video in videos.videos:
         file = os.path.abspath(video.path)
         if "\n" in file or "\r" in file:
             raise ValueError(f"a list cannot hold a path with a line break, got {file!r}")
-        lines.append(f"{file}\n" if video.label is None else f"{file} {video.label}\n")
-    write_whole(Path(path), "".join(lines))
+        writer.writerow([file] if video.label is None else [file, video.label])
+    write_whole(Path(path), lines.getvalue())
