@@ -1,6 +1,8 @@
 """Long videos are cut into segments whose frames are the video's own."""
 
 import importlib.util
+import re
+import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from tats_gym.clips import list_videos, open_video
+from tats_gym.clips.plain import write_list
 from tats_gym.clips.segments import CutConfig, Segments, claim_folder
 from tests.layouts import moving_frames
 from tests.video_files import (
@@ -140,6 +143,72 @@ def test_videos_below_a_folder_become_a_folder_data_set(main, video, tmp_path):
     assert list(numbers(out)) == ["grey-0000.webm", "grey-0001.webm", "grey-0002.webm", "other-0000.webm"]
     listed = [video for split in ("train", "validation") for video in list_videos("folder", out, split).videos]
     assert {video.path.name for video in listed} == set(numbers(out))
+
+
+def split(data, root):
+    """The names of the training videos and of the held-out ones."""
+    return [{video.path.name for video in list_videos(data, root, part).videos} for part in ("train", "validation")]
+
+
+def films(names):
+    return {re.sub(r"(-\d{4,})?\.\w+", "", name) for name in names}
+
+
+@pytest.mark.parametrize("count", [2, 3, 60])
+def test_the_segments_of_a_film_are_all_held_out_or_none(tmp_path, count):
+    claim_folder(tmp_path / "clips", CutConfig())
+    segments = {f"film {film}-{number:04d}.webm" for film in range(count) for number in (*range(9), 10_000)}
+    for number, name in enumerate(sorted(segments)):
+        path = tmp_path / "clips" / ("deeper" if number % 2 else "") / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "film 1.mp4").touch()  # the film itself
+    train, held_out = split("folder", tmp_path)
+    assert train | held_out == segments | {"film 1.mp4"}
+    assert not films(train) & films(held_out)
+    assert 1 <= len(films(held_out)) <= max(1, count / 5)
+    before = films(held_out)
+    (tmp_path / "clips" / "another-0000.webm").touch()
+    if count == 60:
+        assert before <= films(split("folder", tmp_path)[1])  # a film keeps its side
+
+
+def test_cut_videos_are_split_by_film_and_so_are_their_lists(main, video, tmp_path, caplog):
+    for name in ("b", "c"):
+        shutil.copy(video, video.with_name(f"{name}.mp4"))
+    out = tmp_path / "out"
+    assert main(arguments(video.parent, out)) == 0
+    train, held_out = split("folder", out)
+    assert (len(train), len(held_out)) == (6, 3)
+    assert not films(train) & films(held_out)
+    for file, part in (("train.csv", "train"), ("val.csv", "validation")):
+        write_list(list_videos("folder", out, part), tmp_path / file)
+    assert split("list", tmp_path) == [train, held_out]
+    assert "have segments in" not in caplog.text
+    with (tmp_path / "val.csv").open("a") as file:
+        file.write("".join((tmp_path / "train.csv").read_text().splitlines(keepends=True)[:1]))
+    list_videos("list", tmp_path, "validation")
+    assert f"val.csv: 1 films have segments in train.csv too ('{min(films(train))}'), which look like" in caplog.text
+
+
+def test_of_a_single_film_some_segments_are_held_out_which_is_said(tmp_path, caplog):
+    claim_folder(tmp_path, CutConfig())
+    for number in range(40):
+        (tmp_path / f"film-{number:04d}.webm").touch()
+    train, held_out = split("folder", tmp_path)
+    assert len(train | held_out) == 40
+    assert not train & held_out
+    assert "all 40 videos are of one film: held-out clips will look like those of the training" in caplog.text
+    for path in list(tmp_path.glob("film-*"))[1:]:
+        path.unlink()
+    train, held_out = split("folder", tmp_path)
+    assert len(train) == len(held_out) == 1
+
+
+def test_numbered_videos_that_were_not_cut_are_videos_of_their_own(tmp_path):
+    for number in range(100):
+        (tmp_path / f"clip-{number:04d}.webm").touch()
+    assert 3 <= len(split("folder", tmp_path)[1]) <= 20
 
 
 def test_videos_that_give_nothing_are_named_and_passed_over(main, video, tmp_path, caplog, capsys):

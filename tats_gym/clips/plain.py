@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,8 +21,9 @@ from tats_gym.clips.layouts import (
     name_hash,
 )
 from tats_gym.clips.roots import missing_data
+from tats_gym.clips.segments import SETTINGS_FILE, films_of
 from tats_gym.files import write_whole
-from tats_gym.hints import shown
+from tats_gym.hints import listed, shown
 from tats_gym.text_files import read_text
 
 logger = logging.getLogger(__name__)
@@ -46,28 +47,44 @@ def read_folder(tree: Tree, part: Part) -> Listing:
     A hash of the path within the folder holds out about one video in ten, so that a video keeps its side when
     others come and go. Where that leaves a side empty, validation is the one video with the lowest hash and
     training is all of them, whether held out or not.
+
+    Segments that were cut from one film, see `films_of`, stay together: the hash is of the film's name, and where a
+    side would be empty, the film with the lowest hash is held out and left out of training. Of a single film some
+    segments are held out from the others, with a warning.
     """
     root = str(tree.root)
     names = {os.path.relpath(path, root): path for path in tree.videos(str).values()}
     if not names:
         raise missing_data(tree.data, tree.root, f"no file there is a video ({' '.join(SUFFIXES)})")
-    hashes = {name: name_hash(name) for name in names}
-    held_out = [name for name in names if hashes[name] % VALIDATION_SHARE == 0]
-    rest = [name for name in names if hashes[name] % VALIDATION_SHARE]
-    chosen: Sequence[str] = held_out or [min(names, key=hashes.__getitem__)]
-    if part.split == "train":
-        chosen = rest or list(names)
+    films = films_of(tree.paths)
+    sources = {name: films.get(path, name) for name, path in names.items()}
+    if films and len(names) > 1 and len(set(sources.values())) == 1:
+        logger.warning(
+            "%s: all %d videos are of one film: held-out clips will look like those of the training; cut several films",
+            tree.root, len(names),
+        )  # fmt: skip
+        sources = dict(zip(names, names, strict=True))
+    hashes = {source: name_hash(source) for source in sources.values()}
+    held_out = {source for source, number in hashes.items() if number % VALIDATION_SHARE == 0}
+    train, few = part.split == "train", len(held_out) in (0, len(hashes))
+    if few:
+        held_out = {min(hashes, key=hashes.__getitem__)}
+    everything = train and few and (not films or len(hashes) == 1)
+    chosen = [name for name in names if everything or (sources[name] not in held_out) == train]
     return Listing((), [Entry(name, Path(names[name]), None) for name in chosen])
 
 
 def read_list(tree: Tree, part: Part) -> Listing:
     """A list of videos in the root: paths, absolute or relative to it, and classes as numbers or none at all.
 
-    The classes reach up to the highest number in any of the lists there, so that all splits have the same.
+    The classes reach up to the highest number in any of the lists there, so that all splits have the same. Films of
+    which train.csv has segments too, see `films_of`, are named in a warning.
     """
     lists = {split: _read_lines(tree.root / file) for split, file in LIST_FILES.items() if (tree.root / file).is_file()}
     if part.split not in lists:
         raise missing_data(tree.data, tree.root, f"there is no {LIST_FILES[part.split]}")
+    if part.split != "train" and "train" in lists:
+        _name_shared_films(tree.root, part.split, lists)
     top = max((label for lines in lists.values() for _, label in lines if label is not None), default=-1)
     entries = []
     for name, label in lists[part.split]:
@@ -77,6 +94,21 @@ def read_list(tree: Tree, part: Part) -> Listing:
     if found:  # a list of one's own may be of a dataset with several classes a video
         logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], found)
     return Listing(tuple(map(str, range(top + 1))), entries)
+
+
+def _name_shared_films(root: Path, split: Split, lists: Mapping[Split, list[tuple[str, int | None]]]) -> None:
+    """Warn of films with segments in train.csv and in the list of this split."""
+    paths = {name: str(root / name) for part in ("train", split) for name, _ in lists[part]}
+    notes = {os.path.join(os.path.dirname(path), SETTINGS_FILE) for path in paths.values()}
+    films = films_of([*paths.values(), *filter(os.path.isfile, notes)])
+    train, other = (
+        {films[paths[name]] for name, _ in lists[part] if paths[name] in films} for part in ("train", split)
+    )
+    if train & other:
+        logger.warning(
+            "%s: %d films have segments in train.csv too (%s), which look like them; keep a film's in one list",
+            root / LIST_FILES[split], len(train & other), listed(sorted(train & other)),
+        )  # fmt: skip
 
 
 def _read_lines(path: Path) -> list[tuple[str, int | None]]:
