@@ -21,9 +21,9 @@ class FirstPass:
     def draw(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Choose masks for tokens (B, L, D) as the policy does: actions, values and log-probabilities, no graph."""
         with torch.enable_grad():
-            ids, values, log_prob = self._policy(tokens)
-        assert self._policy.last_scores is not None
-        self._scores.append(self._policy.last_scores)
+            scores = self._policy.score(tokens)
+            ids, values, log_prob = self._policy.draw(scores)
+        self._scores.append(scores)
         return ids, values.detach(), log_prob.detach()
 
     def close(self, tokens: Tensor) -> None:

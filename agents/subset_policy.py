@@ -117,8 +117,6 @@ class SubsetPolicy(ActorCriticPolicy):
             raise ValueError(f"{type(self).__name__} draws subsets: use_sde does not apply")
         self.credit, self.masks_per_clip, self.precision = credit, masks_per_clip, precision
         self.num_visible = action_space.num_visible
-        self.last_scores: Scores | None = None
-        """What `score` answered to the last `forward`."""
         self._kept: tuple[Tensor, Scores] | None = None
         super().__init__(
             observation_space,
@@ -151,7 +149,11 @@ class SubsetPolicy(ActorCriticPolicy):
 
     def forget(self) -> None:
         """Let go of what was kept."""
-        self.last_scores = self._kept = None
+        self._kept = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles go without the graph of an update that is still to come: a graph can be neither.
+        return self.__dict__ | {"_kept": None}
 
     def make_optimizer(self, lr_schedule: Schedule) -> None:
         """Make the optimiser of all parameters."""
@@ -171,8 +173,11 @@ class SubsetPolicy(ActorCriticPolicy):
 
         Values (B * G, 1) are the same for the masks of a clip; G is `masks_per_clip`.
         """
-        self.last_scores = self.score(obs)
-        distribution, values = self._for_each_mask(self.last_scores, self.masks_per_clip)
+        return self.draw(self.score(obs), deterministic)
+
+    def draw(self, scores: Scores, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose masks by what `score` answered, as `forward` does."""
+        distribution, values = self._for_each_mask(scores, self.masks_per_clip)
         ids = distribution.get_actions(deterministic)
         return ids, values, distribution.log_prob(ids)
 

@@ -60,7 +60,6 @@ class GaussianScores(BasePolicy):
         super().__init__(tokens, scores, squash_output=True)
         self.net = TokenHead(tokens, sampler, precision, outputs=2)
         self.log_std_init = log_std_init
-        self.action_dist = SquashedDiagGaussianDistribution(scores.shape[0])
 
     def mean_and_log_std(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Return both (B, L) for tokens (B, L, D), before tanh."""
@@ -69,11 +68,18 @@ class GaussianScores(BasePolicy):
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Score tokens (B, L, D): (B, L) in [-1, 1]."""
-        return self.action_dist.actions_from_params(*self.mean_and_log_std(obs), deterministic=deterministic)
+        mean, log_std = self.mean_and_log_std(obs)
+        return self._distribution(mean).actions_from_params(mean, log_std, deterministic=deterministic)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Draw scores (B, L) in [-1, 1], and return the log-density (B,) of all L together."""
-        return self.action_dist.log_prob_from_params(*self.mean_and_log_std(obs))
+        mean, log_std = self.mean_and_log_std(obs)
+        return self._distribution(mean).log_prob_from_params(mean, log_std)
+
+    @staticmethod
+    def _distribution(mean: Tensor) -> SquashedDiagGaussianDistribution:
+        # A new one each time: it keeps the graph of its last answer, and a module that holds a graph cannot be copied.
+        return SquashedDiagGaussianDistribution(mean.shape[1])
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         scores: Tensor = self(observation, deterministic)

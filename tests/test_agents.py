@@ -1,12 +1,15 @@
 """The table of agents, and what each of them must be able to do."""
 
+import copy
 import pickle
 import sys
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents import AGENTS, find_agent
@@ -147,6 +150,58 @@ def test_it_is_saved_and_loaded_without_running_what_the_file_holds(clips_root, 
         masks.append(_masks(each, env))
     assert torch.equal(*masks)
     env.close()
+
+
+class _Copies(BaseCallback):
+    """Copies the policy whenever callbacks are asked, as those do that keep the best one or an average."""
+
+    def __init__(self):
+        super().__init__()
+        self.moments = set()
+
+    def _copy(self, moment):
+        ours = self.model.policy
+        theirs = copy.deepcopy(ours)
+        values = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        assert all(torch.equal(*pair) and pair[0].data_ptr() != pair[1].data_ptr() for pair in values)
+        self.moments.add(moment)
+
+    def _on_rollout_start(self):
+        self._copy("rollout start")
+
+    def _on_step(self):
+        self._copy("step")
+        return True
+
+    def _on_rollout_end(self):
+        self._copy("rollout end")
+
+    def _on_training_end(self):
+        self._copy("training end")
+
+
+@pytest.mark.parametrize("name", sorted(set(AGENTS) - {"frame"}))
+def test_its_policy_can_be_copied_at_any_moment(clips_root, name):
+    agent, env = _make(clips_root, name, num_envs=8)
+    copies = _Copies()
+    agent.learn(32, callback=copies)
+    assert copies.moments == {"rollout start", "step", "rollout end", "training end"}
+    copied, masks = copy.deepcopy(agent.policy), []
+    for policy in (agent.policy, copied):
+        torch.manual_seed(0)
+        masks.append(_masks(SimpleNamespace(policy=policy), env))
+    assert torch.equal(*masks)
+    env.close()
+
+
+def test_copying_a_policy_does_not_change_what_it_learns(clips_root):
+    weights = []
+    for callback in (None, _Copies()):
+        agent, env = _make(clips_root, "tats", num_envs=8)
+        agent.learn(32, callback=callback)
+        weights.append(torch.cat([each.flatten() for each in agent.policy.parameters()]))
+        env.close()
+    assert torch.equal(*weights)
 
 
 def test_a_reward_of_the_other_sign_teaches_the_opposite(clips_root):

@@ -67,12 +67,13 @@ def test_only_the_tensor_that_was_kept_is_answered_so(clips_root, calls):
     env = toy_env(clips_root, num_envs=4)
     policy = TATS(env=env, **SIZES).policy
     tokens = env.vector_env.observe()
-    ids, *_ = policy(tokens)
-    policy.keep(tokens, [policy.last_scores])
+    scores = policy.score(tokens)
+    ids, *_ = policy.draw(scores)
+    policy.keep(tokens, [scores])
     policy.evaluate_actions(tokens.clone(), ids)
     policy.evaluate_actions(tokens, ids)  # what was kept is for the next question alone
     assert len(calls) == 3
-    policy.keep(tokens, [policy.last_scores])
+    policy.keep(tokens, [scores])
     policy.evaluate_actions(tokens, ids)
     assert len(calls) == 3
     env.close()

@@ -1,5 +1,6 @@
 """Networks that all tokens share: by hand, by symmetry, and on a problem whose best mask is known."""
 
+import copy
 import math
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_quantiles_come_in_one_tensor():
     critic = _policy(TokenTQCPolicy, n_quantiles=7, n_critics=3).critic
     assert critic(torch.randn(2, 36, 64), torch.rand(2, 36)).shape == (2, 3, 7)
     assert (critic.n_critics, critic.quantiles_total) == (3, 21)
+
+
+def test_an_actor_that_was_asked_with_a_graph_can_be_copied():
+    actor = _policy(TokenSACPolicy).actor
+    tokens = torch.randn(2, 36, 64)
+    actor.action_log_prob(tokens)[1].sum().backward()
+    assert torch.equal(copy.deepcopy(actor)(tokens, deterministic=True), actor(tokens, deterministic=True))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
