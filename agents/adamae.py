@@ -23,9 +23,10 @@ DROPOUT = 0.1
 class AdaMAEPolicy(SubsetPolicy):
     """Learned positions, one transformer block, a linear layer to a logit for each token; no value network.
 
-    As in the published code: 8 heads, no biases on queries, keys and values, dropout .1 while learning, positions that
-    start at zero, a head that starts at random. The published sampler sees embeddings without positions: fixed
-    sinusoidal ones are taken off again here, learned ones stay.
+    As in the published code: 8 heads, no biases on queries, keys and values, dropout .1 while learning (of what the
+    attention and the MLP give, not within the MLP), positions that start at zero, a head that starts at random. The
+    published sampler sees embeddings without positions: fixed sinusoidal ones are taken off again here, learned ones
+    stay.
 
     Args:
         sinusoidal: Whether the tokens carry VideoMAE's sinusoidal positions.
@@ -49,6 +50,7 @@ class AdaMAEPolicy(SubsetPolicy):
         self.register_buffer("offset", offset, persistent=False)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
         self.block = Block(width, NUM_HEADS, proj_drop=DROPOUT, norm_layer=nn.LayerNorm)
+        self.block.mlp.drop1 = nn.Identity()  # timm's, behind the activation; the published block has none there
         self.head = nn.Linear(width, 1)
         for module in self.modules():
             if isinstance(module, nn.Linear):

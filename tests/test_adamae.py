@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from agents.adamae import AdaMAE, AdaMAEPolicy
 from agents.rollouts import TokenRolloutBuffer
@@ -70,6 +71,24 @@ def test_the_network_is_the_published_one():
     }  # fmt: skip
     assert policy.block.attn.num_heads == 8
     assert not policy.pos_embed.any()
+
+
+def test_it_drops_what_attention_and_mlp_give_and_nothing_between():
+    """The published block, written out; one generator drops the same elements in both."""
+    policy, tokens = _policy(sinusoidal=False), torch.randn(2, 36, 64)
+    block, head = policy.block, policy.head
+    policy.train()
+    torch.manual_seed(1)
+    found = policy.score(tokens)[0].logits
+    torch.manual_seed(1)
+    normed = F.layer_norm(tokens, (64,), block.norm1.weight, block.norm1.bias)
+    q, k, v = (normed @ block.attn.qkv.weight.T).reshape(2, 36, 3, 8, 8).permute(2, 0, 3, 1, 4)  # (B, N, L, e) each
+    attended = ((q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
+    x = tokens + F.dropout(F.linear(attended, block.attn.proj.weight, block.attn.proj.bias), 0.1)
+    normed = F.layer_norm(x, (64,), block.norm2.weight, block.norm2.bias)
+    hidden = F.gelu(F.linear(normed, block.mlp.fc1.weight, block.mlp.fc1.bias))
+    x = x + F.dropout(F.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias), 0.1)
+    torch.testing.assert_close(found, F.linear(x, head.weight, head.bias)[..., 0], atol=1e-5, rtol=1e-5)
 
 
 def test_the_maes_fixed_positions_are_taken_off_again():
