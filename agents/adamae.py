@@ -76,7 +76,7 @@ class AdaMAE(TokenRollouts, A2C):
     published 1e-4, without effect on what AdamW does. Two departures from the published code, where the sampler is
     part of the MAE: observations are detached, so its loss does not reach the patch embedding; and it has an optimiser
     of its own, AdamW with the learning rate that it is given (the published one has the MAE's, as the agent `adamae`
-    has here).
+    has here), and the published decay.
 
     Args:
         env: A `TokenSelectionVecEnv`.

@@ -156,12 +156,19 @@ class SubsetPolicy(ActorCriticPolicy):
         return self.__dict__ | {"_kept": None}
 
     def make_optimizer(self, lr_schedule: Schedule) -> None:
-        """Make the optimiser of all parameters."""
+        """Make the optimiser of all parameters; vectors (biases, and what norms learn) do not decay, as in AdaMAE."""
+        parameters = list(self.parameters())
+        order = sorted(range(len(parameters)), key=lambda place: parameters[place].ndim < 2)
+        groups: list[dict[str, Any]] = [
+            {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
+            {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+        ]
         self.optimizer = self.optimizer_class(
-            self.parameters(),
+            groups,
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
         )
+        self.optimizer.register_load_state_dict_pre_hook(lambda own, state: _regrouped(own, state, order))
 
     def get_distribution(self, obs: PyTorchObs) -> MaskDistribution:
         """Return the distribution over masks for tokens (B, L, D)."""
@@ -219,3 +226,22 @@ class SubsetPolicy(ActorCriticPolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+def _regrouped(own: torch.optim.Optimizer, state: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    """Return an optimiser's state as groups hold it now; older checkpoints have one, in the order of the parameters.
+
+    Args:
+        own: The optimiser that is to take it.
+        state: What is loaded.
+        order: The place among all parameters of those in the groups, one group after the other.
+    """
+    if len(state["param_groups"]) > 1:
+        return state
+    settings = state["param_groups"][0]
+    groups = [
+        settings | {name: group[name] for name in ("params", "weight_decay") if name in group}
+        for group in own.state_dict()["param_groups"]
+    ]
+    kept = {new: state["state"][old] for new, old in enumerate(order) if old in state["state"]}
+    return {"state": kept, "param_groups": groups}

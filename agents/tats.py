@@ -33,7 +33,7 @@ class TATS(TokenRollouts, PPO):
         ent_coef: c3.
         warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
         reuse_scores: Whether what was computed to draw masks serves the first pass of the update, where that is exact.
-        policy_kwargs: Further arguments of the policy; AdamW's betas and decay default to Table 1's.
+        policy_kwargs: Further arguments of the policy; AdamW's betas default to Table 1's, its decay to AdaMAE's.
         kwargs: Further arguments of `PPO`.
 
     Raises:

@@ -91,6 +91,27 @@ def test_it_drops_what_attention_and_mlp_give_and_nothing_between():
     torch.testing.assert_close(found, F.linear(x, head.weight, head.bias)[..., 0], atol=1e-5, rtol=1e-5)
 
 
+def test_what_decays_is_what_decays_in_the_published_code(clips_root):
+    """There: all but biases and parameters of one dimension, and the list of exceptions names none of the sampler's."""
+    env = toy_env(clips_root, 4)
+    policy = AdaMAE(env, policy_kwargs={"sinusoidal": False}, device="cpu").policy
+    names = {parameter: name for name, parameter in policy.named_parameters()}
+    decays = {
+        names[parameter]: group["weight_decay"]
+        for group in policy.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert decays == {
+        "pos_embed": 0.05, "head.weight": 0.05, "head.bias": 0.0,
+        "block.norm1.weight": 0.0, "block.norm1.bias": 0.0,
+        "block.attn.qkv.weight": 0.05, "block.attn.proj.weight": 0.05, "block.attn.proj.bias": 0.0,
+        "block.norm2.weight": 0.0, "block.norm2.bias": 0.0,
+        "block.mlp.fc1.weight": 0.05, "block.mlp.fc1.bias": 0.0,
+        "block.mlp.fc2.weight": 0.05, "block.mlp.fc2.bias": 0.0,
+    }  # fmt: skip
+    env.close()
+
+
 def test_the_maes_fixed_positions_are_taken_off_again():
     content = torch.randn(2, 36, 64)
     seen = _policy(sinusoidal=True).score(content + sinusoid(36, 64))[0].logits

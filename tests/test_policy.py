@@ -58,3 +58,35 @@ def test_a_pooled_critic_draws_the_same_masks_as_a_separate_one():
     pooled.load_state_dict(separate.state_dict())
     masks = [policy.get_distribution(tokens).distribution.logits for policy in (separate, pooled)]
     assert torch.equal(*masks)
+
+
+def test_without_gradients_matrices_shrink_by_their_decay_and_vectors_stay():
+    """AdamW: w (1 - lr * decay). What is a vector here, by name: biases, and the weights of norms."""
+    policy = _policy(critic="pooled", mlp_ratio=2.0, positions="learned")
+    policy.optimizer_kwargs = {"weight_decay": 0.05}
+    policy.make_optimizer(lambda _: 0.1)
+    before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
+    for parameter in policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    policy.optimizer.step()
+    vectors = set()
+    for name, parameter in policy.named_parameters():
+        stays = name.endswith("bias") or "norm" in name
+        torch.testing.assert_close(parameter.detach(), before[name] * (1 if stays else 1 - 0.1 * 0.05), msg=name)
+        vectors |= {name} if stays else set()
+    assert 0 < len(vectors) < len(before)
+
+
+def test_moments_of_an_optimiser_of_one_group_find_their_parameters():
+    """As checkpoints hold them that were written before biases were kept from decaying."""
+    policy = _policy(mlp_ratio=2.0)
+    one_group = torch.optim.AdamW(policy.parameters(), lr=0.5, weight_decay=0.05)
+    for number, parameter in enumerate(policy.parameters(), start=1):
+        parameter.grad = torch.full_like(parameter, number)
+    one_group.step()
+    policy.optimizer.load_state_dict(one_group.state_dict())
+    for number, parameter in enumerate(policy.parameters(), start=1):
+        moment = policy.optimizer.state[parameter]["exp_avg"]
+        torch.testing.assert_close(moment, torch.full_like(parameter, 0.1 * number))
+    assert [group["weight_decay"] for group in policy.optimizer.param_groups] == [0.01, 0.0]
+    assert [group["lr"] for group in policy.optimizer.param_groups] == [0.5, 0.5]
