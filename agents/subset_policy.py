@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -10,6 +11,7 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from agents.subset import PlackettLuce
 from envs.spaces import Subset, TokenBox
@@ -171,9 +173,14 @@ class SubsetPolicy(ActorCriticPolicy):
         self.optimizer.register_load_state_dict_pre_hook(lambda own, state: _regrouped(own, state, order))
 
     def get_distribution(self, obs: PyTorchObs) -> MaskDistribution:
-        """Return the distribution over masks for tokens (B, L, D)."""
+        """Return the distribution over masks for tokens (B, L, D).
+
+        With gradients on, it can be differentiated twice, as TRPO does.
+        """
         assert isinstance(obs, Tensor)
-        return MaskDistribution(self.score(obs)[0], self.credit)
+        # Fused attention has first derivatives only.
+        with sdpa_kernel(SDPBackend.MATH) if torch.is_grad_enabled() else nullcontext():
+            return MaskDistribution(self.score(obs)[0], self.credit)
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Choose G masks for each of tokens (B, L, D): actions (B * G, K) in draw order, values, log-probabilities.

@@ -30,7 +30,8 @@ class TrajectoryAttention(nn.Module):
         num_heads: N; must divide width.
         num_frames: t, the grid's length along time; L = t * s, ordered frame by frame.
         stream_above: With more frames than this, queries go frame by frame and what lies between is computed again in
-            the backward pass, a quarter more work: memory then grows with L, and not with L * t.
+            the backward pass, a quarter more work: memory then grows with L, and not with L * t. Not where only
+            attention that can be differentiated twice is allowed, since second derivatives keep it all anyway.
         pool: Whether only the mean of each frame's tokens asks, and t tokens come out: for who wants a clip's summary,
             at an eighth of the operations.
     """
@@ -67,7 +68,7 @@ class TrajectoryAttention(nn.Module):
             q, kv = F.linear(x, weight, bias).split((width, 2 * width), dim=-1)
         q = rearrange(q, "b l (n e) -> b n l e", n=self.num_heads)
         k, v = rearrange(kv, "b l (two n e) -> two b n l e", two=2, n=self.num_heads)
-        if not self.streams:
+        if not self.streams or _only_math():
             mixed = self._attend(q, k, v, 0)
         else:
             parts = [
@@ -93,6 +94,12 @@ class TrajectoryAttention(nn.Module):
         values = _AlongTime.apply(self.num_heads, own.repeat(len(q)), *layers, *trajectories)
         mixed: Tensor = values.unflatten(0, (-1, num_queries)) + self.trajectory_v.bias
         return mixed
+
+
+def _only_math() -> bool:
+    """Whether `sdpa_kernel` leaves no fused kernel: the only attention with second derivatives."""
+    allowed = torch.backends.cuda
+    return not (allowed.flash_sdp_enabled() or allowed.mem_efficient_sdp_enabled() or allowed.cudnn_sdp_enabled())
 
 
 class _AlongTime(torch.autograd.Function):

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sb3_contrib import TRPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from agents import AGENTS, find_agent
+from agents import AGENTS, TatsPolicy, find_agent
 from agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
 from agents.fixed import FixedMasks, RandomPolicy
 from agents.looking import choose
@@ -149,6 +150,18 @@ def test_it_is_saved_and_loaded_without_running_what_the_file_holds(clips_root, 
         torch.manual_seed(0)
         masks.append(_masks(each, env))
     assert torch.equal(*masks)
+    env.close()
+
+
+def test_trpo_as_it_comes_improves_within_its_trust_region(clips_root):
+    """Its line search finds a step of at most .01 nats, TRPO's own default; `trpo` is tried longer above."""
+    env = toy_env(clips_root)
+    agent = TRPO(TatsPolicy, env, n_steps=2, batch_size=32, seed=0, device="cpu")
+    agent.learn(16 * 2)
+    logged = agent.logger.name_to_value
+    assert logged["train/is_line_search_success"] == 1
+    assert 1e-4 < logged["train/kl_divergence_loss"] < 0.01
+    assert agent.policy.actor_head.weight.any()  # zero at the start
     env.close()
 
 

@@ -60,6 +60,31 @@ def test_a_pooled_critic_draws_the_same_masks_as_a_separate_one():
     assert torch.equal(*masks)
 
 
+@pytest.mark.parametrize("frames", [4, 10])
+def test_what_a_distribution_says_can_be_differentiated_twice(frames):
+    """Hessian times vector against differences of the gradient, in float64; ten frames are more than go at once."""
+    torch.manual_seed(0)
+    policy = TatsPolicy(TokenBox((4 * frames, 64), (frames, 2, 2)), Subset(4 * frames, 3), lambda _: 1e-3).double()
+    torch.nn.init.normal_(policy.actor_head.weight)
+    tokens, worth = torch.randn(2, 4 * frames, 64).double(), torch.randn(2, 4 * frames).double()
+    parameters = [*policy.actor.parameters(), *policy.actor_head.parameters()]
+    direction = [torch.randn_like(parameter) for parameter in parameters]
+
+    def gradient(**graph):
+        total = (policy.get_distribution(tokens).distribution.token_log_prob * worth).sum()
+        return torch.autograd.grad(total, parameters, **graph)
+
+    product = torch.autograd.grad(gradient(create_graph=True), parameters, direction)
+    step, sides = 1e-5, []
+    for sign in (1, -2, 1):  # there, to the other side, and back
+        for parameter, part in zip(parameters, direction, strict=True):
+            parameter.data += sign * step * part
+        sides.append(gradient())
+    for found, above, below in zip(product, sides[0], sides[1], strict=True):
+        torch.testing.assert_close(found, (above - below) / (2 * step), atol=1e-5, rtol=1e-5)
+    assert max(each.abs().max() for each in product) > 0.1
+
+
 def test_without_gradients_matrices_shrink_by_their_decay_and_vectors_stay():
     """AdamW: w (1 - lr * decay). What is a vector here, by name: biases, and the weights of norms."""
     policy = _policy(critic="pooled", mlp_ratio=2.0, positions="learned")

@@ -107,10 +107,11 @@ def test_tokens_without_a_gradient_get_none():
     assert attached.get_total_flops() - detached.get_total_flops() == 2 * (2 * 20) * 24 * (3 * 24)
 
 
-def test_gradients_have_gradients():
+@pytest.mark.parametrize("stream_above", [1, 8])
+def test_gradients_have_gradients(stream_above):
     """TRPO needs them."""
     torch.manual_seed(0)
-    module = TrajectoryAttention(8, 2, 2).double()
+    module = TrajectoryAttention(8, 2, 2, stream_above).double()
     x = torch.randn(1, 4, 8, dtype=torch.float64, requires_grad=True)
     weight = module.trajectory_k.weight
     with sdpa_kernel(SDPBackend.MATH):
