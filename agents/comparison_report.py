@@ -82,7 +82,7 @@ def plain_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def as_tables(summary: Summary) -> str:
     """Print the agents below each other: means, and where there are several seeds 95 % intervals over them."""
     legend = (
-        "mean [95 % interval over seeds]; ↓ lower is better, ↑ higher; differences are paired by seed\n"
+        "mean [95 % interval over seeds, Student's t]; ↓ lower is better, ↑ higher; differences are paired by seed\n"
         "detectable: the smallest true difference that so many seeds would show four times in five"
     )
     return "\n\n".join([*_tables(summary), legend])
@@ -93,7 +93,7 @@ def _tables(summary: Summary) -> Iterator[str]:
         names = [name for name in measures if any(name in found for found in summary.values())]
         if not names:
             continue
-        head = ["agent"]
+        head = ["agent", "seeds"]
         for name in names:
             head.append(measures[name].title + ARROWS[measures[name].better])
             head += ["detectable"] if measures[name].deciding else []
@@ -101,7 +101,7 @@ def _tables(summary: Summary) -> Iterator[str]:
         for agent, found in summary.items():
             if not any(name in found for name in names):
                 continue
-            line = [agent]
+            line = [agent, str(max(len(found[name].values) for name in names if name in found))]
             for name in names:
                 line.append(shown(found[name], measures[name]) if name in found else "")
                 if measures[name].deciding:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agents.config import PretrainConfig
 from agents.looking import choose, look
+from agents.statistics import estimate
 from agents.subset_policy import SubsetPolicy
 from envs.rewards import REWARDS
 from tats_gym.clips import ClipStream, VideoReadError
@@ -39,9 +40,13 @@ class Scores:
     gain: float
     """error_random - error_own: above zero, the agent's masks are easier to complete than random ones."""
     gain_interval: float
-    """Half-width of the 95 % interval of `gain`, over clips."""
+    """Half-width of the 95 % interval of `gain`, by Student's t over clips; NaN where there is one clip."""
     content_gain: float
     """Error under masks that were made for other clips, minus error_own: zero where masks do not depend on the clip."""
+    content_gain_interval: float
+    """Half-width of the 95 % interval of `content_gain`, likewise."""
+    num_clips: int
+    """Held-out clips, over which the means and intervals are."""
     overlap: float
     """Share of tokens that masks of two clips have in common: K / L for uniform masks, 1 for one that never moves."""
     motion_lift: float
@@ -111,13 +116,15 @@ class HeldOut:
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors(self.random)
         for_others = self.errors(chosen.roll(1, dims=1))
-        gains = (random - own).mean(0)  # (N,)
+        gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (random, for_others))
         scores = Scores(
             error_own=own.mean().item(),
             error_random=random.mean().item(),
-            gain=gains.mean().item(),
-            gain_interval=1.96 * gains.std().item() / len(gains) ** 0.5 if len(gains) > 1 else math.nan,
-            content_gain=(for_others - own).mean().item(),
+            gain=gain.mean,
+            gain_interval=gain.half_width,
+            content_gain=content_gain.mean,
+            content_gain_interval=content_gain.half_width,
+            num_clips=len(self.ids),
             overlap=overlap(chosen, self.mae.grid.num_tokens),
             motion_lift=math.nan if self.motion is None else mean_lift(self.motion, chosen),
         )

@@ -48,11 +48,17 @@ def compare(rows: Sequence[Row]) -> dict[Kind, Comparison]:
 
 def as_table(found: Mapping[Kind, Comparison], chance: float) -> str:
     """Print top-1 in per cent, with 95 % intervals over seeds by Student's t."""
-    lines = [["masks", "method", "pool", "norm", "chance", "untrained", "pre-trained", "difference [95 %]"]]
+    lines = [["masks", "method", "pool", "norm", "seeds", "chance", "untrained", "pre-trained", "difference [95 %]"]]
     for kind, (trained, untrained, difference) in found.items():
         interval = f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
         lines.append(
-            [*kind, f"{100 * chance:.1f}", *(f"{100 * each.mean:.1f}" for each in (untrained, trained)), interval]
+            [
+                *kind,
+                str(len(difference.values)),
+                f"{100 * chance:.1f}",
+                *(f"{100 * each.mean:.1f}" for each in (untrained, trained)),
+                interval,
+            ]
         )
     return "\n".join(aligned(lines))
 

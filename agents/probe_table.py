@@ -15,8 +15,8 @@ Place = tuple[str, str]
 def as_tables(records: Sequence[Record]) -> str:
     """Print a table for each method, pool and norm: top-1 and top-5 of every encoder in per cent.
 
-    Records of one sampler and mask ratio, from several seeds, share a cell: their mean, and the half-width of its 95 %
-    interval over seeds.
+    Records of one sampler and mask ratio, from several seeds, share a cell: their mean, the half-width of its 95 %
+    interval over seeds by Student's t, and the number of seeds.
     """
     kinds = dict.fromkeys((r["method"], r["pool"], r["norm"]) for r in records)
     return "\n\n".join(
@@ -62,7 +62,7 @@ def _mean(values: Sequence[float]) -> str:
     if not values:
         return "-"
     found = estimate(values)
-    return _percent(found.mean) + ("" if len(values) == 1 else f" ± {_percent(found.high - found.mean)}")
+    return _percent(found.mean) + (f" ± {_percent(found.half_width)} (n {len(values)})" if len(values) > 1 else "")
 
 
 def _percent(share: float) -> str:

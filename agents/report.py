@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 from agents.command_line import command_for, differing
 from agents.config import PretrainConfig, config_from_dict
+from agents.statistics import of_clips, with_interval
 from tats_gym.metrics import read_metrics, speed
 from tats_gym.runs import read_record
 
@@ -54,7 +56,7 @@ RESULTS = {
     "held_out/error_own": "held-out error, own masks",
     "held_out/error_random": "held-out error, random masks",
     "held_out/gain": "gain over random masks (95 % over clips)",
-    "held_out/content_gain": "gain by fitting the clip",
+    "held_out/content_gain": "gain by fitting the clip (95 % over clips)",
     "held_out/motion_lift": "motion of chosen tokens over that of all",
     "held_out/overlap": "tokens that masks of two clips share",
     "sampler/never_chosen": "tokens that are never chosen",
@@ -105,8 +107,11 @@ class ReportedRun:
         found = {"clips masked": f"{self.clips:,}"}
         for metric, name in RESULTS.items():
             if values := self.series(metric)[1]:
-                found[name] = f"{values[-1]:.4f}"
-                found[name] += "".join(f" ± {half:.4f}" for half in self.series(f"{metric}_interval")[1][-1:])
+                half_width = (self.series(f"{metric}_interval")[1] or [math.nan])[-1]
+                found[name] = with_interval(values[-1], half_width)
+                counts = self.series("held_out/num_clips")[1]  # older runs did not count
+                if counts and not math.isnan(half_width):
+                    found[name] += f" ({of_clips(int(counts[-1]))})"
         rates = speed(self.metrics)
         if rates:
             found["clips/s"] = f"{rates['clips_per_s']:.1f}"

@@ -1,4 +1,4 @@
-"""What a handful of seeds can say: means with their intervals, and the smallest difference that they could show."""
+"""What a handful of values can say: means with their intervals, and the smallest difference that they could show."""
 
 import math
 from collections.abc import Sequence
@@ -7,21 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
+FEW = 10
+"""Clips below which an interval is named one of few: of so few, how far clips lie apart is itself a guess."""
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds."""
+    """A mean over seeds, or over clips."""
 
     mean: float
-    """Of the seeds' values."""
+    """Of the values."""
     low: float
-    """Lower end of its 95 % interval, by Student's t over seeds."""
+    """Lower end of its 95 % interval, by Student's t."""
     high: float
     """Upper end."""
     detectable: float
-    """Smallest true mean, in size, that this many seeds with this spread would tell from zero four times in five."""
+    """Smallest true mean, in size, that as many values with this spread would tell from zero four times in five."""
     values: tuple[float, ...]
-    """One a seed."""
+    """One a seed, or a clip."""
+
+    @property
+    def half_width(self) -> float:
+        """Half-width of the interval; NaN where there is only one value."""
+        return self.high - self.mean
 
     def __str__(self) -> str:
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
@@ -42,3 +50,15 @@ def estimate(values: Sequence[float]) -> Estimate:
     half = stdtrit(count - 1, 0.975) * error
     detectable = half + stdtrit(count - 1, 0.8) * error
     return Estimate(mean, mean - half, mean + half, float(detectable), tuple(values))
+
+
+def with_interval(mean: float, half_width: float, sign: str = "") -> str:
+    """Write a mean with the half-width of its interval, where it has one."""
+    return f"{mean:{sign}.4f}" + ("" if math.isnan(half_width) else f" ± {half_width:.4f}")
+
+
+def of_clips(count: int) -> str:
+    """Say over how many clips an interval is, and where they are few."""
+    if count == 1:
+        return "1 clip, so no interval"
+    return f"{count} clips" if count >= FEW else f"only {count} clips: few"

@@ -92,16 +92,25 @@ def rounded(value: Any) -> Any:
 def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
     """Print the arms below each other: means with the 95 % interval over seeds of what decides, means of the rest.
 
-    After the first column stands the smallest difference that so many seeds could have detected.
+    After the number of seeds and the first of these stands the smallest difference that so many could have detected.
     """
     deciding, means = (
         [name for name in names if any(name in m for m in summary.values())] for names in (DECIDING, TABLE)
     )
-    lines = [["arm", f"{deciding[0]} [95 %]", "detectable", *(f"{name} [95 %]" for name in deciding[1:]), *means]]
+    lines = [
+        ["arm", "seeds", f"{deciding[0]} [95 %]", "detectable", *(f"{name} [95 %]" for name in deciding[1:]), *means]
+    ]
     for arm, measures in summary.items():
         shown = [str(measures.get(name, "")) for name in deciding]
         shown.insert(1, f"{measures[deciding[0]].detectable:.4f}")
-        lines.append([arm, *shown, *(f"{measures[name].mean:.3f}" if name in measures else "" for name in means)])
+        lines.append(
+            [
+                arm,
+                str(len(measures[deciding[0]].values)),
+                *shown,
+                *(f"{measures[name].mean:.3f}" if name in measures else "" for name in means),
+            ]
+        )
     return "\n".join(aligned(lines))
 
 

@@ -257,6 +257,8 @@ def estimates(sweep: Sweep, swept: Sequence[Swept]) -> dict[tuple[str, str], dic
 def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
     """Print a sweep in the paper's layout, beside the paper's own figures; the best mean of all has a star.
 
+    Means have their 95 % intervals by Student's t over n seeds.
+
     Args:
         sweep: Which.
         found: As `estimates` returns it.
@@ -289,5 +291,6 @@ def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate
 
 
 def _shown(value: Estimate, digits: int) -> str:
-    interval = f" [{value.low:.{digits}f}, {value.high:.{digits}f}]" if len(value.values) > 1 else ""
+    count = len(value.values)
+    interval = f" [{value.low:.{digits}f}, {value.high:.{digits}f}] n {count}" if count > 1 else ""
     return f"{value.mean:.{digits}f}{interval}"

@@ -77,9 +77,10 @@ def _report(result: Result, config: FinetuneConfig) -> None:
         print(f"stopped; go on with: python scripts/finetune.py --resume {result.folder}")
         return
     scores, views = result.scores, f"{config.temporal_views} x {config.spatial_views} views"
+    low, high = scores.top1_interval  # Wilson's
     top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.1%}"
     broken = f" ({scores.broken} of them broken, counted as wrong)" if scores.broken else ""
-    print(f"test, {views}: top-1 {scores.top1:.1%}{top5} of {scores.videos} videos{broken}")
+    print(f"test, {views}: top-1 {scores.top1:.1%} [{low:.1%}, {high:.1%}]{top5} of {scores.videos} videos{broken}")
     print(f"by class:   {result.folder / 'test.json'}\npicture:    {result.folder / 'pictures' / 'confusion.png'}")
 
 

@@ -17,6 +17,7 @@ from agents.command_line import exit_code  # noqa: E402
 from agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from agents.pretraining import Result  # noqa: E402
 from agents.resuming import begin_or_resume, resume, run_config  # noqa: E402
+from agents.statistics import of_clips, with_interval  # noqa: E402
 from tats_gym.distributed import Ranks, joined  # noqa: E402
 
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
@@ -82,8 +83,9 @@ def _report(result: Result) -> None:
     print(
         f"held-out clips, one MAE (as this run left it): error {scores.error_own:.4f} under the agent's masks, "
         f"{scores.error_random:.4f} under random ones\n"
-        f"gain {scores.gain:+.4f} ± {scores.gain_interval:.4f} (95 % over clips), "
-        f"of which {scores.content_gain:+.4f} because masks fit their clips\n"
+        f"gain {with_interval(scores.gain, scores.gain_interval, '+')}, of which "
+        f"{with_interval(scores.content_gain, scores.content_gain_interval, '+')} because masks fit their clips "
+        f"(95 % by Student's t over {of_clips(scores.num_clips)})\n"
         f"masks of two clips share {scores.overlap:.0%} of their tokens (chance {chance:.0%}); "
         f"chosen tokens move {scores.motion_lift:.2f} times as much as all"
     )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -125,8 +126,9 @@ def scored(scores: Tensor, labels: Tensor) -> Scores:
     return tally.scores()
 
 
-def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, 95 % with the default z."""
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """Wilson's score interval of a proportion, 95 %; made for proportions, it holds for few videos too."""
+    z = NormalDist().inv_cdf(0.975)
     share = hits / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))

@@ -30,12 +30,13 @@ def test_tables_show_means_intervals_and_what_could_have_been_detected():
     tables = as_tables(compare(rows_by_hand())).split("\n\n")
     title, head, random, mine = tables[0].splitlines()
     assert title == "Errors of reconstruction"
-    assert head.split("  ")[0] == "agent"
+    assert head.split()[:2] == ["agent", "seeds"]
     assert "+0.1500 [-0.4853, +0.7853]  0.7041" in mine
-    assert random.split()[:3] == ["random", "0.500", "1.0000"]  # .5 and 1.5
-    assert random.split()[3:] == ["[-5.3531,", "7.3531]"]
-    assert mine.split()[:2] == ["mine", "0.300"]
-    assert [line.split()[:3] for line in tables[1].splitlines()[2:]] == [["random", "25.0"], ["mine", "50.0", "+25.0"]]
+    assert random.split()[:4] == ["random", "2", "0.500", "1.0000"]  # .5 and 1.5
+    assert random.split()[4:] == ["[-5.3531,", "7.3531]"]
+    assert mine.split()[:3] == ["mine", "2", "0.300"]
+    probed = [line.split()[:4] for line in tables[1].splitlines()[2:]]
+    assert probed == [["random", "2", "25.0"], ["mine", "2", "50.0", "+25.0"]]
     assert "1,000" in tables[3]
     assert [table.splitlines()[0] for table in tables[1:4]] == [
         "Probes of the frozen encoder: top-1, per cent", "The sampler's distribution", "The cost"
@@ -44,7 +45,7 @@ def test_tables_show_means_intervals_and_what_could_have_been_detected():
 
 def test_one_seed_has_no_interval():
     tables = as_tables(compare(rows_by_hand(seeds=(0,))))
-    assert "mine    0.300" in tables
+    assert "mine    1      0.300" in tables
     assert "nan" not in tables
     assert tables.count("[") == 1  # the legend's
     json.dumps(plain_rows(rows_by_hand()), allow_nan=False)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from stable_baselines3.common.policies import BasePolicy
 
 from agents import SamplerConfig, TatsPolicy
@@ -115,6 +116,31 @@ def test_overlap_by_hand():
 def test_random_masks_gain_nothing_within_the_interval(held_out):
     scores, _ = held_out.measure(RandomPolicy(BOX, SUBSET))
     assert abs(scores.gain) < 2 * scores.gain_interval
+
+
+@pytest.mark.parametrize("num_clips", [2, 3, 48])
+def test_intervals_are_students_over_clips(num_clips):
+    held_out = _measure_of(_Centre(), num_clips)
+    policy = _Knowing(BOX, SUBSET)
+    scores, _ = held_out.measure(policy)
+    chosen = held_out.choices(policy)
+    own, random, others = (held_out.errors(ids)[0] for ids in (chosen, held_out.random, chosen.roll(1, dims=1)))
+    assert scores.num_clips == num_clips
+    for other, mean, half in (
+        (random, scores.gain, scores.gain_interval),
+        (others, scores.content_gain, scores.content_gain_interval),
+    ):
+        gains = (other - own).double().numpy()
+        low, high = stats.t.interval(0.95, num_clips - 1, loc=gains.mean(), scale=stats.sem(gains))
+        assert (mean - half, mean + half) == pytest.approx((low, high), abs=1e-6)
+    assert scores.gain_interval > 0
+
+
+def test_one_clip_has_no_interval():
+    scores, _ = _measure_of(_Centre(), 1).measure(_Knowing(BOX, SUBSET))
+    assert scores.num_clips == 1
+    assert math.isnan(scores.gain_interval)
+    assert math.isnan(scores.content_gain_interval)
 
 
 def test_measuring_changes_no_random_state_and_repeats(held_out):

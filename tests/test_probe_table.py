@@ -33,8 +33,8 @@ def test_a_table_has_datasets_and_ratios_down_and_samplers_across():
 def test_seeds_share_a_cell_with_their_interval():
     """Two seeds at 50 and 52: mean 51, half-width t(.975, 1) * 1 = 12.71."""
     table = as_tables([record(), record(top1=0.52)])
-    assert "51.00 ± 12.71" in table
-    assert "75.00 ± 0.00" in table
+    assert "51.00 ± 12.71 (n 2)" in table
+    assert "75.00 ± 0.00 (n 2)" in table
 
 
 def test_methods_and_norms_have_tables_of_their_own():
@@ -61,7 +61,7 @@ def test_seeds_are_compared_with_themselves_untrained():
     assert found.difference.values == pytest.approx((0.2, 0.3))
     assert found.difference.low == pytest.approx(0.25 - 12.706 * 0.05, abs=1e-3)
     table = as_table(compare(probe_rows()), 0.125)
-    assert "12.5    15.0       40.0         +25.0 [-38.5, +88.5]" in table
+    assert "2      12.5    15.0       40.0         +25.0 [-38.5, +88.5]" in table
 
 
 def test_a_seed_without_its_end_is_an_error():

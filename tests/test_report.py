@@ -58,8 +58,21 @@ def test_results_settings_and_commands_of_every_run_are_there(runs, page):
 
 def test_a_gain_stands_beside_its_interval(runs, tmp_path):
     shutil.copytree(runs[0], tmp_path / "run")
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
-        print(json.dumps({"step": 40, "held_out/gain": 0.05, "held_out/gain_interval": 0.01}), file=file)
+    row = {"step": 40, "held_out/gain": 0.05, "held_out/gain_interval": 0.01}
+    row |= {"held_out/content_gain": -0.02, "held_out/content_gain_interval": 0.03}
+    for count, words in ((64, "64 clips"), (9, "only 9 clips: few")):
+        with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+            print(json.dumps(row | {"held_out/num_clips": count}), file=file)
+        text = report([tmp_path / "run"])
+        assert _cells(text, GAIN) == [f"0.0500 ± 0.0100 ({words})"]
+        assert _cells(text, "gain by fitting the clip (95 % over clips)") == [f"-0.0200 ± 0.0300 ({words})"]
+
+
+def test_an_interval_whose_clips_an_older_run_did_not_count_stands_alone(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_text(
+        '{"step": 8, "held_out/gain": 0.05, "held_out/gain_interval": 0.01}\n'
+    )
     assert _cells(report([tmp_path / "run"]), GAIN) == ["0.0500 ± 0.0100"]
 
 

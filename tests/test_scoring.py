@@ -1,10 +1,9 @@
 """Counting how often a classifier is right."""
 
-import math
-
 import matplotlib.image
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from tats_gym.scoring import Tally, confusion_picture, scored
 
@@ -59,9 +58,8 @@ def test_ties_go_to_the_lower_class_and_the_interval_is_wilsons():
     found = scored(scores, torch.tensor([0, 2, 1, 0]))
     assert found.top1 == 0.5
     assert found.share_by_class(("a", "b", "c")) == {"a": 0.5, "b": 0.0, "c": 1.0}
-    low, high = found.top1_interval  # (2 + 1.92) / (4 + 3.84) -+ ...
-    assert (low + high) / 2 == pytest.approx(0.5)
-    assert high - low == pytest.approx(2 * 1.96 / (4 + 1.96**2) * math.sqrt(4 * 0.25 + 1.96**2 / 4))
+    expected = binomtest(2, 4).proportion_ci(0.95, method="wilson")
+    assert found.top1_interval == pytest.approx((expected.low, expected.high))
 
 
 def test_top5_of_six_classes_leaves_one_out():

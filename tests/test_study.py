@@ -65,7 +65,9 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
     assert json.loads(json.dumps(as_plain(summary)))["uniform"]["error_own"]["values"] == pytest.approx(
         [rows[0]["error_own"], rows[2]["error_own"]], abs=1e-5
     )
-    assert [line.split("  ")[0] for line in as_table(summary).splitlines()] == ["arm", "uniform", "joint, gain"]
+    lines = as_table(summary).splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["arm", "uniform", "joint, gain"]
+    assert [line.removeprefix("joint, ").split()[1] for line in lines] == ["seeds", "2", "2"]
     assert study_figure(rows, (2, 2, 2), "two arms").std() > 10
 
 
@@ -140,7 +142,7 @@ def test_what_is_measured_before_any_arm_is_run(study, tmp_path):
         assert row["error_own"] > 0
     assert kinds["moving"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
     table = as_table(summarise(measured("gradients_at_uniform", study, *folders, [0], jobs=1)))
-    assert table.splitlines()[0].split()[:4] == ["arm", "cosine", "[95", "%]"]
+    assert table.splitlines()[0].split()[:5] == ["arm", "seeds", "cosine", "[95", "%]"]
     assert table.splitlines()[1].startswith("token  ")
 
 

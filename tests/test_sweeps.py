@@ -71,7 +71,7 @@ def test_the_table_has_the_papers_layout_with_intervals_and_a_star_at_the_best()
     head, *lines = as_table(sweep, found, "ssv2").splitlines()
     assert head.split("  ")[0] == "mask ratio"
     assert [line.split()[0] for line in lines] == ["0.85", "0.90", "0.95"]
-    assert "12.00 [9.52, 14.48]" in lines[1]
+    assert "12.00 [9.52, 14.48] n 3" in lines[1]
     assert [line.count("*") for line in lines] == [0, 0, 1]
     assert lines[2].rstrip().endswith("13.39/31.88")
     assert as_table(sweep, found, "demo").splitlines()[0].count("paper, ") == 12
