@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from agents.finite import when
 from agents.held_out import HeldOut, SamplerState, Scores, as_metrics
+from agents.learning import updates
 from envs.sb3 import TokenSelectionVecEnv
 from tats_gym.distributed import highest, mean, summed
 from tats_gym.figures import choice_figure, mask_figure
@@ -198,9 +199,11 @@ class Evaluation(BaseCallback):
         policy = self.model.policy
         policy.set_training_mode(False)
         scores, self.state = self.held_out.measure(policy)
-        metrics = as_metrics("held_out", scores)
+        metrics: dict[str, float] = as_metrics("held_out", scores)
         if self.state is not None:
             metrics |= as_metrics("sampler", self.state)
+        if (count := updates(self.model)) is not None:
+            metrics["sampler/updates"] = count
         for name, value in metrics.items():
             self.logger.record(name, value)
         self._draw()

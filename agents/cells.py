@@ -19,6 +19,7 @@ from agents import find_agent
 from agents.command_line import differing
 from agents.config import PretrainConfig
 from agents.held_out import HeldOut, held_out_for, mean_lift, shown_share
+from agents.learning import NOT_UPDATED, updates
 from agents.needs import settled
 from agents.pretraining import Pretraining
 from agents.resuming import resume, run_config
@@ -65,7 +66,8 @@ def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
     total = sum(not _done(cell) for cell in cells)
     for cell, row in share_out(run_cell, cells, _done, jobs=jobs, apart=apart):
         done = total - sum(not _done(each) for each in cells)
-        logger.info("%d of %d: %s, gain %+.4f, %.0f s", done, total, name_of(cell), row["gain"], row["cost_s"])
+        gain = f"gain {row['gain']:+.4f}" + (f" {NOT_UPDATED}" if row.get("updates") == 0 else "")
+        logger.info("%d of %d: %s, %s, %.0f s", done, total, name_of(cell), gain, row["cost_s"])
 
 
 def _done(cell: Cell) -> bool:
@@ -176,6 +178,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         "seed": config.seed,
         "commit": commit(),
         "steps": run.agent.num_timesteps,
+        "updates": updates(run.agent),
         "mae_steps": run.optimizer.steps,
         **asdict(scores),
         **({} if state is None else asdict(state)),

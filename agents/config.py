@@ -27,7 +27,7 @@ class TatsConfig:
     learning_rate: float = 1.5e-6
     """AdamW's, constant."""
     warmup_epochs: int = 10
-    """m_o: epochs at the start with uniform masks, in which the MAE alone is trained."""
+    """m_o: epochs at the start with uniform masks, in which the MAE alone is trained; below mae_optim.epochs."""
     n_steps: int = 1
     """k: environment steps, each with a step of the MAE, for one update of the sampler."""
     n_epochs: int = 1

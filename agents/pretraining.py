@@ -19,6 +19,7 @@ from agents.collapse import CollapseWatch
 from agents.config import PretrainConfig
 from agents.finite import FiniteWatch
 from agents.held_out import Scores, held_out_for
+from agents.learning import check_learns, updates
 from agents.needs import settled
 from agents.rollouts import TokenRollouts
 from envs.sb3 import TokenSelectionVecEnv
@@ -51,6 +52,8 @@ class Result:
     """The last picture of masks."""
     exit_code: int
     """0 where the run came to its end, else that of who stopped it, see `tats_gym.stopping`."""
+    updates: int | None
+    """Updates that the agent made; None where it learns nothing by its nature."""
 
     @property
     def finished(self) -> bool:
@@ -70,7 +73,8 @@ class Pretraining:
 
     Raises:
         CheckpointError: The state was made with other networks.
-        ValueError: Several processes were asked for, and the agent trains in one.
+        ValueError: Several processes were asked for, and the agent trains in one; or the run ends before its agent's
+            first update.
     """
 
     def __init__(
@@ -116,6 +120,9 @@ class Pretraining:
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
+        check_learns(
+            self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=config.num_envs * ranks.world_size
+        )
         self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
         self.finite = FiniteWatch(self.agent)
         self._join_agents()
@@ -263,7 +270,7 @@ class Pretraining:
             self.vector_env.keep_graph = False
             self.agent.logger.close()
         scores, picture = from_first(measured)
-        return Result(config, self.folder, scores, picture, exit_code)
+        return Result(config, self.folder, scores, picture, exit_code, updates(self.agent))
 
     def _is_measured(self) -> bool:
         """Whether the numbers of a run that had come to its end are written."""

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from agents.command_line import command_for, differing
 from agents.config import PretrainConfig, config_from_dict
+from agents.learning import NOT_UPDATED
 from agents.statistics import of_clips, with_interval
 from tats_gym.metrics import read_metrics, speed
 from tats_gym.runs import read_record
@@ -112,6 +113,8 @@ class ReportedRun:
                 counts = self.series("held_out/num_clips")[1]  # older runs did not count
                 if counts and not math.isnan(half_width):
                     found[name] += f" ({of_clips(int(counts[-1]))})"
+                if metric.endswith("gain") and self.series("sampler/updates")[1][-1:] == [0]:
+                    found[name] += f", {NOT_UPDATED}"
         rates = speed(self.metrics)
         if rates:
             found["clips/s"] = f"{rates['clips_per_s']:.1f}"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents import find_agent
 from agents.config import PretrainConfig, config_from_dict
+from agents.learning import updates
 from agents.looking import look
 from agents.needs import settled
 from envs.sb3 import TokenSelectionVecEnv
@@ -81,7 +82,9 @@ class SavedRun:
             ) from err
         finally:
             vector_env.close()
-        return TrainedAgent(config, agent.policy, mae)
+        untrained = updates(agent) is not None and self.state.get("agent_updates") == 0
+        name = f"untrained {config.agent}" if untrained else config.agent
+        return TrainedAgent(config, agent.policy, mae, name=name)
 
 
 class TrainedAgent:
@@ -91,10 +94,11 @@ class TrainedAgent:
         config: The run's settings, with the K that the agent shows.
         policy: The agent's.
         mae: The run's, on the same device.
+        name: How it is called in pictures.
     """
 
-    def __init__(self, config: PretrainConfig, policy: BasePolicy, mae: MaskedAutoencoder) -> None:
-        self.config, self.policy, self.mae = config, policy, mae.eval()
+    def __init__(self, config: PretrainConfig, policy: BasePolicy, mae: MaskedAutoencoder, *, name: str) -> None:
+        self.config, self.policy, self.mae, self.name = config, policy, mae.eval(), name
         policy.set_training_mode(False)
 
     def mask(self, clips: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:

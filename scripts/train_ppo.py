@@ -89,6 +89,8 @@ def _report(result: Result) -> None:
         f"masks of two clips share {scores.overlap:.0%} of their tokens (chance {chance:.0%}); "
         f"chosen tokens move {scores.motion_lift:.2f} times as much as all"
     )
+    if result.updates == 0:
+        print("the agent made no update: all of this is of an untrained one (--tats.warmup-epochs: when it begins)")
     print(f"picture:    {result.picture}\nmetrics:    {result.folder / 'metrics.jsonl'}")
     if not result.finished:
         print(f"stopped; go on with: python scripts/train_ppo.py --resume {result.folder}")

@@ -163,7 +163,7 @@ def masked(
         if replace(run.config.grid, mask_ratio=grid.mask_ratio, visible=grid.visible) != grid:
             raise ValueError(f"{run.path} has tokens of {run.config.grid}, but {runs[0].path} of {grid}")
     agents = [run.agent(clips, num_visible=grid.num_visible, device=config.device) for run in runs]
-    names = [agent.config.agent for agent in agents]
+    names = [agent.name for agent in agents]
     found = []
     for number, (agent, name) in enumerate(zip(agents, names, strict=True), start=1):
         unique = name if names.count(name) == 1 else f"{name} ({number})"

@@ -54,7 +54,7 @@ def test_every_form_is_drawn_of_any_video_with_every_mask_ratio(script, runs, vi
     assert "left out: " in printed.err
     assert "broken.mp4" in printed.err
     assert "2 of 8 tokens visible: 00-noise one; mean error" in printed.out
-    assert " under tats's mask, " in printed.out
+    assert " under untrained tats's mask, " in printed.out
     assert " under motion's mask" in printed.out
 
 
@@ -72,7 +72,7 @@ def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_o
     saved, pixels, seen = _drawn(script, [runs["tats"], runs["ppo"]], videos)
     first, second = (run.agent(run.config.clips) for run in saved)
     ids = second.mask(pixels)[0]
-    assert [each.name for each in seen] == ["tats", "ppo"]
+    assert [each.name for each in seen] == ["untrained tats", "untrained ppo"]
     for clip in (0, 1):
         wanted = first.mae(pixels[clip : clip + 1], ids[clip : clip + 1]).errors.mean()
         other = second.mae(pixels[clip : clip + 1], ids[clip : clip + 1]).errors.mean()

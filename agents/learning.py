@@ -1,0 +1,58 @@
+"""Whether an agent learns within a run, and whether it has: a gain of one that was never updated says nothing of it."""
+
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq
+
+from agents.config import PretrainConfig
+from agents.fixed import FixedMasks
+from agents.rollouts import TokenRollouts
+
+NOT_UPDATED = "of an agent that made no update"
+
+
+def updates(agent: BaseAlgorithm) -> int | None:
+    """Return how many updates an agent has made, as SB3 counts them; None of one that learns nothing by its nature."""
+    count: Any = getattr(agent, "_n_updates", None)
+    return None if isinstance(agent, FixedMasks) or count is None else int(count)
+
+
+def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timesteps: int, step_timesteps: int) -> None:
+    """Refuse a run that ends before its agent's first update.
+
+    Args:
+        agent: As it was built for the run.
+        config: The run's settings.
+        total_timesteps: Masks of the run.
+        step_timesteps: Masks in an environment step, over all processes.
+
+    Raises:
+        ValueError: There is no update, with the settings that make room for one.
+    """
+    if isinstance(agent, OffPolicyAlgorithm):
+        assert isinstance(agent.train_freq, TrainFreq)
+        unlearned, rollout = agent.learning_starts, agent.train_freq.frequency * step_timesteps
+        learns = _whole(total_timesteps, rollout) > unlearned
+        also = f" and --off-policy.learning-starts {config.off_policy.learning_starts}"
+        instead = f"--tats.warmup-epochs 0 --off-policy.learning-starts {total_timesteps // 4}"
+    elif isinstance(agent, TokenRollouts):
+        unlearned, rollout = agent.warmup_timesteps, agent.n_steps * step_timesteps
+        learns = _whole(unlearned, rollout) < total_timesteps
+        epochs = config.mae_optim.epochs
+        half = epochs // 2 if _whole(total_timesteps // epochs * (epochs // 2), rollout) < total_timesteps else 0
+        also, instead = "", f"--tats.warmup-epochs {half}"
+    else:
+        return
+    if not learns:
+        raise ValueError(
+            f"--agent {config.agent} would make no update: its masks are uniform at first, for {unlearned:,} masks "
+            f"(--tats.warmup-epochs {config.tats.warmup_epochs}{also}), and the run has {total_timesteps:,} "
+            f"(--mae-optim.epochs {config.mae_optim.epochs}). For a short run add {instead}"
+        )
+
+
+def _whole(timesteps: int, rollout: int) -> int:
+    """Return the masks after as many rollouts as so many masks take."""
+    return -(-timesteps // rollout) * rollout
