@@ -19,7 +19,7 @@ from agents.first_pass import FirstPass
 from agents.subset_policy import SubsetPolicy
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
-from tats_gym.masks import random_ids
+from tats_gym.masks import hidden_by, random_ids
 from tats_gym.precision import accurate
 
 Baseline = Literal["value", "group", "none"]
@@ -88,30 +88,30 @@ class TokenRolloutBuffer(RolloutBuffer):
             tokens: (B / G, L, D) observations.
             ids: (B, K) actions in draw order.
             values: (B, 1) or (B,) value estimates.
-            log_prob: As the policy's `credit` says: (B, L) per token, else (B,).
+            log_prob: As the policy's `credit` says: (B, M) of hidden tokens, else (B,).
             outcome: What the environment told.
         """
         values = values.flatten()
-        shape = outcome.mask.shape if self.per_token else values.shape
-        if log_prob.shape != shape:
+        advantages, returns = self._credit(ids, values, outcome)
+        if log_prob.shape != advantages.shape:
             raise ValueError(
-                f"log-probabilities have shape {tuple(log_prob.shape)}, the credit pays {tuple(shape)}; "
+                f"log-probabilities have shape {tuple(log_prob.shape)}, the credit pays {tuple(advantages.shape)}; "
                 "policy and buffer must agree on the credit"
             )
-        advantages, returns = self._credit(values, outcome)
         # In the order of the fields: observations, actions, old_values, old_log_prob, advantages, returns.
         self._steps.append(RolloutBufferSamples(tokens, ids, values, log_prob, advantages, returns))
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
-    def _credit(self, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor]:
+    def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor]:
         if not self.per_token:
             return self.policy_coef * (outcome.rewards - self._baseline(values, outcome.rewards)), outcome.rewards
         num_errors = outcome.mask.sum(1)  # M, or fewer where not all of the hidden tokens are predicted
         returns = outcome.errors.sum(1) / num_errors
         advantages = (outcome.errors - self._baseline(values, returns)[:, None]) * outcome.mask
-        # PPO averages over all L tokens; the objective's mean is over those that have an error.
-        return self.policy_coef * outcome.mask.shape[1] / num_errors[:, None] * advantages, returns
+        hidden = hidden_by(ids, outcome.mask.shape[1])  # (B, M), which PPO averages over, all that it logs too;
+        # the objective's mean is over those that have an error.
+        return self.policy_coef * hidden.shape[1] / num_errors[:, None] * advantages.gather(1, hidden), returns
 
     def _baseline(self, values: Tensor, returns: Tensor) -> Tensor:
         if self.baseline == "value":

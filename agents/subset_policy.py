@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from agents.subset import PlackettLuce
 from envs.spaces import Subset, TokenBox
+from tats_gym.masks import hidden_by
 from tats_gym.precision import Precision
 
 Credit = Literal["token", "position", "joint"]
@@ -39,9 +40,13 @@ class MaskDistribution(Distribution):
         self.distribution, self.credit = distribution, credit
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of masks (B, K): of every token (B, L), or of the mask (B,), as credit says."""
+        """Return the log-probability of masks (B, K), as credit says: of each hidden token (B, M), or of the mask (B,).
+
+        Hidden tokens are in ascending order.
+        """
         if self.credit == "token":
-            return self.distribution.token_log_prob  # (B, L)
+            first_draw = self.distribution.token_log_prob  # (B, L)
+            return first_draw.gather(1, hidden_by(x.long(), first_draw.shape[1]))
         draws = self.distribution.log_prob(x.long())  # (B, K)
         return draws.mean(1) if self.credit == "position" else draws.sum(1)
 
@@ -85,10 +90,10 @@ class SubsetPolicy(ActorCriticPolicy):
         observation_space: The environment's `TokenBox`.
         action_space: The environment's `Subset`.
         lr_schedule: As SB3 gives it.
-        credit: What the log-probability, and so PPO's ratio, is taken of. "token": every token's own, (B, L), the
-            paper's, for rollout buffers that pay each token. "position": the mean over the K draws, (B,), that is the
-            geometric mean of their ratios. "joint": the sum over the K draws, (B,), whose ratio leaves the clip range
-            after the smallest step.
+        credit: What the log-probability, and so PPO's ratio, is taken of. "token": each hidden token's own, (B, M),
+            the paper's, for rollout buffers that pay each token. "position": the mean over the K draws, (B,), that is
+            the geometric mean of their ratios. "joint": the sum over the K draws, (B,), whose ratio leaves the clip
+            range after the smallest step.
         masks_per_clip: Masks that `forward` draws for each observation, one after the other.
         precision: Arithmetic of the networks; logits and log-probabilities are float32.
         optimizer_class: As in SB3.

@@ -20,6 +20,11 @@ def hidden_ids(mask: Tensor, num_hidden: int) -> Tensor:
     return mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :num_hidden]
 
 
+def hidden_by(ids_keep: Tensor, num_tokens: int) -> Tensor:
+    """List the tokens (B, M) that visible ones (B, K) leave hidden, in ascending order."""
+    return hidden_ids(mask_from_ids(ids_keep, num_tokens), num_tokens - ids_keep.shape[1])
+
+
 def random_ids(
     batch_size: int,
     num_tokens: int,

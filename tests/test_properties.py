@@ -196,7 +196,7 @@ def test_rewards_are_those_of_a_plain_loop(batch_size, num_hidden, seed):
             assert REWARDS[name](errors, random_errors)[b].item() == pytest.approx(reward, abs=1e-12)
 
 
-def _by_hand(errors, mask, rewards, values, *, per_token, baseline, group, coef):
+def _by_hand(errors, mask, hidden, rewards, values, *, per_token, baseline, group, coef):
     """Advantages and returns by the words of the documentation, one number after another."""
     length, advantages, returns = len(mask[0]), [], []
     for b in range(len(mask)):
@@ -209,8 +209,8 @@ def _by_hand(errors, mask, rewards, values, *, per_token, baseline, group, coef)
         if not per_token:
             advantages.append(coef * (rewards[b] - subtracted))
             continue
-        share = coef * length / sum(mask[b])
-        advantages.append([share * (errors[b][i] - subtracted) if mask[b][i] else 0.0 for i in range(length)])
+        share = coef * len(hidden[b]) / sum(mask[b])
+        advantages.append([share * (errors[b][i] - subtracted) if mask[b][i] else 0.0 for i in hidden[b]])
     return advantages, returns
 
 
@@ -230,14 +230,14 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
         1, TokenBox((length, 4), (length, 1, 1)), Subset(length, num_visible), "cpu", n_envs=count,
         per_token=per_token, baseline=baseline, masks_per_clip=group, policy_coef=coef,
     )  # fmt: skip
-    log_prob = torch.zeros(count, length) if per_token else torch.zeros(count)
+    log_prob = torch.zeros(count, length - num_visible) if per_token else torch.zeros(count)
     clip_ids = torch.arange(count)
     outcome = Outcome(rewards, errors, mask, clip_ids, clip_ids)
     buffer.keep(torch.zeros(clips, length, 4), ids, values, log_prob, outcome)
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(count, dtype=bool))
     found = next(buffer.get())
     advantages, returns = _by_hand(
-        errors.tolist(), mask.tolist(), rewards.tolist(), values.tolist(),
+        errors.tolist(), mask.tolist(), hidden.tolist(), rewards.tolist(), values.tolist(),
         per_token=per_token, baseline=baseline, group=group, coef=coef,
     )  # fmt: skip
     np.testing.assert_allclose(found.advantages.numpy(), advantages, atol=1e-12)

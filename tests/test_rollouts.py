@@ -8,6 +8,7 @@ import torch
 
 from agents.policy import SamplerConfig, TatsPolicy
 from agents.rollouts import TokenRolloutBuffer
+from agents.subset import PlackettLuce
 from agents.tats import TATS
 from envs.sb3 import TokenSelectionVecEnv
 from envs.spaces import Subset, TokenBox
@@ -38,10 +39,9 @@ def _keep(buffer, log_prob):
 
 
 def test_per_token_credit_by_hand():
-    data = _keep(_buffer(per_token=True, policy_coef=0.1), torch.zeros(2, 4))
-    # c1 * L / M * (e_i - V) on hidden tokens, zero on visible ones
-    expected = 0.1 * 4 / 3 * torch.tensor([[0.0, -0.5, 0.5, 1.5], [2.0, 0.0, 0.0, 4.0]])
-    torch.testing.assert_close(data.advantages, expected)
+    data = _keep(_buffer(per_token=True, policy_coef=0.1), torch.zeros(2, 3))
+    # c1 (e_i - V) of the hidden tokens, 1 2 3 and 0 2 3
+    torch.testing.assert_close(data.advantages, 0.1 * torch.tensor([[-0.5, 0.5, 1.5], [2.0, 0.0, 4.0]]))
     torch.testing.assert_close(data.returns, torch.tensor([2.0, 4.0]))  # mean hidden errors
 
 
@@ -49,15 +49,15 @@ def test_per_token_credit_is_that_of_the_predicted_tokens():
     outcome = _outcome()
     outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
     buffer = _buffer(per_token=True, policy_coef=0.1)
-    buffer.keep(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 4), outcome)
+    buffer.keep(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome)
     data = next(buffer.get())
-    torch.testing.assert_close(data.advantages, 0.1 * 4 / 2 * torch.tensor([[0.0, -0.5, 0.5, 0], [2.0, 0, 0, 0]]))
+    torch.testing.assert_close(data.advantages, 0.1 * 3 / 2 * torch.tensor([[-0.5, 0.5, 0.0], [2.0, 0.0, 0.0]]))
     torch.testing.assert_close(data.returns, torch.tensor([1.5, 3.0]))
 
 
 def test_per_token_credit_without_a_baseline_pays_the_error():
-    data = _keep(_buffer(per_token=True, baseline="none"), torch.zeros(2, 4))
-    torch.testing.assert_close(data.advantages, 4 / 3 * _outcome().errors)
+    data = _keep(_buffer(per_token=True, baseline="none"), torch.zeros(2, 3))
+    torch.testing.assert_close(data.advantages, torch.tensor([[1.0, 2.0, 3.0], [4.0, 2.0, 6.0]]))
 
 
 def test_per_clip_credit_pays_the_reward():
@@ -69,12 +69,11 @@ def test_per_clip_credit_pays_the_reward():
 def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
     token, clip = (
         _keep(_buffer(per_token=per_token, baseline="group", masks_per_clip=2), log_prob)
-        for per_token, log_prob in ((True, torch.zeros(2, 4)), (False, torch.zeros(2)))
+        for per_token, log_prob in ((True, torch.zeros(2, 3)), (False, torch.zeros(2)))
     )
     torch.testing.assert_close(clip.advantages, torch.tensor([-2.0 + 4.0, -4.0 + 2.0]))
     # hidden tokens of the first mask err by 2 in the mean, of the second by 4: each is the other's baseline
-    expected = 4 / 3 * torch.tensor([[0.0, -3.0, -2.0, -1.0], [2.0, 0.0, 0.0, 4.0]])
-    torch.testing.assert_close(token.advantages, expected)
+    torch.testing.assert_close(token.advantages, torch.tensor([[-3.0, -2.0, -1.0], [2.0, 0.0, 4.0]]))
 
 
 def test_a_group_of_one_has_no_others():
@@ -101,7 +100,7 @@ def test_minibatches_keep_the_masks_of_a_clip_together():
 
 
 def test_a_policy_of_another_credit_is_refused():
-    with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), the credit pays \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), the credit pays \(2, 3\)"):
         _keep(_buffer(per_token=True), torch.zeros(2))
 
 
@@ -193,6 +192,33 @@ def test_one_update_is_the_hand_written_one(env, n_epochs, monkeypatch):
         torch.testing.assert_close(ours, theirs, atol=2e-7, rtol=1e-5, msg=name)
         moved = max(moved, (ours - before[name]).abs().max().item())
     assert moved > 1e-5
+
+
+def test_what_is_logged_of_ratios_is_of_hidden_tokens(env, monkeypatch):
+    """Of five hidden tokens two have half of their probability, three kept it; visible ones gained and do not count."""
+    agent = _tats(env, clip_range=0.2)
+    agent.learn(3)
+    ids = torch.tensor([[7, 4, 2]] * 3)  # hidden: 0, 1, 3, 5, 6
+    old, new = torch.full((8,), 1 / 8), torch.full((8,), 1 / 6)
+    new[[0, 1, 5]], new[[3, 6]] = 1 / 8, 1 / 16
+    probabilities = iter((old, new))
+
+    def score(self, tokens):
+        logits = next(probabilities).log().expand(3, -1) + 0 * self.actor_head.bias
+        return PlackettLuce(logits, 3), torch.zeros(3, 1)
+
+    monkeypatch.setattr(TatsPolicy, "score", score)
+    tokens = torch.zeros(3, 8, 8)
+    values, log_prob, _ = agent.policy.evaluate_actions(tokens, ids)
+    mask = torch.ones(3, 8, dtype=torch.bool).scatter_(1, ids, False)
+    outcome = Outcome(torch.zeros(3), mask.float(), mask, torch.arange(3), torch.arange(3))
+    agent.rollout_buffer.reset()
+    agent.rollout_buffer.keep(tokens, ids, values, log_prob.detach(), outcome)
+    agent.rollout_buffer.compute_returns_and_advantage(torch.empty(0), np.ones(3, dtype=bool))
+    agent.train()
+    assert agent.logger.name_to_value["train/clip_fraction"] == pytest.approx(2 / 5)
+    # r - 1 - ln r is 0 at 1, and ln 2 - 1/2 at 1/2
+    assert agent.logger.name_to_value["train/approx_kl"] == pytest.approx(2 / 5 * (np.log(2) - 1 / 2), rel=1e-5)
 
 
 @pytest.mark.parametrize("credit", ["token", "position", "joint"])
