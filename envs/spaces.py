@@ -166,5 +166,8 @@ def first_fault(ids: NDArray[Any], num_tokens: int) -> str | None:
     repeated = ordered[:, 1:] == ordered[:, :-1]
     if repeated.any():
         row, column = np.argwhere(repeated)[0]
-        return f"token {ordered[row, column]} of clip {row} is chosen more than once; choose distinct tokens"
+        return (
+            f"token {ordered[row, column]} of clip {row} is chosen more than once; choose distinct tokens, or have the "
+            "environment take a score for each (action='scores'), as policies want that draw each index by itself"
+        )
     return None

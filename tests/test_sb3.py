@@ -1,9 +1,11 @@
 """The way into Stable-Baselines3."""
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO, SAC
+from gymnasium.error import InvalidAction
+from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
@@ -97,6 +99,21 @@ class MeanToken(BaseFeaturesExtractor):
 
     def forward(self, observations):
         return observations.mean(1)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_a_policy_that_draws_each_index_by_itself_is_told_of_scores_with_which_it_trains(clips_root, algorithm):
+    settings = {"data": "folder", "root": str(clips_root), **SMALL}
+    env = gymnasium.make("TatsMask-folder-v0", **settings)
+    with pytest.raises(InvalidAction, match=r"is chosen more than once; .* a score for each \(action='scores'\)"):
+        algorithm("MlpPolicy", env, n_steps=64, seed=0, device="cpu").learn(64)
+    env.close()
+    env = gymnasium.make("TatsMask-folder-v0", action="scores", **settings)
+    agent = algorithm("MlpPolicy", env, n_steps=64, seed=0, device="cpu")
+    before = agent.policy.action_net.weight.clone()
+    agent.learn(64)
+    assert not torch.equal(before, agent.policy.action_net.weight)
+    env.close()
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC])
