@@ -15,6 +15,7 @@ from tats_gym.checksums import write_checksums
 from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_records import small_enough
 from tats_gym.encoder_sources import EncoderSource
+from tats_gym.export.loading import RAW
 from tats_gym.files import folder_written_whole
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain
@@ -87,6 +88,15 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
         write_safetensors(folder / FILE, weights, json.dumps(description))
         write_checksums(folder)
     return [out / FILE]
+
+
+def sampler_loading(file: Path) -> str:
+    """Return the lines that load what `export_sampler` wrote and choose tokens with it, and what they take."""
+    return (
+        f"load it with, where {RAW}:\n"
+        "    from agents.sampler_export import load_sampler\n"
+        f"    ids = load_sampler({str(file.parent)!r})(clips)"
+    )
 
 
 def load_sampler(path: str | Path) -> TokenSampler:

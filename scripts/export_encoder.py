@@ -15,20 +15,10 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from agents.command_line import exit_code
-from agents.sampler_export import export_sampler
+from agents.sampler_export import export_sampler, sampler_loading
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.export import Format, export_encoder
-
-LOADING = {
-    "hf": 'VideoMAEForVideoClassification.from_pretrained("{out}", num_labels=...), or for features '
-    'VideoMAEModel.from_pretrained("{out}", use_mean_pooling=False)',
-    "videomae": "run_class_finetuning.py --finetune {file}",
-    "timm": 'tats_gym.export.timm.build(EncoderSource.find("{out}"), num_classes=...)',
-    "safetensors": 'EncoderSource.find("{out}").build()',
-    "onnx": 'onnxruntime.InferenceSession("{file}").run(["tokens"], {{"clips": clips}})',
-    "torchexport": 'torch.export.load("{file}").module()(clips)',
-    "sampler": 'agents.sampler_export.load_sampler("{out}")(clips)',
-}
+from tats_gym.export.loading import loading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +43,14 @@ def _export(arguments: list[str]) -> None:
     config = tyro.cli(ExportConfig, args=arguments, prog="export_encoder.py", description=__doc__)
     if config.format == "sampler":
         files = export_sampler(config.run, config.out)
+        how = sampler_loading(files[0])
     else:
-        files = export_encoder(EncoderSource.find(config.run), config.format, config.out)
+        source = EncoderSource.find(config.run)
+        files = export_encoder(source, config.format, config.out)
+        how = loading(source, config.format, files)
     for file in files:
         print(f"{file.stat().st_size:>13,} bytes  {file}")
-    print(f"load it with: {LOADING[config.format].format(out=config.out, file=files[0])}")
+    print(how)
 
 
 if __name__ == "__main__":

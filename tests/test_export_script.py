@@ -3,11 +3,19 @@
 import re
 import runpy
 import sys
+import textwrap
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
+from tats_gym.checkpoint import save_checkpoint
+from tats_gym.classifier import VideoClassifier
+from tats_gym.encoder import VideoEncoder
 from tats_gym.export import FORMATS
+from tats_gym.runs import create_run
+from tests.encoders import CONFIG, GRID, clips_for, normalised, random_mae, write_run
 from tests.test_sampler_export import random_run
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +43,7 @@ def test_the_pages_python_runs_as_it_stands(main, capsys, run):
     for format in (*FORMATS, "sampler"):
         assert main([str(run), "--format", format, "--out", f"exported/{format}"]) == 0
         shown = capsys.readouterr().out
-        assert "load it with: " in shown
+        assert "load it with, where " in shown
         assert f"exported/{format}" in shown
     page = (ROOT / "docs" / "export.md").read_text()
     namespace = {}
@@ -44,6 +52,54 @@ def test_the_pages_python_runs_as_it_stands(main, capsys, run):
     assert namespace["tokens"].shape == (2, 8, 64)
     assert namespace["probabilities"].shape == (2, 8)
     assert namespace["row"].shape == (2, 3)
+
+
+def _finetuned_run(folder):
+    """A fine-tuned run's folder with a checkpoint as `Finetuning.save` writes it, every weight random."""
+    torch.manual_seed(0)
+    model = VideoClassifier(VideoEncoder(CONFIG, GRID, norm="none"), 3, "mean")
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    run = create_run(folder, "finetuned", {"seed": 0})
+    state = {"classifier": model.state_dict(), "mae_config": asdict(CONFIG), "grid": asdict(GRID)}
+    save_checkpoint(run / "checkpoints", 50, state)
+    return run, model
+
+
+def _printed(main, capsys, run, format, out):
+    """The lines to load an export by, as they are printed."""
+    assert main([str(run), "--format", format, "--out", str(out)]) == 0
+    _, _, after = capsys.readouterr().out.partition("load it with, where ")
+    return textwrap.dedent("\n".join(line for line in after.splitlines() if line.startswith("    ")))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", ["pre-training", "fine-tuning"])
+def test_the_printed_lines_give_the_features_of_the_run(main, capsys, tmp_path, kind, format):
+    for package in {"hf": ["transformers"], "onnx": ["onnxruntime", "onnxscript"]}.get(format, []):
+        pytest.importorskip(package)
+    clips = clips_for()
+    with torch.no_grad():
+        if kind == "pre-training":
+            mae = random_mae()
+            run, expected = write_run(tmp_path / "runs", mae), mae.encoder(mae.embed(clips))
+        else:
+            run, model = _finetuned_run(tmp_path / "runs")
+            expected = model.video.eval()(clips)
+    lines = _printed(main, capsys, run, format, tmp_path / "it's out")
+    given = {"clips": clips, "normalised": normalised(clips), "pixel_values": normalised(clips).transpose(1, 2)}
+    with torch.no_grad():
+        exec(compile(lines, "the printed lines", "exec"), given)
+    torch.testing.assert_close(torch.as_tensor(given["tokens"]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_printed_lines_give_the_sampler_of_the_run(main, capsys, clips_root, tmp_path):
+    run = random_run(clips_root, tmp_path / "made")
+    clips = clips_for(run.config.grid, count=3)
+    given = {"clips": clips}
+    exec(compile(_printed(main, capsys, run.folder, "sampler", tmp_path / "out"), "the printed lines", "exec"), given)
+    theirs = run.agent.policy.get_distribution(run.mae.embed(clips)).distribution
+    assert torch.equal(given["ids"], theirs.mode)
 
 
 @pytest.mark.parametrize(

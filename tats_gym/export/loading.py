@@ -1,0 +1,67 @@
+"""How each export is loaded: lines of Python that can be run as they stand."""
+
+import shlex
+from pathlib import Path
+
+from tats_gym.encoder_sources import EncoderSource
+from tats_gym.export import Format
+
+LOADING: dict[Format, str] = {
+    "hf": """\
+from transformers import VideoMAEModel
+model = VideoMAEModel.from_pretrained({out!r}{pooling})
+tokens = model(pixel_values).last_hidden_state""",
+    "videomae": """\
+from tats_gym.encoder_sources import EncoderSource
+tokens = EncoderSource.find({file!r}).build(norm={norm!r}).eval()(clips)""",
+    "timm": """\
+from tats_gym.encoder_sources import EncoderSource
+from tats_gym.export import timm
+tokens = timm.build(EncoderSource.find({out!r}), norm={norm!r}).eval().forward_features(normalised)""",
+    "safetensors": """\
+from tats_gym.encoder_sources import EncoderSource
+tokens = EncoderSource.find({out!r}).build(norm={norm!r}).eval()(clips)""",
+    "onnx": """\
+import onnxruntime
+(tokens,) = onnxruntime.InferenceSession({file!r}).run(["tokens"], {{"clips": clips.numpy()}})""",
+    "torchexport": """\
+import torch
+tokens = torch.export.load({file!r}).module()(clips)""",
+}
+"""Each ends with the tokens (B, L, D): after the last norm of pre-training, or before it where the encoder has none."""
+
+RAW = "clips (B, C, T, H, W) are uint8 in [0, 255]"
+INPUTS: dict[Format, str] = {
+    "hf": "pixel_values (B, T, C, H, W) are normalised as preprocessor_config.json says",
+    "timm": "normalised (B, C, T, H, W) are clips normalised by ImageNet's mean and deviation",
+}
+"""What goes in, where it is not `RAW`."""
+
+FINETUNING: dict[Format, str] = {
+    "hf": "VideoMAEForVideoClassification.from_pretrained({out!r}, num_labels=...)",
+    "videomae": "run_class_finetuning.py --finetune {path}",
+    "timm": 'timm.build(EncoderSource.find({out!r}), norm="none", num_classes=...)',
+}
+"""How training goes on, in the libraries that do that."""
+
+
+def loading(source: EncoderSource, format: Format, files: list[Path]) -> str:
+    """Return the lines that load what `export_encoder` wrote and give its tokens, what they take, and how to fine-tune.
+
+    Args:
+        source: The encoder that was written.
+        format: As what.
+        files: What `export_encoder` returned.
+    """
+    names = {
+        "out": str(files[0].parent),
+        "file": str(files[0]),
+        "path": shlex.quote(str(files[0])),
+        "norm": "encoder" if source.has_norm else "none",
+        "pooling": ", use_mean_pooling=False" if source.has_norm else "",
+    }
+    lines = [f"load it with, where {INPUTS.get(format, RAW)}:"]
+    lines += [f"    {line}" for line in LOADING[format].format(**names).splitlines()]
+    if format in FINETUNING:
+        lines.append(f"fine-tune it with: {FINETUNING[format].format(**names)}")
+    return "\n".join(lines)
