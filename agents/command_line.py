@@ -55,13 +55,18 @@ def exit_code(
         print(f"stopped; {how_to_go_on}", file=sys.stderr)
         return code_of(stop)
     except EXPLAINED as err:
-        print(f"error: {err}", file=sys.stderr)
+        print(f"error: {_said(err)}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as err:
         if not out_of_memory(err):
             raise
         print(f"error: memory does not suffice ({first_line(err)}); {how_to_take_less}", file=sys.stderr)
         return 1
+
+
+def _said(err: Exception) -> str:
+    """Return an error's message; of the system's own, the file before the reason, without the number."""
+    return f"{err.filename}: {err.strerror}" if isinstance(err, OSError) and err.filename else str(err)
 
 
 def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:

@@ -83,7 +83,7 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
         ValueError: If there is none, or if it was never trained.
         CheckpointError: If it is of another geometry.
     """
-    source = MAESource.find(name)
+    source = MAESource.find(name, "--reference")
     if source.weights is None:
         raise ValueError(f"the reference must be a run or a checkpoint, got {name!r}, a preset with untrained weights")
     return build_mae(source, grid, seed=0)

@@ -165,9 +165,13 @@ class Pretraining:
         config = self.config
         if config.init_mae is None or state is not None:  # a resumed run brings its own weights
             return MAESource(config.mae)
-        source = MAESource.find(config.init_mae)
+        source = MAESource.find(config.init_mae, "--init-mae")
         if source.config != config.mae:
-            raise ValueError(f"init_mae {config.init_mae} holds {source.config}, but mae is {config.mae}")
+            own = asdict(source.config).items()
+            flags = [
+                f"--mae.{name.replace('_', '-')} {value}" for name, value in own if value != getattr(config.mae, name)
+            ]
+            raise ValueError(f"--init-mae {config.init_mae} has other sizes than these settings; add {' '.join(flags)}")
         return source
 
     # --- Saving and going on -----------------------------------------------------------------------------------------

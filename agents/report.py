@@ -19,8 +19,9 @@ from agents.command_line import command_for, differing
 from agents.config import PretrainConfig, config_from_dict
 from agents.learning import NOT_UPDATED
 from agents.statistics import of_clips, with_interval
+from tats_gym.kinds import PRETRAINING
 from tats_gym.metrics import read_metrics, speed
-from tats_gym.runs import read_record
+from tats_gym.runs import read_config, read_record
 
 PICTURES = 3
 """Of a run: of its begin, its middle and its end."""
@@ -84,11 +85,11 @@ class ReportedRun:
 
         Raises:
             FileNotFoundError: There is no run.
-            ValueError: It is no pre-training that this version knows.
+            ValueError: It is a fine-tuning, or no pre-training that this version knows.
         """
-        record = read_record(folder)
+        record, settings = read_record(folder), read_config(folder, PRETRAINING)
         try:
-            config = config_from_dict(record["config"])
+            config = config_from_dict(settings)
         except (KeyError, TypeError, ValueError) as err:
             raise ValueError(f"{folder} holds no pre-training that this version reads: {err!r}") from err
         return cls(folder, record, config, read_metrics(folder), name)

@@ -5,6 +5,7 @@ from pathlib import Path
 from agents.config import PretrainConfig, config_from_dict
 from agents.pretraining import Pretraining
 from tats_gym.distributed import Ranks
+from tats_gym.kinds import PRETRAINING
 from tats_gym.resuming import begin_or_go_on, go_on
 from tats_gym.runs import read_config
 
@@ -22,4 +23,4 @@ def begin_or_resume(folder: Path | None, config: PretrainConfig, ranks: Ranks) -
 
 def run_config(folder: Path) -> PretrainConfig:
     """Return the settings that the run in `folder` was started with."""
-    return config_from_dict(read_config(folder))
+    return config_from_dict(read_config(folder, PRETRAINING))

@@ -10,17 +10,18 @@ from torch import Tensor, nn
 
 from agents.policy import SamplerConfig, Trunk
 from agents.subset import PlackettLuce
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checkpoint import CheckpointError
 from tats_gym.checksums import write_checksums
 from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_records import small_enough
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.export.loading import RAW
 from tats_gym.files import folder_written_whole
+from tats_gym.kinds import PRETRAINING, check_kind
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain
 from tats_gym.tokens import TokenGrid
-from tats_gym.weight_files import check_weights, read_safetensors, write_safetensors
+from tats_gym.weight_files import check_weights, read_safetensors, read_torch, write_safetensors
 
 FILE = "sampler.safetensors"
 
@@ -65,7 +66,8 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
         CheckpointError: There is no run, or it is broken.
         FileExistsError: `out` is there and not empty.
     """
-    state = load_checkpoint(run)
+    check_kind(run, PRETRAINING)
+    state = read_torch(run)
     if "mae" not in state or "agent" not in state:
         raise CheckpointError(f"{run} is no run: only a run holds a sampler")
     policy = state["agent"].get("policy", {})

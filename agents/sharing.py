@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import filelock
 
+from tats_gym.files import make_folder
 from tats_gym.processes import side_by_side
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def name_of(item: InFolder) -> str:
 
 def lock(folder: Path) -> filelock.BaseFileLock:
     """Return the lock of whoever works in a folder; the system opens it when that process ends, however."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     return filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
 
 

@@ -15,12 +15,14 @@ from agents.looking import look
 from agents.needs import settled
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import ClipConfig
 from tats_gym.figures import Masked
+from tats_gym.kinds import PRETRAINING, check_kind
 from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.precision import autocast
+from tats_gym.weight_files import read_torch
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class SavedRun:
         Raises:
             CheckpointError: There is none, or it is broken.
         """
-        state = load_checkpoint(path)
+        check_kind(path, PRETRAINING)
+        state = read_torch(path)
         if "mae" not in state or "agent" not in state:
             raise CheckpointError(f"{path} is no run: only a run holds an agent")
         return cls(path, config_from_dict(state["config"]), state)

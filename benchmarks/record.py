@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from tats_gym import runs
+from tats_gym.files import make_folder
 
 
 def origin(name: str, config: Any) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def over_rounds(values: list[float]) -> dict[str, Any]:
 
 def write(folder: Path, name: str, record: dict[str, Any]) -> Path:
     """Write a record as JSON and return where it lies."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from agents.command_line import exit_code
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
+from tats_gym.files import make_folder
 from tats_gym.scoring import wilson
 
 SHOTS = 8
@@ -151,7 +152,7 @@ def main(config: CheckConfig) -> None:
         },
     }
     text = json.dumps(result, indent=2)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out.parent)
     config.out.write_text(text + "\n")
     print(text)
 

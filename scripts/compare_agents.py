@@ -23,7 +23,7 @@ from agents.config import PRESETS, PretrainConfig  # noqa: E402
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from agents.study_report import as_plain  # noqa: E402
 from tats_gym.clips.demo import demo_data_of  # noqa: E402
-from tats_gym.files import write_whole  # noqa: E402
+from tats_gym.files import make_folder, write_whole  # noqa: E402
 from tats_gym.processes import default_jobs  # noqa: E402
 from tats_gym.runs import origin  # noqa: E402
 
@@ -86,6 +86,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _compare(config: CompareCommand, arguments: list[str]) -> None:
+    make_folder(config.results)  # before hours of work
     base, probe = sized(config.base, config.forwards), config.probing if config.probe else None
     if probe and probe.root is None and base.clips.data == "demo" and base.clips.root is None:
         probe = replace(probe, root=str(demo_data_of(DEMO_TRAIN, DEMO_TEST)))
@@ -111,7 +112,6 @@ def _compare(config: CompareCommand, arguments: list[str]) -> None:
         "rows": plain_rows(found.rows),
         "settings": without_paths(asdict(comparison)),
     }
-    config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / f"compare_{label}"
     write_whole(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     matplotlib.image.imsave(path.with_suffix(".png"), comparison_figure(summary, about))

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from agents.command_line import exit_code
 from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
 from tats_gym.clips.demo import DEMO_CLASSES, demo_data_of
-from tats_gym.files import write_whole
+from tats_gym.files import make_folder, write_whole
 from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
 
@@ -53,6 +53,7 @@ class FinetuneDemo:
 def main(config: FinetuneDemo) -> None:
     """Make the data, run what is missing, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    make_folder(config.results)  # before hours of work
     root = demo_data_of(config.train, config.test)
     study = demo_study(root, pretrain_epochs=config.pretrain_epochs, epochs=config.epochs, agent=config.agent)
     study = replace(
@@ -66,7 +67,6 @@ def main(config: FinetuneDemo) -> None:
         test = outcome["test"]
         low, high = test["top1_interval"]
         print(f"{arm:>12}: top-1 {test['top1']:.1%} [{low:.1%}, {high:.1%}] of {test['videos']} clips")
-    config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / "finetune_demo"
     record = {
         "about": "Top-1 on the demo's held-out clips while an encoder is fine-tuned, pre-trained and from scratch",

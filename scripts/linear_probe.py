@@ -33,8 +33,9 @@ from tats_gym.clips.readers import Reader
 from tats_gym.encoder import FeatureNorm
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.features import FeatureConfig, features_of
-from tats_gym.files import write_whole
+from tats_gym.files import check_writable, write_whole
 from tats_gym.hints import did_you_mean
+from tats_gym.kinds import refuse_to_replace, told
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
 from tats_gym.runs import commit, versions
@@ -143,7 +144,8 @@ class ProbeCommand:
     def grid(self) -> TokenGrid:
         """The geometry of encoders that bring none."""
         asked = {name: getattr(self, name) or self.settings.get(name) for name in ("frames", "size")}
-        return TokenGrid(**{name: value for name, value in asked.items() if value is not None})
+        given = {name: value for name, value in asked.items() if value is not None}
+        return TokenGrid(**given, visible=1)  # K does not count here
 
     @property
     def probe(self) -> ProbeConfig:
@@ -202,6 +204,9 @@ def main(arguments: list[str]) -> int:
 
 def _probe(arguments: list[str]) -> None:
     command = tyro.cli(ProbeCommand, args=arguments, prog="linear_probe.py", description=__doc__)
+    if command.out is not None:
+        refuse_to_replace(command.out, "--out", b"{")
+        check_writable(command.out)
     earlier = [record for path in command.add for record in read_records(path)]
     records = []
     for record in command.records():
@@ -228,7 +233,6 @@ def line_of(record: dict[str, Any]) -> str:
 
 def write_records(path: Path, records: list[dict[str, Any]], arguments: list[str]) -> None:
     """Write what was found so far, with what made it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     origin = {
         "command": shlex.join(["python", "scripts/linear_probe.py", *arguments]),
         "commit": commit(),
@@ -240,10 +244,12 @@ def write_records(path: Path, records: list[dict[str, Any]], arguments: list[str
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read what `write_records` wrote."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--add must name a file that linear_probe.py --out wrote, got {path}{told(path)}")
     try:
-        records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["records"]
-    except (json.JSONDecodeError, KeyError) as err:
-        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r})") from err
+        records: list[dict[str, Any]] = json.loads(path.read_bytes())["records"]
+    except (ValueError, TypeError, KeyError) as err:
+        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r}){told(path)}") from err
     return records
 
 

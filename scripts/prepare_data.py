@@ -30,6 +30,7 @@ from tats_gym.clips.readers import Reader
 from tats_gym.clips.report import Report
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.hints import did_you_mean
+from tats_gym.kinds import refuse_to_replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +142,7 @@ class Export:
 
     def run(self) -> int:
         """Write the list."""
+        refuse_to_replace(self.out, "--out")
         videos = list_videos(**self.source.part, split=self.split, index=self.index)
         write_list(videos, self.out)
         print(f"{len(videos):,} videos of {len(videos.classes)} classes in {self.out}")

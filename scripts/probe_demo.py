@@ -20,7 +20,7 @@ from agents.command_line import exit_code
 from agents.probe_report import as_table, compare, probe_figure
 from agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
 from tats_gym.clips.demo import demo_data_of
-from tats_gym.files import write_whole
+from tats_gym.files import make_folder, write_whole
 from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
 
@@ -54,6 +54,7 @@ class ProbeDemo:
 def main(config: ProbeDemo) -> None:
     """Make the data, run what is missing, then estimate, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    make_folder(config.results)  # before hours of work
     data = demo_data_of(config.train, config.test)
     study = demo_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
     study = replace(study, agents=config.agents)
@@ -61,7 +62,6 @@ def main(config: ProbeDemo) -> None:
     found = compare(rows)
     table = as_table(found, rows[0]["chance"])
     print(table)
-    config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / "probe_demo"
     now = origin()
     record = {

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from agents.command_line import exit_code
 from agents.report import report
-from tats_gym.files import write_whole
+from tats_gym.files import make_folder, write_whole
+from tats_gym.kinds import refuse_to_replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,9 @@ def _write(arguments: list[str]) -> None:
     config = tyro.cli(ReportConfig, args=arguments, prog="report.py", description=__doc__)
     if not config.runs:
         raise ValueError("name at least one run's folder")
+    refuse_to_replace(config.out, "--out", b"<!DOCTYPE html>")
     page = report(config.runs)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out.parent)
     write_whole(config.out, page)
     print(f"report: {config.out} ({config.out.stat().st_size / 2**20:.1f} MiB)")
 

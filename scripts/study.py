@@ -23,6 +23,7 @@ from agents.study import Study, run_study
 from agents.study_race import race, race_table
 from agents.study_report import as_plain, as_table, study_figure, summarise
 from agents.study_start import measured
+from tats_gym.files import make_folder
 from tats_gym.processes import default_jobs
 from tats_gym.runs import origin
 
@@ -52,6 +53,7 @@ class StudyConfig:
 def main(config: StudyConfig) -> None:
     """Run what is missing, then estimate, print, draw and write."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    make_folder(config.results)  # before hours of work
     study = chosen_study(config)
     seeds = range(config.seeds)
     folder, starts = (config.out / f"{name}-{config.label}" for name in (config.name, "start"))
@@ -67,7 +69,6 @@ def main(config: StudyConfig) -> None:
         found = summarise(measured(name, study, folder, starts, seeds, jobs=config.jobs))
         print(f"\n{name}\n{as_table(found)}")
         record[name] = as_plain(found)
-    config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / f"study_{config.name}_{config.label}"
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.label}: {config.seeds} seeds")

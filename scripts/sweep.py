@@ -26,7 +26,7 @@ from agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from agents.study_report import rounded  # noqa: E402
 from agents.sweeps import SWEEPS, Swept, as_table, estimates, planned, run_sweep  # noqa: E402
 from tats_gym.clips.demo import demo_data_of  # noqa: E402
-from tats_gym.files import write_whole  # noqa: E402
+from tats_gym.files import make_folder, write_whole  # noqa: E402
 from tats_gym.processes import default_jobs  # noqa: E402
 from tats_gym.runs import origin  # noqa: E402
 
@@ -85,6 +85,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _sweep(config: SweepCommand, arguments: list[str]) -> None:
+    make_folder(config.results)  # before hours of work
     sweep, data, probing = SWEEPS[config.table], config.base.clips.data, config.probing
     if data == "demo" and config.base.clips.root is None and probing.root is None:
         probing = replace(probing, root=str(demo_data_of(DEMO_TRAIN, DEMO_TEST)))
@@ -112,7 +113,6 @@ def _sweep(config: SweepCommand, arguments: list[str]) -> None:
             for (row, column), measures in found.items()
         ],
     }
-    config.results.mkdir(parents=True, exist_ok=True)
     path = config.results / f"sweep_{config.table}_{label}.json"
     write_whole(path, json.dumps(record, indent=1) + "\n")
     print(f"\nnumbers: {path}")

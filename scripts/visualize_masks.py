@@ -30,6 +30,7 @@ from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
 from tats_gym.clips.layouts import Video, VideoList  # noqa: E402
 from tats_gym.clips.plain import LIST_FILES, write_list  # noqa: E402
 from tats_gym.figures import Masked, Scales, mask_figure, sharp_dpi  # noqa: E402
+from tats_gym.files import make_folder  # noqa: E402
 from tats_gym.tokens import TokenGrid  # noqa: E402
 
 Form = Literal["png", "gif", "mp4"]
@@ -119,7 +120,7 @@ def draw_all(config: PictureConfig, runs: list[SavedRun], clips: ClipConfig) -> 
     names, pixels = read_clips(config, clips, base)
     seen = [masked(config, runs, clips, pixels, grid) for grid in grids]
     scales = Scales.of([each for batch in seen for each in batch])
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     for grid, batch in zip(grids, seen, strict=True):
         for clip, name in enumerate(names):
             title = f"{grid.num_visible} of {grid.num_tokens} tokens visible: {name}"

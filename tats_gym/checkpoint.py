@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tats_gym.distributed import Ranks, from_first
-from tats_gym.files import to_disk, writing
+from tats_gym.files import make_folder, to_disk, writing
 from tats_gym.hints import first_line
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def save_checkpoint(
     Raises:
         OSError: The disk is full, or the folder cannot be written; what was there before is there still.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / PATTERN.replace("*", f"{step:012d}")
     for cut_off in folder.glob(f"*{PARTIAL}"):  # by a process that was killed within this function
         cut_off.unlink()

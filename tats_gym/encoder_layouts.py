@@ -142,7 +142,7 @@ def _heads_of(width: int) -> int:
     if width % HEAD_WIDTH:
         raise CheckpointError(
             f"the file does not say how many heads its encoder has, and from its width {width} it cannot be told: "
-            "give num_heads"
+            "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
         )
     logger.warning(
         "the file does not say how many heads its encoder has: taking %d of %d", width // HEAD_WIDTH, HEAD_WIDTH

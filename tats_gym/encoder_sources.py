@@ -13,6 +13,7 @@ from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_en
 from tats_gym.encoder_layouts import check_encoder_weights, kernel_of, our_names, with_zero_biases
 from tats_gym.encoder_records import described, grid_of, number_of, part_of, read_config, side_of, weights_of
 from tats_gym.hints import did_you_mean, shown
+from tats_gym.kinds import ENCODER, FINETUNING, PRETRAINING, check_kind
 from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.positions import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.tokens import TokenGrid
@@ -30,7 +31,6 @@ PUBLISHED = TokenGrid()
 """16 frames of 224 x 224: what published files that do not say were trained with."""
 
 WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
-SERVED = (".onnx", ".pt2")
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,9 @@ class EncoderSource:
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if "model_type" in config:
             return cls._from_hf(folder, config)
+        check_kind(path, ENCODER, PRETRAINING, FINETUNING)
         if path.is_dir():
             path = _file_in(path)
-        if path.suffix in SERVED:
-            raise CheckpointError(
-                f"{path.suffix} files are for serving and not read back; export safetensors beside it"
-            )
         if path.suffix == ".safetensors":
             return cls._from_file(path, read_safetensors(path), source_grid, num_heads)
         contents = read_torch(path)
@@ -239,7 +236,8 @@ class EncoderSource:
         if not interpolate:
             raise ValueError(
                 f"{self.origin.get('path')} knows positions for {_geometry(self.grid)}, but the clips have "
-                f"{_geometry(grid)}: give it such clips, or let its positions be interpolated (interpolate=True)"
+                f"{_geometry(grid)}: give it such clips, or let its positions be "
+                "interpolated (--interpolate; in Python interpolate=True)"
             )
         weights = {name: value for name, value in self.weights.items() if not name.startswith("pos_embed.")}
         old, new = self.grid.shape, grid.shape

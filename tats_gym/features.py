@@ -18,7 +18,7 @@ from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
 from tats_gym.clips.decoding import Views
 from tats_gym.encoder import VideoEncoder
-from tats_gym.files import file_written_whole
+from tats_gym.files import file_written_whole, make_folder
 from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
 from tats_gym.weight_files import read_safetensors, write_safetensors
@@ -188,7 +188,7 @@ def _compute(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Compute the features and write them, part by part and then in one file."""
     folder = path.with_suffix(".parts")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     encoder.to(resolve_device(config.device)).eval()
     total = len(stream) * max(1, look.passes)
     files, parts = [], []

@@ -30,6 +30,49 @@ def keep_absolute(settings: Any, *names: str) -> None:
             object.__setattr__(settings, name, absolute(path))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder to write into, and those above it; one that is there may stay.
+
+    Raises:
+        OSError: It cannot be made; the message says why, and to name another place.
+    """
+    with explained(path, path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that a file can be written at a path, before the work whose result it will hold.
+
+    Raises:
+        OSError: It cannot; the message says why, and to name another place.
+    """
+    make_folder(path.parent)
+    with explained(path, path.parent):
+        partial = _hidden(path)
+        partial.touch()
+        partial.unlink()
+
+
+@contextmanager
+def explained(path: Path, folder: Path) -> Iterator[None]:
+    """Have the errors of making a file or a folder name its path, the reason, and the way out.
+
+    Args:
+        path: What the user asked for.
+        folder: The folder that is made, or written into.
+    """
+    try:
+        yield
+    except OSError as err:
+        reason = err.strerror or str(err)
+        file = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
+        if file is not None:
+            reason = f"{'it' if file == path else file} is a file, not a folder"
+        told = type(err)(f"{path} cannot be written ({reason}); name another place")
+        told.strerror = reason
+        raise told from err
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write under a hidden name and rename, so that no reader ever sees a part of the file.
 
@@ -48,10 +91,13 @@ def file_written_whole(path: Path) -> Iterator[Path]:
         OSError: The folder cannot be written.
     """
     partial = _hidden(path)
+    with explained(path, path.parent):
+        partial.touch()
     try:
         yield partial
         to_disk(partial)
-        partial.replace(path)
+        with explained(path, path.parent):
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -113,7 +159,8 @@ def folder_written_whole(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must be a new or an empty folder: nothing is written over")
     partial = _hidden(out.absolute())
-    partial.mkdir(parents=True)
+    with explained(out, out):
+        partial.mkdir(parents=True)
     try:
         yield partial
         for path in partial.iterdir():

@@ -5,6 +5,7 @@ from pathlib import Path
 from tats_gym.distributed import Ranks
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finetuning import Finetuning
+from tats_gym.kinds import FINETUNING
 from tats_gym.resuming import begin_or_go_on, go_on
 from tats_gym.runs import read_config
 
@@ -22,4 +23,4 @@ def begin_or_resume(folder: Path | None, config: FinetuneConfig, ranks: Ranks) -
 
 def run_config(folder: Path) -> FinetuneConfig:
     """Return the settings that the run in `folder` was started with."""
-    return FinetuneConfig.from_dict(read_config(folder))
+    return FinetuneConfig.from_dict(read_config(folder, FINETUNING))

@@ -7,12 +7,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.checkpoint import CheckpointError
 from tats_gym.files import absolute
 from tats_gym.hints import did_you_mean
+from tats_gym.kinds import PRETRAINING, check_kind
 from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
-from tats_gym.weight_files import check_weights
+from tats_gym.weight_files import check_weights, read_torch
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,12 @@ class MAESource:
     """Where the weights come from, for messages."""
 
     @classmethod
-    def find(cls, name: str) -> Self:
+    def find(cls, name: str, setting: str = "mae") -> Self:
         """Look `name` up among the presets, then on disk (a run's folder or a checkpoint file).
+
+        Args:
+            name: What to look for.
+            setting: Where the name was given, for messages.
 
         Raises:
             ValueError: If it is neither.
@@ -37,10 +42,11 @@ class MAESource:
         path = Path(absolute(name))
         if not path.exists():
             raise ValueError(
-                f"mae must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
+                f"{setting} must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
                 f"got {name!r}{did_you_mean(name, MAE_PRESETS)}"
             )
-        state = load_checkpoint(path)
+        check_kind(path, PRETRAINING)
+        state = read_torch(path)
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
         return cls(MAEConfig(**state["mae_config"]), state["mae"], name)

@@ -7,9 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from tats_gym.checkpoint import has_checkpoint, load_newest
 from tats_gym.distributed import Ranks, from_first
+from tats_gym.kinds import kind_of_settings
 from tats_gym.metrics import drop_metrics_after
 from tats_gym.run_lock import RunLock, lock_to_keep
-from tats_gym.runs import continue_run, read_record
+from tats_gym.runs import check_own, continue_run, read_config, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, rank
     """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
     if folder is None:
         return make(config=config, ranks=ranks)
+    if ranks.first:
+        check_own(folder, config.as_dict())
     with lock_to_keep(folder, ranks) as lock:
         if from_first(has_checkpoint(folder)):
             return _go_on(make, folder, config, ranks, lock)
@@ -69,7 +72,7 @@ def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, rank
 
 
 def _go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks, lock: RunLock | None) -> RunT:
-    seed = read_record(folder)["config"].get("seed")
+    seed = read_config(folder, kind_of_settings(config.as_dict())).get("seed")
     if config.seed != seed:
         raise ValueError(
             f"the run in {folder} has the seed {seed} and goes on with it, got {config.seed}; "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.distributed import Ranks
+from tats_gym.files import make_folder
 from tats_gym.runs import begin_run, create_run
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class RunLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         self._close = weakref.finalize(self, os.close, self._handle)
         deadline = time.monotonic() + WAIT_S

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from tats_gym.checkpoint import has_checkpoint, load_checkpoint
-from tats_gym.files import write_whole
+from tats_gym.files import explained, make_folder, write_whole
 from tats_gym.hints import did_you_mean, listed
+from tats_gym.kinds import RUNS, Kind, kind_of, kind_of_settings, told
 from tats_gym.metrics import METRICS
 
 logger = logging.getLogger(__name__)
@@ -32,12 +33,13 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
     Raises:
         OSError: If the folder cannot be written.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     number = 1
     while True:
         folder = parent / f"{name}-{number}"
         try:
-            folder.mkdir()
+            with explained(parent, parent):
+                folder.mkdir()
             break
         except FileExistsError:
             number += 1
@@ -56,12 +58,11 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         processes: That train together; settings that count in each count so often.
 
     Raises:
-        ValueError: If the folder holds other things than a run.
+        ValueError: If the folder holds other things than a run of this kind.
         OSError: If it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(each.name[0] != "." for each in folder.iterdir()) and not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder} is neither empty nor a run's folder: there is no config.json; name another one")
+    make_folder(folder)
+    check_own(folder, config)
     for name in (METRICS, REPLACED):
         (folder / name).unlink(missing_ok=True)
     record = {
@@ -75,6 +76,23 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         "started": _now(),
     }
     write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def check_own(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a folder, if it is there and not empty, that holds no run of the kind that has these settings.
+
+    Raises:
+        ValueError: If it does; a run that began there would write over what it holds.
+    """
+    if not folder.is_dir() or all(each.name[0] == "." for each in folder.iterdir()):
+        return
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"{folder} is neither empty nor a run's folder: there is no config.json{told(folder)}; name another folder"
+        )
+    kind, wanted = kind_of(folder), kind_of_settings(config)
+    if kind is not wanted:
+        raise ValueError(f"{folder} is {kind.what}, and {wanted.what} would write over it; name another folder")
 
 
 def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: int = 1) -> None:
@@ -133,25 +151,34 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as err:
         raise ValueError(f"{path} is no whole JSON file, so the run's settings are not known: {err}") from err
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise ValueError(f"{path} must hold an object with the run's settings under 'config'")
+        raise ValueError(f"{path} must hold an object with the run's settings under 'config'{told(folder)}")
     return record
 
 
 def _near(folder: Path) -> str:
-    """Name the run that a path lies in, or those within it, or those of names like it beside it."""
+    """Name the run that a path lies in, or those within it, or what it is, or those of names like it beside it."""
     for parent in list(folder.absolute().parents)[:2]:
         if (parent / CONFIG).is_file() and (parent / "checkpoints").is_dir():
             return f"; its run is {parent}"
     within = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
     if within:
         return f"; there are runs within it: {listed([path.parent.name for path in within])}"
+    if folder.exists():
+        return told(folder)
     siblings = [path.name for path in folder.parent.iterdir() if path != folder] if folder.parent.is_dir() else []
     return did_you_mean(folder.name, siblings, most=2)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the settings that a run was made with; raises as `read_record` does."""
+def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
+    """Return the settings that a run was made with; raises as `read_record` does.
+
+    Raises:
+        ValueError: It is a run of another kind than the one wanted.
+    """
     config: dict[str, Any] = read_record(folder)["config"]
+    kind = kind_of_settings(config)
+    if kind in RUNS and wanted in RUNS and kind is not wanted:
+        raise ValueError(f"{folder} is {kind.what}, not {wanted.what}: {kind.use}")
     return config
 
 

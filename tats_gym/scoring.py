@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.distributed import summed
+from tats_gym.files import make_folder
 
 TOP = 5
 
@@ -149,6 +150,6 @@ def confusion_picture(scores: Scores, classes: Sequence[str], path: Path) -> Pat
         axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(classes)), names, fontsize=7)
     figure.colorbar(drawn, ax=axes, label="share of the true class", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     figure.savefig(path)
     return path

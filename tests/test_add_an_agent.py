@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.runs import read_config
+from tats_gym.runs import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).parent / "uv"
@@ -47,5 +47,5 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(installed, clips
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.iterdir()
     assert run.name == f"folder-{agent.replace(':', '.')}-seed0-1"
-    settings = read_config(run)
+    settings = read_record(run)["config"]
     assert (settings["masks_per_clip"], settings["action"]) == (masks_per_clip, "ids")

@@ -54,13 +54,13 @@ def test_the_pages_python_runs_as_it_stands(main, capsys, run):
     assert namespace["row"].shape == (2, 3)
 
 
-def _finetuned_run(folder):
+def finetuned_run(folder):
     """A fine-tuned run's folder with a checkpoint as `Finetuning.save` writes it, every weight random."""
     torch.manual_seed(0)
     model = VideoClassifier(VideoEncoder(CONFIG, GRID, norm="none"), 3, "mean")
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    run = create_run(folder, "finetuned", {"seed": 0})
+    run = create_run(folder, "finetuned", {"encoder": "tiny", "seed": 0})
     state = {"classifier": model.state_dict(), "mae_config": asdict(CONFIG), "grid": asdict(GRID)}
     save_checkpoint(run / "checkpoints", 50, state)
     return run, model
@@ -84,7 +84,7 @@ def test_the_printed_lines_give_the_features_of_the_run(main, capsys, tmp_path, 
             mae = random_mae()
             run, expected = write_run(tmp_path / "runs", mae), mae.encoder(mae.embed(clips))
         else:
-            run, model = _finetuned_run(tmp_path / "runs")
+            run, model = finetuned_run(tmp_path / "runs")
             expected = model.video.eval()(clips)
     lines = _printed(main, capsys, run, format, tmp_path / "it's out")
     given = {"clips": clips, "normalised": normalised(clips), "pixel_values": normalised(clips).transpose(1, 2)}
@@ -109,7 +109,10 @@ def test_the_printed_lines_give_the_sampler_of_the_run(main, capsys, clips_root,
             ["runs/ssv2-tats-seed0-2", "--format", "hf"],
             "a path that exists; got 'runs/ssv2-tats-seed0-2'; did you mean",
         ),
-        (["runs", "--format", "hf"], "no encoder in runs: there is no checkpoint"),
+        (
+            ["runs", "--format", "hf"],
+            "no encoder in runs: .* a folder of runs, .* name one of them: 'ssv2-tats-seed0-1'",
+        ),
         (["nothing", "--format", "sampler"], "no checkpoint at nothing"),
         ([str(RUN), "--format", "hf", "--out", "."], r"\. must be a new or an empty folder"),
         ([str(RUN), "--format", "tim"], "(?s)tim"),

@@ -74,7 +74,10 @@ def test_a_sampler_can_learn_alone_under_the_mae_of_another_run(clips_root, tmp_
 def test_an_mae_of_another_size_is_no_start(clips_root, tmp_path):
     _, first = train(tiny_config(clips_root, tmp_path))
     config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder), mae=MAE_PRESETS["tiny"])
-    with pytest.raises(ValueError, match=r"init_mae .* holds MAEConfig"):
+    with pytest.raises(
+        ValueError,
+        match=r"--init-mae .* other sizes .*; add --mae\.embed-dim 64 --mae\.depth 1 .*--mae\.pos-embed sinusoid$",
+    ):
         Pretraining(config)
 
 

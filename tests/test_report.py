@@ -125,7 +125,7 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert "name at least one run's folder" in capsys.readouterr().err
     (tmp_path / "config.json").write_text('{"config": {"encoder": "base"}}')
     assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
-    assert "holds no pre-training that this version reads: " in capsys.readouterr().err
+    assert "is a fine-tuning run, not a pre-training run: " in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
 
 

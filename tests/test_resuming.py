@@ -21,6 +21,7 @@ from agents.report import report
 from agents.resuming import begin_or_resume, resume, run_config
 from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.distributed import Ranks
+from tats_gym.kinds import PRETRAINING
 from tats_gym.optimisation import Optimizer
 from tats_gym.run_lock import RunLock
 from tats_gym.runs import read_config
@@ -292,9 +293,9 @@ def test_going_on_with_other_networks_is_refused(clips_root, tmp_path):
 def test_settings_survive_the_run_folder(clips_root, tmp_path):
     run = Pretraining(tiny_config(clips_root, tmp_path))
     run.close()
-    assert config_from_dict(read_config(run.folder)) == run.config
+    assert config_from_dict(read_config(run.folder, PRETRAINING)) == run.config
     with pytest.raises(FileNotFoundError, match="did you mean"):
-        read_config(run.folder.parent / "folder-tats-seed0-11")
+        read_config(run.folder.parent / "folder-tats-seed0-11", PRETRAINING)
     with pytest.raises(FileNotFoundError, match="holds no run"):
         resume(tmp_path / "nothing", run.config)
     assert not (tmp_path / "nothing").exists()

@@ -14,6 +14,7 @@ import av
 from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
 from tats_gym.clips.roots import data_root
+from tats_gym.files import make_folder
 from tats_gym.hints import shown
 from tats_gym.text_files import parse_json
 
@@ -74,7 +75,7 @@ def make_demo_data(
     if _holds(root, asked):
         return root
     counts = {"train": TRAIN_CLIPS, "validation": VALIDATION_CLIPS} | asked
-    root.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(root.parent)
     partial = root.parent / f".{root.name}.{uuid.uuid4().hex}"
     try:
         _write(partial, counts, workers)

@@ -21,6 +21,7 @@ from tats_gym.clips.layouts import SUFFIXES
 from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
+from tats_gym.files import make_folder
 from tats_gym.hints import shown
 from tats_gym.text_files import parse_json
 
@@ -135,7 +136,7 @@ def claim_folder(out: Path, config: CutConfig) -> None:
     settings = {"frames": config.frames, "stride": config.step, "short_side": config.short_side}
     note = out / SETTINGS_FILE
     if not note.exists():
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         note.write_text(json.dumps(settings) + "\n")
     found = parse_json(note.read_bytes(), str(note))
     if found != settings:

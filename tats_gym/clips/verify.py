@@ -22,6 +22,7 @@ from tats_gym.clips.report import Report
 from tats_gym.clips.sources import dataset_folder, list_videos
 from tats_gym.clips.workers import run_all
 from tats_gym.files import write_whole
+from tats_gym.kinds import refuse_to_replace
 from tats_gym.text_files import parse_json
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ class Verification:
         self.header = self._make_header()
         self.index = self._index_path()
         """Where the index goes."""
+        refuse_to_replace(self.index, "--index", b"{")
         self.seconds = 0.0
         """How long this run has decoded."""
         self._paths = {_stored(video.path, self.root): video.path for video in self.listing.videos}

@@ -9,6 +9,7 @@ from tats_gym.clips.demo import make_demo_data
 from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.segments import SETTINGS_FILE, CutConfig, claim_folder
 from tats_gym.clips.verify import Verification, VerifyConfig
+from tats_gym.kinds import PRETRAINING
 from tats_gym.metrics import METRICS, read_metrics
 from tats_gym.runs import REPLACED, read_config
 from tests.fuzz.mutators import JSON, Mutation
@@ -64,7 +65,7 @@ def make_record(root: Path) -> None:
 def check_record(root: Path, file: Path) -> str:
     """Read a run's settings as one that goes on does."""
     try:
-        config_from_dict(read_config(root))
+        config_from_dict(read_config(root, PRETRAINING))
     except (TypeError, ValueError) as err:
         return refused(err, (TypeError, ValueError), file.name, *setting_names())
     return READ
