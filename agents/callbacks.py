@@ -21,6 +21,7 @@ from tats_gym.distributed import highest, mean, summed
 from tats_gym.figures import choice_figure, mask_figure
 from tats_gym.finite import check_finite
 from tats_gym.optimisation import Optimizer
+from tats_gym.progress import progress_bar
 
 SILENT = ("stdout", "log", "json", "csv")
 
@@ -96,22 +97,35 @@ class Progress(BaseCallback):
         joint: Where the loss is read.
         total_timesteps: Environment steps (clips) at the end of the run.
         log_interval: Rollouts between two lines of the log.
-        quiet: Leave out the bar.
+        name: The run's, at the head of lines; None shows nothing.
+        quiet: No bar, but a line every ten minutes.
     """
 
-    def __init__(self, joint: JointTraining, total_timesteps: int, *, log_interval: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        joint: JointTraining,
+        total_timesteps: int,
+        *,
+        log_interval: int,
+        name: str | None = None,
+        quiet: bool = False,
+    ) -> None:
         super().__init__()
         self.joint, self.total_timesteps = joint, total_timesteps
-        self.log_interval, self.quiet = log_interval, quiet
+        self.log_interval, self.name, self.quiet = log_interval, name, quiet
         self.scores: Scores | None = None
         self._rollouts = 0
         self._paused_s = 0.0
         self.bar = tqdm(disable=True)
 
     def _on_training_start(self) -> None:
-        bar = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} clips [{elapsed}<{remaining}{postfix}]"
-        self.bar = tqdm(
-            total=self.total_timesteps, initial=self.num_timesteps, bar_format=bar, disable=self.quiet, mininterval=0.5
+        self.bar = progress_bar(
+            total=self.total_timesteps,
+            initial=self.num_timesteps,
+            unit="clip",
+            name=self.name or "",
+            quiet=self.quiet,
+            disable=self.name is None,
         )
         self._mark()
 

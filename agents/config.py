@@ -156,7 +156,7 @@ class PretrainConfig:
     keep_checkpoint_hours: float | None = None
     """Of older checkpoints, one of every so many hours is kept for good; None keeps none."""
     quiet: bool = False
-    """No progress bar."""
+    """No progress bar, but a line every ten minutes."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
     grid: tyro.conf.OmitArgPrefixes[TokenGrid] = field(default_factory=TokenGrid)
     mae: MAEConfig = field(default_factory=MAEConfig)

@@ -254,8 +254,10 @@ class Pretraining:
         ended_before = self._resumed and self.finished and from_first(self._is_measured())
         self.agent.set_logger(run_logger(self.folder if first and not ended_before else None, self.step))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
-        quiet = config.quiet or not first
-        progress = Progress(joint, self.total_timesteps, log_interval=config.log_interval, quiet=quiet)
+        name = str(self.folder) if first else None
+        progress = Progress(
+            joint, self.total_timesteps, log_interval=config.log_interval, name=name, quiet=config.quiet
+        )
         interval = config.checkpoint_interval or self.epoch_timesteps
         boundary = Boundary(progress.paused()(self.save), interval=interval, optimizer=self.optimizer)
         callbacks, evaluation = [self.finite, boundary, joint, progress], None

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from agents.command_line import exit_code
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.segments import CutConfig, Segments, claim_folder, find_videos
+from tats_gym.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def cut_one(video: Path, title: str, config: ScriptConfig, totals: Totals) -> No
     if not segments.paths:
         logger.warning("%s: skipped, a segment has %d frames, it has %d", video, config.cut.frames, segments.length)
     try:
-        for _ in tqdm(segments, desc=title, unit="segment", leave=False):
+        for _ in progress_bar(segments, desc=title, unit="segment", leave=False):
             totals.new += 1
     finally:
         there = sum(path.exists() for path in segments.paths)

@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 import gymnasium
 import tyro
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
@@ -31,6 +30,7 @@ from tats_gym.clips.report import Report
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.hints import did_you_mean
 from tats_gym.kinds import refuse_to_replace
+from tats_gym.progress import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class Verify:
         if verification.resumed:
             print(f"{split}: going on after the {verification.resumed:,} videos of an earlier run")
         broken = 0
-        with tqdm(verification, desc=split, unit="video") as bar:
+        with progress_bar(verification, desc=split, unit="video") as bar:
             for _, finding in bar:
                 broken += finding.status == "broken"
                 bar.set_postfix(broken=broken, refresh=False)

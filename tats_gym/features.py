@@ -21,6 +21,7 @@ from tats_gym.encoder import VideoEncoder
 from tats_gym.files import file_written_whole, make_folder
 from tats_gym.pooling import POOLS, Pool
 from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
+from tats_gym.progress import progress_bar
 from tats_gym.weight_files import read_safetensors, write_safetensors
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class FeatureConfig:
     cache: str | None = None
     """Folder of the features; None: `features` beside the datasets, see `data_root`."""
     quiet: bool = False
-    """No progress bar."""
+    """No progress bar, but a line every ten minutes."""
 
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
@@ -192,7 +193,8 @@ def _compute(
     encoder.to(resolve_device(config.device)).eval()
     total = len(stream) * max(1, look.passes)
     files, parts = [], []
-    with tqdm(total=total, desc=f"features of {stream.config.split}", unit="clip", disable=config.quiet) as bar:
+    about = f"features of {stream.config.split}"
+    with progress_bar(total=total, desc=about, unit="clip", quiet=config.quiet) as bar:
         for start in range(0, total, PART):
             stop = min(start + PART, total)
             files.append(folder / f"{start:012d}.safetensors")

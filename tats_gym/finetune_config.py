@@ -89,7 +89,7 @@ class FinetuneConfig:
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept, one an epoch."""
     quiet: bool = False
-    """No progress bar."""
+    """No progress bar, but a line every ten minutes."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
     mix: MixConfig = field(default_factory=MixConfig)
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from tats_gym.clips import ClipStream
 from tats_gym.logs import run_logger
+from tats_gym.progress import progress_bar
 
 
 class TrainingLog:
@@ -20,7 +21,7 @@ class TrainingLog:
         step: Steps so far.
         total_steps: Steps at the end of the run.
         interval: Steps from one line of the log to the next.
-        quiet: No bar.
+        quiet: No bar, but a line every ten minutes.
     """
 
     def __init__(
@@ -39,8 +40,8 @@ class TrainingLog:
         self._step = step
         self._losses: list[float] = []
         self._shown = ""
-        self._bar: tqdm[Any] = tqdm(
-            total=total_steps, initial=step, unit="step", disable=quiet or folder is None, mininterval=0.5
+        self._bar: tqdm[Any] = progress_bar(
+            total=total_steps, initial=step, unit="step", name=str(folder), quiet=quiet, disable=folder is None
         )
         self._mark()
 

@@ -34,6 +34,14 @@ def put(folder: Path, header: Header = HEADER, rows: list[Row] = ROWS) -> Path:
     return path
 
 
+def test_an_index_is_told_once_however_often_it_is_read(tmp_path, caplog):
+    path = put(tmp_path)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            list_videos("ucf101", tmp_path)
+    assert caplog.messages == [f"ucf101 train: 4 videos and 1 broken ones in {path}"]
+
+
 def test_what_is_written_is_read_back(tmp_path):
     assert read_index(put(tmp_path)) == (HEADER, ROWS)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]

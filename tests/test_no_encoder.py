@@ -115,7 +115,7 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(mae, tmp_path):
         EncoderSource.find(tmp_path / "rum-1")
     with pytest.raises(ValueError, match=r"one of tiny, small, base, large, .*; did you mean 'small'"):
         EncoderSource.find("smal")
-    with pytest.raises(CheckpointError, match="a folder of runs, not .*: name one of them: 'run-1'"):
+    with pytest.raises(CheckpointError, match=r"a folder of runs, not .*: name one of them: 'run-1'"):
         EncoderSource.find(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -96,9 +97,15 @@ def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subs
         raise missing_data(data, folder, f"none of the {len(absent)} videos of {split} is there ({first}, ...)")
     if absent:
         total = len(listing.entries)
-        logger.warning("%s %s: %d of %d videos are missing: %s, ...", data, split, len(absent), total, first)
+        _say_once(logging.WARNING, f"{data} {split}: {len(absent)} of {total} videos are missing: {first}, ...")
     chosen = tuple(choose_subset(videos, subset, subset_seed))
     return VideoList(chosen, listing.classes, missing=len(absent), annotated=len(listing.entries))
+
+
+@cache
+def _say_once(level: int, message: str) -> None:
+    """Log what the many streams of a process would all say."""
+    logger.log(level, "%s", message)
 
 
 def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
@@ -114,7 +121,7 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
     if header.subset is not None:
         made_of = f"the subset {header.subset:g} with seed {header.subset_seed}"
         if subset is None:
-            logger.info("%s %s: the index %s holds %s, which is taken", data, part.split, path, made_of)
+            _say_once(logging.INFO, f"{data} {part.split}: the index {path} holds {made_of}, which is taken")
         elif (subset, subset_seed) != (header.subset, header.subset_seed):
             raise ValueError(
                 f"{path}, line 1: the index is of {made_of}, but the subset {subset:g} with seed {subset_seed} is "
@@ -127,7 +134,8 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
     if not usable:
         raise missing_data(data, folder, f"the index {path} says that none of its {len(videos)} videos can be used")
     broken = len(videos) - len(usable)
-    logger.info("%s %s: %d videos, and %d that cannot be used, in %s", data, part.split, len(usable), broken, path)
+    unusable = f"{broken} that cannot be used"
+    _say_once(logging.INFO, f"{data} {part.split}: {len(usable)} videos, and {unusable}, in {path}")
     return VideoList(usable, header.classes, header.missing, header.annotated, broken)
 
 

@@ -9,8 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from tats_gym.progress import progress_bar
 from tats_gym.runs import origin
 from tests.fuzz.campaign import DEATH, TIME_OUT, Judge, Result, run
 from tests.fuzz.minimise import once_each, save, smaller, what_is_wrong
@@ -39,7 +38,7 @@ def main() -> int:
     memory = Path("/dev/shm")  # where files cost least, if there is such a place
     with (
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
-        tqdm(total=sum(counts.values()), unit=" inputs", mininterval=5) as bar,
+        progress_bar(total=sum(counts.values()), unit="input") as bar,
     ):
         judged = run(
             targets,

@@ -1,0 +1,75 @@
+"""How far work has come: a bar on a terminal, a line now and then in files and pipes."""
+
+import math
+import sys
+import time
+from typing import Any, ClassVar, TextIO
+
+from tqdm import tqdm
+
+LINE_S = 60.0
+"""Least seconds from one line to the next."""
+QUIET_LINE_S = 600.0
+"""The same where quiet was asked for."""
+BAR = "|{bar}|"
+FORMAT = "{desc} {percentage:3.0f}%" + BAR + " {n_fmt}/{total_fmt} {unit}s [{elapsed}<{remaining}{postfix}]"
+
+
+def progress_bar(
+    *iterable: Any, unit: str, name: str = "", quiet: bool = False, leave: bool = True, **settings: Any
+) -> "tqdm[Any]":
+    """Make a progress bar on standard error, as tqdm draws it; where that is no terminal, it writes lines.
+
+    There are lines at the start, at most once a minute, and at the end.
+
+    Args:
+        iterable: What is gone through, if the bar is to count it.
+        unit: What is counted, in the singular.
+        name: Of the work, at the head of each line.
+        quiet: Nothing but a line every ten minutes, also on a terminal.
+        leave: False for one of many short bars: it vanishes, and lines are a minute apart over all of them.
+        settings: Others of tqdm.
+    """
+    stream = sys.stderr
+    settings |= {"unit": unit, "leave": leave}
+    if stream.isatty() and not quiet:
+        return tqdm(*iterable, file=stream, bar_format=FORMAT, mininterval=0.5, **settings)
+    return tqdm(
+        *iterable,
+        file=Lines(stream, name, 0.0 if leave else LINE_S),
+        bar_format=FORMAT.replace(BAR, ","),
+        mininterval=QUIET_LINE_S if quiet else LINE_S,
+        delay=QUIET_LINE_S if quiet else 0.0,
+        miniters=1,
+        position=0,
+        **settings,
+    )
+
+
+class Lines:
+    """Takes what tqdm draws over and over, and writes it as lines.
+
+    Args:
+        stream: Where they go.
+        name: Stands before each.
+        apart_s: Seconds since the last line of any bar before which none is written.
+    """
+
+    last_s: ClassVar[float] = -math.inf
+    """When any of them wrote a line."""
+
+    def __init__(self, stream: TextIO, name: str, apart_s: float) -> None:
+        self._stream, self._head, self._apart_s = stream, f"{name}: " if name else "", apart_s
+        self._line = ""
+
+    def write(self, text: str) -> None:
+        """Write a line, unless it is blank, the same as before, or too early."""
+        line, now = text.strip(), time.monotonic()
+        if line in ("", self._line) or now - Lines.last_s < self._apart_s:
+            return
+        self._line, Lines.last_s = line, now
+        self._stream.write(f"{self._head}{line}\n")
+
+    def flush(self) -> None:
+        """Pass on what the stream holds back."""
+        self._stream.flush()
