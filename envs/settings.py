@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from envs.rewards import REWARDS
 from tats_gym.hints import did_you_mean
+from tats_gym.plain_values import check_numbers
 from tats_gym.precision import Precision
 
 
@@ -37,6 +38,7 @@ class EnvConfig:
     """Arithmetic of the MAE's forward pass; auto takes bf16 on a GPU that has it."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name, choices in (
             ("reward", tuple(REWARDS)),
             ("action", ("ids", "scores")),

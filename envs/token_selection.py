@@ -16,6 +16,7 @@ from envs.settings import EnvConfig, split_settings
 from envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.figures import Masked, mask_figure
+from tats_gym.hints import shown
 from tats_gym.mae import MaskedAutoencoder, Reconstruction
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import random_ids
@@ -77,6 +78,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     """
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        if not isinstance(num_envs, int | np.integer):
+            raise TypeError(f"num_envs must be a whole number, got {shown(num_envs)}")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.num_envs = num_envs

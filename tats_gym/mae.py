@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.plain_values import check_numbers
 from tats_gym.positions import POSITIONS, PositionKind
 from tats_gym.precision import accurate
 from tats_gym.tokens import CHANNELS, TokenGrid
@@ -40,6 +41,7 @@ class MAEConfig:
     and stored with the weights, for what was interpolated from another grid."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):
             if getattr(self, width) < 1 or getattr(self, heads) < 1 or getattr(self, width) % getattr(self, heads):
                 raise ValueError(f"{heads} must divide {width}, got {getattr(self, heads)} and {getattr(self, width)}")

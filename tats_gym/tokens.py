@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from einops import rearrange
 from torch import Tensor
 
+from tats_gym.plain_values import check_numbers
+
 CHANNELS = 3
 
 
@@ -26,6 +28,7 @@ class TokenGrid:
     """Visible tokens K as a number; overrides mask_ratio. Tube masking at .9 has 160, not int(.1 * 1568) = 156."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("frames", "size", "tubelet_size", "patch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -30,6 +30,14 @@ def _folder(clips_root):
         ({"visible": 0}, ValueError, "at least one token must be visible"),
         ({"frames": 5}, ValueError, "frames must be a multiple of tubelet_size"),
         ({"size": 33}, ValueError, "size must be a multiple of patch_size"),
+        ({"size": (48, 64)}, TypeError, r"size must be a whole number, got \(48, 64\)"),
+        ({"frames": 4.0}, TypeError, r"frames must be a whole number, got 4\.0"),
+        ({"visible": "3"}, TypeError, "visible must be a whole number, got '3'"),
+        ({"mask_ratio": None}, TypeError, "mask_ratio must be a number, got None"),
+        ({"stride": 1.5}, TypeError, r"stride must be a whole number, got 1\.5"),
+        ({"flip": "no"}, TypeError, "flip must be true or false, got 'no'"),
+        ({"decode_ratio": "1"}, TypeError, "decode_ratio must be a number, got '1'"),
+        ({"masks_per_clip": 2.0}, TypeError, r"masks_per_clip must be a whole number, got 2\.0"),
     ],
 )
 def test_bad_settings_are_named(folder, settings, error, message):
@@ -43,6 +51,8 @@ def test_bad_settings_are_named(folder, settings, error, message):
 def test_bad_calls_are_named(folder, tmp_path):
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         TokenSelectionVectorEnv(0, **folder)
+    with pytest.raises(TypeError, match=r"num_envs must be a whole number, got \(2,\)"):
+        TokenSelectionVectorEnv((2,), **folder)
     env = TokenSelectionVectorEnv(2, **folder)
     with pytest.raises(ResetNeeded, match=r"call reset\(\) before the first step"):
         env.step(np.array([[0, 1, 2], [0, 1, 2]]))

@@ -10,6 +10,7 @@ from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import READERS, Reader
 from tats_gym.clips.sources import check_source
 from tats_gym.files import keep_absolute
+from tats_gym.plain_values import check_numbers
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 
@@ -86,6 +87,7 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         keep_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))
+        check_numbers(self)
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
         if self.flip and self.data in SIDED:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
