@@ -154,7 +154,7 @@ def report(folders: Sequence[Path]) -> str:
         ValueError: A run is no pre-training that this version knows.
     """
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
-    runs = [ReportedRun.read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    runs = [ReportedRun.read(folder, name) for folder, name in zip(folders, names_apart(folders), strict=True)]
     colours = [_hex(number) for number in range(len(runs))]
     results = [run.results() for run in runs]
     names = list(dict.fromkeys(name for each in results for name in each))
@@ -175,8 +175,8 @@ def report(folders: Sequence[Path]) -> str:
     )
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Return as many of the last parts of each folder as tell all apart."""
+def names_apart(folders: Sequence[Path]) -> list[str]:
+    """Return as many of the last parts of each path as tell all apart."""
     for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
         names = ["/".join(folder.parts[-parts:]) for folder in folders]
         if len(set(names)) == len(names):
@@ -192,11 +192,14 @@ def _curves(panel: Panel, runs: Sequence[ReportedRun], colours: Sequence[str]) -
         for run, colour in zip(runs, colours, strict=True):
             for number, metric in enumerate(panel.metrics):
                 steps, values = run.series(metric)
-                axis.plot(steps, values, "--" if number else "-", color=colour, lw=1.2)
+                one = len(steps) == 1  # no line joins a single point
+                marker = ("x" if number else "o") if one else None
+                axis.plot(steps, values, "--" if number else "-", color=colour, lw=1.2, marker=marker, ms=5)
                 if panel.interval and not number:
                     half = np.array(run.series(panel.interval)[1])
                     if len(half) == len(values):
-                        axis.fill_between(steps, values - half, values + half, color=colour, alpha=0.15, lw=0)
+                        edge = 1.2 if one else 0
+                        axis.fill_between(steps, values - half, values + half, color=colour, alpha=0.15, lw=edge)
         if panel.chance is not None:
             axis.axhline(panel.chance, color="0.6", lw=0.8)
         axis.set_xlabel("clips masked")

@@ -24,6 +24,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 
 from agents import check_asked_for  # noqa: E402
 from agents.command_line import exit_code  # noqa: E402
+from agents.report import names_apart  # noqa: E402
 from agents.trained import SavedRun  # noqa: E402
 from tats_gym.animation import mask_animation, write_gif, write_mp4  # noqa: E402
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
@@ -165,11 +166,13 @@ def masked(
             raise ValueError(f"{run.path} has tokens of {run.config.grid}, but {runs[0].path} of {grid}")
     agents = [run.agent(clips, num_visible=grid.num_visible, device=config.device) for run in runs]
     names = [agent.name for agent in agents]
+    if len(set(names)) < len(names):
+        folders = names_apart([run.path.resolve() for run in runs])
+        names = [agent.name.replace(agent.config.agent, name) for agent, name in zip(agents, folders, strict=True)]
     found = []
-    for number, (agent, name) in enumerate(zip(agents, names, strict=True), start=1):
-        unique = name if names.count(name) == 1 else f"{name} ({number})"
+    for agent, name in zip(agents, names, strict=True):
         ids, probabilities = agent.mask(pixels, seed=config.seed)
-        found.append(agents[0].reconstruct(pixels, ids, unique, probabilities))
+        found.append(agents[0].reconstruct(pixels, ids, name, probabilities))
     return found
 
 

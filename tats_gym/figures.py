@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -197,7 +198,7 @@ def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray
     """
     laid_out = shown.float().cpu().reshape(grid.shape).numpy()
     chance = float(laid_out.mean())
-    figure = Figure(figsize=(8, 3.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8, 3.4), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12))
     canvas = FigureCanvasAgg(figure)
     over_time, over_space = figure.subplots(1, 2, width_ratios=(1.3, 1))
     over_time.bar(range(len(laid_out)), laid_out.mean((1, 2)))

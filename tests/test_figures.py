@@ -6,7 +6,17 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tats_gym.figures import Masked, Scales, _grey_out, _repaint, mask_figure, rows, sharp_dpi, write_title
+from tats_gym.figures import (
+    Masked,
+    Scales,
+    _grey_out,
+    _repaint,
+    choice_figure,
+    mask_figure,
+    rows,
+    sharp_dpi,
+    write_title,
+)
 from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.tokens import TokenGrid
@@ -164,3 +174,9 @@ def test_a_title_stays_as_it_is_and_within_its_picture(width, name):
     assert "1568 tokens visible:" in text
     assert not title.get_parse_math()
     assert "\udcff" not in text
+
+
+def test_what_is_written_beside_the_chosen_places_keeps_from_the_edge():
+    picture = choice_figure(TokenGrid(frames=4, size=32, visible=3), torch.rand(8), title="after 32 clips")
+    for edge in (picture[:, :8], picture[:, -8:]):
+        assert (edge == 255).all()

@@ -87,6 +87,17 @@ def test_nothing_is_fetched_from_elsewhere(page):
     assert all(line[0].count("L ") >= 3 for line in losses)  # four epochs, a line a run
 
 
+def test_a_curve_of_one_point_is_drawn_as_a_mark(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "run")
+    rows = [{"step": 8, "mae/loss": 0.9}, {"step": 8, "held_out/gain": 0.05, "held_out/gain_interval": 0.01},
+            *({"step": step, "time/clips_per_s": 3.0, "time/peak_memory_mib": 1.0} for step in (8, 16))]  # fmt: skip
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', report([tmp_path / "run"]))
+    curves = [base64.b64decode(each).decode() for each in sources]
+    marks = [len(re.findall(r"<use [^>]*fill: #1f77b4|<use [^>]*stroke: #1f77b4", each)) for each in curves]
+    assert [count > 0 for count in marks] == [True, True, False, False]  # loss and gain; clips/s and memory are lines
+
+
 def test_the_first_the_middle_and_the_last_picture_are_shown(runs, page):
     text = page.read_text()
     for run in runs:

@@ -1,5 +1,6 @@
 """Any run's agent can be taken out of it and drawn on any video, beside others."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,15 @@ def _drawn(script, runs, videos, **settings):
     with script.clips_to_draw(config, saved[0]) as clips:
         _, pixels = script.read_clips(config, clips, saved[0].config.grid)
         return saved, pixels, script.masked(config, saved, clips, pixels, saved[0].config.grid)
+
+
+def test_two_runs_of_one_agent_go_by_the_names_of_their_folders(script, runs, videos, tmp_path, capsys):
+    shutil.copytree(runs["tats"], tmp_path / "colder")
+    arguments = [runs["tats"], "--compare", tmp_path / "colder", "--videos", videos / "moving.mp4"]
+    assert script.main([*map(str, arguments), "--forms", "png", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert f"under {runs['tats'].name}'s mask, " in printed
+    assert "under colder's mask" in printed
 
 
 def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_own(script, runs, videos):
