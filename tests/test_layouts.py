@@ -3,12 +3,13 @@
 import csv
 import json
 import logging
+import subprocess
 from pathlib import Path
 
 import pandas
 import pytest
 
-from tats_gym.clips import Video, VideoList, list_videos
+from tats_gym.clips import MissingDataError, Video, VideoList, list_videos
 from tats_gym.clips.plain import write_list
 from tests.layouts import write_layout
 
@@ -203,3 +204,46 @@ def test_a_list_cannot_hold_line_breaks(tmp_path):
     with pytest.raises(ValueError, match="cannot hold a path with a line break"):
         write_list(list_videos("folder", tmp_path / "data"), tmp_path / "train.csv")
     assert not (tmp_path / "train.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "way_out"),
+    [
+        (
+            "label,youtube_id,time_start,time_end,split\nabseiling,-3B32lodo2M,59,69,train\n",
+            "TatsMask-k400-v0 reads it",
+        ),
+        ("abseiling,-3B32lodo2M,59,69,train\n", "TatsMask-k400-v0 reads it"),
+        ("a.mp4,3\nb.mp4,1\n", r"put a space in the place of the comma: sed"),
+        ("a b.mp4 0\nc.mp4,1\n", r"put a space in the place of the comma: sed"),
+        ("path,label,split\na.mp4,3,train\n", "write the path and the class number alone"),
+        ("some words\n", "got 'some words'$"),
+    ],
+)
+def test_lists_of_other_forms_are_answered_with_the_way_out(tmp_path, lines, way_out):
+    (tmp_path / "train.csv").write_text(lines)
+    with pytest.raises(ValueError, match=way_out):
+        list_videos("list", tmp_path)
+
+
+def test_the_command_that_is_named_for_commas_makes_a_list_that_is_read(tmp_path):
+    (tmp_path / "a b.mp4").touch()
+    (tmp_path / "train.csv").write_text("a b.mp4,3\n")
+    with pytest.raises(ValueError, match="sed") as caught:
+        list_videos("list", tmp_path)
+    command = str(caught.value).partition("comma: ")[2].replace("LIST", "train.csv")
+    run = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (tmp_path / "train.csv").write_text(run.stdout)
+    assert [(video.name, video.label) for video in list_videos("list", tmp_path).videos] == [("a b.mp4", 3)]
+
+
+def test_folders_of_frames_are_answered_with_how_to_make_videos_of_them(tmp_path):
+    for number in range(3):
+        picture = tmp_path / "clip1" / f"img_{number:05d}.jpg"
+        picture.parent.mkdir(exist_ok=True)
+        picture.touch()
+    (tmp_path / "train.csv").write_text("clip1 3 0\n")  # as VideoMAE V2 lists them
+    with pytest.raises(MissingDataError, match=r"`path total_frames label`, folders of frames; .*ffmpeg .*FOLDER\.mp4"):
+        list_videos("list", tmp_path)
+    with pytest.raises(MissingDataError, match=r"3 files there are pictures and none is a video; .*ffmpeg"):
+        list_videos("folder", tmp_path)

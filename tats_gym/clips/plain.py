@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tats_gym.clips.conversions import of_folder, of_line, of_missing
 from tats_gym.clips.layouts import (
     SUFFIXES,
     Entry,
@@ -55,7 +56,7 @@ def read_folder(tree: Tree, part: Part) -> Listing:
     root = str(tree.root)
     names = {os.path.relpath(path, root): path for path in tree.videos(str).values()}
     if not names:
-        raise missing_data(tree.data, tree.root, f"no file there is a video ({' '.join(SUFFIXES)})")
+        raise missing_data(tree.data, tree.root, of_folder(tree.paths))
     films = films_of(tree.paths)
     sources = {name: films.get(path, name) for name, path in names.items()}
     if films and len(names) > 1 and len(set(sources.values())) == 1:
@@ -90,6 +91,8 @@ def read_list(tree: Tree, part: Part) -> Listing:
     for name, label in lists[part.split]:
         path = tree.root / name
         entries.append(Entry(name, path if os.path.isfile(path) else None, label))  # which no odd name makes fail
+    if way_out := of_missing(entries):
+        raise missing_data(tree.data, tree.root, f"{LIST_FILES[part.split]}: {way_out}")
     found = contradiction(entries)
     if found:  # a list of one's own may be of a dataset with several classes a video
         logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], found)
@@ -119,12 +122,15 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
     if any(label is not None for _, label in parsed):
         for (number, line), (_, label) in zip(lines, parsed, strict=True):
             if label is None:
-                raise ValueError(f"{path}, line {number}: expected `path label`, a class number, got {shown(line)}")
+                raise ValueError(
+                    f"{path}, line {number}: expected `path label`, a class number, got {shown(line)}{of_line(line)}"
+                )
         return parsed
     for (number, line), (name, _) in zip(lines, parsed, strict=True):
         if not name.lower().endswith(SUFFIXES):
             raise ValueError(
-                f"{path}, line {number}: expected `path label`, or the path of a video in every line, got {shown(line)}"
+                f"{path}, line {number}: expected `path label`, or the path of a video in every line, "
+                f"got {shown(line)}{of_line(line)}"
             )
     return parsed
 
