@@ -16,7 +16,7 @@ from tats_gym.mae import MAE_PRESETS, MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
 from tats_gym.plain_values import check_plain, from_plain
 from tats_gym.precision import Precision
-from tats_gym.registration import ENV_IDS, data_of
+from tats_gym.registration import DATASETS, ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
 
 
@@ -254,14 +254,17 @@ PRESETS = {
 
 
 def preset_for(env_id: str, name: str | None = None) -> PretrainConfig:
-    """Return the preset of this name for an id; without a name `paper-X`, or X for list, demo and folder.
+    """Return the preset of this name for an id; without a name `paper-X` or X, or `list` where there is none.
 
     Raises:
         ValueError: If there is no such id or preset, with the nearest name.
     """
     check_choice("--env", env_id, ENV_IDS)
     data = data_of(env_id)
-    name = name or (f"paper-{data}" if f"paper-{data}" in PRESETS else data)
-    check_choice("--preset", name, tuple(PRESETS))
-    preset = PRESETS[name]
-    return replace(preset, env=env_id, clips=replace(preset.clips, data=data))
+    own = next((each for each in (f"paper-{data}", data) if each in PRESETS), None)
+    check_choice("--preset", name or own or "list", tuple(PRESETS))
+    preset = PRESETS[name or own or "list"]
+    clips = replace(preset.clips, data=data)
+    if name or own:
+        return replace(preset, env=env_id, clips=clips)
+    return replace(preset, env=env_id, clips=replace(clips, stride=DATASETS[data]["stride"]))
