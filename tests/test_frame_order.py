@@ -1,7 +1,7 @@
 """Frame i is the i-th of a decode from the beginning: containers x codecs x B-frames x keyframes x times."""
 
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tats_gym.clips.readers import VideoReadError, open_video
+from tats_gym.clips.readers.container import Container
 from tests.video_files import (
     frame_numbers,
     hide_first,
@@ -56,10 +57,11 @@ CONTAINERS = {
     "y4m": ("rawvideo",),
 }  # fmt: skip
 TIMES = {
-    "regular": lambda number: number,
-    "offset": lambda number: number + 250_000,
-    "negative": lambda number: number - 10,
-    "repeated": lambda number: number // 2 * 2,
+    "regular": lambda shown, decoded: (shown, decoded),
+    "offset": lambda shown, decoded: (shown + 250_000, decoded + 250_000),
+    "negative": lambda shown, decoded: (shown - 10, decoded - 10),
+    "repeated": lambda shown, decoded: (shown // 2 * 2, decoded // 2 * 2),
+    "of decoding": lambda shown, decoded: (decoded + 2, decoded + 2),  # as a stream without times is copied into MP4
 }
 """What becomes of a packet's times, in frames; a container may refuse some."""
 
@@ -68,6 +70,7 @@ def decode(path):
     """The frames of a decode from the beginning, in PyAV's own words; packets that do not decode are passed over."""
     frames = []
     with av.open(str(path), metadata_errors="ignore") as container:
+        container.streams.video[0].thread_count = 1  # what takes the place of damaged parts depends on it
         for packet in container.demux(video=0):
             try:
                 frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
@@ -99,7 +102,7 @@ def assert_linear(path, expected):
 def test_every_frame_is_that_of_a_linear_decode(tmp_path, suffix, codec):
     written = 0
     for bf, gop, times in product((0, 2) if codec in WITH_B_FRAMES else (0,), (8, 250), TIMES):
-        path = tmp_path / f"{bf}-{gop}-{times}.{suffix}"
+        path = tmp_path / f"{bf}-{gop}-{times[:3]}.{suffix}"
         options = {"g": f"{gop}"} | ({"bf": f"{bf}"} if codec in WITH_B_FRAMES else {})
         if codec == HEVC:
             options = {"preset": "ultrafast", "x265-params": f"bframes={bf}:b-adapt=0:keyint={gop}:log-level=none"}
@@ -178,20 +181,85 @@ def test_a_cover_picture_is_no_video(tmp_path):
         assert frame_numbers(video.get_batch([19, 4])) == [19, 4]
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_the_frames_before_a_broken_last_packet_are_read(tmp_path, suffix):
-    container_options = {"movflags": "faststart"} if suffix == "mp4" else None
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.webm", "v.ts", "v.mov"])
+def test_usual_files_are_read_from_a_keyframe_and_not_counted(tmp_path, monkeypatch, name):
+    codec = "libvpx-vp9" if name == "v.webm" else H264
+    path = write_video(tmp_path / name, moving_texture(40), codec=codec, options={"g": "8"})
+    monkeypatch.setattr(Container, "count_frames", lambda self: pytest.fail("its frames are counted"))
+    with closing(open_video(path)) as video:
+        assert video.get_batch([30]).shape == (1, 32, 64, 3)
+
+
+@pytest.mark.parametrize("codec", [H264, HEVC, MPEG2, "libvpx", "libvpx-vp9"])
+@pytest.mark.parametrize("index", [0, 2])
+def test_after_a_damaged_keyframe_frames_are_those_of_a_linear_decode_or_refused(tmp_path, codec, index):
+    path = write_video(tmp_path / "v.mkv", moving_texture(40), codec=codec, options={"g": "8"})
+    with av.open(path) as container:
+        key = [packet for packet in container.demux(video=0) if packet.is_keyframe][index]
+    content = bytearray(path.read_bytes())
+    middle = content.index(bytes(key)) + key.size // 2
+    content[middle : middle + 8] = bytes(8)
+    path.write_bytes(content)
+    expected = decode(path)
+    with closing(open_video(path)) as video:
+        assert len(video) in (40, len(expected))
+        read = 0
+        for i in reversed(range(len(video))):
+            with suppress(VideoReadError):
+                np.testing.assert_array_equal(video.get_batch([i])[0], expected[i])
+                read += 1
+    assert read > 4
+
+
+def test_the_frames_before_a_broken_last_packet_are_read(tmp_path):
     frames, options = moving_texture(40), {"g": "8", "bf": "0"}
-    path = write_video(tmp_path / f"v.{suffix}", frames, options=options, container_options=container_options)
+    path = write_video(tmp_path / "v.mp4", frames, options=options, container_options={"movflags": "faststart"})
     whole = decode(path)
     path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
     with closing(open_video(path)) as video:
         assert 15 < len(video) < 35
         for index in reversed(range(len(video) - 1)):
             np.testing.assert_array_equal(video.get_batch([index])[0], whole[index])
+        with pytest.raises(VideoReadError, match=rf"frame {len(video) - 1} of {len(video)} does not decode"):
+            video.get_batch([len(video) - 1])
+
+
+def test_a_matroska_that_is_cut_short_gives_the_frames_that_it_holds(tmp_path):
+    path = write_video(tmp_path / "v.mkv", moving_texture(40), options={"g": "8"})
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    assert 15 < len(decode(path)) < 35
+    assert_linear(path, decode(path))
+
+
+@pytest.mark.parametrize("name", ["v.avi", "v.mp4"])
+def test_a_reader_notices_that_its_file_was_replaced_or_that_it_was_closed(tmp_path, name):
+    path = write_video(tmp_path / name, numbered_frames(40), codec="mpeg4")
+    video = open_video(path)
+    assert frame_numbers(video.get_batch([20])) == [20]
+    write_video(tmp_path / f"other-{name}", moving_texture(30), codec="mpeg4").replace(path)
+    with pytest.raises(VideoReadError, match="it changed while it was read"):
+        video.get_batch([3])
+    video.close()
+    with pytest.raises(VideoReadError, match="it was closed"):
+        video.get_batch([3])
 
 
 def test_a_video_that_hides_all_its_frames_is_an_error(tmp_path):
     path = hide_first(write_video(tmp_path / "v.mp4", numbered_frames(20)), 25)
     with pytest.raises(VideoReadError, match=r"v\.mp4: it holds no frame"):
         open_video(path)
+
+
+def test_hevc_with_broken_links_is_read_as_it_decodes(tmp_path):
+    x265 = "open-gop=1:keyint=10:min-keyint=10:bframes=3:b-adapt=0:scenecut=0:log-level=none"
+    options = {"preset": "ultrafast", "x265-params": x265}
+    path = write_video(tmp_path / "v.mkv", moving_texture(40), codec=HEVC, options=options)
+    with av.open(path) as container:
+        keys = [bytes(packet) for packet in container.demux(video=0) if packet.is_keyframe]
+    content = path.read_bytes()
+    for key in keys[2:]:  # a CRA picture becomes a BLA picture: what refers back over it is left out
+        content = content.replace(key, key.replace(b"\x2a\x01", b"\x20\x01", 1))
+    path.write_bytes(content)
+    expected = decode(path)
+    assert 30 < len(expected) < 40
+    assert_linear(path, expected)

@@ -19,6 +19,10 @@ OPTIONS = {
 }
 
 
+Retimed = Callable[[int, int], tuple[int, int]]
+"""Times of showing and decoding, in frames, to others."""
+
+
 def numbered_frames(count: int, height: int = 32, width: int = 64) -> NDArray[np.uint8]:
     """Flat grey frames: every pixel of frame i is 6 * i (i < 43), so that a decoded frame tells its number."""
     levels = (6 * np.arange(count)).astype(np.uint8)
@@ -52,12 +56,12 @@ def write_video(
     container_options: dict[str, str] | None = None,
     times_ms: Sequence[int] | None = None,
     empty_packets: int = 0,
-    retimed: Callable[[int], int] | None = None,
+    retimed: Retimed | None = None,
 ) -> Path:
     """Encode frames (T, H, W, 3) into `path`, whose suffix chooses the container; three grey ones by default.
 
     Frames are shown `fps` a second or at `times_ms`; `empty_packets` of H.264 without a picture follow them. `retimed`
-    gives packets other times of decoding and showing, in frames.
+    gives packets other times of showing and decoding, in frames.
     """
     frames = numbered_frames(3) if frames is None else frames
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +83,10 @@ def write_video(
     return path
 
 
-def _retime(packets: list[av.Packet], fps: int, retimed: Callable[[int], int] | None) -> list[av.Packet]:
+def _retime(packets: list[av.Packet], fps: int, retimed: Retimed | None) -> list[av.Packet]:
     for packet in packets if retimed else ():
         step = round(1 / (fps * packet.time_base))
-        packet.pts, packet.dts = (retimed(time // step) * step for time in (packet.pts, packet.dts))
+        packet.pts, packet.dts = (time * step for time in retimed(packet.pts // step, packet.dts // step))
     return packets
 
 

@@ -21,6 +21,10 @@ for pass in 1 2; do # waves make the encoder add frames that are not shown
   number="(N*.75+3.3+4*sin((X+N)*PI/16)*sin((Y-N)*PI/8))" make -c:v libvpx -auto-alt-ref 1 -lag-in-frames 16 \
     -arnr-maxframes 5 -b:v 200k -pass $pass -passlogfile pass vp8_invisible_frames.webm
 done
+for pass in 1 2; do # a packet shows a frame that an earlier one held
+  number="(N*.75+3.3+4*sin((X+N)*PI/16)*sin((Y-N)*PI/8))" make -c:v libvpx-vp9 -auto-alt-ref 6 -lag-in-frames 25 \
+    -b:v 200k -pass $pass -passlogfile pass vp9_shows_kept_frames.webm
+done
 rm pass*
 make -c:v libx264 -x264opts intra-refresh=1:keyint=10 -bf 0 -qp 4 intra_refresh.mp4
 make -c:v libx264 -x264opts open-gop=1:keyint=8:min-keyint=8:scenecut=0 -bf 2 -qp 4 open_gop.mp4
@@ -30,6 +34,6 @@ tail -c +4001 sound.ts > begins_within_a_gop.ts
 python3 - *.avi *.mkv *.mp4 *.mpg *.ogv *.ts *.vob *.webm > expected.json <<'PYTHON'
 import json, subprocess, sys
 decode = "ffmpeg -v error -nostdin -i {} -map 0:V:0 -fps_mode passthrough -vf scale=1:1 -pix_fmt rgb24 -f rawvideo -"
-levels = {name: subprocess.run(decode.format(name).split(), capture_output=True).stdout[::3] for name in sys.argv[1:]}
+levels = {name: subprocess.run(decode.format(name).split(), capture_output=True, check=True).stdout[::3] for name in sys.argv[1:]}
 print(json.dumps({name: list(each) for name, each in levels.items()}).replace("], ", "],\n "))
 PYTHON

@@ -1,14 +1,12 @@
 """Reads chosen frames of a video file, through PyAV, decord or torchcodec behind one small protocol."""
 
-import os
-import stat
 from pathlib import Path
 from typing import Literal, get_args
 
 from tats_gym.clips.readers.decord_reader import DecordReader
 from tats_gym.clips.readers.pyav_reader import PyAVReader
 from tats_gym.clips.readers.torchcodec_reader import TorchcodecReader
-from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices
+from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices, facts_of
 
 __all__ = [
     "READERS",
@@ -49,14 +47,3 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
     if reader == "torchcodec":
         return TorchcodecReader(path)
     raise ValueError(f"reader must be one of {READERS}, got {reader!r}")
-
-
-def facts_of(path: Path) -> os.stat_result:
-    """Ask the disk about a video's file; raises VideoReadError where there is none, or the disk does not answer."""
-    try:
-        facts = path.stat()
-    except OSError as err:
-        raise VideoReadError(f"{path}: {err.strerror}") from err
-    if not stat.S_ISREG(facts.st_mode):
-        raise VideoReadError(f"{path}: it is no file")
-    return facts

@@ -7,7 +7,7 @@ from typing import Literal
 import av
 from av.stream import Disposition
 
-from tats_gym.clips.readers.video_reader import VideoReadError, undecodable
+from tats_gym.clips.readers.video_reader import VideoReadError, facts_of, undecodable
 
 SkipLevel = Literal["DEFAULT", "NONREF", "ALL"]
 """FFmpeg's discard levels: decode every frame, only those that others need, none."""
@@ -16,18 +16,23 @@ SkipLevel = Literal["DEFAULT", "NONREF", "ALL"]
 class Container:
     """The first stream of a file that is a video and no cover picture, decoded on one thread.
 
-    Frames carry the position in the file of the packet that they were decoded from, as `opaque`.
-
     Raises:
         VideoReadError: The file holds no video that PyAV knows.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.version = _version(path)
+        """What tells this file from another of the same name."""
+        self._closed = False
         self._open()
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
 
     def _open(self) -> None:
+        if self._closed:
+            raise VideoReadError(f"{self.path}: it was closed")
+        if _version(self.path) != self.version:
+            raise VideoReadError(f"{self.path}: it changed while it was read")
         try:
             self._file = av.open(str(self.path), metadata_errors="ignore")
         except av.FFmpegError as err:
@@ -35,11 +40,10 @@ class Container:
         try:
             self._stream = self._choose_stream()
         except BaseException:
-            self.close()
+            self._file.close()
             raise
         self._codec = self._stream.codec_context
         self._codec.thread_count = 1
-        self._codec.copy_opaque = True
         self._at_start = True
 
     def _choose_stream(self) -> av.VideoStream:
@@ -71,6 +75,11 @@ class Container:
         return self._codec.codec.intra_only
 
     @property
+    def reorders(self) -> bool:
+        """Whether frames may be shown in another order than they are decoded in, as the stream itself says."""
+        return self._codec.has_b_frames
+
+    @property
     def palettised(self) -> bool:
         """Whether pixels are numbers of colours, which come with the first packet alone."""
         return self._codec.pix_fmt == "pal8"
@@ -78,7 +87,7 @@ class Container:
     def packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
         """The packets from the first on."""
         if not self._at_start:
-            self.close()
+            self._file.close()
             self._open()
         yield from self._demux()
 
@@ -108,15 +117,14 @@ class Container:
     def decode(
         self, packets: Iterable["av.Packet[av.VideoStream]"], skip: Callable[[int | None], SkipLevel] | None = None
     ) -> Iterator[av.VideoFrame]:
-        """The frames of packets; `skip` says, of a packet's position, whether it may be left out.
+        """The frames of packets; `skip` says, of the time at which one is shown, whether it may be left out.
 
         Raises:
             av.FFmpegError: A packet does not decode; the frames of those before it have come.
         """
         for packet in packets:
             if skip:
-                self._codec.skip_frame = skip(packet.pos)
-            packet.opaque = packet.pos
+                self._codec.skip_frame = skip(packet.pts)
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -160,4 +168,10 @@ class Container:
 
     def close(self) -> None:
         """Release the file."""
+        self._closed = True
         self._file.close()
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    facts = facts_of(path)
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

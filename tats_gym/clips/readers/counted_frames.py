@@ -18,8 +18,7 @@ class CountedFrames:
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        facts = container.path.stat()
-        self._length = _count_frames(container.path, facts.st_size, facts.st_mtime_ns)
+        self._length = _count_frames(container.path, container.version)
         self._decoded: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._next = self._length
 
@@ -30,7 +29,7 @@ class CountedFrames:
         """The frames at the ascending indices `wanted`, each with its place among them.
 
         Raises:
-            VideoReadError: A packet before the last of them does not decode.
+            VideoReadError: One of them is damaged, or a packet before it does not decode.
         """
         if wanted[0] < self._next:
             self._decoded = enumerate(self._container.frames())
@@ -39,6 +38,8 @@ class CountedFrames:
             for number, frame in self._decoded:
                 self._next = number + 1
                 if number == wanted[place]:
+                    if frame.is_corrupt:
+                        break
                     yield place, frame
                     place += 1
                     if place == len(wanted):
@@ -46,13 +47,12 @@ class CountedFrames:
         except av.FFmpegError as err:
             self._next = self._length
             raise frame_missing(self._container.path, wanted[place], len(self), err) from err
-        self._next = self._length
         raise frame_missing(self._container.path, wanted[place], len(self), None)
 
 
 @lru_cache(COUNTS_KEPT)
-def _count_frames(path: Path, size_bytes: int, changed_ns: int) -> int:
-    """Frames of a file; its size and date tell whether it is still the one that was counted."""
+def _count_frames(path: Path, version: tuple[int, int, int]) -> int:
+    """Frames of a file; a file of another version is counted anew."""
     container = Container(path)
     try:
         return container.count_frames()

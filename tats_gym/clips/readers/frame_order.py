@@ -1,7 +1,7 @@
 """Which packet of a file holds which frame, told from the packets' times alone, where these can be trusted."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,18 +10,24 @@ import av
 
 from tats_gym.clips.readers.container import Container
 
-TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "mpeg", "flv"})
-"""Container formats that hold the time at which each frame is shown. AVI, ASF and bare streams hold none, and the times
-that FFmpeg makes up put B-frames in the wrong order; in Ogg several packets share a position."""
+TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
+"""Container formats that have room for the time at which each frame is shown. AVI, ASF and bare streams have none, and
+the times that FFmpeg makes up put B-frames in the wrong order; MPEG-PS and Ogg hold it for some frames only."""
 
-UNTIMED_CODECS = frozenset({"gif"})
-"""Codecs that draw each frame over the one before, and show even frames that an edit list hides."""
+UNTIMED_CODECS = frozenset({"gif", "mpeg4"})
+"""GIF draws each frame over the one before, and shows even frames that an edit list hides. MPEG-4 has packets that hold
+no frame, and files of it call frames keyframes that are none."""
 
 JUMP_LIMIT_S = 60
 """Seconds from one frame to the next above which a clock is taken to have jumped or run over."""
 
 REORDER_LIMIT = 32
 """Places by which a codec moves a frame at most between decoding and showing: 16 in H.264 and HEVC, in fields 32."""
+
+
+SPLICES = frozenset({16, 17, 18, 36, 37})
+"""Types of HEVC's units behind which frames are left out that lack others: BLA_W_LP to BLA_N_LP, EOS_NUT and EOB_NUT
+(ITU-T H.265, table 7-1)."""
 
 
 class Start(NamedTuple):
@@ -31,17 +37,18 @@ class Start(NamedTuple):
     """Frames that are shown before it."""
     position: int
     """Of its packet in the file, in bytes."""
-    time: int
-    """When it is decoded, in the stream's time base."""
+    decoded_at: int
+    """In the stream's time base, as all times here."""
 
 
 @dataclass(frozen=True)
 class FrameOrder:
-    """The packets of the frames and of the keyframes, in the order in which they are shown."""
+    """When each frame is shown, and the keyframes, in ascending order."""
 
-    positions: Sequence[int]
-    """Of each frame's packet in the file, in bytes."""
+    times: Sequence[int]
     starts: Sequence[Start]
+    cut_short: frozenset[int]
+    """Times of the frames whose packets the file does not hold whole."""
 
 
 class _Entry(NamedTuple):
@@ -53,6 +60,7 @@ class _Entry(NamedTuple):
     decoded_at: int
     position: int
     keyframe: bool
+    whole: bool
     visible: bool
     """False where its frame only serves others, or an edit list cuts it off."""
 
@@ -61,9 +69,8 @@ def frame_order(container: Container) -> FrameOrder | None:
     """Tell the order of a file's frames from the times of its packets.
 
     Returns:
-        The order in which a decode from the beginning gives them; None where only decoding tells, as times are missing
-        or made up, repeated among frames that are not shown in the order of decoding, or jump back, or as the file
-        begins with frames that lack others.
+        The order in which a decode from the beginning gives them; None where only decoding tells: times are missing,
+        made up, repeated or jump, the file begins with frames that lack others, or HEVC was spliced.
 
     Raises:
         av.FFmpegError: The packets cannot be read.
@@ -74,28 +81,29 @@ def frame_order(container: Container) -> FrameOrder | None:
         return None
     entries: list[_Entry] = []
     for packet in container.packets():
-        if packet.pts is None or packet.pos is None or packet.pos < 0:
+        if packet.pts is None or packet.pos is None or packet.pos < 0 or _spliced(packet, container.codec):
             return None
         decoded_at = packet.pts if packet.dts is None else packet.dts
         visible = not packet.is_discard and not _invisible(packet, container.codec)
-        entries.append(_Entry(packet.pts, len(entries), decoded_at, packet.pos, packet.is_keyframe, visible))
+        kind = packet.is_keyframe, not packet.is_corrupt, visible
+        entries.append(_Entry(packet.pts, len(entries), decoded_at, packet.pos, *kind))
     ordered = sorted(entries)
-    if not _trusted(entries, ordered, JUMP_LIMIT_S / container.time_base):
+    if not _trusted(entries, ordered, JUMP_LIMIT_S / container.time_base, reorders=container.reorders):
         return None
     shown = [entry for entry in ordered if entry.visible]
     starts = [Start(bisect_left(shown, key), key.position, key.decoded_at) for key in ordered if key.keyframe]
-    return FrameOrder([entry.position for entry in shown], starts)
+    cut_short = frozenset(entry.shown_at for entry in shown if not entry.whole)
+    return FrameOrder([entry.shown_at for entry in shown], starts, cut_short)
 
 
-def _trusted(entries: Sequence[_Entry], ordered: Sequence[_Entry], jump_limit: float) -> bool:
+def _trusted(entries: Sequence[_Entry], ordered: Sequence[_Entry], jump_limit: float, *, reorders: bool) -> bool:
     """Whether packets in the order of decoding, and in that of showing, can be those of a file as it was encoded."""
     if not entries or not entries[0].keyframe or ordered[0] is not entries[0]:
         return False
-    if len({entry.position for entry in entries}) < len(entries):
+    if reorders and ordered == entries:  # times of decoding stand in the place of those of showing
         return False
-    if len({entry.shown_at for entry in entries}) < len(entries):
-        return ordered == entries
-    if any(after.shown_at - before.shown_at > jump_limit for before, after in pairwise(ordered)):
+    steps = [after.shown_at - before.shown_at for before, after in pairwise(ordered)]
+    if steps and not 0 < min(steps) <= max(steps) <= jump_limit:
         return False
     return all(abs(place - entry.number) <= REORDER_LIMIT for place, entry in enumerate(ordered))
 
@@ -103,3 +111,25 @@ def _trusted(entries: Sequence[_Entry], ordered: Sequence[_Entry], jump_limit: f
 def _invisible(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
     """Whether a frame of VP8 serves others alone, as the bit `show_frame` of its header says (RFC 6386, 9.1)."""
     return codec == "vp8" and not memoryview(packet)[0] >> 4 & 1
+
+
+def _spliced(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
+    """Whether frames of HEVC may be left out around a packet, as two streams were put together there."""
+    if codec != "hevc":
+        return False
+    content = bytes(packet)
+    if content[-2] >> 1 in SPLICES and content[-1] == 1:  # a unit of two bytes, at the end of the sequence
+        return True
+    return packet.is_keyframe and any(unit[0] >> 1 in SPLICES for unit in _units(content))
+
+
+def _units(content: bytes) -> Iterator[bytes]:
+    """The units of a packet of H.265, each from its header on."""
+    if content.startswith((b"\0\0\1", b"\0\0\0\1")):
+        yield from (unit for unit in content.split(b"\0\0\1")[1:] if unit)
+        return
+    place = 0
+    while place + 4 < len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        yield content[place + 4 : place + 6]
+        place += 4 + size

@@ -20,17 +20,18 @@ SKIPPABLE: dict[str, SkipLevel] = {"h264": "NONREF", "mjpeg": "ALL"}
 
 
 class TimedFrames:
-    """Finds frames by the packets that they are decoded from.
+    """Finds frames by the times at which they are shown.
 
-    A keyframe from which a frame does not come (a recovery point of H.264 gives none before some frames on, a seek in a
-    transport stream may land behind it) is given up for the one before, and that for the beginning of the file.
+    A seek may land behind the keyframe, a recovery point of H.264 gives its first frames only after some others, and
+    after a damaged keyframe frames look otherwise than in a decode from the beginning. Where a frame does not come
+    whole, decoding starts again at the keyframe before, and then at the beginning.
     """
 
     def __init__(self, container: Container, order: FrameOrder) -> None:
         self._container, self._order = container, order
 
     def __len__(self) -> int:
-        return len(self._order.positions)
+        return len(self._order.times)
 
     def decode(self, wanted: Sequence[int]) -> Placed:
         """The frames at the ascending indices `wanted`; where some come twice, the later ones count.
@@ -38,12 +39,15 @@ class TimedFrames:
         Raises:
             VideoReadError: A frame does not decode.
         """
+        for index in wanted:
+            if self._order.times[index] in self._order.cut_short:
+                raise frame_missing(self._container.path, index, len(self), None)
         for start, stretch in self._stretches(wanted):
             failure = None
-            for packets in self._attempts(start):
-                left = {self._order.positions[wanted[place]]: place for place in stretch}
+            for packets, final in self._attempts(start):
+                left = {self._order.times[wanted[place]]: place for place in stretch}
                 try:
-                    yield from self._pick(packets, left)
+                    yield from self._pick(packets, left, from_the_beginning=final)
                 except av.FFmpegError as err:
                     failure = err
                 if not left:
@@ -63,22 +67,32 @@ class TimedFrames:
             reached = index
         return stretches
 
-    def _attempts(self, start: int) -> Iterator[Iterator["av.Packet[av.VideoStream]"]]:
-        """The packets from a keyframe on, from the one before it, and from the beginning."""
+    def _attempts(self, start: int) -> Iterator[tuple[Iterator["av.Packet[av.VideoStream]"], bool]]:
+        """The packets from a keyframe on, from the one before it, and, with True, all from the beginning."""
         for each in self._order.starts[start], self._order.starts[max(start - 1, 0)]:
-            yield self._container.packets_from(each.position, each.time)
-        yield self._container.packets()
+            yield self._container.packets_from(each.position, each.decoded_at), False
+        yield self._container.packets(), True
 
-    def _pick(self, packets: Iterator["av.Packet[av.VideoStream]"], left: dict[int, int]) -> Placed:
-        """The frames of the packets at the positions in `left`, each with its place, which is taken out of `left`.
+    def _pick(
+        self, packets: Iterator["av.Packet[av.VideoStream]"], left: dict[int, int], *, from_the_beginning: bool
+    ) -> Placed:
+        """The frames that are shown at the times in `left`, each with its place, which is taken out of `left`.
+
+        Args:
+            packets: From a keyframe on.
+            left: Times to places.
+            from_the_beginning: Whether these are all packets; else decoding stops at a damaged frame.
 
         Raises:
             av.FFmpegError: A packet does not decode; the frames of those before it have come.
         """
-        needless = SKIPPABLE.get(self._container.codec)
-        skip = (lambda position: DECODED if position in left else needless) if needless else None
+        needless = None if from_the_beginning else SKIPPABLE.get(self._container.codec)
+        skip = (lambda time: DECODED if time in left else needless) if needless else None
         for frame in self._container.decode(packets, skip):
-            if frame.opaque in left:
-                yield left.pop(frame.opaque), frame
+            if frame.is_corrupt:
+                if not from_the_beginning:
+                    return
+            elif frame.pts in left:
+                yield left.pop(frame.pts), frame
                 if not left:
                     return

@@ -1,5 +1,7 @@
 """The protocol of an open video, and the error of one that cannot be read."""
 
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +37,17 @@ class VideoReader(Protocol):
     def close(self) -> None:
         """Release the file."""
         ...
+
+
+def facts_of(path: Path) -> os.stat_result:
+    """Ask the disk about a video's file; raises VideoReadError where there is none, or the disk does not answer."""
+    try:
+        facts = path.stat()
+    except OSError as err:
+        raise VideoReadError(f"{path}: {err.strerror}") from err
+    if not stat.S_ISREG(facts.st_mode):
+        raise VideoReadError(f"{path}: it is no file")
+    return facts
 
 
 def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
