@@ -234,16 +234,20 @@ class TokenRollouts(OnPolicyAlgorithm):
             outcome = vector_env.step_tensors(self.unlearned_ids(vector_env))
         else:
             tokens = accurate(vector_env.observe())
-            if self._first_pass is not None:
-                ids, values, log_prob = self._first_pass.draw(tokens)
-            else:
-                with torch.no_grad():
-                    ids, values, log_prob = self.policy(tokens)
+            ids, values, log_prob = self.choose(tokens)
             outcome = vector_env.step_tensors(ids)
             rollout_buffer.keep(tokens, ids, values, log_prob, outcome)
         self.num_timesteps += vector_env.num_envs * vector_env.config.shard[1]  # over all processes
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
+
+    def choose(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw masks for tokens (B / G, L, D): actions (B, K), values and log-probabilities, without a graph."""
+        if self._first_pass is not None:
+            return self._first_pass.draw(tokens)
+        with torch.no_grad():
+            chosen: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
+        return chosen
 
     def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Mask the clips in hand (B, K) while nothing is learnt: uniformly."""

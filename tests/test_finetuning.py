@@ -105,7 +105,7 @@ def test_a_run_in_a_folder_of_its_own_goes_on_when_it_is_asked_for_again(root, t
     config, folder = _config(root, tmp_path), tmp_path / "own"
     folder.mkdir()
     (folder / "replaced_clips.jsonl").write_text("of a run that ended before its first checkpoint\n")
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps({"config": config.as_dict()}))
     run = begin_or_resume(folder, config, ALONE)
     assert not (folder / "replaced_clips.jsonl").exists()
     run.save()

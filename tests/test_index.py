@@ -39,7 +39,7 @@ def test_an_index_is_told_once_however_often_it_is_read(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             list_videos("ucf101", tmp_path)
-    assert caplog.messages == [f"ucf101 train: 4 videos and 1 broken ones in {path}"]
+    assert caplog.messages == [f"ucf101 train: 4 videos, and 1 that cannot be used, in {path}"]
 
 
 def test_what_is_written_is_read_back(tmp_path):

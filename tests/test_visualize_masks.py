@@ -74,8 +74,8 @@ def test_two_runs_of_one_agent_go_by_the_names_of_their_folders(script, runs, vi
     arguments = [runs["tats"], "--compare", tmp_path / "colder", "--videos", videos / "moving.mp4"]
     assert script.main([*map(str, arguments), "--forms", "png", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert f"under {runs['tats'].name}'s mask, " in printed
-    assert "under colder's mask" in printed
+    assert f"under untrained {runs['tats'].name}'s mask, " in printed
+    assert "under untrained colder's mask" in printed
 
 
 def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_own(script, runs, videos):
