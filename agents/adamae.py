@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from stable_baselines3 import A2C
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from agents.rollouts import TokenRolloutBuffer, TokenRollouts
 from agents.subset import PlackettLuce
-from agents.subset_policy import SubsetPolicy
+from agents.subset_policy import Scores, SubsetPolicy
 from envs.sb3 import TokenSelectionVecEnv
 from envs.spaces import TokenBox
 from tats_gym.positions import sinusoid
@@ -99,6 +99,7 @@ class AdaMAE(TokenRollouts, A2C):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        self.coef = coef
         super().__init__(
             AdaMAEPolicy,
             env,
@@ -113,7 +114,6 @@ class AdaMAE(TokenRollouts, A2C):
                 "per_token": True,
                 "baseline": "none",
                 "masks_per_clip": masks_per_clip,
-                "policy_coef": coef,
             },
             policy_kwargs={
                 "credit": "token",
@@ -123,3 +123,15 @@ class AdaMAE(TokenRollouts, A2C):
             },
             **kwargs,
         )
+
+    def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return -coef * mean over hidden tokens i of e_i log p_i, and what is logged of it.
+
+        Args:
+            batch: Of B clips; advantages (B, M) are the errors.
+            scores: What the policy's `score` answers of its observations now.
+        """
+        assert isinstance(self.policy, SubsetPolicy)
+        _, log_prob, _ = self.policy.judge(scores, batch.actions.long())  # (B, M)
+        policy_loss = -(batch.advantages * log_prob).mean()
+        return self.coef * policy_loss, {"policy_loss": policy_loss}

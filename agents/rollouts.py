@@ -1,5 +1,6 @@
 """Rollouts as tensors: what our agents collect, and the buffer that turns errors into credit."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Literal, Self, get_args
 
@@ -11,12 +12,12 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents.finite import check_losses
-from agents.first_pass import FirstPass
-from agents.subset_policy import SubsetPolicy
+from agents.subset_policy import Scores, SubsetPolicy
 from envs.sb3 import TokenSelectionVecEnv
 from envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_by, random_ids
@@ -30,8 +31,7 @@ class TokenRolloutBuffer(RolloutBuffer):
 
     Credit "token" is the paper's, read as in AdaMAE: hidden token i of a clip has the advantage e_i - V, visible ones
     none, and V regresses the mean hidden error. Any other credit pays the clip: advantage reward - V, V regresses the
-    reward. Advantages carry the policy coefficient c1 and are never normalised: (c1 / c3) times the advantage is the
-    sampler's inverse temperature.
+    reward. Advantages are never normalised: (c1 / c3) times the advantage is the sampler's inverse temperature.
 
     Args:
         buffer_size: Environment steps in a rollout, k.
@@ -44,7 +44,6 @@ class TokenRolloutBuffer(RolloutBuffer):
         per_token: Whether each hidden token is paid (credit "token") or the clip.
         baseline: What is subtracted: the value, the mean over the clip's other masks, or nothing.
         masks_per_clip: G, masks in a row that are of the same clip.
-        policy_coef: c1.
     """
 
     def __init__(
@@ -60,10 +59,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         per_token: bool,
         baseline: Baseline = "value",
         masks_per_clip: int = 1,
-        policy_coef: float = 1.0,
     ) -> None:
-        self.per_token, self.baseline, self.policy_coef = per_token, baseline, policy_coef
-        self.masks_per_clip = masks_per_clip
+        self.per_token, self.baseline, self.masks_per_clip = per_token, baseline, masks_per_clip
         if baseline not in get_args(Baseline):
             raise ValueError(f"baseline must be one of {get_args(Baseline)}, got {baseline!r}")
         if baseline == "group" and masks_per_clip < 2:
@@ -105,13 +102,13 @@ class TokenRolloutBuffer(RolloutBuffer):
 
     def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor]:
         if not self.per_token:
-            return self.policy_coef * (outcome.rewards - self._baseline(values, outcome.rewards)), outcome.rewards
+            return outcome.rewards - self._baseline(values, outcome.rewards), outcome.rewards
         num_errors = outcome.mask.sum(1)  # M, or fewer where not all of the hidden tokens are predicted
         returns = outcome.errors.sum(1) / num_errors
         advantages = (outcome.errors - self._baseline(values, returns)[:, None]) * outcome.mask
-        hidden = hidden_by(ids, outcome.mask.shape[1])  # (B, M), which PPO averages over, all that it logs too;
+        hidden = hidden_by(ids, outcome.mask.shape[1])  # (B, M), which the loss averages over, all that it logs too;
         # the objective's mean is over those that have an error.
-        return self.policy_coef * hidden.shape[1] / num_errors[:, None] * advantages.gather(1, hidden), returns
+        return hidden.shape[1] / num_errors[:, None] * advantages.gather(1, hidden), returns
 
     def _baseline(self, values: Tensor, returns: Tensor) -> Tensor:
         if self.baseline == "value":
@@ -130,12 +127,6 @@ class TokenRolloutBuffer(RolloutBuffer):
             torch.cat([step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]).cpu().numpy()
         )
 
-    def whole(self) -> RolloutBufferSamples:
-        """Return what was kept as one; the same tensors each time."""
-        if len(self._steps) > 1:
-            self._steps = [RolloutBufferSamples(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]
-        return self._steps[0]
-
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
         """Yield the rollout in shuffled minibatches; a rollout that fits one minibatch comes whole, uncopied.
 
@@ -144,7 +135,9 @@ class TokenRolloutBuffer(RolloutBuffer):
         if not self.full:
             raise RuntimeError(f"the rollout holds {self.pos} of {self.buffer_size} steps")
         size = self.buffer_size * self.n_envs
-        batch_size, whole = batch_size or size, self.whole()
+        if len(self._steps) > 1:
+            self._steps = [RolloutBufferSamples(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]
+        batch_size, whole = batch_size or size, self._steps[0]
         if batch_size >= size:
             yield whole
             return
@@ -156,15 +149,20 @@ class TokenRolloutBuffer(RolloutBuffer):
 
 
 class TokenRollouts(OnPolicyAlgorithm):
-    """An on-policy algorithm whose rollouts stay on the device; mix in before the algorithm.
+    """An on-policy algorithm whose rollouts stay on the device; mix in before the algorithm, and write its `loss`.
 
     `warmup_timesteps` environment steps at the start use uniform masks and no update (the paper's m_o epochs).
 
-    With `reuse_scores` what was computed to draw the masks serves the update's first pass too, see `FirstPass`.
+    The weights of a sampler do not change between a rollout and the first pass of the update over it. With
+    `reuse_scores` the scores that drew the masks, kept with their graph, serve that pass, where it is over the whole
+    rollout and the policy computes alike in training.
     """
 
     warmup_timesteps: int = 0
     reuse_scores: bool = True
+    n_epochs: int = 1
+    scores: list[Scores] | None = None
+    """Of the steps of this rollout, where they serve the update."""
 
     def _setup_model(self) -> None:
         if self.env is not None and not isinstance(self.env, TokenSelectionVecEnv):
@@ -201,7 +199,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         assert isinstance(rollout_buffer, TokenRolloutBuffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
-        self._first_pass = self._begin_first_pass(n_rollout_steps * env.num_envs)
+        self.scores = [] if self._reuses_scores(n_rollout_steps * env.num_envs) else None
         callback.on_rollout_start()
         # The rollout's own answer, since num_timesteps moves below and train() comes after.
         self.rollout_is_uniform = self.warming_up
@@ -209,23 +207,24 @@ class TokenRollouts(OnPolicyAlgorithm):
             if not self._step(env.vector_env, rollout_buffer, callback):
                 return False
         if not self.rollout_is_uniform:
-            if self._first_pass is not None:
-                self._first_pass.close(rollout_buffer.whole().observations)
             rollout_buffer.compute_returns_and_advantage(torch.empty(0), np.ones(env.num_envs, dtype=np.bool_))
         callback.on_rollout_end()
         return True
 
-    def _begin_first_pass(self, rollout: int) -> FirstPass | None:
-        """Return where scores are kept, if the update's first pass is over all masks of a rollout and alike."""
-        whole = getattr(self, "batch_size", rollout) >= rollout  # A2C has no minibatches
-        if (
+    @property
+    def minibatch(self) -> int | None:
+        """Masks in a minibatch of the update; None for the whole rollout."""
+        size: int | None = getattr(self, "batch_size", None)
+        return size
+
+    def _reuses_scores(self, rollout: int) -> bool:
+        whole = (self.minibatch or rollout) >= rollout
+        return (
             self.reuse_scores
             and whole
             and isinstance(self.policy, SubsetPolicy)
             and self.policy.scores_alike_in_training
-        ):
-            return FirstPass(self.policy)
-        return None
+        )
 
     def _step(
         self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback
@@ -243,11 +242,15 @@ class TokenRollouts(OnPolicyAlgorithm):
 
     def choose(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw masks for tokens (B / G, L, D): actions (B, K), values and log-probabilities, without a graph."""
-        if self._first_pass is not None:
-            return self._first_pass.draw(tokens)
-        with torch.no_grad():
-            chosen: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
-        return chosen
+        if self.scores is None:
+            with torch.no_grad():
+                chosen: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
+            return chosen
+        assert isinstance(self.policy, SubsetPolicy)
+        scores = self.policy.score(tokens)
+        self.scores.append(scores)
+        ids, values, log_prob = self.policy.draw(scores)
+        return ids, values.detach(), log_prob.detach()
 
     def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Mask the clips in hand (B, K) while nothing is learnt: uniformly."""
@@ -262,8 +265,41 @@ class TokenRollouts(OnPolicyAlgorithm):
         """
         if self.rollout_is_uniform:
             return
-        super().train()
+        self.update()
         check_losses(self)
 
+    def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a minibatch, and what is logged of it.
+
+        Args:
+            batch: Of B clips.
+            scores: What the policy's `score` answers of its observations now.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
+
+    def update(self) -> None:
+        """Take `n_epochs` passes over the rollout, with a step of the optimiser after each minibatch."""
+        assert isinstance(self.policy, SubsetPolicy)
+        policy, optimizer = self.policy, self.policy.optimizer
+        policy.set_training_mode(True)
+        self._update_learning_rate(optimizer)
+        told: dict[str, list[float]] = defaultdict(list)
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.get(self.minibatch):
+                scores = policy.score(batch.observations) if self.scores is None else policy.joined(self.scores)
+                self.scores = None
+                loss, terms = self.loss(batch, scores)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                for name, value in {**terms, "loss": loss}.items():
+                    told[name].append(value.item())
+            self._n_updates += 1
+        for name, values in told.items():
+            self.logger.record(f"train/{name}", sum(values) / len(values))
+        explained = explained_variance(self.rollout_buffer.values, self.rollout_buffer.returns)
+        self.logger.record("train/explained_variance", explained)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "_first_pass"]
+        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "scores"]

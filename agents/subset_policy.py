@@ -124,7 +124,6 @@ class SubsetPolicy(ActorCriticPolicy):
             raise ValueError(f"{type(self).__name__} draws subsets: use_sde does not apply")
         self.credit, self.masks_per_clip, self.precision = credit, masks_per_clip, precision
         self.num_visible = action_space.num_visible
-        self._kept: tuple[Tensor, Scores] | None = None
         super().__init__(
             observation_space,
             action_space,
@@ -141,26 +140,13 @@ class SubsetPolicy(ActorCriticPolicy):
         """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one pass."""
 
     scores_alike_in_training = False
-    """Whether `score` computes the same in training mode, without dropout or batch statistics. Only then can what drew
-    the masks serve the update too."""
+    """Whether `score` computes the same in training mode, without dropout or batch statistics. Only then do the scores
+    that drew the masks serve the update too."""
 
-    def keep(self, tokens: Tensor, scores: Sequence[Scores]) -> None:
-        """Answer the next `evaluate_actions` of these tokens, the very tensor, by scores that are there already.
-
-        Args:
-            tokens: (B, L, D).
-            scores: What `score` answered, with its graph, part by part in the order of the tokens.
-        """
+    def joined(self, scores: Sequence[Scores]) -> Scores:
+        """Put together what `score` answered part by part, in the order of the clips."""
         logits, values = torch.cat([each.logits for each, _ in scores]), torch.cat([each for _, each in scores])
-        self._kept = tokens, (PlackettLuce(logits, self.num_visible), values)
-
-    def forget(self) -> None:
-        """Let go of what was kept."""
-        self._kept = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles go without the graph of an update that is still to come: a graph can be neither.
-        return self.__dict__ | {"_kept": None}
+        return PlackettLuce(logits, self.num_visible), values
 
     def make_optimizer(self, lr_schedule: Schedule) -> None:
         """Make the optimiser of all parameters; vectors (biases, and what norms learn) do not decay, as in AdaMAE."""
@@ -201,15 +187,17 @@ class SubsetPolicy(ActorCriticPolicy):
         return ids, values, distribution.log_prob(ids)
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge actions (B * G, K) on tokens (B, L, D).
+        """Judge actions (B * G, K) on tokens (B, L, D), see `judge`."""
+        assert isinstance(obs, Tensor)
+        return self.judge(self.score(obs), actions)
+
+    def judge(self, scores: Scores, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judge actions (B * G, K) by what `score` answered.
 
         Returns:
             Values (B * G, 1), log-probabilities in the form that `credit` says, and the first draw's entropy (B * G,).
         """
-        assert isinstance(obs, Tensor)
-        kept, self._kept = self._kept, None
-        scores = kept[1] if kept is not None and kept[0] is obs else self.score(obs)
-        distribution, values = self._for_each_mask(scores, len(actions) // len(obs))
+        distribution, values = self._for_each_mask(scores, len(actions) // len(scores[1]))
         return values, distribution.log_prob(actions), distribution.entropy()
 
     def _for_each_mask(self, scores: Scores, masks_per_clip: int) -> tuple[MaskDistribution, Tensor]:

@@ -1,21 +1,22 @@
-"""TATS: SB3's PPO, whose rollouts stay on the device and whose credit may be each token's own."""
+"""TATS: PPO over masks, its loss written out; rollouts stay on the device and credit may be each token's own."""
 
 from typing import Any
 
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from agents.policy import TatsPolicy
 from agents.rollouts import Baseline, TokenRolloutBuffer, TokenRollouts
-from agents.subset_policy import Credit, SubsetPolicy
+from agents.subset_policy import Credit, Scores, SubsetPolicy
 
 
 class TATS(TokenRollouts, PPO):
     """The trajectory-guided sampler, trained by PPO.
 
-    The loss is PPO's, in SB3's own code: c1 * clipped policy term + c2 * value error - c3 * entropy. Advantages are
-    not normalised and gradients not clipped, so that c1, c2, c3 mean what Table 3 says.
+    Advantages are not normalised and gradients not clipped, so that c1, c2, c3 mean what Table 3 says.
 
     Args:
         policy: "TatsPolicy", or another `SubsetPolicy`.
@@ -37,7 +38,7 @@ class TATS(TokenRollouts, PPO):
         kwargs: Further arguments of `PPO`.
 
     Raises:
-        ValueError: If minibatches would part the masks of a clip.
+        ValueError: If minibatches would part the masks of a clip, or an option of PPO is asked for that the loss lacks.
     """
 
     policy_aliases = {"TatsPolicy": TatsPolicy}  # noqa: RUF012 (SB3's own form)
@@ -62,11 +63,14 @@ class TATS(TokenRollouts, PPO):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.warmup_timesteps, self.reuse_scores = warmup_timesteps, reuse_scores
+        self.warmup_timesteps, self.reuse_scores, self.policy_coef = warmup_timesteps, reuse_scores, policy_coef
         if batch_size and batch_size % masks_per_clip:
             raise ValueError(
                 f"batch_size, in masks, must be a multiple of masks_per_clip, got {batch_size} and {masks_per_clip}"
             )
+        for name in ("clip_range_vf", "target_kl"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"{name} is no part of this loss, got {kwargs[name]}; leave it out")
         num_envs = getattr(env, "num_envs", 1)
         super().__init__(
             policy,
@@ -84,7 +88,6 @@ class TATS(TokenRollouts, PPO):
                 "per_token": credit == "token",
                 "baseline": baseline,
                 "masks_per_clip": masks_per_clip,
-                "policy_coef": policy_coef,
             },
             policy_kwargs={
                 "credit": credit,
@@ -94,3 +97,30 @@ class TATS(TokenRollouts, PPO):
             },
             **kwargs,
         )
+
+    def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return c1 * policy + c2 * value - c3 * entropy, the supplement's loss, of a minibatch, and its terms.
+
+        policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A): over hidden tokens i, whose ratio r is p_i / p_i,old,
+                with credit "token"; else over masks
+        value   mean of (V - return)^2
+        entropy of the categorical over all L tokens
+
+        Args:
+            batch: Of B clips; advantages and old log-probabilities are (B, M) with credit "token", else (B,).
+            scores: What the policy's `score` answers of its observations now.
+        """
+        assert isinstance(self.policy, SubsetPolicy)
+        assert callable(self.clip_range)
+        values, log_prob, entropy = self.policy.judge(scores, batch.actions.long())
+        epsilon = self.clip_range(self._current_progress_remaining)
+        ratio = (log_prob - batch.old_log_prob).exp()
+        clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
+        policy_loss = -torch.minimum(ratio * batch.advantages, clipped * batch.advantages).mean()
+        value_loss = (values.flatten() - batch.returns).square().mean()
+        entropy_loss = -entropy.mean()
+        terms = {"entropy_loss": entropy_loss, "policy_gradient_loss": policy_loss, "value_loss": value_loss}
+        with torch.no_grad():
+            terms["clip_fraction"] = ((ratio - 1).abs() > epsilon).float().mean()
+            terms["approx_kl"] = (ratio - 1 - (log_prob - batch.old_log_prob)).mean()
+        return self.policy_coef * policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, terms

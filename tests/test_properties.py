@@ -196,7 +196,7 @@ def test_rewards_are_those_of_a_plain_loop(batch_size, num_hidden, seed):
             assert REWARDS[name](errors, random_errors)[b].item() == pytest.approx(reward, abs=1e-12)
 
 
-def _by_hand(errors, mask, hidden, rewards, values, *, per_token, baseline, group, coef):
+def _by_hand(errors, mask, hidden, rewards, values, *, per_token, baseline, group):
     """Advantages and returns by the words of the documentation, one number after another."""
     length, advantages, returns = len(mask[0]), [], []
     for b in range(len(mask)):
@@ -207,9 +207,9 @@ def _by_hand(errors, mask, hidden, rewards, values, *, per_token, baseline, grou
         others = [returns[other] for other in clip if other != b]
         subtracted = {"value": values[b], "none": 0.0, "group": sum(others) / max(1, len(others))}[baseline]
         if not per_token:
-            advantages.append(coef * (rewards[b] - subtracted))
+            advantages.append(rewards[b] - subtracted)
             continue
-        share = coef * len(hidden[b]) / sum(mask[b])
+        share = len(hidden[b]) / sum(mask[b])
         advantages.append([share * (errors[b][i] - subtracted) if mask[b][i] else 0.0 for i in hidden[b]])
     return advantages, returns
 
@@ -218,7 +218,7 @@ def _by_hand(errors, mask, hidden, rewards, values, *, per_token, baseline, grou
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 7), st.booleans(), st.data())
 def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
     baseline = data.draw(st.sampled_from(["value", "none"] + ["group"] * (group > 1)))
-    coef, num_visible = data.draw(st.floats(1e-4, 2)), data.draw(st.integers(1, length - 1))
+    num_visible = data.draw(st.integers(1, length - 1))
     count, generator = clips * group, torch.Generator().manual_seed(data.draw(SEEDS))
     ids = masks.random_ids(count, length, num_visible, generator=generator)
     hidden = masks.hidden_ids(masks.mask_from_ids(ids, length), length - num_visible)
@@ -228,7 +228,7 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
     rewards, values = torch.randn(2, count, dtype=torch.float64, generator=generator)
     buffer = TokenRolloutBuffer(
         1, TokenBox((length, 4), (length, 1, 1)), Subset(length, num_visible), "cpu", n_envs=count,
-        per_token=per_token, baseline=baseline, masks_per_clip=group, policy_coef=coef,
+        per_token=per_token, baseline=baseline, masks_per_clip=group,
     )  # fmt: skip
     log_prob = torch.zeros(count, length - num_visible) if per_token else torch.zeros(count)
     clip_ids = torch.arange(count)
@@ -238,7 +238,7 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
     found = next(buffer.get())
     advantages, returns = _by_hand(
         errors.tolist(), mask.tolist(), hidden.tolist(), rewards.tolist(), values.tolist(),
-        per_token=per_token, baseline=baseline, group=group, coef=coef,
+        per_token=per_token, baseline=baseline, group=group,
     )  # fmt: skip
     np.testing.assert_allclose(found.advantages.numpy(), advantages, atol=1e-12)
     np.testing.assert_allclose(found.returns.numpy(), returns, atol=1e-12)

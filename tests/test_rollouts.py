@@ -39,19 +39,19 @@ def _keep(buffer, log_prob):
 
 
 def test_per_token_credit_by_hand():
-    data = _keep(_buffer(per_token=True, policy_coef=0.1), torch.zeros(2, 3))
-    # c1 (e_i - V) of the hidden tokens, 1 2 3 and 0 2 3
-    torch.testing.assert_close(data.advantages, 0.1 * torch.tensor([[-0.5, 0.5, 1.5], [2.0, 0.0, 4.0]]))
+    data = _keep(_buffer(per_token=True), torch.zeros(2, 3))
+    # e_i - V of the hidden tokens, 1 2 3 and 0 2 3
+    torch.testing.assert_close(data.advantages, torch.tensor([[-0.5, 0.5, 1.5], [2.0, 0.0, 4.0]]))
     torch.testing.assert_close(data.returns, torch.tensor([2.0, 4.0]))  # mean hidden errors
 
 
 def test_per_token_credit_is_that_of_the_predicted_tokens():
     outcome = _outcome()
     outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
-    buffer = _buffer(per_token=True, policy_coef=0.1)
+    buffer = _buffer(per_token=True)
     buffer.keep(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome)
     data = next(buffer.get())
-    torch.testing.assert_close(data.advantages, 0.1 * 3 / 2 * torch.tensor([[-0.5, 0.5, 0.0], [2.0, 0.0, 0.0]]))
+    torch.testing.assert_close(data.advantages, 3 / 2 * torch.tensor([[-0.5, 0.5, 0.0], [2.0, 0.0, 0.0]]))
     torch.testing.assert_close(data.returns, torch.tensor([1.5, 3.0]))
 
 
@@ -61,8 +61,8 @@ def test_per_token_credit_without_a_baseline_pays_the_error():
 
 
 def test_per_clip_credit_pays_the_reward():
-    data = _keep(_buffer(per_token=False, policy_coef=0.1), torch.zeros(2))
-    torch.testing.assert_close(data.advantages, 0.1 * torch.tensor([-3.5, -6.0]))
+    data = _keep(_buffer(per_token=False), torch.zeros(2))
+    torch.testing.assert_close(data.advantages, torch.tensor([-3.5, -6.0]))
     torch.testing.assert_close(data.returns, torch.tensor([-2.0, -4.0]))
 
 

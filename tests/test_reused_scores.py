@@ -58,22 +58,6 @@ def test_a_sampler_with_dropout_is_scored_again(clips_root):
     env = toy_env(clips_root, num_envs=4)
     agent = AdaMAE(env, policy_kwargs={"sinusoidal": False}, device="cpu")
     agent.learn(4)
-    assert agent._first_pass is None
+    assert agent.scores is None
     assert not agent.policy.scores_alike_in_training
-    env.close()
-
-
-def test_only_the_tensor_that_was_kept_is_answered_so(clips_root, calls):
-    env = toy_env(clips_root, num_envs=4)
-    policy = TATS(env=env, **SIZES).policy
-    tokens = env.vector_env.observe()
-    scores = policy.score(tokens)
-    ids, *_ = policy.draw(scores)
-    policy.keep(tokens, [scores])
-    policy.evaluate_actions(tokens.clone(), ids)
-    policy.evaluate_actions(tokens, ids)  # what was kept is for the next question alone
-    assert len(calls) == 3
-    policy.keep(tokens, [scores])
-    policy.evaluate_actions(tokens, ids)
-    assert len(calls) == 3
     env.close()
