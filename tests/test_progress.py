@@ -6,10 +6,8 @@ import math
 import os
 import pty
 import re
-import subprocess
 import sys
 import termios
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -83,17 +81,14 @@ def test_many_short_bars_share_a_line_a_minute(monkeypatch):
     assert "\r" not in stream.getvalue()
 
 
-def test_a_terminal_gets_a_bar(tmp_path):
-    program = (
-        "from tats_gym.progress import progress_bar\n"
-        "for _ in progress_bar(range(3), unit='clip', desc='loss', quiet={quiet}): pass\n"
-    )
+def test_a_terminal_gets_a_bar(monkeypatch):
     for quiet in (False, True):
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(ours, (24, 100))
-        command = [sys.executable, "-c", program.format(quiet=quiet)]
-        subprocess.run(command, stderr=theirs, stdin=theirs, check=True, cwd=Path(__file__).parent.parent)
-        os.close(theirs)
+        with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", terminal)
+            for _ in progress_bar(range(3), unit="clip", desc="loss", quiet=quiet):
+                pass
         shown = b""
         with contextlib.suppress(OSError):  # the end of what a closed terminal holds
             while part := os.read(ours, 4096):
