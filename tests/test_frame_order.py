@@ -8,9 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
+from tats_gym.clips.readers.timed_frames import TimedFrames
 from tests.video_files import (
     frame_numbers,
     hide_first,
@@ -138,6 +140,8 @@ def test_frames_that_are_not_shown_are_not_counted():
     with av.open(str(MADE_BY_FFMPEG / "vp8_invisible_frames.webm")) as container:
         packets = sum(bool(packet.size) for packet in container.demux(video=0))
     assert packets > len(LEVELS["vp8_invisible_frames.webm"])  # else the case above shows nothing
+    with closing(open_video(MADE_BY_FFMPEG / "vp8_invisible_frames.webm")) as video:
+        assert isinstance(video._frames, TimedFrames)
 
 
 def test_a_stream_that_starts_its_times_anew_keeps_its_order(tmp_path):
@@ -248,6 +252,22 @@ def test_a_video_that_hides_all_its_frames_is_an_error(tmp_path):
     path = hide_first(write_video(tmp_path / "v.mp4", numbered_frames(20)), 25)
     with pytest.raises(VideoReadError, match=r"v\.mp4: it holds no frame"):
         open_video(path)
+
+
+def test_av1_whose_frames_have_packets_of_their_own_is_read_as_it_decodes(tmp_path):
+    path = write_video(tmp_path / "v.mkv", moving_texture(40), codec="libsvtav1", options={"g": "20", "preset": "8"})
+    split = tmp_path / "split.mkv"
+    with av.open(path) as source, av.open(split, "w") as target:
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream, opaque=True)
+        cut = BitStreamFilterContext("av1_frame_split", stream, copied)
+        packets = 0
+        for packet in source.demux(stream):
+            for part in cut.filter(packet if packet.size else None):
+                part.stream, packets = copied, packets + 1
+                target.mux(part)
+    assert packets > len(decode(path)) == 40
+    assert_linear(split, decode(split))
 
 
 def test_hevc_with_broken_links_is_read_as_it_decodes(tmp_path):

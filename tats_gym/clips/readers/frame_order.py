@@ -1,14 +1,13 @@
 """Which packet of a file holds which frame, told from the packets' times alone, where these can be trusted."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-import av
-
 from tats_gym.clips.readers.container import Container
+from tats_gym.clips.readers.headers import invisible, spliced
 
 TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
 """Container formats that have room for the time at which each frame is shown. AVI, ASF and bare streams have none, and
@@ -23,11 +22,6 @@ JUMP_LIMIT_S = 60
 
 REORDER_LIMIT = 32
 """Places by which a codec moves a frame at most between decoding and showing: 16 in H.264 and HEVC, in fields 32."""
-
-
-SPLICES = frozenset({16, 17, 18, 36, 37})
-"""Types of HEVC's units behind which frames are left out that lack others: BLA_W_LP to BLA_N_LP, EOS_NUT and EOB_NUT
-(ITU-T H.265, table 7-1)."""
 
 
 class Start(NamedTuple):
@@ -81,10 +75,10 @@ def frame_order(container: Container) -> FrameOrder | None:
         return None
     entries: list[_Entry] = []
     for packet in container.packets():
-        if packet.pts is None or packet.pos is None or packet.pos < 0 or _spliced(packet, container.codec):
+        if packet.pts is None or packet.pos is None or packet.pos < 0 or spliced(packet, container.codec):
             return None
         decoded_at = packet.pts if packet.dts is None else packet.dts
-        visible = not packet.is_discard and not _invisible(packet, container.codec)
+        visible = not packet.is_discard and not invisible(packet, container.codec)
         kind = packet.is_keyframe, not packet.is_corrupt, visible
         entries.append(_Entry(packet.pts, len(entries), decoded_at, packet.pos, *kind))
     ordered = sorted(entries)
@@ -102,34 +96,8 @@ def _trusted(entries: Sequence[_Entry], ordered: Sequence[_Entry], jump_limit: f
         return False
     if reorders and ordered == entries:  # times of decoding stand in the place of those of showing
         return False
-    steps = [after.shown_at - before.shown_at for before, after in pairwise(ordered)]
+    times = [entry.shown_at for entry in ordered if entry.visible]
+    steps = [after - before for before, after in pairwise(times)]
     if steps and not 0 < min(steps) <= max(steps) <= jump_limit:
         return False
     return all(abs(place - entry.number) <= REORDER_LIMIT for place, entry in enumerate(ordered))
-
-
-def _invisible(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
-    """Whether a frame of VP8 serves others alone, as the bit `show_frame` of its header says (RFC 6386, 9.1)."""
-    return codec == "vp8" and not memoryview(packet)[0] >> 4 & 1
-
-
-def _spliced(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
-    """Whether frames of HEVC may be left out around a packet, as two streams were put together there."""
-    if codec != "hevc":
-        return False
-    content = bytes(packet)
-    if content[-2] >> 1 in SPLICES and content[-1] == 1:  # a unit of two bytes, at the end of the sequence
-        return True
-    return packet.is_keyframe and any(unit[0] >> 1 in SPLICES for unit in _units(content))
-
-
-def _units(content: bytes) -> Iterator[bytes]:
-    """The units of a packet of H.265, each from its header on."""
-    if content.startswith((b"\0\0\1", b"\0\0\0\1")):
-        yield from (unit for unit in content.split(b"\0\0\1")[1:] if unit)
-        return
-    place = 0
-    while place + 4 < len(content):
-        size = int.from_bytes(content[place : place + 4], "big")
-        yield content[place + 4 : place + 6]
-        place += 4 + size

@@ -1,0 +1,70 @@
+"""Reads from the headers within a packet what its container does not say of its frame."""
+
+from collections.abc import Iterator
+
+import av
+
+SPLICES = frozenset({16, 17, 18, 36, 37})
+"""Types of HEVC's units behind which frames are left out that lack others: BLA_W_LP to BLA_N_LP, EOS_NUT and EOB_NUT
+(ITU-T H.265, table 7-1)."""
+
+SLICES = range(1, 6)
+"""Types of H.264's units that hold a part of a picture (ITU-T H.264, table 7-1)."""
+EMPTY_BELOW = 64
+"""Bytes of a packet of H.264 below which it is looked at whether it holds a picture."""
+
+FRAME_HEADERS = frozenset({3, 6})
+"""Types of AV1's units that begin with a frame's header: OBU_FRAME_HEADER and OBU_FRAME (AV1 specification, 6.2.2)."""
+
+
+def invisible(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
+    """Whether no frame is shown of a packet: it holds none, or one of VP8 or AV1 that serves others alone.
+
+    The bit `show_frame` tells the latter: of VP8 in the first byte (RFC 6386, 9.1); of AV1 behind `show_existing_frame`
+    and the frame's type, in each frame's header (AV1 specification, 5.9.2).
+    """
+    if codec == "vp8":
+        return not memoryview(packet)[0] >> 4 & 1
+    if codec == "h264" and packet.size < EMPTY_BELOW:
+        return not any(unit[0] & 31 in SLICES for unit in _units(bytes(packet)))
+    if "av1" in codec:
+        shown = [header >> 7 & 1 or header >> 4 & 1 for header in _frame_headers(bytes(packet))]
+        return bool(shown) and not any(shown)
+    return False
+
+
+def spliced(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
+    """Whether frames of HEVC may be left out around a packet, as two streams were put together there."""
+    if codec != "hevc":
+        return False
+    content = bytes(packet)
+    if content[-2] >> 1 in SPLICES and content[-1] == 1:  # a unit of two bytes, at the end of the sequence
+        return True
+    return packet.is_keyframe and any(unit[0] >> 1 in SPLICES for unit in _units(content))
+
+
+def _frame_headers(content: bytes) -> Iterator[int]:
+    """The first byte of each frame's header in a packet of AV1."""
+    place = 0
+    while place < len(content):
+        kind, extended, sized = content[place] >> 3 & 15, content[place] >> 2 & 1, content[place] >> 1 & 1
+        place += 1 + extended
+        size, shift = (0, 0) if sized else (len(content) - place, 0)
+        while sized and place < len(content):  # LEB128, 4.10.5
+            size |= (content[place] & 127) << shift
+            place, shift, sized = place + 1, shift + 7, content[place] >> 7
+        if kind in FRAME_HEADERS and place < len(content):
+            yield content[place]
+        place += size
+
+
+def _units(content: bytes) -> Iterator[bytes]:
+    """The first bytes of the units of a packet of H.264 or H.265, from their headers on."""
+    if content.startswith((b"\0\0\1", b"\0\0\0\1")):
+        yield from (unit for unit in content.split(b"\0\0\1")[1:] if unit)
+        return
+    place = 0
+    while place + 4 < len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        yield content[place + 4 : place + 6]
+        place += 4 + size
