@@ -69,7 +69,7 @@ class TimedFrames:
 
     def _attempts(self, start: int) -> Iterator[tuple[Iterator["av.Packet[av.VideoStream]"], bool]]:
         """The packets from a keyframe on, from the one before it, and, with True, all from the beginning."""
-        for each in self._order.starts[start], self._order.starts[max(start - 1, 0)]:
+        for each in reversed(self._order.starts[max(start - 1, 0) : start + 1]):
             yield self._container.packets_from(each.position, each.decoded_at), False
         yield self._container.packets(), True
 
