@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from tats_gym.checkpoint import PATTERN, CheckpointError
-from tats_gym.clips.layouts import SUFFIXES
 from tats_gym.hints import listed
+from tats_gym.video_suffixes import VIDEO_SUFFIXES
 
 MOST_LOOKED_AT = 1000
 """Entries of a folder that are looked through for runs and videos."""
@@ -110,7 +110,7 @@ def kind_of(path: Path) -> Kind:
     suffix = path.suffix.lower()
     if not path.stat().st_size:
         return EMPTY_FILE
-    if suffix in SUFFIXES:
+    if suffix in VIDEO_SUFFIXES:
         return VIDEO
     if suffix in (".onnx", ".pt2"):
         return SERVED
@@ -159,7 +159,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def _videos_below(folder: Path) -> Iterator[Path]:
     for path, _ in zip(folder.rglob("[!.]*"), range(MOST_LOOKED_AT), strict=False):
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
             yield path
 
 

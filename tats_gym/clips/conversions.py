@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from tats_gym.clips.layouts import SUFFIXES, Entry
+from tats_gym.clips.layouts import Entry
+from tats_gym.video_suffixes import VIDEO_SUFFIXES
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Suffixes of frames that were taken out of videos."""
@@ -36,5 +37,5 @@ def of_folder(paths: Sequence[str]) -> str:
     """Say what a folder without a video holds instead: pictures, and the way out, or nothing that is known."""
     pictures = sum(path.lower().endswith(PICTURES) for path in paths)
     if not pictures:
-        return f"no file there is a video ({' '.join(SUFFIXES)})"
+        return f"no file there is a video ({' '.join(VIDEO_SUFFIXES)})"
     return f"{pictures} files there are pictures and none is a video; {FROM_FRAMES}"

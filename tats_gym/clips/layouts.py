@@ -10,15 +10,10 @@ from typing import Literal, NamedTuple, get_args
 
 from tats_gym.clips.roots import missing_data
 from tats_gym.hints import shown
+from tats_gym.video_suffixes import VIDEO_SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-
-SUFFIXES = (
-    *(".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v"),
-    *(".mpg", ".mpeg", ".3gp", ".wmv", ".flv", ".ts", ".ogv"),
-)
-"""Suffixes that make a file a video, in lower case."""
 
 
 class Part(NamedTuple):
@@ -116,7 +111,7 @@ class Tree:
         found: dict[str, str] = {}
         for path in self.paths:
             stem, suffix = os.path.splitext(path)
-            if suffix.lower() in SUFFIXES:
+            if suffix.lower() in VIDEO_SUFFIXES:
                 found.setdefault(key(stem), path)
         return found
 

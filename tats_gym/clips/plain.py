@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tats_gym.clips.conversions import of_folder, of_line, of_missing
+from tats_gym.clips.films import SETTINGS_FILE, films_of
 from tats_gym.clips.layouts import (
-    SUFFIXES,
     Entry,
     Listing,
     Part,
@@ -22,10 +22,10 @@ from tats_gym.clips.layouts import (
     name_hash,
 )
 from tats_gym.clips.roots import missing_data
-from tats_gym.clips.segments import SETTINGS_FILE, films_of
 from tats_gym.files import write_whole
 from tats_gym.hints import listed, shown
 from tats_gym.text_files import read_text
+from tats_gym.video_suffixes import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
                 )
         return parsed
     for (number, line), (name, _) in zip(lines, parsed, strict=True):
-        if not name.lower().endswith(SUFFIXES):
+        if not name.lower().endswith(VIDEO_SUFFIXES):
             raise ValueError(
                 f"{path}, line {number}: expected `path label`, or the path of a video in every line, "
                 f"got {shown(line)}{of_line(line)}"

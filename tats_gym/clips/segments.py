@@ -1,8 +1,6 @@
 """Cuts long videos into short segments, each a small video file of its own."""
 
 import json
-import os
-import re
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,44 +15,17 @@ import numpy as np
 
 from tats_gym.clips.demo import encode
 from tats_gym.clips.demo_drawing import Bytes
-from tats_gym.clips.layouts import SUFFIXES
+from tats_gym.clips.films import SETTINGS_FILE
 from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.files import make_folder
 from tats_gym.hints import shown
 from tats_gym.text_files import parse_json
+from tats_gym.video_suffixes import VIDEO_SUFFIXES
 
 BITS_PER_PIXEL = 1.0
 """Bits that the encoder may spend on a pixel of a frame: at these sizes a loss that is hard to see."""
-
-SETTINGS_FILE = "segments.json"
-"""Tells how the segments of a folder were cut, so that it never holds two kinds."""
-
-SEGMENT = re.compile(r"(.+)-[0-9]{4,}")
-"""The name of a segment, without its suffix: the name of its video, and a number."""
-
-
-def films_of(paths: Sequence[str]) -> dict[str, str]:
-    """Path of each video that was cut to the name of what it was cut from, its film.
-
-    Segments are known by their names, and by the settings that were noted in their folder or in one above it. A whole
-    video of a film's name counts as the film.
-
-    Args:
-        paths: Of videos, and of the notes of settings among them.
-    """
-    folders = tuple(
-        os.path.join(os.path.dirname(path), "") for path in paths if os.path.basename(path) == SETTINGS_FILE
-    )
-    stems = {path: os.path.splitext(os.path.basename(path))[0] for path in paths}
-    cut = {
-        path: found[1]
-        for path, stem in stems.items()
-        if path.startswith(folders) and (found := SEGMENT.fullmatch(stem))
-    }
-    films = set(cut.values())
-    return {path: stem for path, stem in stems.items() if stem in films} | cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +87,14 @@ def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
                     f"{other} and {video} would give segments of one name; rename one, or cut it elsewhere"
                 )
     if not found:
-        raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(SUFFIXES)})")
+        raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(VIDEO_SUFFIXES)})")
     return list(found.values())
 
 
 def _below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not hidden:
             yield path
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from agents.config import config_from_dict
 from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.films import SETTINGS_FILE
 from tats_gym.clips.journal import Journal, Replacement
-from tats_gym.clips.segments import SETTINGS_FILE, CutConfig, claim_folder
+from tats_gym.clips.segments import CutConfig, claim_folder
 from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.kinds import PRETRAINING
 from tats_gym.metrics import METRICS, read_metrics

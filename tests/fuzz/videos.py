@@ -36,7 +36,7 @@ SEEDS = {
     "wmv2.wmv": {"codec": "wmv2"},
     "flv1.flv": {"codec": "flv"},
 }
-"""A video of each suffix in `layouts.SUFFIXES`, and how it is encoded."""
+"""A video of each suffix in `VIDEO_SUFFIXES`, and how it is encoded."""
 
 FRAMES, SIZE = 4, 32
 """Of the clips that are cut."""
