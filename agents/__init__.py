@@ -5,7 +5,7 @@ takes the environment and the settings of the run, and returns the algorithm:
 
     def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> BaseAlgorithm
 
-It says with `agents.needs` what the agent needs of its environment: `@needs(action="scores")`, if not token ids.
+It says with `tats_gym.agents.needs` what the agent needs of its environment: `@needs(action="scores")`, if not ids.
 """
 
 import importlib
@@ -14,34 +14,34 @@ from importlib.metadata import entry_points
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.config import PretrainConfig
-from agents.fixed import FixedMasks, FixedPolicy
-from agents.needs import needs
-from agents.policy import SamplerConfig, TatsPolicy
-from agents.subset import PlackettLuce
-from agents.subset_policy import SubsetPolicy
-from agents.tats import TATS
-from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.fixed import FixedMasks, FixedPolicy
+from tats_gym.agents.needs import needs
+from tats_gym.agents.policy import SamplerConfig, TatsPolicy
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.subset_policy import SubsetPolicy
+from tats_gym.agents.tats import TATS
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.hints import check_choice
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 
 AGENTS = {
-    "tats": "agents.builders:build_tats",
-    "group": "agents.builders:build_group",
-    "adamae": "agents.builders:build_adamae",
-    "ppo": "agents.on_policy:build_ppo",
-    "a2c": "agents.on_policy:build_a2c",
-    "trpo": "agents.trpo:build_trpo",
-    "random": "agents.builders:build_random",
-    "tube": "agents.builders:build_tube",
-    "frame": "agents.builders:build_frame",
-    "block": "agents.builders:build_block",
-    "motion": "agents.builders:build_motion",
-    "constant": "agents.builders:build_constant",
-    "sac": "agents.stock:build_sac",
-    "td3": "agents.stock:build_td3",
-    "tqc": "agents.tqc:build_tqc",
+    "tats": "tats_gym.agents.builders:build_tats",
+    "group": "tats_gym.agents.builders:build_group",
+    "adamae": "tats_gym.agents.builders:build_adamae",
+    "ppo": "tats_gym.agents.on_policy:build_ppo",
+    "a2c": "tats_gym.agents.on_policy:build_a2c",
+    "trpo": "tats_gym.agents.trpo:build_trpo",
+    "random": "tats_gym.agents.builders:build_random",
+    "tube": "tats_gym.agents.builders:build_tube",
+    "frame": "tats_gym.agents.builders:build_frame",
+    "block": "tats_gym.agents.builders:build_block",
+    "motion": "tats_gym.agents.builders:build_motion",
+    "constant": "tats_gym.agents.builders:build_constant",
+    "sac": "tats_gym.agents.stock:build_sac",
+    "td3": "tats_gym.agents.stock:build_td3",
+    "tqc": "tats_gym.agents.tqc:build_tqc",
 }
 EXTRAS = {"sb3_contrib": "contrib"}
 """What to install for a package that only some agents need."""

@@ -1,11 +1,11 @@
-"""How each built-in agent is made for a run; stock algorithms of SB3 are in `agents.stock`."""
+"""How each built-in agent is made for a run; stock algorithms of SB3 are in `tats_gym.agents.stock`."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from agents.adamae import AdaMAE
-from agents.config import PretrainConfig
-from agents.fixed import (
+from tats_gym.agents.adamae import AdaMAE
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.fixed import (
     BlockPolicy,
     ConstantPolicy,
     FixedMasks,
@@ -15,10 +15,10 @@ from agents.fixed import (
     RandomPolicy,
     TubePolicy,
 )
-from agents.needs import needs
-from agents.rollouts import Baseline
-from agents.tats import TATS
-from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.agents.needs import needs
+from tats_gym.agents.rollouts import Baseline
+from tats_gym.agents.tats import TATS
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.optimisation import LearningRate
 
 

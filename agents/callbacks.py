@@ -13,11 +13,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 from tqdm import tqdm
 
-from agents.finite import when
-from agents.held_out import HeldOut, SamplerState, Scores, as_metrics
-from agents.learning import updates
-from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.agents.finite import when
+from tats_gym.agents.held_out import HeldOut, SamplerState, Scores, as_metrics
+from tats_gym.agents.learning import updates
 from tats_gym.distributed import highest, mean, summed
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.figures import choice_figure, mask_figure
 from tats_gym.finite import check_finite
 from tats_gym.optimisation import Optimizer

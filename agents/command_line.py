@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from agents import find_agent
-from agents.config import PretrainConfig, preset_for
-from agents.needs import DEFAULTS, settled
-from agents.sharing import WorkFailedError
+from tats_gym.agents import find_agent
+from tats_gym.agents.config import PretrainConfig, preset_for
+from tats_gym.agents.needs import DEFAULTS, settled
+from tats_gym.agents.sharing import WorkFailedError
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.foreman import WorkerError

@@ -9,13 +9,20 @@ from typing import Any
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from agents import find_agent
-from agents.cells import Cell, latest_run, read_row, run_cells
-from agents.comparison_measures import ProbePlan, Under, has_labels, probe_cells, reference_mae, under_reference
-from agents.config import PretrainConfig, preset_for
-from agents.pretraining import Pretraining
-from agents.probe_study import DEMO_PROBE
-from agents.study import with_agent
+from tats_gym.agents import find_agent
+from tats_gym.agents.cells import Cell, latest_run, read_row, run_cells
+from tats_gym.agents.comparison_measures import (
+    ProbePlan,
+    Under,
+    has_labels,
+    probe_cells,
+    reference_mae,
+    under_reference,
+)
+from tats_gym.agents.config import PretrainConfig, preset_for
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.probe_study import DEMO_PROBE
+from tats_gym.agents.study import with_agent
 from tats_gym.clips import ClipStream
 from tats_gym.processes import side_by_side
 from tats_gym.registration import data_of

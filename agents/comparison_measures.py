@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.cells import FINAL_MASKS, MASKS, Cell, latest_run
-from agents.config import PretrainConfig
-from agents.held_out import held_out_for
-from agents.sharing import name_of, share_out
+from tats_gym.agents.cells import FINAL_MASKS, MASKS, Cell, latest_run
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.held_out import held_out_for
+from tats_gym.agents.sharing import name_of, share_out
 from tats_gym.checkpoint import load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights

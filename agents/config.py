@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import tyro
 
-from agents.policy import SamplerConfig
-from agents.subset_policy import Credit
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.subset_policy import Credit
 from tats_gym.clips import ClipConfig
 from tats_gym.files import absolute, keep_absolute
 from tats_gym.hints import check_choice

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agents.subset import PlackettLuce
+from tats_gym.agents.subset import PlackettLuce
 from tats_gym.mae import MaskedAutoencoder
 from tats_gym.masks import random_ids
 

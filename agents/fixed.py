@@ -9,10 +9,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
-from agents.rollouts import TokenRolloutBuffer, TokenRollouts
-from envs.sb3 import TokenSelectionVecEnv
-from envs.spaces import Subset, TokenBox
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.agents.rollouts import TokenRolloutBuffer, TokenRollouts
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import block_ids, frame_ids, most_moving_ids, tube_ids, uniform_ids
 from tats_gym.tokens import TokenGrid
 

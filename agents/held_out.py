@@ -12,12 +12,12 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from agents.config import PretrainConfig
-from agents.looking import choose, look
-from agents.statistics import estimate
-from agents.subset_policy import SubsetPolicy
-from envs.rewards import REWARDS
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.looking import choose, look
+from tats_gym.agents.statistics import estimate
+from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.clips import ClipStream, VideoReadError
+from tats_gym.envs.rewards import REWARDS
 from tats_gym.figures import Masked
 from tats_gym.mae import MaskedAutoencoder
 from tats_gym.masks import random_ids

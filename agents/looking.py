@@ -4,8 +4,8 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from agents.fixed import FixedPolicy
-from agents.subset_policy import SubsetPolicy
+from tats_gym.agents.fixed import FixedPolicy
+from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.mae import MaskedAutoencoder
 from tats_gym.precision import accurate
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from agents.config import PretrainConfig
+from tats_gym.agents.config import PretrainConfig
 
 Build = TypeVar("Build", bound=Callable[..., Any])
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from stable_baselines3 import A2C, PPO
 
-from agents.config import PretrainConfig
-from agents.policy import TatsPolicy
-from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.policy import TatsPolicy
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 
 def build_ppo(env: TokenSelectionVecEnv, config: PretrainConfig) -> PPO:

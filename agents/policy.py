@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from agents.subset import PlackettLuce
-from agents.subset_policy import SubsetPolicy
-from agents.trajectory_attention import TrajectoryBlock
-from envs.spaces import TokenBox
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.subset_policy import SubsetPolicy
+from tats_gym.agents.trajectory_attention import TrajectoryBlock
+from tats_gym.envs.spaces import TokenBox
 from tats_gym.positions import LearnedPositions
 from tats_gym.precision import accurate, autocast
 

@@ -12,20 +12,20 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
-from agents import find_agent
-from agents.agent_state import agent_state, restore_agent
-from agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
-from agents.collapse import CollapseWatch
-from agents.config import PretrainConfig
-from agents.finite import FiniteWatch
-from agents.held_out import Scores, held_out_for
-from agents.learning import check_learns, updates
-from agents.needs import settled
-from agents.rollouts import TokenRollouts
-from envs.sb3 import TokenSelectionVecEnv
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.agents import find_agent
+from tats_gym.agents.agent_state import agent_state, restore_agent
+from tats_gym.agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
+from tats_gym.agents.collapse import CollapseWatch
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.finite import FiniteWatch
+from tats_gym.agents.held_out import Scores, held_out_for
+from tats_gym.agents.learning import check_learns, updates
+from tats_gym.agents.needs import settled
+from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.finite import check_weights_finite
 from tats_gym.hints import first_line
 from tats_gym.logs import run_logger

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from agents.cells import Cell, latest_run, run_cells
-from agents.config import PRESETS, PretrainConfig
-from agents.study import with_agent
+from tats_gym.agents.cells import Cell, latest_run, run_cells
+from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.study import with_agent
 from tats_gym.checkpoint import PATTERN, load_checkpoint
 from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.features import FeatureConfig, Features, features_of

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 
 
 class ClipReplayBuffer(ReplayBuffer):

@@ -15,10 +15,10 @@ from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from agents.command_line import command_for, differing
-from agents.config import PretrainConfig, config_from_dict
-from agents.learning import NOT_UPDATED
-from agents.statistics import of_clips, with_interval
+from tats_gym.agents.command_line import command_for, differing
+from tats_gym.agents.config import PretrainConfig, config_from_dict
+from tats_gym.agents.learning import NOT_UPDATED
+from tats_gym.agents.statistics import of_clips, with_interval
 from tats_gym.kinds import PRETRAINING
 from tats_gym.metrics import read_metrics, speed
 from tats_gym.runs import read_config, read_record

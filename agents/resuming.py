@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from agents.config import PretrainConfig, config_from_dict
-from agents.pretraining import Pretraining
+from tats_gym.agents.config import PretrainConfig, config_from_dict
+from tats_gym.agents.pretraining import Pretraining
 from tats_gym.distributed import Ranks
 from tats_gym.kinds import PRETRAINING
 from tats_gym.resuming import begin_or_go_on, go_on

@@ -16,10 +16,10 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents.finite import check_losses
-from agents.subset_policy import Scores, SubsetPolicy
-from envs.sb3 import TokenSelectionVecEnv
-from envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.agents.finite import check_losses
+from tats_gym.agents.subset_policy import Scores, SubsetPolicy
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_by, random_ids
 from tats_gym.precision import accurate
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from agents.policy import SamplerConfig, Trunk
-from agents.subset import PlackettLuce
+from tats_gym.agents.policy import SamplerConfig, Trunk
+from tats_gym.agents.subset import PlackettLuce
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.checksums import write_checksums
 from tats_gym.encoder import VideoEncoder
@@ -96,7 +96,7 @@ def sampler_loading(file: Path) -> str:
     """Return the lines that load what `export_sampler` wrote and choose tokens with it, and what they take."""
     return (
         f"load it with, where {RAW}:\n"
-        "    from agents.sampler_export import load_sampler\n"
+        "    from tats_gym.agents.sampler_export import load_sampler\n"
         f"    ids = load_sampler({str(file.parent)!r})(clips)"
     )
 

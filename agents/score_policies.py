@@ -8,9 +8,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
-from agents.policy import SamplerConfig
-from agents.token_scores import GaussianScores, ScoreCritic, TanhScores
-from envs.spaces import ScoreBox, TokenBox
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.token_scores import GaussianScores, ScoreCritic, TanhScores
+from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.precision import Precision
 
 LOG_STD_INIT = -1.0

@@ -7,11 +7,11 @@ from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from agents.config import PretrainConfig
-from agents.needs import needs
-from agents.replay import ClipReplayBuffer
-from agents.score_policies import TokenSACPolicy, TokenTD3Policy
-from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.needs import needs
+from tats_gym.agents.replay import ClipReplayBuffer
+from tats_gym.agents.score_policies import TokenSACPolicy, TokenTD3Policy
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 

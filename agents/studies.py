@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agents.config import PRESETS, PretrainConfig, TatsConfig
-from agents.study import Changes, Study
+from tats_gym.agents.config import PRESETS, PretrainConfig, TatsConfig
+from tats_gym.agents.study import Changes, Study
 from tats_gym.mae_training import MAEOptimConfig
 
 _DEMO = replace(

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.cells import Cell, latest_run, read_row, run_cells
-from agents.config import PretrainConfig
-from envs.rewards import NEEDS_RANDOM_MASK
+from tats_gym.agents.cells import Cell, latest_run, read_row, run_cells
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.envs.rewards import NEEDS_RANDOM_MASK
 
 UNPAID = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
 """Agents that learn nothing, or from the errors of tokens, or by comparing masks of the same clip with each other."""

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.cells import latest_run, object_lifts
-from agents.config import PretrainConfig
-from agents.credit_gradient import credit_gradients
-from agents.held_out import HeldOut, held_out_for, mean_lift
-from agents.study import Study, changed, run_starts
+from tats_gym.agents.cells import latest_run, object_lifts
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.credit_gradient import credit_gradients
+from tats_gym.agents.held_out import HeldOut, held_out_for, mean_lift
+from tats_gym.agents.study import Study, changed, run_starts
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.masks import every_place, one_tubelet, weighted_ids
 from tats_gym.processes import side_by_side

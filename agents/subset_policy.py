@@ -13,8 +13,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from agents.subset import PlackettLuce
-from envs.spaces import Subset, TokenBox
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
 from tats_gym.precision import Precision
 

@@ -8,9 +8,9 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents.policy import TatsPolicy
-from agents.rollouts import Baseline, TokenRolloutBuffer, TokenRollouts
-from agents.subset_policy import Credit, Scores, SubsetPolicy
+from tats_gym.agents.policy import TatsPolicy
+from tats_gym.agents.rollouts import Baseline, TokenRolloutBuffer, TokenRollouts
+from tats_gym.agents.subset_policy import Credit, Scores, SubsetPolicy
 
 
 class TATS(TokenRollouts, PPO):

@@ -8,8 +8,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from torch import Tensor, nn
 
-from agents.policy import SamplerConfig, Trunk
-from envs.spaces import ScoreBox, TokenBox
+from tats_gym.agents.policy import SamplerConfig, Trunk
+from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.precision import Precision, autocast
 
 SMALL = 0.01

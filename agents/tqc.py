@@ -7,12 +7,12 @@ from sb3_contrib import TQC
 from sb3_contrib.tqc.policies import TQCPolicy
 from torch import Tensor
 
-from agents.config import PretrainConfig
-from agents.needs import needs
-from agents.score_policies import LOG_STD_INIT, ScorePolicy
-from agents.stock import entropy_settings, shared_settings, with_replay
-from agents.token_scores import GaussianScores, ScoreCritic
-from envs.sb3 import TokenSelectionVecEnv
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.needs import needs
+from tats_gym.agents.score_policies import LOG_STD_INIT, ScorePolicy
+from tats_gym.agents.stock import entropy_settings, shared_settings, with_replay
+from tats_gym.agents.token_scores import GaussianScores, ScoreCritic
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 QUANTILES = 25
 """TQC's own."""

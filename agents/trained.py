@@ -8,15 +8,15 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from agents import find_agent
-from agents.config import PretrainConfig, config_from_dict
-from agents.learning import updates
-from agents.looking import look
-from agents.needs import settled
-from envs.sb3 import TokenSelectionVecEnv
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.agents import find_agent
+from tats_gym.agents.config import PretrainConfig, config_from_dict
+from tats_gym.agents.learning import updates
+from tats_gym.agents.looking import look
+from tats_gym.agents.needs import settled
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import ClipConfig
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.figures import Masked
 from tats_gym.kinds import PRETRAINING, check_kind
 from tats_gym.mae import MAEConfig, MaskedAutoencoder

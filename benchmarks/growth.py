@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from agents.config import PRESETS
-from agents.text_table import aligned
 from benchmarks.record import origin, write
 from benchmarks.step import StepConfig, Work, measure
+from tats_gym.agents.config import PRESETS
+from tats_gym.agents.text_table import aligned
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.precision import Precision
 from tats_gym.processes import side_by_side

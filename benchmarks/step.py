@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.callbacks import peak_memory_mib
-from agents.config import PRESETS, PretrainConfig
-from agents.trajectory_attention import TrajectoryAttention
 from benchmarks.copies import CopyCount
 from benchmarks.published import PublishedTrajectoryAttention
 from benchmarks.record import origin, write
 from benchmarks.step_ours import JointStep
 from benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from benchmarks.step_report import ratio, report, summary
+from tats_gym.agents.callbacks import peak_memory_mib
+from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision

@@ -10,13 +10,13 @@ import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
-from agents import find_agent
-from agents.callbacks import JointTraining
-from agents.config import PretrainConfig
-from agents.needs import settled
-from envs.sb3 import TokenSelectionVecEnv
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.agents import find_agent
+from tats_gym.agents.callbacks import JointTraining
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.needs import settled
 from tats_gym.clips import ClipBatch
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.mae_loading import MAESource, build_mae
 from tats_gym.mae_training import mae_optimizer
 

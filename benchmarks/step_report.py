@@ -3,8 +3,8 @@
 from statistics import median
 from typing import Any
 
-from agents.text_table import aligned
 from benchmarks.record import over_rounds
+from tats_gym.agents.text_table import aligned
 
 Round = dict[str, Any]
 """What one measurement of one variant gave."""

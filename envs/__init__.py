@@ -1,11 +1,11 @@
 """The masking problem as Gymnasium environments, and the way into Stable-Baselines3."""
 
-from envs.rewards import REWARDS
-from envs.sb3 import TokenSelectionVecEnv
-from envs.settings import EnvConfig
-from envs.single import TokenSelectionEnv
-from envs.spaces import ScoreBox, Subset, TokenBox
-from envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.settings import EnvConfig
+from tats_gym.envs.single import TokenSelectionEnv
+from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
+from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 
 __all__ = [
     "REWARDS",

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.error import Error, InvalidAction
 from numpy.typing import NDArray
 
-from envs.spaces import Subset, first_fault
+from tats_gym.envs.spaces import Subset, first_fault
 from tats_gym.hints import shown
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs.checks import check_seed
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.envs.checks import check_seed
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.hints import shown
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from envs.rewards import REWARDS
+from tats_gym.envs.rewards import REWARDS
 from tats_gym.hints import did_you_mean
 from tats_gym.plain_values import check_numbers
 from tats_gym.precision import Precision
@@ -19,7 +19,7 @@ class EnvConfig:
     mae_seed: int = 0
     """Seed of the weights of a model built from a preset."""
     reward: Literal["neg_error", "error", "gain"] = "neg_error"
-    """What a mask is paid; see `envs.rewards`."""
+    """What a mask is paid; see `tats_gym.envs.rewards`."""
     action: Literal["ids", "scores"] = "ids"
     """ids: K distinct token indices. scores: one number a token, the K highest become visible."""
     decode_ratio: float = 1.0

@@ -6,8 +6,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.checks import as_array, check_seed
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.envs.checks import as_array, check_seed
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.mae import MaskedAutoencoder
 
 

@@ -9,12 +9,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
-from envs.hand import Hand
-from envs.rewards import NEEDS_RANDOM_MASK, REWARDS
-from envs.settings import EnvConfig, split_settings
-from envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
+from tats_gym.envs.hand import Hand
+from tats_gym.envs.rewards import NEEDS_RANDOM_MASK, REWARDS
+from tats_gym.envs.settings import EnvConfig, split_settings
+from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.figures import Masked, mask_figure
 from tats_gym.hints import shown
 from tats_gym.mae import MaskedAutoencoder, Reconstruction

@@ -18,8 +18,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from agents.command_line import exit_code
-from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
+from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.finetune_study import demo_study, finetune_figure, run_finetune_study
 from tats_gym.clips.demo import DEMO_CLASSES, demo_data_of
 from tats_gym.files import make_folder, write_whole
 from tats_gym.processes import default_jobs

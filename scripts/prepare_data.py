@@ -20,8 +20,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from agents.command_line import exit_code
 from tats_gym import ENV_IDS, TokenGrid
+from tats_gym.agents.command_line import exit_code
 from tats_gym.clips import list_videos
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.plain import write_list

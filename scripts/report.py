@@ -12,8 +12,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from agents.command_line import exit_code
-from agents.report import report
+from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.report import report
 from tats_gym.files import make_folder, write_whole
 from tats_gym.kinds import refuse_to_replace
 

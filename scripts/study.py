@@ -16,13 +16,13 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from agents.command_line import exit_code
-from agents.config import PretrainConfig
-from agents.studies import STUDIES
-from agents.study import Study, run_study
-from agents.study_race import race, race_table
-from agents.study_report import as_plain, as_table, study_figure, summarise
-from agents.study_start import measured
+from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.studies import STUDIES
+from tats_gym.agents.study import Study, run_study
+from tats_gym.agents.study_race import race, race_table
+from tats_gym.agents.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.agents.study_start import measured
 from tats_gym.files import make_folder
 from tats_gym.processes import default_jobs
 from tats_gym.runs import origin

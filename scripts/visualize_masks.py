@@ -22,10 +22,10 @@ from torch import Tensor
 # A checkout runs without being installed, and agents are found where the command is given.
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 
-from agents import check_asked_for  # noqa: E402
-from agents.command_line import exit_code  # noqa: E402
-from agents.report import names_apart  # noqa: E402
-from agents.trained import SavedRun  # noqa: E402
+from tats_gym.agents import check_asked_for  # noqa: E402
+from tats_gym.agents.command_line import exit_code  # noqa: E402
+from tats_gym.agents.report import names_apart  # noqa: E402
+from tats_gym.agents.trained import SavedRun  # noqa: E402
 from tats_gym.animation import mask_animation, write_gif, write_mp4  # noqa: E402
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
 from tats_gym.clips.layouts import Video, VideoList  # noqa: E402

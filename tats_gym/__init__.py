@@ -7,11 +7,9 @@ Letters in shape comments, here and everywhere:
 """
 
 from tats_gym.registration import ENV_IDS, register_envs
-from tats_gym.siblings import check_siblings
 from tats_gym.tokens import TokenGrid
 
 __version__ = "0.1.0"
 __all__ = ["ENV_IDS", "TokenGrid"]
 
-check_siblings()
 register_envs()

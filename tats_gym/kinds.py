@@ -37,7 +37,7 @@ PRETRAINING = Kind(
 )
 FINETUNING = Kind("a fine-tuning run", f"finetune.py takes it with --resume, {_ENCODERS} for its encoder")
 ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
-SAMPLER = Kind("an exported sampler", "agents.sampler_export.load_sampler takes it")
+SAMPLER = Kind("an exported sampler", "tats_gym.agents.sampler_export.load_sampler takes it")
 SERVED = Kind(
     "a graph for serving",
     "ONNX runtimes or torch.export.load take it; export the run as safetensors for the commands of this package",

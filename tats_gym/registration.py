@@ -30,7 +30,7 @@ def register_envs() -> None:
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,
-                entry_point="envs.single:TokenSelectionEnv",
-                vector_entry_point="envs.token_selection:TokenSelectionVectorEnv",
+                entry_point="tats_gym.envs.single:TokenSelectionEnv",
+                vector_entry_point="tats_gym.envs.token_selection:TokenSelectionVectorEnv",
                 kwargs={"data": data, **settings},
             )

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
-from agents.policy import SamplerConfig
-from agents.pretraining import Pretraining, Result
+from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.pretraining import Pretraining, Result
 from tats_gym.mae import MAEConfig
 from tats_gym.mae_training import MAEOptimConfig
 from tats_gym.tokens import TokenGrid

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from agents.adamae import AdaMAE, AdaMAEPolicy
-from agents.rollouts import TokenRolloutBuffer
-from envs.spaces import Subset, TokenBox
+from tats_gym.agents.adamae import AdaMAE, AdaMAEPolicy
+from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.positions import sinusoid
 from tests.toy import toy_env
 

@@ -34,8 +34,8 @@ USE = """
 import sys
 import gymnasium
 import tats_gym
-from agents.config import preset_for
-from agents.pretraining import Pretraining
+from tats_gym.agents.config import preset_for
+from tats_gym.agents.pretraining import Pretraining
 from dataclasses import replace
 from tats_gym.clips import list_videos
 from tats_gym.finetune_config import finetune_preset

@@ -13,13 +13,13 @@ from sb3_contrib import TRPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from agents import AGENTS, TatsPolicy, find_agent
-from agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
-from agents.fixed import FixedMasks, RandomPolicy
-from agents.looking import choose
-from agents.needs import needs, settled
-from agents.rollouts import TokenRollouts
-from envs.spaces import first_fault
+from tats_gym.agents import AGENTS, TatsPolicy, find_agent
+from tats_gym.agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
+from tats_gym.agents.fixed import FixedMasks, RandomPolicy
+from tats_gym.agents.looking import choose
+from tats_gym.agents.needs import needs, settled
+from tats_gym.agents.rollouts import TokenRollouts
+from tats_gym.envs.spaces import first_fault
 from tats_gym.mae_training import MAEOptimConfig
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
@@ -280,7 +280,7 @@ def test_what_the_user_leaves_open_is_what_the_agent_needs():
     [
         ("tatts", "did you mean 'tats'"),
         ("no_such_module:build", "there is no 'build' to import from 'no_such_module'"),
-        ("agents.tats:bulid", "there is no 'bulid'"),
+        ("tats_gym.agents.tats:bulid", "there is no 'bulid'"),
     ],
 )
 def test_unknown_agents_are_named(name, message):
@@ -291,7 +291,7 @@ def test_unknown_agents_are_named(name, message):
 def test_what_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # as where it is not installed
     for name in ("trpo", "tqc"):
-        monkeypatch.delitem(sys.modules, f"agents.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, AGENTS[name].partition(":")[0], raising=False)
         with pytest.raises(ValueError, match=rf"--agent {name} needs sb3_contrib: pip install 'tats-gym\[contrib\]'"):
             find_agent(name)
     assert find_agent("sac").__name__ == "build_sac"

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.adamae import AdaMAEPolicy
-from agents.config import PRESETS
-from agents.trajectory_attention import TrajectoryAttention
 from benchmarks.published import PublishedTrajectoryAttention
 from benchmarks.step import StepConfig, Work, measured_variants, prepare
 from benchmarks.step_ours import JointStep
 from benchmarks.step_peers import SAMPLING_COEF, AdaMAEStep, VideoMAEStep, published_target
-from envs.spaces import Subset, TokenBox
+from tats_gym.agents.adamae import AdaMAEPolicy
+from tats_gym.agents.config import PRESETS
+from tats_gym.agents.trajectory_attention import TrajectoryAttention
+from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.masks import mask_from_ids, random_ids
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD

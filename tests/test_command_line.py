@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents import find_agent
-from agents.command_line import command_for, differing, exit_code
-from agents.config import PRESETS, PretrainConfig, preset_for
-from agents.needs import settled
-from agents.study import changed
+from tats_gym.agents import find_agent
+from tats_gym.agents.command_line import command_for, differing, exit_code
+from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
+from tats_gym.agents.needs import settled
+from tats_gym.agents.study import changed
 from tats_gym.stopping import PreemptedError, StoppedError
 from tests.runs import load_script
 

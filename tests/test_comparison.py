@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.cells import MASKS, latest_run
-from agents.comparison import Comparison, defaults_for, run_comparison, sized
-from agents.comparison_measures import ProbePlan
-from agents.comparison_report import as_tables, compare
-from agents.resuming import resume
+from tats_gym.agents.cells import MASKS, latest_run
+from tats_gym.agents.comparison import Comparison, defaults_for, run_comparison, sized
+from tats_gym.agents.comparison_measures import ProbePlan
+from tats_gym.agents.comparison_report import as_tables, compare
+from tats_gym.agents.resuming import resume
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights
@@ -113,9 +113,9 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 
 
 def test_what_is_done_is_not_done_again(found, base, folder, monkeypatch):
-    for name in ("agents.cells.run_cell", "agents.comparison_measures.held_out_for"):
+    for name in ("tats_gym.agents.cells.run_cell", "tats_gym.agents.comparison_measures.held_out_for"):
         monkeypatch.setattr(name, None)
-    monkeypatch.setattr("agents.comparison_measures.evaluate", None)
+    monkeypatch.setattr("tats_gym.agents.comparison_measures.evaluate", None)
     comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
     assert run_comparison(comparison, folder, [0, 1], jobs=1, apart=False) == found
 

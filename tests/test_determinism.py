@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents import AGENTS
-from agents.pretraining import Pretraining
+from tats_gym.agents import AGENTS
+from tats_gym.agents.pretraining import Pretraining
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from agents import comparison, study, sweeps
+from tats_gym.agents import comparison, study, sweeps
 from tats_gym.clips import demo
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents.finetune_study import demo_study, finetune_figure, run_finetune_study
+from tats_gym.agents.finetune_study import demo_study, finetune_figure, run_finetune_study
 from tats_gym.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.finetuning import Finetuning

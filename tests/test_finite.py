@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.config import PretrainConfig
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.finetune_config import FinetuneConfig
 from tats_gym.finite import WAY_OUT, GradientGuard, NonFiniteError, check_finite
 from tests.test_mae_training import _loss, _optimizer

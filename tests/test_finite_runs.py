@@ -8,16 +8,16 @@ import math
 import pytest
 import torch
 
-from agents.adamae import AdaMAEPolicy
-from agents.policy import TatsPolicy
-from agents.pretraining import Pretraining
-from agents.resuming import resume
-from agents.subset import PlackettLuce
-from agents.subset_policy import MaskDistribution
-from agents.token_scores import GaussianScores, ScoreCritic
-from envs.rewards import REWARDS
 from tats_gym import finite
+from tats_gym.agents.adamae import AdaMAEPolicy
+from tats_gym.agents.policy import TatsPolicy
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.resuming import resume
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.subset_policy import MaskDistribution
+from tats_gym.agents.token_scores import GaussianScores, ScoreCritic
 from tats_gym.checkpoint import latest_checkpoint, load_checkpoint
+from tats_gym.envs.rewards import REWARDS
 from tats_gym.finite import NonFiniteError
 from tats_gym.mae import Reconstruction
 from tests.runs import tiny_config

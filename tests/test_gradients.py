@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from agents.adamae import AdaMAE
-from agents.policy import SamplerConfig
-from agents.rollouts import TokenRolloutBuffer
-from agents.subset import PlackettLuce
-from agents.tats import TATS
-from agents.trajectory_attention import TrajectoryAttention
-from envs.sb3 import TokenSelectionVecEnv
-from envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.agents.adamae import AdaMAE
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.tats import TATS
+from tats_gym.agents.trajectory_attention import TrajectoryAttention
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.masks import random_ids
 from tats_gym.tokens import TokenGrid

@@ -7,12 +7,12 @@ import torch
 from scipy import stats
 from stable_baselines3.common.policies import BasePolicy
 
-from agents import SamplerConfig, TatsPolicy
-from agents.fixed import MotionPolicy, RandomPolicy
-from agents.held_out import HeldOut, overlap
-from agents.looking import choose
-from envs.spaces import Subset, TokenBox
+from tats_gym.agents import SamplerConfig, TatsPolicy
+from tats_gym.agents.fixed import MotionPolicy, RandomPolicy
+from tats_gym.agents.held_out import HeldOut, overlap
+from tats_gym.agents.looking import choose
 from tats_gym.clips import VideoReadError
+from tats_gym.envs.spaces import Subset, TokenBox
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE
 
 BOX, SUBSET = TokenBox((64, WIDTH), (4, 4, 4)), Subset(64, GRID["visible"])

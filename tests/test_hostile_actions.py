@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs import TokenSelectionEnv, TokenSelectionVecEnv, TokenSelectionVectorEnv
+from tats_gym.envs import TokenSelectionEnv, TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tests.layouts import SMALL
 
 B, L, K = 2, 8, 3

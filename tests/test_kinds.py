@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agents.sampler_export import export_sampler
+from tats_gym.agents.sampler_export import export_sampler
 from tats_gym.checkpoint import save_checkpoint
 from tats_gym.encoder_sources import EncoderSource
 from tats_gym.export import export_encoder

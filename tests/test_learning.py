@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from agents import pretraining
-from agents.config import OffPolicyConfig
-from agents.report import report
-from agents.trained import SavedRun
+from tats_gym.agents import pretraining
+from tats_gym.agents.config import OffPolicyConfig
+from tats_gym.agents.report import report
+from tats_gym.agents.trained import SavedRun
 from tats_gym.optimisation import Optimizer
 from tests.runs import load_script, rows, tiny_config, train
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agents import find_agent
-from agents.config import PretrainConfig
-from agents.needs import needs, settled
+from tats_gym.agents import find_agent
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.needs import needs, settled
 
 
 @needs(action="scores")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.resuming import resume
-from agents.sampler_export import load_sampler
+from tats_gym.agents.resuming import resume
+from tats_gym.agents.sampler_export import load_sampler
 from tats_gym.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tats_gym.clips.window_cache import WindowCache
 from tats_gym.encoder_sources import EncoderSource

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from agents.config import PRESETS, TatsConfig, config_from_dict
+from tats_gym.agents.config import PRESETS, TatsConfig, config_from_dict
 from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig
 from tats_gym.mae import MAEConfig
 from tats_gym.plain_values import from_plain

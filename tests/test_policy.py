@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents.policy import SamplerConfig, TatsPolicy
-from envs.spaces import Subset, TokenBox
+from tats_gym.agents.policy import SamplerConfig, TatsPolicy
+from tats_gym.envs.spaces import Subset, TokenBox
 
 GRID = (4, 3, 3)
 

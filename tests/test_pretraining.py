@@ -9,12 +9,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.callbacks import JointTraining
-from agents.config import config_from_dict
-from agents.pretraining import Pretraining
-from agents.resuming import resume
-from envs import TokenSelectionVecEnv
+from tats_gym.agents.callbacks import JointTraining
+from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.resuming import resume
 from tats_gym.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.envs import TokenSelectionVecEnv
 from tats_gym.finite import NonFiniteError
 from tats_gym.mae import MAE_PRESETS
 from tats_gym.tokens import TokenGrid

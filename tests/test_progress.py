@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents import callbacks
+from tats_gym.agents import callbacks
 from tats_gym.progress import Lines, progress_bar
 
 

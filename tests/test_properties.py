@@ -9,18 +9,18 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from agents import AGENTS, find_agent
-from agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
-from agents.looking import choose
-from agents.needs import settled
-from agents.policy import SamplerConfig
-from agents.rollouts import TokenRolloutBuffer
-from agents.subset import PlackettLuce
-from envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
-from envs.rewards import REWARDS
-from envs.spaces import Subset, TokenBox, first_fault
-from envs.token_selection import Outcome
 from tats_gym import masks
+from tats_gym.agents import AGENTS, find_agent
+from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
+from tats_gym.agents.looking import choose
+from tats_gym.agents.needs import settled
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
+from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.spaces import Subset, TokenBox, first_fault
+from tats_gym.envs.token_selection import Outcome
 from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.pretraining import Pretraining
+from tats_gym.agents.pretraining import Pretraining
 from tats_gym.checkpoint import load_checkpoint
 from tats_gym.distributed import Ranks
 from tests.ranks import DIES, train

@@ -1,4 +1,4 @@
-"""Ids, and the check that `agents` and `envs` are ours."""
+"""Ids that Gymnasium knows once the package is imported."""
 
 import subprocess
 import sys
@@ -8,7 +8,6 @@ import gymnasium
 import pytest
 
 import tats_gym
-from tats_gym import siblings
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,24 +34,3 @@ def test_the_module_prefix_imports_it(clips_root):
 def test_an_unknown_id_is_answered_with_the_nearest():
     with pytest.raises(gymnasium.error.NameNotFound, match="Did you mean: `TatsMask-ssv2`"):
         gymnasium.make("TatsMask-ssv3-v0")
-
-
-def test_another_package_of_the_same_name_is_named(tmp_path):
-    intruder = tmp_path / "agents"
-    intruder.mkdir()
-    (intruder / "__init__.py").write_text("")
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import tats_gym"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert f"{intruder / '__init__.py'} is in the way" in done.stderr
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(siblings, "SIBLINGS", ("agents", "not_a_package_of_ours"))
-    with pytest.raises(ImportError, match="'not_a_package_of_ours', which is not importable"):
-        siblings.check_siblings()

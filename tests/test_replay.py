@@ -8,10 +8,10 @@ import pytest
 import torch
 from stable_baselines3 import SAC
 
-from agents.replay import ClipReplayBuffer
-from agents.score_policies import TokenSACPolicy
-from envs.spaces import ScoreBox, TokenBox
+from tats_gym.agents.replay import ClipReplayBuffer
+from tats_gym.agents.score_policies import TokenSACPolicy
 from tats_gym.checkpoint import load_checkpoint, save_checkpoint
+from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tests.toy import toy_env
 
 TOKENS = 64

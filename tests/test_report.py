@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.pretraining import Pretraining
-from agents.report import report
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.report import report
 from tests.runs import load_script, tiny_config
 
 GAIN = "gain over random masks (95 % over clips)"

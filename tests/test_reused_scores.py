@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from agents.adamae import AdaMAE
-from agents.policy import TatsPolicy
-from agents.tats import TATS
+from tats_gym.agents.adamae import AdaMAE
+from tats_gym.agents.policy import TatsPolicy
+from tats_gym.agents.tats import TATS
 from tests.toy import toy_env
 
 SIZES = {"learning_rate": 1e-2, "policy_coef": 1.0, "vf_coef": 1.0, "ent_coef": 1e-3, "seed": 0, "device": "cpu"}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from agents.policy import SamplerConfig, TatsPolicy
-from agents.rollouts import TokenRolloutBuffer
-from agents.subset import PlackettLuce
-from agents.tats import TATS
-from envs.sb3 import TokenSelectionVecEnv
-from envs.spaces import Subset, TokenBox
-from envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.agents.policy import SamplerConfig, TatsPolicy
+from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.tats import TATS
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.finite import NonFiniteError
 from tests.layouts import SMALL
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from agents.policy import SamplerConfig
-from agents.pretraining import Pretraining
-from agents.sampler_export import export_sampler, load_sampler
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.sampler_export import export_sampler, load_sampler
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.weight_files import DESCRIPTION, read_safetensors
 from tests.encoders import clips_for

@@ -9,8 +9,8 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from agents import TatsPolicy
-from envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
+from tats_gym.agents import TatsPolicy
+from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tests.layouts import SMALL
 
 

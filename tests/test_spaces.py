@@ -8,8 +8,8 @@ import pytest
 from gymnasium.error import InvalidAction
 from gymnasium.vector.utils import batch_space
 
-from envs.checks import check_ids, check_scores
-from envs.spaces import ScoreBox, Subset, TokenBox
+from tats_gym.envs.checks import check_ids, check_scores
+from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 
 
 def test_a_token_box_takes_no_memory():

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.cells import MASKS, ROW, Cell, run_cell, run_cells
-from agents.pretraining import Pretraining
-from agents.statistics import estimate
-from agents.studies import STUDIES
-from agents.study import Study, changed, run_study
-from agents.study_report import as_plain, as_table, study_figure, summarise
-from agents.study_start import measured
+from tats_gym.agents.cells import MASKS, ROW, Cell, run_cell, run_cells
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.statistics import estimate
+from tats_gym.agents.studies import STUDIES
+from tats_gym.agents.study import Study, changed, run_study
+from tats_gym.agents.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.agents.study_start import measured
 from tats_gym.checkpoint import latest_checkpoint
 from tats_gym.runs import continue_run
 from tats_gym.stopping import StoppedError

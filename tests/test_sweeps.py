@@ -9,14 +9,14 @@ from dataclasses import replace
 import filelock
 import pytest
 
-from agents import cells as cells_module
-from agents import sharing
-from agents.cells import Cell, run_cells
-from agents.config import PRESETS
-from agents.sharing import WorkFailedError, lock
-from agents.statistics import estimate
-from agents.study import changed
-from agents.sweeps import SWEEPS, Swept, as_table, estimates, planned
+from tats_gym.agents import cells as cells_module
+from tats_gym.agents import sharing
+from tats_gym.agents.cells import Cell, run_cells
+from tats_gym.agents.config import PRESETS
+from tats_gym.agents.sharing import WorkFailedError, lock
+from tats_gym.agents.statistics import estimate
+from tats_gym.agents.study import changed
+from tats_gym.agents.sweeps import SWEEPS, Swept, as_table, estimates, planned
 from tests.runs import load_script, tiny_config
 
 

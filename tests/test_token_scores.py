@@ -8,14 +8,14 @@ import pytest
 import torch
 from stable_baselines3 import SAC, TD3
 
-from agents import find_agent
-from agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
-from agents.looking import choose
-from agents.policy import SamplerConfig
-from agents.score_policies import TokenSACPolicy, TokenTD3Policy
-from agents.token_scores import SOFTNESS, ScoreCritic, visible
-from agents.tqc import TokenTQCPolicy
-from envs.spaces import ScoreBox, Subset, TokenBox
+from tats_gym.agents import find_agent
+from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
+from tats_gym.agents.looking import choose
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.score_policies import TokenSACPolicy, TokenTD3Policy
+from tats_gym.agents.token_scores import SOFTNESS, ScoreCritic, visible
+from tats_gym.agents.tqc import TokenTQCPolicy
+from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, NoiseStream, toy_env
 
 POLICIES = [TokenSACPolicy, TokenTD3Policy, TokenTQCPolicy]

@@ -7,8 +7,8 @@ import torch
 from gymnasium.error import Error, InvalidAction, ResetNeeded
 
 import tats_gym
-from envs import TokenSelectionVectorEnv
 from tats_gym.clips import MissingDataError
+from tats_gym.envs import TokenSelectionVectorEnv
 from tests.layouts import SMALL
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents import trajectory_attention
-from agents.trajectory_attention import TrajectoryAttention, TrajectoryBlock
+from tats_gym.agents import trajectory_attention
+from tats_gym.agents.trajectory_attention import TrajectoryAttention, TrajectoryBlock
 
 
 def _unfolded(module, x, asking=None):

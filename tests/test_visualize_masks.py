@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents.pretraining import Pretraining
-from agents.trained import SavedRun
 from tats_gym import figures
+from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.trained import SavedRun
 from tats_gym.checkpoint import CheckpointError
 from tests.layouts import moving_frames
 from tests.runs import load_script, tiny_config

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.clips import ClipBatch
+from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.mae import MAEConfig, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.tokens import TokenGrid

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from agents.config import config_from_dict
+from tats_gym.agents.config import config_from_dict
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.clips.films import SETTINGS_FILE
 from tats_gym.clips.journal import Journal, Replacement

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from agents.policy import SamplerConfig
-from agents.sampler_export import FILE, TokenSampler, load_sampler
+from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.sampler_export import FILE, TokenSampler, load_sampler
 from tats_gym.checkpoint import CheckpointError
 from tats_gym.encoder import VideoEncoder
 from tats_gym.encoder_layouts import hf_names
