@@ -22,7 +22,7 @@ from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.hints import check_choice
+from tats_gym.files.messages import check_choice
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 

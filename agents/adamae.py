@@ -13,8 +13,8 @@ from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.subset_policy import Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.positions import sinusoid
-from tats_gym.precision import autocast
+from tats_gym.model.positions import sinusoid
+from tats_gym.train.precision import autocast
 
 NUM_HEADS = 8
 DROPOUT = 0.1

@@ -19,7 +19,7 @@ from tats_gym.agents.needs import needs
 from tats_gym.agents.rollouts import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.optimisation import LearningRate
+from tats_gym.train.optimizer import LearningRate
 
 
 def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:

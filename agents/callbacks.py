@@ -16,12 +16,12 @@ from tqdm import tqdm
 from tats_gym.agents.finite import when
 from tats_gym.agents.held_out import HeldOut, SamplerState, Scores, as_metrics
 from tats_gym.agents.learning import updates
-from tats_gym.distributed import highest, mean, summed
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.figures import choice_figure, mask_figure
-from tats_gym.finite import check_finite
-from tats_gym.optimisation import Optimizer
-from tats_gym.progress import progress_bar
+from tats_gym.figures.masks import choice_figure, mask_figure
+from tats_gym.runs.progress import progress_bar
+from tats_gym.train.distributed import highest, mean, summed
+from tats_gym.train.nonfinite import check_finite
+from tats_gym.train.optimizer import Optimizer
 
 SILENT = ("stdout", "log", "json", "csv")
 
@@ -30,7 +30,7 @@ class JointTraining(BaseCallback):
     """The hook: one backward pass of the MAE after each environment step, on the masks that the agent made.
 
     With any SB3 algorithm. The environment leaves the loss with its graph; this owns everything that changes weights. A
-    loss or reward that is not finite ends the run, see `tats_gym.finite`.
+    loss or reward that is not finite ends the run, see `tats_gym.train.nonfinite`.
 
     Args:
         optimizer: Steps the MAE that is attached to the environment; None leaves it as it is.

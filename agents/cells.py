@@ -23,13 +23,13 @@ from tats_gym.agents.learning import NOT_UPDATED, updates
 from tats_gym.agents.needs import settled
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.resuming import resume, run_config
-from tats_gym.agents.sharing import name_of, share_out
 from tats_gym.clips.demo_objects import object_coverage
 from tats_gym.envs.rewards import NEEDS_RANDOM_MASK
-from tats_gym.files import write_whole
-from tats_gym.metrics import read_metrics, speed
-from tats_gym.runs import commit
-from tats_gym.stopping import StoppedError
+from tats_gym.files.atomic import write_whole
+from tats_gym.runs.folder import commit
+from tats_gym.runs.metrics import read_metrics, speed
+from tats_gym.runs.work_queue import name_of, share_out
+from tats_gym.train.signals import StoppedError
 
 logger = logging.getLogger(__name__)
 

@@ -10,15 +10,15 @@ from typing import Any
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.needs import DEFAULTS, settled
-from tats_gym.agents.sharing import WorkFailedError
-from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.foreman import WorkerError
-from tats_gym.finite import NonFiniteError
-from tats_gym.hints import first_line
-from tats_gym.memory import out_of_memory
-from tats_gym.processes import ProcessDiedError
-from tats_gym.stopping import StoppedError, code_of, interrupted_by_system
+from tats_gym.files.messages import first_line
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.runs.parallel_jobs import ProcessDiedError
+from tats_gym.runs.work_queue import WorkFailedError
+from tats_gym.train.memory import out_of_memory
+from tats_gym.train.nonfinite import NonFiniteError
+from tats_gym.train.signals import StoppedError, code_of, interrupted_by_system
 
 EXPLAINED = (
     ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
@@ -38,7 +38,7 @@ def exit_code(
 ) -> int:
     """Run, and return the exit code: what `run` says, or 0; 1 after an error, which is printed.
 
-    After a stop it is what `tats_gym.stopping` says. Errors that are not explained are raised.
+    After a stop it is what `tats_gym.train.signals` says. Errors that are not explained are raised.
 
     Args:
         run: The script's work.

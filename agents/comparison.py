@@ -24,8 +24,8 @@ from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.probe_study import DEMO_PROBE
 from tats_gym.agents.study import with_agent
 from tats_gym.clips import ClipStream
-from tats_gym.processes import side_by_side
 from tats_gym.registration import data_of
+from tats_gym.runs.parallel_jobs import side_by_side
 
 logger = logging.getLogger(__name__)
 

@@ -16,20 +16,20 @@ import torch
 from tats_gym.agents.cells import FINAL_MASKS, MASKS, Cell, latest_run
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.held_out import held_out_for
-from tats_gym.agents.sharing import name_of, share_out
-from tats_gym.checkpoint import load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
-from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.features import FeatureConfig, features_of, weights_digest
-from tats_gym.files import write_whole
-from tats_gym.labels import check_labels, labels_of
-from tats_gym.mae import MaskedAutoencoder
-from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.pooling import Pool
-from tats_gym.precision import resolve_device
+from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.files.atomic import write_whole
+from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.model.pooling import Pool
+from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.probe import Method, ProbeConfig, evaluate
+from tats_gym.probe.features import FeatureConfig, features_of, weights_digest
+from tats_gym.probe.labels import check_labels, labels_of
 from tats_gym.probe.logistic import held_out_videos
+from tats_gym.runs.checkpoint import load_checkpoint
+from tats_gym.runs.work_queue import name_of, share_out
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.precision import resolve_device
 
 logger = logging.getLogger(__name__)
 

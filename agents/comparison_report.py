@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tats_gym.agents.comparison import CONTROL
-from tats_gym.agents.statistics import Estimate
 from tats_gym.agents.study_report import Row, rounded, summarise
 from tats_gym.agents.text_table import aligned
+from tats_gym.statistics import Estimate
 
 Better = Literal["lower", "higher", "neither", "apart"]
 ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "neither": "", "apart": " (do not compare)"}

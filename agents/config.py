@@ -10,14 +10,14 @@ import tyro
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.clips import ClipConfig
-from tats_gym.files import absolute, keep_absolute
-from tats_gym.hints import check_choice
-from tats_gym.mae import MAE_PRESETS, MAEConfig
-from tats_gym.mae_training import MAEOptimConfig
-from tats_gym.plain_values import check_plain, from_plain
-from tats_gym.precision import Precision
+from tats_gym.files.atomic import absolute, keep_absolute
+from tats_gym.files.config_io import check_plain, from_plain
+from tats_gym.files.messages import check_choice
+from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.registration import DATASETS, ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

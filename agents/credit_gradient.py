@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tats_gym.agents.subset import PlackettLuce
-from tats_gym.mae import MaskedAutoencoder
 from tats_gym.masks import random_ids
+from tats_gym.model.videomae import MaskedAutoencoder
 
 STEEPEST = "clip, neg_error, value per clip"
 """The credit whose mean gradient is 1 / K of the steepest descent of the expected error, with the least noise."""

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from tats_gym.agents.cells import Cell, latest_run, run_cells
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.clips import ClipConfig
-from tats_gym.distributed import Ranks
-from tats_gym.finetune_config import FinetuneConfig, finetune_preset
-from tats_gym.finetune_resuming import resume, run_config
-from tats_gym.finetuning import Finetuning
-from tats_gym.metrics import read_metrics
-from tats_gym.precision import resolve_device
-from tats_gym.processes import side_by_side
-from tats_gym.stopping import StoppedError
+from tats_gym.finetune.config import FinetuneConfig, finetune_preset
+from tats_gym.finetune.resume import resume, run_config
+from tats_gym.finetune.training import Finetuning
+from tats_gym.runs.metrics import read_metrics
+from tats_gym.runs.parallel_jobs import side_by_side
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.distributed import Ranks
+from tats_gym.train.precision import resolve_device
+from tats_gym.train.signals import StoppedError
 
 ARMS = {"pre-trained": False, "from scratch": True}
 """Name of an arm to whether its weights are drawn anew."""

@@ -1,4 +1,4 @@
-"""The rule of `tats_gym.finite` for agents, whose optimisers SB3 steps and whose losses it logs, stock ones too."""
+"""`tats_gym.train.nonfinite` for agents, whose optimisers SB3 steps and whose losses it logs, stock ones too."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
 
-from tats_gym.finite import GradientGuard, check_finite
+from tats_gym.train.nonfinite import GradientGuard, check_finite
 
 
 def check_losses(agent: BaseAlgorithm) -> None:

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.looking import choose, look
-from tats_gym.agents.statistics import estimate
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import REWARDS
-from tats_gym.figures import Masked
-from tats_gym.mae import MaskedAutoencoder
+from tats_gym.figures.masks import Masked
 from tats_gym.masks import random_ids
+from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.motion import lift, token_motion
-from tats_gym.precision import Precision, accurate, autocast
+from tats_gym.statistics import estimate
+from tats_gym.train.precision import Precision, accurate, autocast
 
 logger = logging.getLogger(__name__)
 

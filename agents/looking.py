@@ -6,8 +6,8 @@ from torch import Tensor
 
 from tats_gym.agents.fixed import FixedPolicy
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.mae import MaskedAutoencoder
-from tats_gym.precision import accurate
+from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.train.precision import accurate
 
 
 def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) -> Tensor:

@@ -10,8 +10,8 @@ from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.positions import LearnedPositions
-from tats_gym.precision import accurate, autocast
+from tats_gym.model.positions import LearnedPositions
+from tats_gym.train.precision import accurate, autocast
 
 Critic = Literal["separate", "pooled", "shared", "none"]
 

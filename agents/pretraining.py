@@ -22,20 +22,20 @@ from tats_gym.agents.held_out import Scores, held_out_for
 from tats_gym.agents.learning import check_learns, updates
 from tats_gym.agents.needs import settled
 from tats_gym.agents.rollouts import TokenRollouts
-from tats_gym.checkpoint import CheckpointError, save_checkpoint
-from tats_gym.distributed import GradientAverage, Ranks, from_all, from_first, parallel
+from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.finite import check_weights_finite
-from tats_gym.hints import first_line
-from tats_gym.logs import run_logger
-from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.mae_training import mae_optimizer
-from tats_gym.metrics import read_metrics
-from tats_gym.random_state import random_state, rank_seed, restore_random_state
-from tats_gym.run_lock import RunLock, claim_run
-from tats_gym.runs import REPLACED, told_changes
-from tats_gym.stopping import stop_on_signal
+from tats_gym.files.messages import first_line
+from tats_gym.model.training import mae_optimizer
+from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
+from tats_gym.runs.folder import REPLACED, told_changes
+from tats_gym.runs.lock import RunLock, claim_run
+from tats_gym.runs.logger import run_logger
+from tats_gym.runs.metrics import read_metrics
+from tats_gym.train.distributed import GradientAverage, Ranks, from_all, from_first, parallel
+from tats_gym.train.nonfinite import check_weights_finite
+from tats_gym.train.random_state import random_state, rank_seed, restore_random_state
+from tats_gym.train.signals import stop_on_signal
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Result:
     picture: Path | None
     """The last picture of masks."""
     exit_code: int
-    """0 where the run came to its end, else that of who stopped it, see `tats_gym.stopping`."""
+    """0 where the run came to its end, else that of who stopped it, see `tats_gym.train.signals`."""
     updates: int | None
     """Updates that the agent made; None where it learns nothing by its nature."""
 
@@ -248,7 +248,7 @@ class Pretraining:
         """Train to the end, or until a signal asks to stop; either way a checkpoint is left behind.
 
         Raises:
-            NonFiniteError: If what `tats_gym.finite` lists is not finite; nothing is saved over the last checkpoint.
+            NonFiniteError: If a number that `tats_gym.train.nonfinite` lists is not finite; the last checkpoint is kept.
         """
         config, first = self.config, self.ranks.first
         ended_before = self._resumed and self.finished and from_first(self._is_measured())

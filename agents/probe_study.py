@@ -13,15 +13,15 @@ import torch
 from tats_gym.agents.cells import Cell, latest_run, run_cells
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.study import with_agent
-from tats_gym.checkpoint import PATTERN, load_checkpoint
-from tats_gym.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.features import FeatureConfig, Features, features_of
-from tats_gym.files import write_whole
-from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.pooling import POOLS, Pool
+from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.files.atomic import write_whole
+from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
-from tats_gym.processes import side_by_side
-from tats_gym.runs import commit
+from tats_gym.probe.features import FeatureConfig, Features, features_of
+from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
+from tats_gym.runs.folder import commit
+from tats_gym.runs.parallel_jobs import side_by_side
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tats_gym.agents.statistics import estimate
 from tats_gym.agents.text_table import aligned
+from tats_gym.statistics import estimate
 
 Record = Mapping[str, Any]
 Place = tuple[str, str]

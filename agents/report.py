@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from tats_gym.agents.command_line import command_for, differing
 from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.learning import NOT_UPDATED
-from tats_gym.agents.statistics import of_clips, with_interval
-from tats_gym.kinds import PRETRAINING
-from tats_gym.metrics import read_metrics, speed
-from tats_gym.runs import read_config, read_record
+from tats_gym.runs.folder import read_config, read_record
+from tats_gym.runs.kinds import PRETRAINING
+from tats_gym.runs.metrics import read_metrics, speed
+from tats_gym.statistics import of_clips, with_interval
 
 PICTURES = 3
 """Of a run: of its begin, its middle and its end."""

@@ -1,13 +1,13 @@
-"""Trainings that go on, see `tats_gym.resuming`."""
+"""Trainings that go on, see `tats_gym.runs.resume`."""
 
 from pathlib import Path
 
 from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.pretraining import Pretraining
-from tats_gym.distributed import Ranks
-from tats_gym.kinds import PRETRAINING
-from tats_gym.resuming import begin_or_go_on, go_on
-from tats_gym.runs import read_config
+from tats_gym.runs.folder import read_config
+from tats_gym.runs.kinds import PRETRAINING
+from tats_gym.runs.resume import begin_or_go_on, go_on
+from tats_gym.train.distributed import Ranks
 
 
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:

@@ -21,7 +21,7 @@ from tats_gym.agents.subset_policy import Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_by, random_ids
-from tats_gym.precision import accurate
+from tats_gym.train.precision import accurate
 
 Baseline = Literal["value", "group", "none"]
 

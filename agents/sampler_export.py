@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from tats_gym.agents.policy import SamplerConfig, Trunk
 from tats_gym.agents.subset import PlackettLuce
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.checksums import write_checksums
-from tats_gym.encoder import VideoEncoder
-from tats_gym.encoder_records import small_enough
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.checksums import write_checksums
+from tats_gym.encoders.description import small_enough
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch, write_safetensors
 from tats_gym.export.loading import RAW
-from tats_gym.files import folder_written_whole
-from tats_gym.kinds import PRETRAINING, check_kind
-from tats_gym.mae import MAEConfig
-from tats_gym.plain_values import from_plain
+from tats_gym.files.atomic import folder_written_whole
+from tats_gym.files.config_io import from_plain
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.videomae import MAEConfig
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.runs.kinds import PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
-from tats_gym.weight_files import check_weights, read_safetensors, read_torch, write_safetensors
 
 FILE = "sampler.safetensors"
 

@@ -11,7 +11,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.token_scores import GaussianScores, ScoreCritic, TanhScores
 from tats_gym.envs.spaces import ScoreBox, TokenBox
-from tats_gym.precision import Precision
+from tats_gym.train.precision import Precision
 
 LOG_STD_INIT = -1.0
 """A deviation of 0.37 before tanh: scores are spread, so that masks begin uniform, and hardly saturate."""

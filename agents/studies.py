@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, TatsConfig
 from tats_gym.agents.study import Changes, Study
-from tats_gym.mae_training import MAEOptimConfig
+from tats_gym.model.training import MAEOptimConfig
 
 _DEMO = replace(
     PRESETS["demo"],

@@ -13,9 +13,9 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.credit_gradient import credit_gradients
 from tats_gym.agents.held_out import HeldOut, held_out_for, mean_lift
 from tats_gym.agents.study import Study, changed, run_starts
-from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import every_place, one_tubelet, weighted_ids
-from tats_gym.processes import side_by_side
+from tats_gym.runs.parallel_jobs import side_by_side
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips and masks for each over which the credits' gradients are taken."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, register_kl
 from torch.nn import functional as F
 
-from tats_gym.precision import accurate
+from tats_gym.train.precision import accurate
 
 
 class PlackettLuce(Distribution):

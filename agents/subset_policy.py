@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tats_gym.agents.subset import PlackettLuce
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
-from tats_gym.precision import Precision
+from tats_gym.train.precision import Precision
 
 Credit = Literal["token", "position", "joint"]
 

@@ -10,9 +10,9 @@ from tats_gym.agents.cells import Cell, read_row, run_cells
 from tats_gym.agents.comparison import build_once, sized
 from tats_gym.agents.comparison_measures import ProbePlan, has_labels, probe_cells
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.statistics import Estimate, estimate
 from tats_gym.agents.study import Changes, changed, with_agent
 from tats_gym.agents.text_table import aligned
+from tats_gym.statistics import Estimate, estimate
 
 Published = Mapping[str, Mapping[str, str]]
 """Row of a table to the paper's figures by column."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tats_gym.agents.policy import SamplerConfig, Trunk
 from tats_gym.envs.spaces import ScoreBox, TokenBox
-from tats_gym.precision import Precision, autocast
+from tats_gym.train.precision import Precision, autocast
 
 SMALL = 0.01
 """Deviation of a new actor's last weights: small, but not zero, where tokens would tie and the first ones be shown."""

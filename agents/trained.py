@@ -13,16 +13,16 @@ from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.learning import updates
 from tats_gym.agents.looking import look
 from tats_gym.agents.needs import settled
-from tats_gym.checkpoint import CheckpointError
 from tats_gym.clips import ClipConfig
+from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.encoders.weight_files import read_torch
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.figures import Masked
-from tats_gym.kinds import PRETRAINING, check_kind
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
-from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.precision import autocast
-from tats_gym.weight_files import read_torch
+from tats_gym.figures.masks import Masked
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.runs.kinds import PRETRAINING, check_kind
+from tats_gym.train.precision import autocast
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from benchmarks.step import StepConfig, Work, measure
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.text_table import aligned
 from tats_gym.clips.demo import make_demo_data
-from tats_gym.precision import Precision
-from tats_gym.processes import side_by_side
+from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.train.precision import Precision
 
 logger = logging.getLogger(__name__)
 

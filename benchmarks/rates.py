@@ -20,7 +20,7 @@ from tats_gym.clips.decoding import ClipDecoder, Order, empty_views
 from tats_gym.clips.foreman import WORKER_ENVIRONMENT
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.sources import Video, list_videos
-from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
 Take = Callable[[], Any]

@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tats_gym import runs
-from tats_gym.files import make_folder
+from tats_gym.files.atomic import make_folder
+from tats_gym.runs import folder
 
 
 def origin(name: str, config: Any) -> dict[str, Any]:
     """Say which command gave the numbers, of which code, when and where."""
-    record = {"command": command(name, config), **runs.origin()}
+    record = {"command": command(name, config), **folder.origin()}
     record["machine"]["load_before"] = round(
         os.getloadavg()[0], 2
     )  # others that compute here: near 0 where it is quiet

@@ -22,9 +22,9 @@ from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.clips.demo import make_demo_data
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.precision import Precision, autocast, resolve_device, resolve_precision
-from tats_gym.processes import side_by_side
+from tats_gym.runs.parallel_jobs import side_by_side
 from tats_gym.tokens import CHANNELS, TokenGrid
+from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
 
 logger = logging.getLogger(__name__)
 

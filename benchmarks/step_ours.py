@@ -15,10 +15,10 @@ from tats_gym.agents.callbacks import JointTraining
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.needs import settled
 from tats_gym.clips import ClipBatch
+from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.mae_loading import MAESource, build_mae
-from tats_gym.mae_training import mae_optimizer
+from tats_gym.model.training import mae_optimizer
 
 
 class ReadyClips:

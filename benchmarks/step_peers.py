@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from benchmarks.published import PublishedMAE, PublishedSampler
-from tats_gym.mae import MAEConfig, initialise
 from tats_gym.masks import mask_from_ids, tube_ids
+from tats_gym.model.videomae import MAEConfig, initialise
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.precision import Precision, autocast
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.precision import Precision, autocast
 
 SAMPLING_COEF = 1e-4
 

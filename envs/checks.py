@@ -8,7 +8,7 @@ from gymnasium.error import Error, InvalidAction
 from numpy.typing import NDArray
 
 from tats_gym.envs.spaces import Subset, first_fault
-from tats_gym.hints import shown
+from tats_gym.files.messages import shown
 
 
 def as_array(values: Any, what: str) -> NDArray[Any]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.clips import ClipBatch, ClipStream
-from tats_gym.hints import shown
-from tats_gym.upload import Upload, upload_stream
+from tats_gym.files.messages import shown
+from tats_gym.train.device_copy import Upload, upload_stream
 
 
 class Hand:

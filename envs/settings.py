@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tats_gym.envs.rewards import REWARDS
-from tats_gym.hints import did_you_mean
-from tats_gym.plain_values import check_numbers
-from tats_gym.precision import Precision
+from tats_gym.files.config_io import check_numbers
+from tats_gym.files.messages import did_you_mean
+from tats_gym.train.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tats_gym.envs.checks import as_array, check_seed
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.mae import MaskedAutoencoder
+from tats_gym.model.videomae import MaskedAutoencoder
 
 
 class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):

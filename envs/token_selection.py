@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
 from tats_gym.envs.hand import Hand
 from tats_gym.envs.rewards import NEEDS_RANDOM_MASK, REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
-from tats_gym.figures import Masked, mask_figure
-from tats_gym.hints import shown
-from tats_gym.mae import MaskedAutoencoder, Reconstruction
-from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.figures.masks import Masked, mask_figure
+from tats_gym.files.messages import shown
 from tats_gym.masks import random_ids
-from tats_gym.precision import autocast, resolve_device
-from tats_gym.random_state import rank_seed
+from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.precision import autocast, resolve_device
+from tats_gym.train.random_state import rank_seed
 
 
 class Outcome(NamedTuple):

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from tats_gym.agents.command_line import exit_code
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
-from tats_gym.files import make_folder
-from tats_gym.scoring import wilson
+from tats_gym.files.atomic import make_folder
+from tats_gym.probe.scoring import wilson
 
 SHOTS = 8
 """Frames taken from each clip, evenly spaced from a random first one."""

@@ -23,9 +23,9 @@ from tats_gym.agents.config import PRESETS, PretrainConfig  # noqa: E402
 from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from tats_gym.agents.study_report import as_plain  # noqa: E402
 from tats_gym.clips.demo import demo_data_of  # noqa: E402
-from tats_gym.files import make_folder, write_whole  # noqa: E402
-from tats_gym.processes import default_jobs  # noqa: E402
-from tats_gym.runs import origin  # noqa: E402
+from tats_gym.files.atomic import make_folder, write_whole  # noqa: E402
+from tats_gym.runs.folder import origin  # noqa: E402
+from tats_gym.runs.parallel_jobs import default_jobs  # noqa: E402
 
 INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from tats_gym.agents.command_line import exit_code
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.segments import CutConfig, Segments, claim_folder, find_videos
-from tats_gym.progress import progress_bar
+from tats_gym.runs.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 

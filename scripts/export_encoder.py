@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from tats_gym.agents.command_line import exit_code
 from tats_gym.agents.sampler_export import export_sampler, sampler_loading
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import Format, export_encoder
 from tats_gym.export.loading import loading
 

@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]  # a checkout runs without being installed
 
 from tats_gym.agents.command_line import exit_code  # noqa: E402
-from tats_gym.distributed import Ranks, joined  # noqa: E402
-from tats_gym.finetune_config import FinetuneConfig, finetune_preset  # noqa: E402
-from tats_gym.finetune_resuming import begin_or_resume, resume, run_config  # noqa: E402
-from tats_gym.finetuning import Result  # noqa: E402
+from tats_gym.finetune.config import FinetuneConfig, finetune_preset  # noqa: E402
+from tats_gym.finetune.resume import begin_or_resume, resume, run_config  # noqa: E402
+from tats_gym.finetune.training import Result  # noqa: E402
+from tats_gym.train.distributed import Ranks, joined  # noqa: E402
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 

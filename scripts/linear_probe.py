@@ -30,15 +30,15 @@ from tats_gym.clips.config import Crop
 from tats_gym.clips.decoding import Views
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import Reader
-from tats_gym.encoder import FeatureNorm
-from tats_gym.encoder_sources import EncoderSource
-from tats_gym.features import FeatureConfig, features_of
-from tats_gym.files import check_writable, write_whole
-from tats_gym.hints import did_you_mean
-from tats_gym.kinds import refuse_to_replace, told
-from tats_gym.mae import MAE_PRESETS
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.files.atomic import check_writable, write_whole
+from tats_gym.files.messages import did_you_mean
+from tats_gym.model.encoder import FeatureNorm
+from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
-from tats_gym.runs import commit, versions
+from tats_gym.probe.features import FeatureConfig, features_of
+from tats_gym.runs.folder import commit, versions
+from tats_gym.runs.kinds import refuse_to_replace, told
 
 
 @dataclass(frozen=True, kw_only=True)

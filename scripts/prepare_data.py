@@ -28,9 +28,9 @@ from tats_gym.clips.plain import write_list
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.report import Report
 from tats_gym.clips.verify import Verification, VerifyConfig
-from tats_gym.hints import did_you_mean
-from tats_gym.kinds import refuse_to_replace
-from tats_gym.progress import progress_bar
+from tats_gym.files.messages import did_you_mean
+from tats_gym.runs.kinds import refuse_to_replace
+from tats_gym.runs.progress import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from tats_gym.agents.command_line import exit_code
 from tats_gym.agents.probe_report import as_table, compare, probe_figure
 from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
 from tats_gym.clips.demo import demo_data_of
-from tats_gym.files import make_folder, write_whole
-from tats_gym.processes import default_jobs
-from tats_gym.runs import origin
+from tats_gym.files.atomic import make_folder, write_whole
+from tats_gym.runs.folder import origin
+from tats_gym.runs.parallel_jobs import default_jobs
 
 
 @dataclass(frozen=True, kw_only=True)

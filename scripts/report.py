@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 
 from tats_gym.agents.command_line import exit_code
 from tats_gym.agents.report import report
-from tats_gym.files import make_folder, write_whole
-from tats_gym.kinds import refuse_to_replace
+from tats_gym.files.atomic import make_folder, write_whole
+from tats_gym.runs.kinds import refuse_to_replace
 
 
 @dataclass(frozen=True, kw_only=True)

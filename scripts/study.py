@@ -23,9 +23,9 @@ from tats_gym.agents.study import Study, run_study
 from tats_gym.agents.study_race import race, race_table
 from tats_gym.agents.study_report import as_plain, as_table, study_figure, summarise
 from tats_gym.agents.study_start import measured
-from tats_gym.files import make_folder
-from tats_gym.processes import default_jobs
-from tats_gym.runs import origin
+from tats_gym.files.atomic import make_folder
+from tats_gym.runs.folder import origin
+from tats_gym.runs.parallel_jobs import default_jobs
 
 
 @dataclass(frozen=True)

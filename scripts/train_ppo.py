@@ -17,8 +17,8 @@ from tats_gym.agents.command_line import exit_code  # noqa: E402
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from tats_gym.agents.pretraining import Result  # noqa: E402
 from tats_gym.agents.resuming import begin_or_resume, resume, run_config  # noqa: E402
-from tats_gym.agents.statistics import of_clips, with_interval  # noqa: E402
-from tats_gym.distributed import Ranks, joined  # noqa: E402
+from tats_gym.statistics import of_clips, with_interval  # noqa: E402
+from tats_gym.train.distributed import Ranks, joined  # noqa: E402
 
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 

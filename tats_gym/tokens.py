@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from einops import rearrange
 from torch import Tensor
 
-from tats_gym.plain_values import check_numbers
+from tats_gym.files.config_io import check_numbers
 
 CHANNELS = 3
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from tats_gym.checkpoint import save_checkpoint
-from tats_gym.encoder_sources import EncoderSource
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.runs import create_run
+from tats_gym.runs.checkpoint import save_checkpoint
+from tats_gym.runs.folder import create_run
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, mask_ratio=0.5)

@@ -15,10 +15,10 @@ from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.resuming import resume
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset import PlackettLuce
-from tats_gym.checkpoint import has_checkpoint
-from tats_gym.distributed import Ranks, joined
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.optimisation import Optimizer
+from tats_gym.runs.checkpoint import has_checkpoint
+from tats_gym.train.distributed import Ranks, joined
+from tats_gym.train.optimizer import Optimizer
 from tests.runs import tiny_config
 
 DIES = "DIES_AT"

@@ -38,9 +38,9 @@ from tats_gym.agents.config import preset_for
 from tats_gym.agents.pretraining import Pretraining
 from dataclasses import replace
 from tats_gym.clips import list_videos
-from tats_gym.finetune_config import finetune_preset
+from tats_gym.finetune.config import finetune_preset
 from tats_gym.tokens import TokenGrid
-from tats_gym.mae import MAE_PRESETS
+from tats_gym.model.videomae import MAE_PRESETS
 
 root, out = sys.argv[1:]
 print(list_videos("mine", root).classes, len(list_videos("mine", root)), len(list_videos("mine", root, "validation")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.runs import read_record
+from tats_gym.runs.folder import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).parent / "uv"

@@ -20,7 +20,7 @@ from tats_gym.agents.looking import choose
 from tats_gym.agents.needs import needs, settled
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.envs.spaces import first_fault
-from tats_gym.mae_training import MAEOptimConfig
+from tats_gym.model.training import MAEOptimConfig
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
 FIXED = {"random", "tube", "block", "motion", "constant"}  # `frame` shows 16 tokens of the toy's 64, not 8

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tats_gym.animation import _panels, mask_animation, write_gif, write_mp4
-from tats_gym.figures import Masked, add_scale, draw
-from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.figures.animation import _panels, mask_animation, write_gif, write_mp4
+from tats_gym.figures.masks import Masked, add_scale, draw
+from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=3)

@@ -14,8 +14,8 @@ from tats_gym.agents.adamae import AdaMAEPolicy
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.masks import mask_from_ids, random_ids
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import TokenGrid
 

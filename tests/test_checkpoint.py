@@ -8,8 +8,9 @@ import pickle
 import pytest
 import torch
 
-from tats_gym import checkpoint
-from tats_gym.checkpoint import (
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.runs import checkpoint
+from tats_gym.runs.checkpoint import (
     CheckpointError,
     has_checkpoint,
     latest_checkpoint,
@@ -17,8 +18,7 @@ from tats_gym.checkpoint import (
     load_newest,
     save_checkpoint,
 )
-from tats_gym.distributed import Ranks
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.train.distributed import Ranks
 
 ALONE = Ranks.alone("cpu")
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tats_gym.classifier import VideoClassifier, layer_groups
-from tats_gym.encoder import VideoEncoder
-from tats_gym.mae import MAEConfig
+from tats_gym.model.classifier import VideoClassifier, layer_groups
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, mask_ratio=0.5)

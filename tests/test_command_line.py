@@ -12,7 +12,7 @@ from tats_gym.agents.command_line import command_for, differing, exit_code
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
 from tats_gym.agents.needs import settled
 from tats_gym.agents.study import changed
-from tats_gym.stopping import PreemptedError, StoppedError
+from tats_gym.train.signals import PreemptedError, StoppedError
 from tests.runs import load_script
 
 LESS = "take fewer clips at once, or a smaller model"

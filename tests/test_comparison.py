@@ -11,12 +11,12 @@ from tats_gym.agents.comparison import Comparison, defaults_for, run_comparison,
 from tats_gym.agents.comparison_measures import ProbePlan
 from tats_gym.agents.comparison_report import as_tables, compare
 from tats_gym.agents.resuming import resume
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.clips import ClipConfig, ClipStream
-from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import random_ids
+from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.probe import KnnConfig, LogisticConfig, ProbeConfig, fit_knn
+from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 from tests.layouts import write_two_classes
 from tests.runs import tiny_config
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from tats_gym.agents.credit_gradient import STEEPEST, credit_gradients
-from tats_gym.mae import Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
+from tats_gym.model.videomae import Reconstruction
 from tats_gym.tokens import TokenGrid
 
 L, K, M = 6, 2, 4

@@ -7,9 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.encoder_sources import EncoderSource
-from tats_gym.weight_files import DESCRIPTION, read_json
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.encoders.weight_files import DESCRIPTION, read_json
+from tats_gym.runs.checkpoint import CheckpointError
 from tests.fuzz.weights import GRID, HF_CONFIG, make_encoders
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.resuming import resume
-from tats_gym.checkpoint import load_checkpoint
+from tats_gym.runs.checkpoint import load_checkpoint
 from tests.runs import load_script, tiny_config
 from tests.soak.kills import differences
 from tests.test_sampler_export import random_run

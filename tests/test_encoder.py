@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tats_gym.encoder import VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, mask_ratio=0.5)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.encoder_sources import EncoderSource
-from tats_gym.mae import MAE_PRESETS
-from tats_gym.positions import interpolate_table, sinusoid
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.model.positions import interpolate_table, sinusoid
+from tats_gym.model.videomae import MAE_PRESETS
+from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 from tests.encoders import CONFIG, GRID, clips_for, features, normalised, random_mae, write_run
 

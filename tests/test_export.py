@@ -12,10 +12,10 @@ import torch
 from timm.models.beit import Block
 from torch import nn
 
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import FORMATS, export_encoder, onnx, timm
-from tats_gym.files import folder_written_whole
+from tats_gym.files.atomic import folder_written_whole
+from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 from tests.encoders import CONFIG, GRID, clips_for, features, normalised, random_mae, random_source
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.checkpoint import save_checkpoint
-from tats_gym.classifier import VideoClassifier
-from tats_gym.encoder import VideoEncoder
 from tats_gym.export import FORMATS
-from tats_gym.runs import create_run
+from tats_gym.model.classifier import VideoClassifier
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.runs.checkpoint import save_checkpoint
+from tats_gym.runs.folder import create_run
 from tests.encoders import CONFIG, GRID, clips_for, normalised, random_mae, write_run
 from tests.test_sampler_export import random_run
 

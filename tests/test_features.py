@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym import features as module
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
 from tats_gym.clips.decoding import Views
-from tats_gym.encoder import VideoEncoder
-from tats_gym.features import FeatureConfig, features_of, weights_digest
-from tats_gym.mae import MAEConfig
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.videomae import MAEConfig
+from tats_gym.probe import features as module
+from tats_gym.probe.features import FeatureConfig, features_of, weights_digest
 from tats_gym.tokens import TokenGrid
 from tests.layouts import write_layout
 

@@ -6,7 +6,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tats_gym.figures import (
+from tats_gym.figures.masks import (
     Masked,
     Scales,
     _grey_out,
@@ -17,8 +17,8 @@ from tats_gym.figures import (
     sharp_dpi,
     write_title,
 )
-from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
+from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=3)

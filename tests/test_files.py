@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 
-from tats_gym.files import file_written_whole, folder_written_whole, write_whole
+from tats_gym.files.atomic import file_written_whole, folder_written_whole, write_whole
 
 HEX = "0123456789abcdef" * 2
 

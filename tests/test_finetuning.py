@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo import make_demo_data
-from tats_gym.distributed import Ranks
-from tats_gym.encoder_sources import EncoderSource
-from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
-from tats_gym.finetune_resuming import begin_or_resume, resume, run_config
-from tats_gym.finetuning import Finetuning
-from tats_gym.finite import NonFiniteError
-from tats_gym.optimisation import Optimizer
-from tats_gym.stopping import PREEMPTED
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.finetune.config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
+from tats_gym.finetune.resume import begin_or_resume, resume, run_config
+from tats_gym.finetune.training import Finetuning
+from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from tats_gym.train.distributed import Ranks
+from tats_gym.train.nonfinite import NonFiniteError
+from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.signals import PREEMPTED
 
 ROOT = Path(__file__).parent.parent
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -136,7 +136,7 @@ def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_pa
         run._ask(PREEMPTED)  # after the code was read
         return code
 
-    monkeypatch.setattr("tats_gym.finetuning.highest", agree)
+    monkeypatch.setattr("tats_gym.finetune.training.highest", agree)
     stopped = run.run()
     assert stopped.scores is None
     assert load_checkpoint(stopped.folder)["step"] == 2
@@ -170,7 +170,7 @@ def test_a_held_out_video_that_breaks_counts_as_wrong(root, tmp_path):
 TWO_PROCESSES = """
 import sys
 from tests.test_finetuning import _config, _train
-from tats_gym.distributed import joined
+from tats_gym.train.distributed import joined
 with joined("cpu") as ranks:
     config = _config(sys.argv[1], sys.argv[2], batch_size=4, drop_path=0.0)
     from dataclasses import replace

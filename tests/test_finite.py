@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.finetune_config import FinetuneConfig
-from tats_gym.finite import WAY_OUT, GradientGuard, NonFiniteError, check_finite
+from tats_gym.finetune.config import FinetuneConfig
+from tats_gym.train.nonfinite import WAY_OUT, GradientGuard, NonFiniteError, check_finite
 from tests.test_mae_training import _loss, _optimizer
 
 ROOT = Path(__file__).parent.parent
@@ -147,9 +147,9 @@ def test_a_state_of_before_steps_were_counted_is_taken():
 
 TWO_PROCESSES = """
 import torch
-from tats_gym.distributed import from_all, joined, parallel
-from tats_gym.mae_training import MAEOptimConfig
-from tats_gym.optimisation import Optimizer
+from tats_gym.train.distributed import from_all, joined, parallel
+from tats_gym.model.training import MAEOptimConfig
+from tats_gym.train.optimizer import Optimizer
 torch.set_num_threads(1)
 with joined("cpu") as ranks:
     for sharded in (False, True):

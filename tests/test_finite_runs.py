@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 
-from tats_gym import finite
 from tats_gym.agents.adamae import AdaMAEPolicy
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.pretraining import Pretraining
@@ -16,10 +15,11 @@ from tats_gym.agents.resuming import resume
 from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.subset_policy import MaskDistribution
 from tats_gym.agents.token_scores import GaussianScores, ScoreCritic
-from tats_gym.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.envs.rewards import REWARDS
-from tats_gym.finite import NonFiniteError
-from tats_gym.mae import Reconstruction
+from tats_gym.model.videomae import Reconstruction
+from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
+from tats_gym.train import nonfinite
+from tats_gym.train.nonfinite import NonFiniteError
 from tests.runs import tiny_config
 
 AGENTS = ["tats", "group", "adamae", "ppo", "sac"]
@@ -172,7 +172,7 @@ def test_a_gradient_that_overflows_is_left_out_counted_and_remembered(clips_root
 def test_too_many_in_a_row_end_the_run_across_a_resume(clips_root, tmp_path, monkeypatch, agent, whose):
     if (agent, whose) == ("random", "sampler"):
         pytest.skip("it has none")
-    monkeypatch.setattr(finite, "PATIENCE", 3)
+    monkeypatch.setattr(nonfinite, "PATIENCE", 3)
     run = _run(clips_root, tmp_path, agent, checkpoint_interval=4, keep_checkpoints=9)
 
     def spoil(run):

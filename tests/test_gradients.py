@@ -17,8 +17,8 @@ from tats_gym.agents.tats import TATS
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
 from tats_gym.masks import random_ids
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 from tests.test_properties import SAME, SEEDS
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from tats_gym.agents.sampler_export import export_sampler
-from tats_gym.checkpoint import save_checkpoint
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import export_encoder
-from tats_gym.kinds import kind_of
+from tats_gym.runs.checkpoint import save_checkpoint
+from tats_gym.runs.kinds import kind_of
 from tests.encoders import CONFIG, GRID, random_mae
 from tests.layouts import moving_frames
 from tests.runs import load_script

@@ -11,7 +11,7 @@ from tats_gym.agents import pretraining
 from tats_gym.agents.config import OffPolicyConfig
 from tats_gym.agents.report import report
 from tats_gym.agents.trained import SavedRun
-from tats_gym.optimisation import Optimizer
+from tats_gym.train.optimizer import Optimizer
 from tests.runs import load_script, rows, tiny_config, train
 
 

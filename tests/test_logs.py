@@ -3,7 +3,7 @@
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from tats_gym.logs import run_logger
+from tats_gym.runs.logger import run_logger
 
 
 def _log(folder, begun_at, steps):

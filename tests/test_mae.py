@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.mae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
-from tats_gym.mae_loading import MAESource, build_mae
+from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import mask_from_ids, random_ids
+from tats_gym.model.positions import sinusoid
+from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.positions import sinusoid
+from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=8, size=32, mask_ratio=0.75)

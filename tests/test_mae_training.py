@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
-from tats_gym.mae_training import MAEOptimConfig, mae_optimizer
 from tats_gym.masks import random_ids
+from tats_gym.model.training import MAEOptimConfig, mae_optimizer
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=2)

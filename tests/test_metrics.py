@@ -2,7 +2,7 @@
 
 import pytest
 
-from tats_gym.metrics import METRICS, drop_metrics_after, read_metrics
+from tats_gym.runs.metrics import METRICS, drop_metrics_after, read_metrics
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.mixing import MixConfig, cut_box, mix, smooth_targets
+from tats_gym.finetune.mixing import MixConfig, cut_box, mix, smooth_targets
 
 PLAIN = {"smoothing": 0.0}
 

@@ -9,9 +9,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.encoder_layouts import config_of
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.encoders.names import config_of
+from tats_gym.runs.checkpoint import CheckpointError
 from tests.encoders import CONFIG, GRID, clips_for, features, random_mae, write_run
 from tests.test_checkpoint import Crafted
 

@@ -11,11 +11,11 @@ import torch
 
 from tats_gym.agents.resuming import resume
 from tats_gym.agents.sampler_export import load_sampler
-from tats_gym.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tats_gym.clips.window_cache import WindowCache
-from tats_gym.encoder_sources import EncoderSource
-from tats_gym.mae_loading import MAESource
-from tats_gym.runs import begin_run
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.encoders.mae import MAESource
+from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from tats_gym.runs.folder import begin_run
 from tests.runs import load_script, tiny_config
 from tests.test_checkpoint import Crafted
 
@@ -82,7 +82,7 @@ RUNS_CODE = {
     "eval", "exec", "pickle.load", "pickle.Unpickler", "marshal.loads", "marshal.load", "shelve.open", "joblib.load",
     "yaml.load", "torch.jit.load", "torch.hub.load", "dill.loads", "cloudpickle.loads", "load_from_zip_file",
 }  # fmt: skip
-TRUSTED = {("tats_gym/processes.py", "pickle.loads")}  # of what it has just pickled itself
+TRUSTED = {("tats_gym/runs/parallel_jobs.py", "pickle.loads")}  # of what it has just pickled itself
 
 
 def _calls(path):

@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 
 from tats_gym.agents.config import PRESETS, TatsConfig, config_from_dict
-from tats_gym.finetune_config import FinetuneConfig, FinetuneOptimConfig
-from tats_gym.mae import MAEConfig
-from tats_gym.plain_values import from_plain
+from tats_gym.files.config_io import from_plain
+from tats_gym.finetune.config import FinetuneConfig, FinetuneOptimConfig
+from tats_gym.model.videomae import MAEConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tats_gym.precision import resolve_device
+from tats_gym.train.precision import resolve_device
 
 
 @pytest.mark.parametrize("device", ["foo", "meta", "cuda:x", "cuda:-1", ""])

@@ -13,11 +13,11 @@ from tats_gym.agents.callbacks import JointTraining
 from tats_gym.agents.config import config_from_dict
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.resuming import resume
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.envs import TokenSelectionVecEnv
-from tats_gym.finite import NonFiniteError
-from tats_gym.mae import MAE_PRESETS
+from tats_gym.model.videomae import MAE_PRESETS
+from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.nonfinite import NonFiniteError
 from tests.runs import rows, tiny_config, train
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from tats_gym.clips import VideoList
-from tats_gym.features import Features
 from tats_gym.probe import (
     KnnConfig,
     LogisticConfig,
@@ -19,9 +18,10 @@ from tats_gym.probe import (
     fit_logistic,
     fit_sgd,
 )
+from tats_gym.probe.features import Features
 from tats_gym.probe.logistic import fit, held_out_videos
+from tats_gym.probe.scoring import scored
 from tats_gym.probe.sgd import probe_head, probe_optimizer, schedule
-from tats_gym.scoring import scored
 
 
 def clusters(count, classes=3, width=4, spread=0.1, seed=0):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.processes import ProcessDiedError, default_jobs, side_by_side
-from tats_gym.stopping import StoppedError, stop_on_signal
+from tats_gym.runs.parallel_jobs import ProcessDiedError, default_jobs, side_by_side
+from tats_gym.train.signals import StoppedError, stop_on_signal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -95,7 +95,7 @@ def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path
     if (number, to) == (signal.SIGKILL, "job"):
         pytest.skip("nobody is left to save")
     code = (
-        "from tats_gym.processes import side_by_side\n"
+        "from tats_gym.runs.parallel_jobs import side_by_side\n"
         "from tests.test_processes import train\n"
         f"if __name__ == '__main__': list(side_by_side(train, [{str(tmp_path)!r}] * 4, jobs=2))\n"
     )

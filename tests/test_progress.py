@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from tats_gym.agents import callbacks
-from tats_gym.progress import Lines, progress_bar
+from tats_gym.runs.progress import Lines, progress_bar
 
 
 def test_what_is_no_training_is_no_part_of_the_speed(monkeypatch):
@@ -35,7 +35,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now_s = 1000.0
-        monkeypatch.setattr("tats_gym.progress.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("tats_gym.runs.progress.time.monotonic", lambda: self.now_s)
         monkeypatch.setattr("tqdm.std.time", lambda: self.now_s)
         monkeypatch.setattr(Lines, "last_s", -math.inf)
 

@@ -21,7 +21,7 @@ from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.spaces import Subset, TokenBox, first_fault
 from tats_gym.envs.token_selection import Outcome
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
 # The same examples each time, on a machine of any speed.

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tats_gym.agents.pretraining import Pretraining
-from tats_gym.checkpoint import load_checkpoint
-from tats_gym.distributed import Ranks
+from tats_gym.runs.checkpoint import load_checkpoint
+from tats_gym.train.distributed import Ranks
 from tests.ranks import DIES, train
 from tests.runs import tiny_config
 

@@ -19,13 +19,13 @@ from tats_gym.agents.fixed import FixedMasks
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.report import report
 from tats_gym.agents.resuming import begin_or_resume, resume, run_config
-from tats_gym.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
-from tats_gym.distributed import Ranks
-from tats_gym.kinds import PRETRAINING
-from tats_gym.optimisation import Optimizer
-from tats_gym.run_lock import RunLock
-from tats_gym.runs import read_config
+from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from tats_gym.runs.folder import read_config
+from tats_gym.runs.kinds import PRETRAINING
+from tats_gym.runs.lock import RunLock
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.distributed import Ranks
+from tats_gym.train.optimizer import Optimizer
 from tests.runs import rows, tiny_config, train
 from tests.soak.kills import differences
 from tests.test_sb3 import MeanToken
@@ -124,7 +124,7 @@ def test_whether_a_run_goes_on_is_decided_when_nobody_else_trains_there(clips_ro
             if not (path / "config.json").exists():
                 shutil.copytree(result.folder, path, dirs_exist_ok=True)
 
-    monkeypatch.setattr("tats_gym.run_lock.RunLock", AnotherEndsMeanwhile)
+    monkeypatch.setattr("tats_gym.runs.lock.RunLock", AnotherEndsMeanwhile)
     run = begin_or_resume(folder, run_config(result.folder), Ranks.alone("cpu"))
     assert run.agent.num_timesteps == 32
     assert rows(folder)[-1]["step"] == 32

@@ -13,7 +13,7 @@ from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
-from tats_gym.finite import NonFiniteError
+from tats_gym.train.nonfinite import NonFiniteError
 from tests.layouts import SMALL
 
 C1, C2, C3 = 2e-3, 3e-3, 5e-3

@@ -10,20 +10,19 @@ import sys
 import pytest
 import torch
 
-from tats_gym import run_lock
-from tats_gym.checkpoint import save_checkpoint
-from tats_gym.distributed import Ranks
-from tats_gym.metrics import drop_metrics_after, read_metrics
-from tats_gym.run_lock import RunLock, lock_to_keep
-from tats_gym.runs import begin_run, read_record
+from tats_gym.runs.checkpoint import save_checkpoint
+from tats_gym.runs.folder import begin_run, read_record
+from tats_gym.runs.lock import RunLock, lock_to_keep
+from tats_gym.runs.metrics import drop_metrics_after, read_metrics
+from tats_gym.train.distributed import Ranks
 
 ALONE = Ranks.alone("cpu")
 
 
 def test_a_folder_is_one_process_s_until_that_has_ended_in_whatever_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "WAIT_S", 0.3)
+    monkeypatch.setattr("tats_gym.runs.lock.WAIT_S", 0.3)
     code = (
-        "import sys, time; from pathlib import Path; from tats_gym.run_lock import RunLock\n"
+        "import sys, time; from pathlib import Path; from tats_gym.runs.lock import RunLock\n"
         "held = RunLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
@@ -73,7 +72,7 @@ def test_a_run_begins_where_another_was_killed_before_it_had_begun(tmp_path):
 
 
 def test_an_error_while_a_run_is_built_lets_go_of_its_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "WAIT_S", 0.0)
+    monkeypatch.setattr("tats_gym.runs.lock.WAIT_S", 0.0)
     with pytest.raises(MemoryError) as error, lock_to_keep(tmp_path, ALONE):
         raise MemoryError
     with lock_to_keep(tmp_path, ALONE) as lock:

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.sampler_export import export_sampler, load_sampler
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.weight_files import DESCRIPTION, read_safetensors
+from tats_gym.encoders.weight_files import DESCRIPTION, read_safetensors
+from tats_gym.runs.checkpoint import CheckpointError
 from tests.encoders import clips_for
 from tests.runs import tiny_config
 

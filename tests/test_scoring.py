@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from tats_gym.scoring import Tally, confusion_picture, scored
+from tats_gym.probe.scoring import Tally, confusion_picture, scored
 
 CPU = torch.device("cpu")
 CLASSES = tuple("abcdefg")

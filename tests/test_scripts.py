@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from tats_gym.stopping import PreemptedError
+from tats_gym.train.signals import PreemptedError
 
 ROOT = Path(__file__).parent.parent
 TINY = [

@@ -10,13 +10,13 @@ import filelock
 import pytest
 
 from tats_gym.agents import cells as cells_module
-from tats_gym.agents import sharing
 from tats_gym.agents.cells import Cell, run_cells
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.sharing import WorkFailedError, lock
-from tats_gym.agents.statistics import estimate
 from tats_gym.agents.study import changed
 from tats_gym.agents.sweeps import SWEEPS, Swept, as_table, estimates, planned
+from tats_gym.runs import work_queue
+from tats_gym.runs.work_queue import WorkFailedError, lock
+from tats_gym.statistics import estimate
 from tests.runs import load_script, tiny_config
 
 
@@ -97,7 +97,7 @@ def _cell(clips_root, tmp_path):
 
 
 def test_a_cell_in_the_hands_of_another_is_waited_for_and_taken_over_when_it_lets_go(cell, monkeypatch):
-    monkeypatch.setattr(sharing, "POLL_S", 0.02)
+    monkeypatch.setattr(work_queue, "POLL_S", 0.02)
     taken = filelock.FileLock(lock(cell.folder).lock_file, thread_local=False)
     taken.acquire()
     seen = []

@@ -14,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import tats_gym
 from tats_gym.envs import TokenSelectionEnv, TokenSelectionVectorEnv
-from tats_gym.mae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 from tests.layouts import SMALL, write_layout
 

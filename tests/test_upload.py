@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tats_gym.upload import Upload, upload_stream
+from tats_gym.train.device_copy import Upload, upload_stream
 
 
 def test_on_the_cpu_there_is_nothing_to_copy():

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym import figures
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.trained import SavedRun
-from tats_gym.checkpoint import CheckpointError
+from tats_gym.figures import masks
+from tats_gym.runs.checkpoint import CheckpointError
 from tests.layouts import moving_frames
 from tests.runs import load_script, tiny_config
 from tests.video_files import noise_frames, write_video
@@ -123,7 +123,7 @@ def test_colours_mean_the_same_at_every_ratio(script, runs, tmp_path, monkeypatc
         return torch.zeros(2, 2, 3, dtype=torch.uint8).numpy()
 
     monkeypatch.setattr(script, "mask_figure", figure)
-    monkeypatch.setattr(figures, "_rounded_up", float)  # which makes near scales one
+    monkeypatch.setattr(masks, "_rounded_up", float)  # which makes near scales one
     arguments = [str(runs["tats"]), "--mask-ratio", "0.5", "0.85", "--clips", "1", "--forms", "png"]
     assert script.main([*arguments, "--out", str(tmp_path)]) == 0
     together = script.Scales.of([each for seen in batches for each in seen])

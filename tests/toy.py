@@ -6,8 +6,8 @@ from torch import nn
 
 from tats_gym.clips import ClipBatch
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
-from tats_gym.mae import MAEConfig, Reconstruction
 from tats_gym.masks import hidden_ids, mask_from_ids
+from tats_gym.model.videomae import MAEConfig, Reconstruction
 from tats_gym.tokens import TokenGrid
 
 WIDTH = 64

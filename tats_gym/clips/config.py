@@ -9,8 +9,8 @@ from tats_gym.clips.augment import Sampling
 from tats_gym.clips.layouts import Split
 from tats_gym.clips.readers import READERS, Reader
 from tats_gym.clips.sources import check_source
-from tats_gym.files import keep_absolute
-from tats_gym.plain_values import check_numbers
+from tats_gym.files.atomic import keep_absolute
+from tats_gym.files.config_io import check_numbers
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from tats_gym.clips.layouts import Entry
-from tats_gym.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Suffixes of frames that were taken out of videos."""

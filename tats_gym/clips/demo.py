@@ -14,9 +14,9 @@ import av
 from tats_gym.clips.demo_drawing import Bytes
 from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
 from tats_gym.clips.roots import data_root
-from tats_gym.files import make_folder
-from tats_gym.hints import shown
-from tats_gym.text_files import parse_json
+from tats_gym.files.atomic import make_folder
+from tats_gym.files.messages import shown
+from tats_gym.files.text import parse_json
 
 __all__ = ["DEMO_CLASSES", "DemoClip", "demo_data_of", "demo_root", "make_demo_data", "render_demo_clip"]
 

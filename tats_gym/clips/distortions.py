@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from tats_gym.clips.augment import random_box
-from tats_gym.memory import out_of_memory
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.train.memory import out_of_memory
 
 ERASED_SHARE = (0.02, 1 / 3)
 """Range of the erased box's share of the frame."""

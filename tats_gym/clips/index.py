@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from tats_gym.clips.layouts import Part, Split
-from tats_gym.files import write_whole
-from tats_gym.hints import shown
-from tats_gym.plain_values import from_plain
-from tats_gym.text_files import parse_json
+from tats_gym.files.atomic import write_whole
+from tats_gym.files.config_io import from_plain
+from tats_gym.files.messages import shown
+from tats_gym.files.text import parse_json
 
 T = TypeVar("T")
 

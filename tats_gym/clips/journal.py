@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tats_gym.files import end_line
-from tats_gym.plain_values import from_plain
-from tats_gym.text_files import parse_json
+from tats_gym.files.atomic import end_line
+from tats_gym.files.config_io import from_plain
+from tats_gym.files.text import parse_json
 
 logger = logging.getLogger(__name__)
 

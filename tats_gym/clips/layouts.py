@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from tats_gym.clips.roots import missing_data
-from tats_gym.hints import shown
-from tats_gym.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.messages import shown
+from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -12,8 +12,8 @@ from typing import Any
 
 from tats_gym.clips.layouts import Entry, Listing, Part, Split, Tree, refuse_two_classes
 from tats_gym.clips.roots import missing_data
-from tats_gym.hints import shown
-from tats_gym.text_files import parse_json, read_text
+from tats_gym.files.messages import shown
+from tats_gym.files.text import parse_json, read_text
 
 OFFICIAL_COUNTS: Mapping[tuple[str, Part], int] = MappingProxyType(
     {

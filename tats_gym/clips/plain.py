@@ -22,10 +22,10 @@ from tats_gym.clips.layouts import (
     name_hash,
 )
 from tats_gym.clips.roots import missing_data
-from tats_gym.files import write_whole
-from tats_gym.hints import listed, shown
-from tats_gym.text_files import read_text
-from tats_gym.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.atomic import write_whole
+from tats_gym.files.messages import listed, shown
+from tats_gym.files.text import read_text
+from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

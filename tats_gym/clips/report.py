@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from tats_gym.clips.index import Header, Row, Status
 from tats_gym.clips.official import OFFICIAL_COUNTS
-from tats_gym.hints import listed
+from tats_gym.files.messages import listed
 
 SHOWN = 10
 """Causes, sizes and empty classes that the words name; the numbers hold them all."""

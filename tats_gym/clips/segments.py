@@ -19,10 +19,10 @@ from tats_gym.clips.films import SETTINGS_FILE
 from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
-from tats_gym.files import make_folder
-from tats_gym.hints import shown
-from tats_gym.text_files import parse_json
-from tats_gym.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.atomic import make_folder
+from tats_gym.files.messages import shown
+from tats_gym.files.text import parse_json
+from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 
 BITS_PER_PIXEL = 1.0
 """Bits that the encoder may spend on a pixel of a frame: at these sizes a loss that is hard to see."""

@@ -14,7 +14,7 @@ from tats_gym.clips.official import read_hmdb51, read_k400, read_ssv2, read_ucf1
 from tats_gym.clips.plain import read_folder, read_list
 from tats_gym.clips.roots import data_root, missing_data
 from tats_gym.clips.subsets import check_subset, choose_subset
-from tats_gym.hints import listed, shown
+from tats_gym.files.messages import listed, shown
 
 __all__ = ["LAYOUTS", "Layout", "Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 

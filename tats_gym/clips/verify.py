@@ -21,9 +21,9 @@ from tats_gym.clips.readers import Reader, VideoReadError, open_video
 from tats_gym.clips.report import Report
 from tats_gym.clips.sources import dataset_folder, list_videos
 from tats_gym.clips.workers import run_all
-from tats_gym.files import write_whole
-from tats_gym.kinds import refuse_to_replace
-from tats_gym.text_files import parse_json
+from tats_gym.files.atomic import write_whole
+from tats_gym.files.text import parse_json
+from tats_gym.runs.kinds import refuse_to_replace
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.clips.readers import facts_of
-from tats_gym.files import delete_abandoned
+from tats_gym.files.atomic import delete_abandoned
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.memory import out_of_memory
-from tats_gym.stopping import FROM_SYSTEM
+from tats_gym.train.memory import out_of_memory
+from tats_gym.train.signals import FROM_SYSTEM
 
 BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
 """What a worker says of a task: (number, one of these, its time, result, cause or traceback)."""

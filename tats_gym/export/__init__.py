@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from tats_gym.checksums import CHECKSUMS, write_checksums
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.checksums import CHECKSUMS, write_checksums
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import hf, onnx, safetensors, timm, torchexport, videomae
-from tats_gym.files import folder_written_whole
-from tats_gym.hints import did_you_mean
+from tats_gym.files.atomic import folder_written_whole
+from tats_gym.files.messages import did_you_mean
 
 Format = Literal["hf", "videomae", "timm", "safetensors", "onnx", "torchexport"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tats_gym.encoder_layouts import HF_PREFIX, hf_names
-from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.names import HF_PREFIX, hf_names
+from tats_gym.encoders.weight_files import write_safetensors
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import CHANNELS
-from tats_gym.weight_files import write_safetensors
 
 BILINEAR = 2
 """PIL's number for it."""

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import Format
 
 LOADING: dict[Format, str] = {
@@ -12,14 +12,14 @@ from transformers import VideoMAEModel
 model = VideoMAEModel.from_pretrained({out!r}{pooling})
 tokens = model(pixel_values).last_hidden_state""",
     "videomae": """\
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 tokens = EncoderSource.find({file!r}).build(norm={norm!r}).eval()(clips)""",
     "timm": """\
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import timm
 tokens = timm.build(EncoderSource.find({out!r}), norm={norm!r}).eval().forward_features(normalised)""",
     "safetensors": """\
-from tats_gym.encoder_sources import EncoderSource
+from tats_gym.encoders.find import EncoderSource
 tokens = EncoderSource.find({out!r}).build(norm={norm!r}).eval()(clips)""",
     "onnx": """\
 import onnxruntime

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.weight_files import DESCRIPTION
 from tats_gym.export.torchexport import BATCH, INPUT, OUTPUT, traced
-from tats_gym.weight_files import DESCRIPTION
 
 NEEDED = ("onnx", "onnxscript")
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tats_gym.encoder_sources import EncoderSource, describe
-from tats_gym.weight_files import write_safetensors
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.weight_files import write_safetensors
 
 
 def write(source: EncoderSource, folder: Path) -> None:

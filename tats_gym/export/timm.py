@@ -8,10 +8,10 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from tats_gym.encoder import FeatureNorm
-from tats_gym.encoder_sources import EncoderSource, describe
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.weight_files import write_safetensors
+from tats_gym.model.encoder import FeatureNorm
 from tats_gym.tokens import CHANNELS, TokenGrid
-from tats_gym.weight_files import write_safetensors
 
 
 class TubeletEmbed(nn.Module):

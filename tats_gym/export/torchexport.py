@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch.export import Dim, ExportedProgram
 
-from tats_gym.encoder_sources import EncoderSource, describe
-from tats_gym.weight_files import DESCRIPTION
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.weight_files import DESCRIPTION
 
 INPUT, OUTPUT = "clips", "tokens"
 BATCH = {INPUT: {0: Dim("batch", min=1)}}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from tats_gym.encoder_sources import EncoderSource, describe
-from tats_gym.files import writing
-from tats_gym.weight_files import DESCRIPTION
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.weight_files import DESCRIPTION
+from tats_gym.files.atomic import writing
 
 
 def write(source: EncoderSource, folder: Path) -> None:

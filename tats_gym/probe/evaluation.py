@@ -6,12 +6,12 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from tats_gym.features import Features
-from tats_gym.labels import Labels, check_labels
+from tats_gym.probe.features import Features
 from tats_gym.probe.knn import KnnConfig, fit_knn
+from tats_gym.probe.labels import Labels, check_labels
 from tats_gym.probe.logistic import LogisticConfig, fit_logistic
+from tats_gym.probe.scoring import Scores, scored
 from tats_gym.probe.sgd import SgdConfig, fit_sgd
-from tats_gym.scoring import Scores, scored
 
 Method = Literal["logistic", "sgd", "knn"]
 METHODS: tuple[Method, ...] = get_args(Method)

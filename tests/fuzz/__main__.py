@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tats_gym.progress import progress_bar
-from tats_gym.runs import origin
+from tats_gym.runs.folder import origin
+from tats_gym.runs.progress import progress_bar
 from tests.fuzz.campaign import DEATH, TIME_OUT, Judge, Result, run
 from tests.fuzz.minimise import once_each, save, smaller, what_is_wrong
 from tests.fuzz.target import READ

@@ -10,9 +10,9 @@ from tats_gym.clips.films import SETTINGS_FILE
 from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.segments import CutConfig, claim_folder
 from tats_gym.clips.verify import Verification, VerifyConfig
-from tats_gym.kinds import PRETRAINING
-from tats_gym.metrics import METRICS, read_metrics
-from tats_gym.runs import REPLACED, read_config
+from tats_gym.runs.folder import REPLACED, read_config
+from tats_gym.runs.kinds import PRETRAINING
+from tats_gym.runs.metrics import METRICS, read_metrics
 from tests.fuzz.mutators import JSON, Mutation
 from tests.fuzz.settings import PRESETS, setting_names
 from tests.fuzz.target import READ, Target, expect, refused

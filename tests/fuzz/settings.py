@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, config_from_dict
-from tats_gym.finetune_config import FinetuneConfig
+from tats_gym.finetune.config import FinetuneConfig
 from tests.fuzz.mutators import JSON, Mutation
 from tests.fuzz.target import READ, Target, expect, refused
 

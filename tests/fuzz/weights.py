@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.sampler_export import FILE, TokenSampler, load_sampler
-from tats_gym.checkpoint import CheckpointError
-from tats_gym.encoder import VideoEncoder
-from tats_gym.encoder_layouts import hf_names
-from tats_gym.encoder_sources import EncoderSource, describe
-from tats_gym.mae import MAEConfig, MaskedAutoencoder
+from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.names import hf_names
+from tats_gym.encoders.weight_files import DESCRIPTION
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
+from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
-from tats_gym.weight_files import DESCRIPTION
 from tests.fuzz.mutators import BYTES, JSON, Mutation, mutate
 from tests.fuzz.target import READ, Target, expect, refused
 

@@ -20,12 +20,12 @@ import psutil
 import torch
 import tyro
 
-from tats_gym import checkpoint
-from tats_gym.checkpoint import load_checkpoint
-from tats_gym.files import write_whole
-from tats_gym.metrics import read_metrics
-from tats_gym.runs import origin
-from tats_gym.stopping import INTERRUPTED, PREEMPTED
+from tats_gym.files.atomic import write_whole
+from tats_gym.runs import checkpoint
+from tats_gym.runs.checkpoint import load_checkpoint
+from tats_gym.runs.folder import origin
+from tats_gym.runs.metrics import read_metrics
+from tats_gym.train.signals import INTERRUPTED, PREEMPTED
 from tests.layouts import write_layout
 from tests.runs import load_script
 from tests.soak import command

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tats_gym.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.clips import list_videos
 from tats_gym.clips.demo import make_demo_data
-from tats_gym.files import write_whole
-from tats_gym.metrics import read_metrics
-from tats_gym.runs import REPLACED, origin
-from tats_gym.stopping import PREEMPTED
+from tats_gym.files.atomic import write_whole
+from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.runs.folder import REPLACED, origin
+from tats_gym.runs.metrics import read_metrics
+from tats_gym.train.signals import PREEMPTED
 from tests.soak import command
 from tests.soak.census import Census, count, growth, tree
 from tests.soak.faults import Faults

@@ -1,0 +1,1 @@
+"""Encoders and autoencoders on disk: where they are found, and the layouts that they are published in."""

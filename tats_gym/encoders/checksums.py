@@ -1,0 +1,36 @@
+"""SHA256SUMS beside exported files: `sha256sum --check SHA256SUMS` holds them against it anywhere, and so do we."""
+
+import hashlib
+from pathlib import Path
+
+from tats_gym.runs.checkpoint import CheckpointError
+
+CHECKSUMS = "SHA256SUMS"
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the checksums of all files in a folder into one more."""
+    lines = [f"{_digest(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def check(path: Path) -> None:
+    """Hold a file against the checksum that lies beside it, if any does.
+
+    Raises:
+        CheckpointError: It has another one.
+    """
+    sums = path.with_name(CHECKSUMS)
+    if not sums.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if name == path.name and digest != _digest(path):
+            raise CheckpointError(
+                f"{path} is not what {CHECKSUMS} beside it says, so it was damaged or changed; copy or export it again"
+            )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,276 @@
+"""Where an encoder comes from: a run, an export, a published VideoMAE, or a preset's name."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from tats_gym.encoders.description import described, grid_of, number_of, part_of, read_config, side_of, weights_of
+from tats_gym.encoders.names import check_encoder_weights, kernel_of, our_names, with_zero_biases
+from tats_gym.encoders.weight_files import (
+    HF_FILES,
+    WeightFile,
+    read_hf,
+    read_json,
+    read_safetensors,
+    read_torch,
+    state_dict_of,
+)
+from tats_gym.files.messages import did_you_mean, shown
+from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.model.positions import interpolate_learned, interpolate_table, sinusoid
+from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
+from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint
+from tats_gym.runs.kinds import ENCODER, FINETUNING, PRETRAINING, check_kind
+from tats_gym.tokens import TokenGrid
+
+PUBLISHED = TokenGrid()
+"""16 frames of 224 x 224: what published files that do not say were trained with."""
+
+WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """An encoder's architecture, its weights, and what is known about them."""
+
+    config: MAEConfig
+    """Widths and depths; the decoder's count only where `origin` is a run."""
+    grid: TokenGrid
+    """The geometry that the positions are for."""
+    weights: dict[str, Tensor]
+    """In float32 and under the names of `VideoEncoder`; those of the last norm may be missing."""
+    origin: dict[str, Any]
+    """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `epochs`
+    (that the run was to last), `clips_seen`, `seed`, `commit`."""
+
+    @classmethod
+    def find(
+        cls,
+        name: str | Path,
+        grid: TokenGrid | None = None,
+        *,
+        interpolate: bool = False,
+        seed: int | None = None,
+        source_grid: TokenGrid = PUBLISHED,
+        num_heads: int | None = None,
+    ) -> Self:
+        """Look `name` up among the presets, then on disk.
+
+        Args:
+            name: A preset; a run's folder or checkpoint; what `export_encoder` wrote; a Hugging Face VideoMAE folder;
+                or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
+            grid: The geometry of the clips to come; None takes the source's.
+            interpolate: Bring the positions to `grid` where it has other frames or another size than the source's.
+            seed: Of the weights of a preset.
+            source_grid: What files that do not say it were trained with.
+            num_heads: Of the encoder in a file that does not say; by default as published for its width, else 64 wide.
+
+        Raises:
+            ValueError: There is nothing of that name, or its geometry is another one than `grid`.
+            CheckpointError: What is there is broken, or no encoder of this architecture.
+        """
+        if str(name) in MAE_PRESETS:
+            return cls._preset(str(name), grid, seed)
+        path = Path(name).expanduser()
+        if not path.exists():
+            siblings = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise ValueError(
+                f"encoder must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
+                f"got {str(name)!r}{did_you_mean(str(path), [*MAE_PRESETS, *siblings])}"
+            )
+        try:
+            found = cls._read(path, source_grid, num_heads)
+        except CheckpointError as err:
+            raise CheckpointError(f"no encoder in {path}: {err}") from err
+        return found if grid is None else found._at(grid, interpolate)
+
+    def build(self, *, norm: FeatureNorm = "encoder", drop_path: float = 0.0) -> VideoEncoder:
+        """Make the encoder, see `VideoEncoder`; the global random state is left alone.
+
+        Raises:
+            ValueError: The norm is asked for, but the source has none.
+        """
+        self.check_norm(norm)
+        with torch.random.fork_rng(devices=[]):
+            encoder = VideoEncoder(self.config, self.grid, norm=norm, drop_path=drop_path)
+        load_encoder_weights(encoder, self.weights)
+        return encoder
+
+    def untrained(self, grid: TokenGrid, seed: int) -> Self:
+        """Return the same architecture for clips of a geometry, its weights drawn from a seed."""
+        return self._drawn(self.config, grid, seed, {"path": self.origin.get("path"), "kind": "drawn", "seed": seed})
+
+    def check_norm(self, norm: FeatureNorm) -> None:
+        """Raise ValueError if the norm of pre-training is asked for, but did not come along."""
+        if norm == "encoder" and not self.has_norm:
+            raise ValueError(
+                f"norm must be 'none' for {self.origin.get('path')}, got 'encoder': it has no encoder.norm, as "
+                "fine-tuned encoders have not; their classifier's norm comes after the mean over tokens"
+            )
+
+    def positions(self) -> Tensor:
+        """Return what is added to the tokens (L, D)."""
+        positions: Tensor = self.build(norm="none").pos_embed()
+        return positions.detach()
+
+    @property
+    def shared_origin(self) -> dict[str, Any]:
+        """The origin without what only this machine and this search know."""
+        return {name: value for name, value in self.origin.items() if name not in ("path", "kind")}
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether the norm that pre-training ended with came along."""
+        return "encoder.norm.weight" in self.weights
+
+    @classmethod
+    def _preset(cls, name: str, grid: TokenGrid | None, seed: int | None) -> Self:
+        """Draw the weights of a preset."""
+        if grid is None or seed is None:
+            raise ValueError(f"the preset {name!r} needs a grid and a seed: its weights are drawn")
+        return cls._drawn(MAE_PRESETS[name], grid, seed, {"path": name, "kind": "preset", "seed": seed})
+
+    @classmethod
+    def _drawn(cls, config: MAEConfig, grid: TokenGrid, seed: int, origin: dict[str, Any]) -> Self:
+        """Draw the weights of an architecture."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = VideoEncoder(config, grid)
+        return cls(config, grid, encoder.state_dict(), origin)
+
+    @classmethod
+    def _read(cls, path: Path, source_grid: TokenGrid, num_heads: int | None) -> Self:
+        """Read what lies at an existing path."""
+        folder = path.parent if path.name in HF_FILES else path
+        config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        if "model_type" in config:
+            return cls._from_hf(folder, config)
+        check_kind(path, ENCODER, PRETRAINING, FINETUNING)
+        if path.is_dir():
+            path = _file_in(path)
+        if path.suffix == ".safetensors":
+            return cls._from_file(path, read_safetensors(path), source_grid, num_heads)
+        contents = read_torch(path)
+        if "mae" in contents and "mae_config" in contents:
+            return cls._from_run(path, contents)
+        if "classifier" in contents and "mae_config" in contents:
+            return cls._from_finetuning(path, contents)
+        return cls._from_file(path, state_dict_of(contents, path), source_grid, num_heads)
+
+    @classmethod
+    def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
+        """Take the encoder out of a run's checkpoint."""
+        settings, folder = part_of(state, "config"), path.absolute().parent.parent
+        weights = encoder_weights(weights_of(state, "mae"))
+        config, grid = described(state["mae_config"], settings.get("grid", {}), weights)
+        record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        recorded = {
+            "run": folder.name,
+            "data": part_of(settings, "clips").get("data"),
+            "agent": settings.get("agent"),
+            "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
+            "epochs": part_of(settings, "mae_optim").get("epochs"),
+            "clips_seen": state.get("step"),
+            "seed": settings.get("seed"),
+            "commit": record.get("commit"),
+        }
+        known = {name: value for name, value in recorded.items() if value is not None}
+        return cls._checked(config, grid, weights, {"path": str(path), "kind": "run", **known})
+
+    @classmethod
+    def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
+        """Take the encoder out of a fine-tuning's checkpoint; it has no last norm."""
+        video = {n: value for n, value in weights_of(state, "classifier").items() if n.startswith("video.")}
+        weights = {name.removeprefix("video."): value for name, value in video.items()}
+        config, grid = described(state["mae_config"], state.get("grid"), weights)
+        origin = {"path": str(path), "kind": "run", "run": path.absolute().parent.parent.name}
+        return cls._checked(config, grid, weights, origin)
+
+    @classmethod
+    def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:
+        """Take the encoder out of a Hugging Face folder."""
+        if config["model_type"] != "videomae":
+            raise CheckpointError(f"its config.json says model_type {shown(config['model_type'])}, not 'videomae'")
+        file = read_hf(folder)
+        weights = our_names(file.weights)
+        if not config.get("qkv_bias", config.get("qv_bias", True)):
+            weights = with_zero_biases(weights)
+        tubelet, patch = kernel_of(weights)
+        grid = grid_of(number_of(config, "num_frames", 16), side_of(config), tubelet, patch)
+        origin = {**part_of(file.description, "origin"), "path": str(folder), "kind": "hf"}
+        heads = number_of(config, "num_attention_heads", 12)
+        return cls._checked(read_config(weights, heads), grid, weights, origin)
+
+    @classmethod
+    def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid, num_heads: int | None) -> Self:
+        """Take the encoder out of a single file, whose own description goes first where there is one."""
+        weights = our_names(file.weights)
+        origin = {**part_of(file.description, "origin"), "path": str(path), "kind": "file"}
+        if file.description:
+            config, grid = described(file.description.get("config", {}), file.description.get("grid", {}), weights)
+            config = replace(config, pos_embed=read_config(weights, config.num_heads).pos_embed)
+        else:
+            config = read_config(weights, num_heads)
+            grid = grid_of(source_grid.frames, source_grid.size, *kernel_of(weights))
+        return cls._checked(config, grid, weights, origin)
+
+    @classmethod
+    def _checked(cls, config: MAEConfig, grid: TokenGrid, weights: dict[str, Tensor], origin: dict[str, Any]) -> Self:
+        check_encoder_weights(weights, config, grid)
+        return cls(config, grid, weights, origin)
+
+    def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
+        """Take the same weights for clips of another geometry."""
+        kernel = (self.grid.tubelet_size, self.grid.patch_size)
+        if (grid.tubelet_size, grid.patch_size) != kernel:
+            raise ValueError(
+                f"tubelet_size and patch_size must be the encoder's, {kernel[0]} and {kernel[1]}, "
+                f"got {grid.tubelet_size} and {grid.patch_size}"
+            )
+        if (grid.frames, grid.size) == (self.grid.frames, self.grid.size):
+            return replace(self, grid=grid)
+        if not interpolate:
+            raise ValueError(
+                f"{self.origin.get('path')} knows positions for {_geometry(self.grid)}, but the clips have "
+                f"{_geometry(grid)}: give it such clips, or let its positions be "
+                "interpolated (--interpolate; in Python interpolate=True)"
+            )
+        weights = {name: value for name, value in self.weights.items() if not name.startswith("pos_embed.")}
+        old, new = self.grid.shape, grid.shape
+        if self.config.pos_embed == "learned":
+            time, place = self.weights["pos_embed.time"], self.weights["pos_embed.place"]
+            weights["pos_embed.time"], weights["pos_embed.place"] = interpolate_learned(time, place, old, new)
+            return replace(self, grid=grid, weights=weights)
+        table = self.weights.get("pos_embed.table", sinusoid(self.grid.num_tokens, self.config.embed_dim))
+        weights["pos_embed.table"] = interpolate_table(table, old, new)
+        return replace(self, grid=grid, config=replace(self.config, pos_embed="table"), weights=weights)
+
+
+def describe(source: EncoderSource) -> str:
+    """Say in JSON what `find` needs beside the weights, for `weight_files.DESCRIPTION`."""
+    config, grid = asdict(source.config), asdict(source.grid)
+    return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin})
+
+
+def _file_in(folder: Path) -> Path:
+    """Find a run's newest checkpoint, or the folder's only file of weights."""
+    if any(folder.glob(PATTERN)) or (folder / "checkpoints").is_dir():
+        return latest_checkpoint(folder)
+    found = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found)
+        raise CheckpointError(
+            f"several files of weights, name one of them: {names}"
+            if found
+            else "there is no checkpoint and no file of "
+            f"weights ({', '.join(WEIGHT_FILES)}, or config.json beside {HF_FILES[0]})"
+        )
+    return found[0]
+
+
+def _geometry(grid: TokenGrid) -> str:
+    return f"{grid.frames} frames of {grid.size} x {grid.size}"

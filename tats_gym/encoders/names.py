@@ -1,0 +1,198 @@
+"""The layouts that encoders are published in: their names for our weights, and what the weights tell of the sizes."""
+
+import logging
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tats_gym.encoders.weight_files import check_weights
+from tats_gym.files.messages import listed
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.positions import sinusoid
+from tats_gym.model.videomae import MAEConfig
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.tokens import CHANNELS, TokenGrid
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
+"""Heads of every published VideoMAE, by its width."""
+HEAD_WIDTH = 64
+"""Of others, where nothing tells."""
+
+HF_PREFIX = "videomae."
+HF_PATCH_EMBED = "embeddings.patch_embeddings.projection"
+HF_NAMES = {
+    HF_PATCH_EMBED: "patch_embed.proj",
+    "encoder.layer.": "blocks.",
+    "layernorm_before.": "norm1.",
+    "layernorm_after.": "norm2.",
+    "attention.output.dense.": "attn.proj.",
+    "attention.attention.": "attn.",
+    "intermediate.dense.": "mlp.fc1.",
+    "output.dense.": "mlp.fc2.",
+    "layernorm.": "norm.",
+}
+"""Parts of transformers' names and ours, replaced in this order in either direction."""
+
+_PARTS = ("query", "key", "value")
+_BIASES = {"query.bias": "q_bias", "value.bias": "v_bias"}
+
+WRAPPERS = ("module.", "backbone.")
+NOT_ENCODER = re.compile(
+    r"(decoder|encoder_to_decoder|mask_token|decoder_pos_embed"  # the rest of a masked autoencoder
+    r"|fc_norm|head|classifier"  # of a fine-tuned one
+    r"|get_token_probs|pos_embed_probs)(\.|$)"  # AdaMAE's sampler, which lies within its encoder
+)
+
+
+def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pick the encoder's weights from any known layout, in float32 and under the names of `VideoEncoder`.
+
+    Known are ours and VideoMAE's (pre-training, with a prefix or without; fine-tuned), transformers' and timm's.
+    Decoders, classifiers and AdaMAE's sampler are left out. A table of positions stays as `pos_embed.table`, unless it
+    is the fixed sinusoid, which is no weight.
+
+    Raises:
+        CheckpointError: The weights are no video transformer's, or contradict themselves.
+    """
+    named = {_unwrapped(name): value for name, value in weights.items()}
+    if any(HF_PATCH_EMBED in name for name in named):
+        named = _from_hf(named)
+    named = {name.removeprefix("encoder."): value for name, value in named.items()}
+    named = {name: value.float() for name, value in named.items() if not NOT_ENCODER.match(name)}
+    _check_patch_embed(named)
+    for name in [name for name in named if name.endswith("attn.qkv.bias")]:
+        # A bias on keys adds the same to all scores of a query, which the softmax does not see.
+        queries, _, values = named.pop(name).chunk(3)
+        stem = name.removesuffix("qkv.bias")
+        named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
+    for name in ("pos_embed", "embeddings.position_embeddings"):
+        if name in named:
+            table = named.pop(name).flatten(0, -2)  # (L, D)
+            if not torch.allclose(table, sinusoid(*table.shape), atol=1e-5):
+                named["pos_embed.table"] = table
+    return {name if name.startswith("pos_embed.") else f"encoder.{name}": value for name, value in named.items()}
+
+
+def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name an encoder's weights as transformers does, without the prefix; biases under both spellings.
+
+    Releases before 5.18 know either q_bias or query.bias, and silently take zeros for the other.
+    """
+    named: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        name = name.removeprefix("encoder.")
+        for theirs, ours in HF_NAMES.items():
+            name = name.replace(ours, theirs)
+        if name.endswith("qkv.weight"):
+            stem = name.removesuffix("qkv.weight")
+            named |= {f"{stem}{part}.weight": rows for part, rows in zip(_PARTS, value.chunk(3), strict=True)}
+            continue
+        named[name] = value
+        for part, short in _BIASES.items():
+            if name.endswith(short):
+                named[name.removesuffix(short) + part] = value
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in named.items()}
+
+
+def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the biases of queries and values, zero, to weights of an encoder that was trained without them."""
+    width = len(weights["encoder.patch_embed.proj.weight"])
+    stems = [name.removesuffix("qkv.weight") for name in weights if name.endswith("qkv.weight")]
+    return {**weights, **{f"{stem}{bias}": torch.zeros(width) for stem in stems for bias in _BIASES.values()}}
+
+
+def config_of(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
+    """Read the encoder's sizes off its weights; the heads, which leave no trace there, from its width if not given."""
+    width = len(weights["encoder.patch_embed.proj.weight"])
+    blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
+    hidden = weights.get("encoder.blocks.0.mlp.fc1.weight")
+    positions = {name.split(".")[1] for name in weights if name.startswith("pos_embed.")}
+    return MAEConfig(
+        embed_dim=width,
+        depth=len(blocks),
+        num_heads=num_heads or _heads_of(width),
+        mlp_ratio=4.0 if hidden is None else len(hidden) / width,
+        pos_embed="table" if "table" in positions else "learned" if positions else "sinusoid",
+    )
+
+
+def kernel_of(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Read (tubelet_size, patch_size) off the patch embedding."""
+    tubelet, patch, _ = weights["encoder.patch_embed.proj.weight"].shape[2:]
+    return tubelet, patch
+
+
+def check_encoder_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenGrid) -> None:
+    """Raise CheckpointError unless the weights are the encoder's, its last norm present or not."""
+    with torch.device("meta"):
+        wanted = VideoEncoder(config, grid).state_dict()
+    optional = [name for name in wanted if name.startswith("encoder.norm.")]
+    clips = f", for clips of {grid.frames} x {grid.size} x {grid.size}"
+    check_weights(weights, wanted, optional=optional, hints={name: clips for name in wanted if "pos_embed" in name})
+
+
+def _heads_of(width: int) -> int:
+    """Guess the number of heads."""
+    if width in PUBLISHED_HEADS:
+        return PUBLISHED_HEADS[width]
+    if width % HEAD_WIDTH:
+        raise CheckpointError(
+            f"the file does not say how many heads its encoder has, and from its width {width} it cannot be told: "
+            "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
+        )
+    logger.warning(
+        "the file does not say how many heads its encoder has: taking %d of %d", width // HEAD_WIDTH, HEAD_WIDTH
+    )
+    return width // HEAD_WIDTH
+
+
+def _unwrapped(name: str) -> str:
+    """Take off what torch.compile, data-parallel training and VideoMAE's fine-tuning put before names."""
+    name = name.replace("_orig_mod.", "")
+    while name.startswith(WRAPPERS):
+        name = name.partition(".")[2]
+    return name
+
+
+def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename and join what transformers keeps apart."""
+    named = {}
+    for name, value in weights.items():
+        name = name.removeprefix(HF_PREFIX)
+        for theirs, ours in HF_NAMES.items():
+            name = name.replace(theirs, ours)
+        if not name.endswith("attn.key.bias"):  # left out for the same reason as in `our_names`
+            named[name] = value
+    stems = [name.removesuffix("query.weight") for name in named if name.endswith("attn.query.weight")]
+    for stem in stems:
+        parts = [f"{stem}{part}.weight" for part in _PARTS]
+        if all(part in named for part in parts):
+            named[f"{stem}qkv.weight"] = torch.cat([named.pop(part) for part in parts])
+        for part, short in _BIASES.items():
+            if f"{stem}{part}" not in named:
+                continue
+            value = named.pop(f"{stem}{part}")
+            if not torch.equal(named.setdefault(f"{stem}{short}", value), value):
+                raise CheckpointError(f"{stem}{short} and {stem}{part} are two names of one bias, but differ")
+    return named
+
+
+def _check_patch_embed(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that do not begin with tubelets of RGB pixels."""
+    weight = weights.get("patch_embed.proj.weight")
+    if weight is None:
+        raise CheckpointError(
+            f"there is no video encoder: no weight is named patch_embed.proj.weight; names are {listed(list(weights))}"
+        )
+    if weight.ndim == 4:
+        raise CheckpointError(
+            f"these are the weights of an image transformer, whose patch embedding {tuple(weight.shape)} knows no time"
+        )
+    if weight.ndim != 5 or weight.shape[1] != CHANNELS or weight.shape[3] != weight.shape[4]:
+        raise CheckpointError(
+            f"patch_embed.proj.weight must be (D, {CHANNELS}, frames, side, side), got {tuple(weight.shape)}"
+        )

@@ -1,0 +1,183 @@
+"""Weights as they lie on disk: torch and safetensors files, whole or in shards, read without running code in them."""
+
+import argparse
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tats_gym.encoders.checksums import check
+from tats_gym.files.atomic import writing
+from tats_gym.files.messages import listed, shown
+from tats_gym.files.text import parse_json
+from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
+
+DESCRIPTION = "tats_gym"
+"""Under this key files of ours say, in JSON, what their weights are."""
+
+WRAPPED_IN = ("model", "module", "state_dict", "model_state_dict")
+HF_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file holds."""
+
+    weights: dict[str, Tensor]
+    """As they are named there."""
+    description: dict[str, Any] = field(default_factory=dict)
+    """What a file of ours says about itself; empty for others'."""
+
+
+def read_safetensors(path: Path) -> WeightFile:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: It is none, cut short, or not what SHA256SUMS beside it says.
+    """
+    check(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+            metadata = file.metadata() or {}
+    except SafetensorError as err:
+        raise CheckpointError(f"{path} is no whole safetensors file: {shown(str(err))}") from err
+    return WeightFile(weights, _described(metadata.get(DESCRIPTION), path))
+
+
+def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) -> None:
+    """Write a safetensors file that says about itself, in JSON, what its weights are.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    with writing(path):
+        save_file(weights, path, {"format": "pt", DESCRIPTION: description})
+
+
+def read_torch(path: Path) -> dict[str, Any]:
+    """Read a torch file. Published ones hold the command line's argparse.Namespace, so that is let through.
+
+    Raises:
+        CheckpointError: The file is half-written, or holds other objects than plain values and tensors.
+    """
+    check(path)
+    return load_checkpoint(path, allow=(argparse.Namespace,))
+
+
+def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
+    """Find the state dict in what a torch file holds: alone, or under `model` or `module` as VideoMAE keeps it.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    found = next((contents[key] for key in WRAPPED_IN if isinstance(contents.get(key), dict)), contents)
+    weights = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if not weights:
+        raise CheckpointError(
+            f"{path} holds no state dict, neither as it is nor under {', '.join(WRAPPED_IN)}; "
+            f"it has {', '.join(map(str, list(contents)[:6])) or 'nothing'}"
+        )
+    return WeightFile(weights, _described(contents.get(DESCRIPTION), path))
+
+
+def read_hf(folder: Path) -> WeightFile:
+    """Read the weights of a Hugging Face folder, from one file or several.
+
+    Raises:
+        CheckpointError: There are none, or a shard is missing.
+    """
+    path = next((folder / name for name in HF_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise CheckpointError(f"{folder} holds no weights: there is none of {', '.join(HF_FILES)}")
+    if path.suffix != ".json":
+        return _read(path)
+    shards = read_json(path).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise CheckpointError(f"{path} must say under 'weight_map' in which file each weight is, got {shown(shards)}")
+    weights: dict[str, Tensor] = {}
+    for shard in sorted(set(shards.values())):
+        if Path(shard).name != shard or not os.path.isfile(folder / shard):
+            raise CheckpointError(f"{path} names {shown(shard)}, which is missing there")
+        weights |= _read(folder / shard).weights
+    return WeightFile(weights)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: It is none, or not what SHA256SUMS beside it says.
+    """
+    check(path)
+    try:
+        contents = parse_json(path.read_bytes(), str(path))
+    except ValueError as err:
+        raise CheckpointError(f"no whole JSON file: {err}") from err
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not an object")
+    return contents
+
+
+def check_weights(
+    weights: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    *,
+    optional: Collection[str] = (),
+    hints: Mapping[str, str] | None = None,
+) -> None:
+    """Hold weights against those that a network has.
+
+    Args:
+        weights: What was read.
+        wanted: The network's own, for their names and shapes; they may be on the meta device.
+        optional: Names that may be missing.
+        hints: What to say after the shape that a name must have.
+
+    Raises:
+        CheckpointError: One is missing, unknown, of another shape, or not finite.
+    """
+    missing = [name for name in wanted if name not in weights and name not in optional]
+    if missing:
+        raise CheckpointError(f"weights are missing: {listed(missing)}; the file may be cut short, or of another model")
+    unknown = [name for name in weights if name not in wanted]
+    if unknown:
+        raise CheckpointError(f"weights of another architecture, which this one has no place for: {listed(unknown)}")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            hint = (hints or {}).get(name, "")
+            raise CheckpointError(
+                f"{name} must have the shape {tuple(wanted[name].shape)}{hint}, got {tuple(value.shape)}"
+            )
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"{name} holds numbers that are not finite; the file is damaged, or its training failed"
+            )
+
+
+def _read(path: Path) -> WeightFile:
+    return read_safetensors(path) if path.suffix == ".safetensors" else state_dict_of(read_torch(path), path)
+
+
+def _described(text: Any, path: Path) -> dict[str, Any]:
+    """Decode what a file says about itself."""
+    if text is None:
+        return {}
+    try:
+        description = parse_json(text, f"the description in {path}, its entry {DESCRIPTION!r}")
+    except (TypeError, ValueError) as err:
+        raise CheckpointError(f"no encoder is described by {path}: {err}") from err
+    if not isinstance(description, dict):
+        raise CheckpointError(f"the description in {path} holds a {type(description).__name__}, not an object")
+    return description

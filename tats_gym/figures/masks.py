@@ -1,0 +1,294 @@
+"""Pictures of masks: a clip, what the MAE makes of it, where it errs, and which tokens it saw."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tats_gym.model.videomae import Reconstruction
+from tats_gym.tokens import CHANNELS, TokenGrid
+
+HIDDEN_GREY = 128
+COLUMN_INCHES = 1.0
+DPI, SHARPEST_DPI = 100.0, 250.0
+"""Of a still picture at least and, where every pixel of a clip is to be seen, at most."""
+COLUMNS = 8
+"""Of a figure at most; of a longer clip, tubelets evenly spaced over it are shown."""
+CHARACTER_INCHES = 0.08
+"""Width of a character of a title, about."""
+TITLE_LINES = 3
+NAME_CHARACTERS = 17
+"""Of an agent's name on a line."""
+TOP_SHARE = 0.995
+"""Share of the values that the colours tell apart; the few above look like the highest of these."""
+
+
+class Masked(NamedTuple):
+    """What one agent made visible of a batch of clips, and what an MAE made of the rest."""
+
+    name: str
+    """The agent's."""
+    reconstruction: Reconstruction
+    probabilities: Tensor | None = None
+    """(B, L) of each token at the first draw, where the agent has them."""
+
+    def errors(self, clip: int) -> Tensor:
+        """Return the error (L,) of each token of a clip, NaN where it was not predicted; on the host."""
+        found = self.reconstruction
+        spread = found.spread(found.errors.detach())[clip]
+        return spread.masked_fill(~found.predicted[clip], torch.nan).cpu()
+
+    def relative(self, clip: int) -> Tensor | None:
+        """Return the probability (L,) of each token of a clip over that of a uniform draw; on the host."""
+        if self.probabilities is None:
+            return None
+        return self.probabilities[clip].detach().float().cpu() * self.probabilities.shape[1]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Where the colours of maps end; pictures that are compared share them."""
+
+    error: float
+    probability: float
+
+    @staticmethod
+    def of(batches: Sequence[Masked]) -> "Scales":
+        """Return the scales that fit all clips of these batches.
+
+        They end at one of few round numbers, so that pictures of one clip after the other, as training draws them, are
+        of the same colours until something has changed.
+        """
+        errors, relative = [torch.zeros(1)], [torch.full((1,), 2.0)]
+        for masked in batches:
+            for clip in range(len(masked.reconstruction.mask)):
+                errors.append(masked.errors(clip))
+                found = masked.relative(clip)
+                relative += [] if found is None else [found]
+        return Scales(*(_rounded_up(max(_top(values), 1e-6)) for values in (errors, relative)))
+
+
+def _top(values: Sequence[Tensor]) -> float:
+    """Return the value below which nearly all lie, and at least that of the first tensor."""
+    return max(float(np.nanquantile(torch.cat(list(values)).numpy(), TOP_SHARE)), values[0].item())
+
+
+def _rounded_up(value: float) -> float:
+    """Return the next of 1, 1.5, 2, 3, 4, 6, 8, 12, ... and of their halves, quarters, ...; a per mille is no step."""
+    below = 2.0 ** math.floor(math.log2(value / 1.001))
+    return 1.5 * below if value <= 1.5015 * below else 2 * below
+
+
+class Row(NamedTuple):
+    """One row of a picture."""
+
+    label: str
+    images: NDArray[Any]
+    """(t, H, W, C) uint8 pictures, or (t, h, w) values."""
+    top: float | None = None
+    """Of values: where the colours end, which begin at 0."""
+
+
+def rows(
+    grid: TokenGrid, pixels: Tensor, seen: Sequence[Masked], clip: int, scales: Scales, *, every_frame: bool = False
+) -> list[Row]:
+    """Return what is drawn of one clip of a batch, see `mask_figure`.
+
+    Args:
+        grid: The clips' geometry.
+        pixels: (B, C, T, H, W) uint8.
+        seen: The first agent, and those that it is compared with.
+        clip: Which clip of the batch.
+        scales: Where the colours end.
+        every_frame: Pictures and maps of all T frames, instead of one a tubelet.
+    """
+    first, real = seen[0], pixels[clip : clip + 1].cpu()
+    step = 1 if every_frame else grid.tubelet_size
+
+    def frames(clips: Tensor) -> NDArray[np.uint8]:
+        return rearrange(clips[0, :, ::step], "c t h w -> t h w c").numpy()
+
+    def values(tokens: Tensor) -> NDArray[Any]:
+        laid_out = tokens.float().reshape(grid.shape).numpy()
+        return np.repeat(laid_out, grid.tubelet_size, axis=0) if every_frame else laid_out
+
+    def label(what: str, masked: Masked) -> str:
+        return what if len(seen) == 1 else "\n".join([f"{what},", *textwrap.wrap(masked.name, NAME_CHARACTERS)])
+
+    def visible(masked: Masked) -> Row:
+        shown = _grey_out(grid, real, masked.reconstruction.mask[clip].cpu())
+        return Row(label("visible tokens", masked), frames(shown))
+
+    def error(masked: Masked) -> Row:
+        errors = masked.errors(clip)
+        mean = f"\n(mean {errors.nanmean().item():.3f})" if masked.reconstruction.ids_hidden.shape[1] else ""
+        return Row(label("error", masked) + mean, values(errors), scales.error)
+
+    painted = _repaint(grid, real, first.reconstruction, clip)
+    found = [
+        Row("frames", frames(real)),
+        Row(label("reconstruction", first) + "\n(true mean and\ndeviation)", frames(painted)),
+        error(first),
+    ]
+    if (relative := first.relative(clip)) is not None:
+        found.append(Row(label("probability", first) + "\n(1 = uniform)", values(relative), scales.probability))
+    found.append(visible(first))
+    for other in seen[1:]:
+        found += [error(other), visible(other)]
+    return found
+
+
+def mask_figure(
+    grid: TokenGrid,
+    pixels: Tensor,
+    seen: Sequence[Masked],
+    *,
+    clip: int = 0,
+    scales: Scales | None = None,
+    title: str = "",
+    dpi: float = DPI,
+) -> NDArray[np.uint8]:
+    """Draw one clip of a batch, time from left to right, a column for each step of the token grid, eight at most.
+
+    Rows: frames; reconstruction of the hidden tokens, given back the true mean and deviation of each patch (which the
+    MAE does not predict), the visible ones as they are; error of each hidden token; sampling probability relative to
+    uniform, where given; the visible tokens. Of each further agent: error and visible tokens.
+
+    Args:
+        grid: The clips' geometry.
+        pixels: (B, C, T, H, W) uint8.
+        seen: The agent, and those that it is compared with.
+        clip: Which clip of the batch.
+        scales: Where the colours end; those of this batch if None.
+        title: A line above the picture.
+        dpi: Dots of an inch, which is what a column takes; see `sharp_dpi`.
+
+    Returns:
+        The picture (height, width, 3).
+    """
+    drawn = rows(grid, pixels, seen, clip, scales or Scales.of(seen))
+    return _compose(drawn, title or "time runs from left to right", grid.tubelet_size, dpi)
+
+
+def sharp_dpi(grid: TokenGrid) -> float:
+    """Return the dots of an inch with which a figure shows every pixel of clips of the usual sizes."""
+    return float(np.clip(1.1 * grid.size / COLUMN_INCHES, DPI, SHARPEST_DPI))
+
+
+def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray[np.uint8]:
+    """Draw which tokens masks made visible: how often each tubelet's, and how often each place's, beside chance.
+
+    Args:
+        grid: The clips' geometry.
+        shown: (L,) share of the masks that show a token.
+        title: A line above the picture.
+
+    Returns:
+        The picture (height, width, 3).
+    """
+    laid_out = shown.float().cpu().reshape(grid.shape).numpy()
+    chance = float(laid_out.mean())
+    figure = Figure(figsize=(8, 3.4), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12))
+    canvas = FigureCanvasAgg(figure)
+    over_time, over_space = figure.subplots(1, 2, width_ratios=(1.3, 1))
+    over_time.bar(range(len(laid_out)), laid_out.mean((1, 2)))
+    over_time.axhline(chance, color="0.4", ls="--", lw=1, label="chance")
+    over_time.legend(fontsize=8, loc="lower right")
+    over_time.set(xlabel="tubelet, in the order of time", ylabel="share of its tokens that masks show")
+    drawn = draw(over_space, laid_out.mean(0), max(2 * chance, float(laid_out.mean(0).max())))
+    over_space.set_title("share of masks that show a place", fontsize=9)
+    bar = figure.colorbar(drawn, ax=over_space)
+    bar.ax.axhline(chance, color="white")
+    bar.set_label("white line: chance", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> NDArray[np.uint8]:
+    steps = len(rows[0].images)
+    shown = np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int)
+    width = len(shown) + 1.9
+    head = 0.35 + 0.15 * len(title_lines(title, width))
+    figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=dpi)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    figure.subplots_adjust(
+        left=1.25 / width,
+        right=1 - 0.65 / width,
+        bottom=0.01,
+        top=1 - head / (len(rows) + head),
+        wspace=0.04,
+        hspace=0.04,
+    )
+    for axis, step in zip(axes[0], shown, strict=True):
+        axis.set_title(f"frame {step * tubelet_size}", fontsize=7, pad=3)
+    for across, row in zip(axes, rows, strict=True):
+        for axis, image in zip(across, row.images[shown], strict=True):
+            drawn = draw(axis, image, row.top, COLUMN_INCHES * dpi)
+        across[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=8)
+        if row.top is not None:
+            add_scale(across[-1], drawn)
+    write_title(figure, title, y=1 - 0.06 / (len(rows) + head))
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].copy()
+
+
+def title_lines(title: str, width_inches: float) -> list[str]:
+    """Break a title into the lines that a figure has room for; names of files need not be text."""
+    text = title.encode("utf-8", "replace").decode()
+    return textwrap.wrap(text, int(width_inches / CHARACTER_INCHES), max_lines=TITLE_LINES, placeholder=" ...")
+
+
+def write_title(figure: Figure, title: str, **where: float) -> None:
+    """Write a line or a few above a figure, as they are: a dollar is no formula."""
+    lines = title_lines(title, figure.get_size_inches()[0])
+    figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
+
+
+def draw(axis: Any, image: NDArray[Any], top: float | None, dots: float = math.inf) -> Any:
+    """Draw a picture (H, W, C), or a map (h, w) whose colours end at `top`, and return what can be given other data.
+
+    One that has more pixels than there are dots is averaged, or lines would be lost.
+    """
+    axis.set(xticks=[], yticks=[])
+    axis.set_facecolor("0.85")  # what is not predicted
+    scale = {} if top is None else {"cmap": "magma", "vmin": 0, "vmax": top}
+    return axis.imshow(image, interpolation="nearest" if image.shape[1] <= dots else "hanning", **scale)
+
+
+def add_scale(axis: Any, drawn: Any) -> None:
+    """Say beside a map what its colours mean."""
+    beside = axis.inset_axes((1.05, 0.03, 0.09, 0.94))
+    top = drawn.norm.vmax
+    axis.figure.colorbar(drawn, cax=beside, extend="max", ticks=[0, top / 2, top], format="%g")
+    beside.tick_params(labelsize=7)
+
+
+def _repaint(grid: TokenGrid, clip: Tensor, reconstruction: Reconstruction, row: int) -> Tensor:
+    """Replace the hidden tokens of one clip by the predicted ones, in uint8."""
+    ids = reconstruction.ids_hidden[row].cpu()
+    if not len(ids):
+        return clip
+    tokens = grid.cut(clip)[0]  # (L, P)
+    true = tokens[ids].unflatten(-1, (CHANNELS, -1)).float()  # (M, C, P / C)
+    deviation, mean = torch.std_mean(true, dim=-1, keepdim=True)
+    pred = reconstruction.pred[row].detach().float().cpu().unflatten(-1, (-1, CHANNELS)).transpose(-1, -2)
+    painted = (pred * (deviation + 1e-6 * 255) + mean).round().clamp(0, 255).to(torch.uint8)
+    tokens[ids] = painted.flatten(-2)
+    return grid.join(tokens[None])
+
+
+def _grey_out(grid: TokenGrid, clip: Tensor, mask: Tensor) -> Tensor:
+    tokens = grid.cut(clip)
+    return grid.join(tokens.masked_fill(mask[None, :, None], HIDDEN_GREY))

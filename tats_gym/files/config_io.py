@@ -1,0 +1,130 @@
+"""Builds settings from plain values, as JSON files and checkpoints hold them, and names what does not fit."""
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from tats_gym.files.messages import did_you_mean, shown
+
+T = TypeVar("T")
+
+LARGEST = 2**63 - 1
+"""Of whole numbers: what tensors and files hold."""
+WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", None: "null"}
+
+
+def from_plain(kind: type[T], values: Any, name: str = "") -> T:
+    """Build a dataclass from a mapping of its fields; parts that are dataclasses are built from mappings of theirs.
+
+    Lists become tuples where the field is one. Fields that are left out have their defaults.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields.
+        name: What the message calls it, such as `tats`; fields are then `tats.n_steps`.
+
+    Raises:
+        TypeError: A field is unknown, missing, or of another type.
+        ValueError: A number is not finite or too large, or a text is none of the choices; or from the dataclass.
+    """
+    whole = name or kind.__name__
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{whole} must be an object with the fields of {kind.__name__}, got {shown(values)}")
+    owner: Any = kind  # a dataclass, which its type does not say
+    hints = _hints(owner)
+    for key in values:
+        if key not in hints:
+            raise TypeError(f"{whole} has no field {shown(key)}{did_you_mean(str(key), hints)}")
+    lacking = [
+        field.name
+        for field in fields(owner)
+        if field.name not in values and field.default is MISSING and field.default_factory is MISSING
+    ]
+    if lacking:
+        raise TypeError(f"{whole} lacks {', '.join(lacking)}")
+    prefix = f"{name}." if name else ""
+    return kind(**{key: _converted(value, hints[key], prefix + key) for key, value in values.items()})
+
+
+def check_plain(config: Any, name: str = "") -> None:
+    """Check that a dataclass, however it was built, holds what `from_plain` would take, so that it can be read back.
+
+    Raises:
+        TypeError: A field holds another type.
+        ValueError: A number is not finite or too large, or a text is none of the choices.
+    """
+    kind: Any = type(config)
+    hints = _hints(kind)
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            check_plain(value, f"{name}{field.name}.")
+        else:
+            _converted(value, hints[field.name], name + field.name)
+
+
+def check_numbers(config: Any) -> None:
+    """Check that a dataclass's fields that are numbers, or true or false, hold such.
+
+    Raises:
+        TypeError: One holds something else.
+        ValueError: A number is not finite or too large.
+    """
+    kind: Any = type(config)
+    for name, hint in _hints(kind).items():
+        if {hint, *get_args(hint)} & {int, float, bool} and get_origin(hint) is not tuple:
+            _converted(getattr(config, name), hint, name)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _converted(value: Any, hint: Any, name: str) -> Any:
+    """Return a value as a field of this type holds it."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (each for each in arguments if each is not type(None))
+        return _converted(value, hint, name)
+    if origin is Literal:
+        if not any(type(value) is type(choice) and value == choice for choice in arguments):
+            choices = [str(choice) for choice in arguments]
+            near = did_you_mean(str(value), choices)
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}{near}")
+        return value
+    if origin is tuple:
+        return _tuple(value, arguments, name)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return value if isinstance(value, hint) else from_plain(hint, value, name)
+    _check(value, hint, name)
+    return value
+
+
+def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name} must be a list, got {shown(value)}")
+    if arguments[-1] is Ellipsis:
+        arguments = arguments[:1] * len(value)
+    if len(value) != len(arguments):
+        raise ValueError(f"{name} must have {len(arguments)} values, got {shown(value)}")
+    return tuple(
+        _converted(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
+    )
+
+
+def _check(value: Any, kind: Any, name: str) -> None:
+    """Raise unless a value is a bool, a whole number, a number or a text, whichever is asked for."""
+    abstract = {int: Integral, float: Real}.get(kind, kind)
+    if not isinstance(value, abstract) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} must be {WORDS[kind]}, got {shown(value)}")
+    if isinstance(value, Integral) and abs(int(value)) > LARGEST:
+        raise ValueError(f"{name} must lie within 64 bits, got {shown(value)}")
+    if isinstance(value, Real) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")

@@ -1,0 +1,167 @@
+"""Everything that fine-tuning can be told, and the settings of each dataset."""
+
+import os
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import tyro
+
+from tats_gym.clips import ClipConfig
+from tats_gym.files.atomic import absolute, keep_absolute
+from tats_gym.files.config_io import check_plain, from_plain
+from tats_gym.files.messages import check_choice
+from tats_gym.finetune.mixing import MixConfig
+from tats_gym.model.pooling import POOLS, Pool
+from tats_gym.model.videomae import MAE_PRESETS
+from tats_gym.registration import ENV_IDS, data_of
+from tats_gym.train.optimizer import OptimConfig
+from tats_gym.train.precision import Precision
+
+RANDAUG = "rand-m9-n2-mstd0.5-inc1"
+"""Table 4's "RandAug 9, 0.5" in timm's words: two operations, magnitude 9, deviation 0.5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptimConfig(OptimConfig):
+    """How the classifier is optimised; the defaults are Table 4's, what it does not give is VideoMAE's."""
+
+    epochs: int = 100
+    """Passes over the training clips; also the length of the cosine."""
+    warmup_epochs: int = 5
+    """Epochs over which the learning rate rises linearly; below `epochs`."""
+    base_lr: float = 1e-3
+    """Learning rate of the head for a batch of 256 clips; scaled linearly with the real batch."""
+    min_lr: float = 1e-6
+    """Where the cosine ends, for a batch of 256 clips; scaled too."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    layer_decay: float = 0.75
+    """Factor of the learning rate from one layer to the one below it, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must lie in (0, 1], got {self.layer_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """One fine-tuning of an encoder on a labelled dataset."""
+
+    encoder: str
+    """What is fine-tuned: a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name
+    (tiny, small, base, large) to start from scratch."""
+    env: str = "TatsMask-demo-v0"
+    """Id whose dataset is learned."""
+    frames: int | None = None
+    """Frames in a clip; None takes the encoder's."""
+    size: int | None = None
+    """Height and width of a clip in pixels; None takes the encoder's."""
+    interpolate: bool = False
+    """Let positions be interpolated where `frames` or `size` are not the encoder's."""
+    scratch: bool = False
+    """Draw the encoder's weights anew from `seed`: the same architecture without its pre-training, to compare with."""
+    pool: Pool = "mean"
+    """What the classifier sees of the tokens. mean: over all of them, as in VideoMAE. Ours: frames, the mean of each
+    time, which keeps their order; change, the deviation over time; tokens, all of them."""
+    batch_size: int = 8
+    """Clips in a step of one process."""
+    drop_path: float = 0.1
+    """Rate at which residual branches are dropped in the last block, rising to it linearly."""
+    seed: int = 0
+    """Of the head, clips, crops, mixing and drop path."""
+    device: str = "auto"
+    """auto takes CUDA where it is present."""
+    precision: Precision = "auto"
+    """auto takes bf16 on a GPU that has it."""
+    out: str = "runs"
+    """Folder in which the run's own folder is made."""
+    eval_interval: int = 1
+    """Epochs from one measurement on the held-out videos, in one view, to the next."""
+    temporal_views: int = 2
+    """Windows of each video in the test at the end."""
+    spatial_views: int = 3
+    """Squares of each window in the test at the end."""
+    test_batch_size: int = 4
+    """Videos whose views go through the encoder together."""
+    log_interval: int = 10
+    """Steps from one line of the log to the next."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept, one an epoch."""
+    quiet: bool = False
+    """No progress bar, but a line every ten minutes."""
+    clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
+    optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        if self.encoder not in MAE_PRESETS and os.path.exists(absolute(self.encoder)):
+            keep_absolute(self, "encoder")
+        check_choice("env", self.env, ENV_IDS)
+        check_choice("pool", self.pool, POOLS)
+        if self.clips.data != data_of(self.env):
+            raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
+        positive = ("batch_size", "eval_interval", "temporal_views", "spatial_views", "test_batch_size", "log_interval")
+        for name in (*positive, "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "FinetuneConfig":
+        """Build the settings back from what `as_dict` returned (tuples may have become lists on the way).
+
+        Raises:
+            TypeError: A setting is unknown, missing, or of another type; the message names it.
+            ValueError: A setting is out of its range.
+        """
+        return from_plain(cls, values)
+
+
+def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
+    """Return the recipe for an id: Table 4's for the real datasets, a small one for demo.
+
+    Raises:
+        ValueError: If there is no such id, or its dataset has no labels.
+    """
+    check_choice("--env", env_id, ENV_IDS)
+    data = data_of(env_id)
+    if data == "folder":
+        raise ValueError(f"{env_id} has no labels to learn; name the classes in a list, see TatsMask-list-v0")
+    config = FinetuneConfig(
+        encoder=encoder,
+        env=env_id,
+        clips=ClipConfig(
+            data=data,
+            stride=4 if data == "k400" else 2,
+            sampling="segments" if data == "ssv2" else "stride",
+            crop="random_resized",
+            crop_scale=0.08,
+            randaug=RANDAUG,
+            erase=0.25,
+            flip=data not in ("ssv2", "demo", "list"),
+            repeats=2,
+            num_workers=8,
+        ),
+        temporal_views=5 if data == "k400" else 2,
+    )
+    if data != "demo":
+        return config
+    return replace(
+        config,
+        batch_size=16,
+        drop_path=0.0,
+        eval_interval=5,
+        temporal_views=1,
+        spatial_views=1,
+        test_batch_size=42,
+        clips=ClipConfig(data="demo", cache_mib=1024),
+        mix=replace(config.mix, mixup=0.0, cutmix=0.0),
+        optim=replace(config.optim, epochs=60, base_lr=0.016, layer_decay=1.0),
+    )

@@ -1,0 +1,35 @@
+"""The encoder that a fine-tuning begins with."""
+
+from dataclasses import replace
+from typing import Any
+
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.finetune.config import FinetuneConfig
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
+from tats_gym.registration import DATASETS, data_of
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.tokens import TokenGrid
+
+
+def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> VideoEncoder:
+    """The encoder to begin with: the one that the settings name, or a checkpoint's, whose weights come later."""
+    if state is not None:
+        if "classifier" not in state:
+            raise CheckpointError(f"the checkpoint is of no fine-tuning (its parts: {', '.join(map(str, state))})")
+        mae, grid = MAEConfig(**state["mae_config"]), TokenGrid(**state["grid"])
+        return VideoEncoder(mae, grid, norm="none", drop_path=config.drop_path)
+    changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}
+    if config.encoder in MAE_PRESETS:
+        own = {name: value for name, value in DATASETS[data_of(config.env)].items() if name in ("frames", "size")}
+        source = EncoderSource.find(
+            config.encoder, TokenGrid(**{**own, **changes, "mask_ratio": 0.5}), seed=config.seed
+        )
+    else:
+        source = EncoderSource.find(config.encoder)
+        grid = replace(source.grid, **changes)
+        if config.scratch:
+            source = source.untrained(grid, config.seed)
+        elif changes:
+            source = EncoderSource.find(config.encoder, grid, interpolate=config.interpolate)
+    return source.build(norm="none", drop_path=config.drop_path)

@@ -1,0 +1,277 @@
+"""Supervised fine-tuning of an encoder: one run from start, or from its last checkpoint, to the test."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tats_gym.clips import ClipStream
+from tats_gym.files.atomic import write_whole
+from tats_gym.files.messages import first_line
+from tats_gym.finetune.config import FinetuneConfig
+from tats_gym.finetune.log import TrainingLog
+from tats_gym.finetune.mixing import mix
+from tats_gym.finetune.start import first_encoder
+from tats_gym.model.classifier import VideoClassifier, layer_groups
+from tats_gym.probe.labels import check_labels, labels_of
+from tats_gym.probe.scoring import Scores, Tally, confusion_picture
+from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
+from tats_gym.runs.folder import REPLACED
+from tats_gym.runs.lock import RunLock, claim_run
+from tats_gym.train.device_copy import Upload, upload_stream
+from tats_gym.train.distributed import Ranks, from_first, highest, mean, parallel
+from tats_gym.train.nonfinite import check_finite, check_weights_finite
+from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.precision import autocast
+from tats_gym.train.signals import stop_on_signal
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a fine-tuning leaves behind."""
+
+    folder: Path
+    """The run's folder."""
+    scores: Scores | None
+    """The test in all views; None where the run was stopped before it."""
+    classes: tuple[str, ...]
+    """Names of the classes."""
+    exit_code: int
+    """0 where the run came to its end, else that of who stopped it, see `tats_gym.train.signals`."""
+
+
+class Finetuning:
+    """A run's parts, from its settings.
+
+    Args:
+        config: The settings.
+        ranks: This process among those of the training.
+        folder: The run's; a new one in `config.out` when None.
+        lock: The folder's, if it is held already.
+        state: What a checkpoint of the folder holds, to go on from it.
+
+    Raises:
+        ValueError: The dataset has no labels, or its parts do not have the same classes.
+        CheckpointError: The encoder or the checkpoint is not what the settings say.
+    """
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        ranks: Ranks,
+        folder: Path | None = None,
+        *,
+        lock: RunLock | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.ranks, self._lock = config, ranks, lock
+        encoder = first_encoder(config, state)
+        grid = encoder.grid
+        self.train = ClipStream(
+            config.clips,
+            frames=grid.frames,
+            size=grid.size,
+            seed=config.seed,
+            shard=(ranks.rank, ranks.world_size),
+            pin_memory=ranks.device.type == "cuda",
+        )
+        self.held_out = ClipStream(config.clips.held_out, frames=grid.frames, size=grid.size, seed=0)
+        check_labels(labels_of(self.train.videos), labels_of(self.held_out.videos))
+        self.classes = self.train.videos.classes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model = VideoClassifier(encoder, len(self.classes), config.pool).to(ranks.device)
+        self._parallel = parallel(self.model)
+        self.batch_size = config.batch_size * ranks.world_size
+        """Clips in a step, over all processes."""
+        steps = max(1, len(self.train) // config.batch_size // config.optim.accumulate)
+        self.steps_per_epoch = steps * config.optim.accumulate  # so that no gradients are gathered where an epoch ends
+        self.optimizer = Optimizer(
+            "classifier",
+            layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
+            config.optim,
+            batch_size=self.batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            module=self._parallel,
+        )
+        self.step = 0
+        """Steps so far, of each process."""
+        self.total_steps = config.optim.epochs * self.steps_per_epoch
+        self._asked = 0
+        self._upload_stream = upload_stream(ranks.device)
+        if state is not None:
+            self._load(state)
+        if ranks.first:
+            numbered = Path(config.out, f"{config.clips.data}-finetune-seed{config.seed}")
+            settings, resumed = config.as_dict(), state is not None
+            folder, self._lock = claim_run(folder, numbered, settings, ranks, lock=lock, resumed=resumed)
+        self.folder: Path = from_first(folder)
+        """The run's."""
+        self.train.keep_journal(self.folder / REPLACED)
+        self.train.seek(self.step * config.batch_size)
+
+    # --- Saving and going on -----------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint; all processes must ask, the first writes.
+
+        Raises:
+            NonFiniteError: If a weight is NaN or infinite; nothing is written.
+        """
+        check_weights_finite("classifier", self.model, f"step {self.step}")
+        state = {
+            "step": self.step,
+            "batch_size": self.batch_size,
+            "classifier": self.model.state_dict(),
+            "optim": self.optimizer.state_dict(),
+            "mae_config": asdict(self.model.video.config),
+            "grid": asdict(self.model.video.grid),
+            "classes": list(self.classes),
+        }
+        if self.ranks.first:
+            save_checkpoint(self.folder / "checkpoints", self.step, state, keep=self.config.keep_checkpoints)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if tuple(state["classes"]) != self.classes:
+            raise CheckpointError(
+                f"the run learned {len(state['classes'])} classes ({state['classes'][0]!r}, ...), the dataset has "
+                f"{len(self.classes)} ({self.classes[0]!r}, ...); resume it with the data that it was made with"
+            )
+        try:
+            self.model.load_state_dict(state["classifier"])
+            self.optimizer.load_state_dict(state["optim"])
+        except (KeyError, RuntimeError, ValueError) as err:
+            raise CheckpointError(
+                f"the checkpoint is of another classifier than the settings say: {first_line(err)}"
+            ) from err
+        self.step = state["step"] * state["batch_size"] // self.batch_size
+
+    # --- Training ----------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+        return self.step >= self.total_steps
+
+    def run(self) -> Result:
+        """Train to the end and test in all views; or until a signal asks to stop, which leaves a checkpoint behind.
+
+        Raises:
+            NonFiniteError: If a number that `tats_gym.train.nonfinite` lists is not finite; the last checkpoint is kept.
+        """
+        scores = None
+        self._log = self._open_log()
+        try:
+            with stop_on_signal(self._ask):
+                self._train()
+                self.save()
+                exit_code = highest(self._asked, self.ranks.device)
+            if not exit_code:
+                self.train.close()  # its workers make room for the test's
+                scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
+                self._write(scores)
+        finally:
+            self._log.close()
+        return Result(self.folder, scores, self.classes, exit_code)
+
+    def _open_log(self) -> TrainingLog:
+        config = self.config
+        return TrainingLog(
+            self.folder if self.ranks.first else None,
+            self.train,
+            batch_size=self.batch_size,
+            step=self.step,
+            total_steps=self.total_steps,
+            interval=config.log_interval,
+            quiet=config.quiet,
+        )
+
+    def _ask(self, exit_code: int) -> None:
+        self._asked = max(self._asked, exit_code)
+
+    def _train(self) -> None:
+        if self.finished:
+            return
+        coming, stopping = self._next(), 0
+        while not stopping:
+            loss = self._loss(*coming)
+            self.step += 1
+            if not self.finished:
+                coming = self._next()  # while the device is busy with this forward pass
+            value = mean(loss.detach()).item()
+            check_finite("the classifier's loss", value, f"optimiser step {self.optimizer.steps}")
+            self.optimizer.step(loss)
+            self._log.step(
+                value,
+                learning_rate=self.optimizer.lr.at(self.optimizer.steps),
+                epoch=self.step / self.steps_per_epoch,
+                grad_norm=self.optimizer.guard.norm,
+                skipped_steps=self.optimizer.guard.skipped,
+            )
+            if self.step % self.steps_per_epoch == 0:
+                self._end_epoch(self.step // self.steps_per_epoch)
+            if self.finished:
+                return
+            if self.step % self.config.optim.accumulate == 0:
+                stopping = highest(self._asked, self.ranks.device)
+
+    def _next(self) -> tuple[Upload, Tensor]:
+        batch = self.train.take(self.config.batch_size)
+        return Upload(batch.pixels, self.ranks.device, self._upload_stream), batch.labels
+
+    def _loss(self, clips: Upload, labels: Tensor) -> Tensor:
+        # Every step has random numbers of its own: a resumed run draws the same, without any state being kept.
+        keys = (self.config.seed, self.step, self.ranks.rank)
+        torch.manual_seed(int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1))
+        self.model.train()
+        device = self.ranks.device
+        rng = np.random.default_rng(keys)
+        mixed, targets = mix(clips.get(), labels.to(device), len(self.classes), self.config.mix, rng)
+        with autocast(self.config.precision, device):
+            logits = self._parallel(mixed)
+        return functional.cross_entropy(logits.float(), targets)
+
+    def _end_epoch(self, epoch: int) -> None:
+        self.save()
+        if epoch % self.config.eval_interval == 0:
+            scores = self.evaluate()
+            self._log.show(f"top-1 {scores.top1:.1%}")
+            self._log.record("held_out", top1=scores.top1, top5=scores.top5, broken=scores.broken)
+            self._log.dump()
+
+    # --- Testing -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, temporal: int = 1, spatial: int = 1) -> Scores:
+        """Score the held-out videos, each counted once: by the mean of its views' class probabilities."""
+        self.model.eval()
+        device, views = self.ranks.device, temporal * spatial
+        tally = Tally(len(self.classes), device)
+        ids = range(self.ranks.rank, len(self.held_out.videos), self.ranks.world_size)
+        for batch in self.held_out.each(ids, self.config.test_batch_size, temporal=temporal, spatial=spatial):
+            clips = Upload(batch.pixels, device, self._upload_stream).get()
+            with autocast(self.config.precision, device):
+                logits = self.model(clips)
+            probabilities = logits.float().softmax(1).unflatten(0, (-1, views)).mean(1)  # (B, classes)
+            tally.add(probabilities, batch.labels[::views].to(device))
+            tally.add_broken(len(batch.missing))
+        return tally.scores()
+
+    def _write(self, scores: Scores) -> None:
+        if self.ranks.first:
+            views = {"temporal_views": self.config.temporal_views, "spatial_views": self.config.spatial_views}
+            record = {"step": self.step, **views, **scores.as_dict(self.classes)}
+            write_whole(self.folder / "test.json", json.dumps(record, indent=1) + "\n")
+            confusion_picture(scores, self.classes, self.folder / "pictures" / "confusion.png")
+
+    def close(self) -> None:
+        """Stop worker processes, and let others train in the run's folder."""
+        self.train.close()
+        self.held_out.close()
+        if self._lock is not None:
+            self._lock.release()

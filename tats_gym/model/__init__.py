@@ -1,0 +1,1 @@
+"""The video masked autoencoder and its parts."""

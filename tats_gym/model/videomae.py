@@ -1,0 +1,263 @@
+"""The video masked autoencoder: VideoMAE's architecture (Table 5), fed by token indices instead of a mask."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from timm.models.beit import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from tats_gym.files.config_io import check_numbers
+from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
+from tats_gym.model.positions import POSITIONS, PositionKind
+from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.tokens import CHANNELS, TokenGrid
+from tats_gym.train.precision import accurate
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAEConfig:
+    """Widths and depths; the defaults are ViT-B as in Table 5, decoder heads as in AdaMAE."""
+
+    embed_dim: int = 768
+    """Width of the encoder, D."""
+    depth: int = 12
+    """Blocks in the encoder."""
+    num_heads: int = 12
+    """Attention heads in the encoder; must divide embed_dim."""
+    decoder_embed_dim: int = 384
+    """Width of the decoder."""
+    decoder_depth: int = 4
+    """Blocks in the decoder."""
+    decoder_num_heads: int = 6
+    """Attention heads in the decoder; must divide decoder_embed_dim."""
+    mlp_ratio: float = 4.0
+    """Width of the hidden layer of every MLP, in widths of its block."""
+    pos_embed: PositionKind = "sinusoid"
+    """sinusoid: VideoMAE's, fixed. learned: a vector a time plus one a place (MAE-ST's), for small grids. table: fixed
+    and stored with the weights, for what was interpolated from another grid."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):
+            if getattr(self, width) < 1 or getattr(self, heads) < 1 or getattr(self, width) % getattr(self, heads):
+                raise ValueError(f"{heads} must divide {width}, got {getattr(self, heads)} and {getattr(self, width)}")
+        if self.depth < 0 or self.decoder_depth < 1 or self.mlp_ratio <= 0:  # without a block, it embeds
+            raise ValueError(
+                "depth must not be negative, decoder_depth must be at least 1 and mlp_ratio positive, "
+                f"got {self.depth}, {self.decoder_depth} and {self.mlp_ratio}"
+            )
+        if self.pos_embed not in POSITIONS:
+            raise ValueError(f"pos_embed must be one of {tuple(POSITIONS)}, got {self.pos_embed!r}")
+
+
+MAE_PRESETS = {
+    "tiny": MAEConfig(
+        embed_dim=128,
+        depth=2,
+        num_heads=4,
+        decoder_embed_dim=128,
+        decoder_depth=2,
+        decoder_num_heads=4,
+        pos_embed="learned",
+    ),
+    "small": MAEConfig(embed_dim=384, num_heads=6, decoder_embed_dim=192, decoder_num_heads=3),
+    "base": MAEConfig(),
+    "large": MAEConfig(embed_dim=1024, depth=24, num_heads=16, decoder_embed_dim=512, decoder_num_heads=8),
+}
+
+
+class Reconstruction(NamedTuple):
+    """What the MAE makes of the hidden tokens of a batch of clips."""
+
+    pred: Tensor
+    """(B, M, P) predicted values, normalised per patch and channel; P ordered frame, row, column, channel."""
+    target: Tensor
+    """(B, M, P) the values that pred should equal."""
+    ids_hidden: Tensor
+    """(B, M) the hidden tokens that were predicted, ascending."""
+    mask: Tensor
+    """(B, L) bool, True where a token was hidden."""
+
+    @property
+    def predicted(self) -> Tensor:
+        """(B, L) bool, True where a token was hidden and predicted."""
+        return torch.zeros_like(self.mask).scatter(1, self.ids_hidden, True)
+
+    @property
+    def errors(self) -> Tensor:
+        """(B, M) mean squared error of every hidden token, in float32 or better."""
+        return F.mse_loss(accurate(self.pred), self.target, reduction="none").mean(-1)
+
+    def spread(self, errors: Tensor) -> Tensor:
+        """Lay values of the hidden tokens (B, M) out over all tokens (B, L); zero where visible."""
+        return errors.new_zeros(self.mask.shape).scatter(1, self.ids_hidden, errors)
+
+
+class PatchEmbed(nn.Module):
+    """Tubelets to tokens: the published Conv3d, applied as the matrix product that it is."""
+
+    def __init__(self, grid: TokenGrid, embed_dim: int) -> None:
+        super().__init__()
+        kernel = (grid.tubelet_size, grid.patch_size, grid.patch_size)
+        self.proj = nn.Conv3d(CHANNELS, embed_dim, kernel_size=kernel, stride=kernel)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Embed patches (..., P), as `TokenGrid.cut` orders them, to (..., D)."""
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Transformer(nn.Module):
+    """Pre-norm blocks with query and value biases but none on keys, then a norm.
+
+    With `recompute`, what lies within a block is computed again in the backward pass instead of kept.
+    """
+
+    recompute = False
+
+    def __init__(self, width: int, depth: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> None:
+        super().__init__()
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
+        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]  # rising linearly
+        self.blocks = nn.ModuleList(
+            Block(width, num_heads, qkv_bias=True, mlp_ratio=mlp_ratio, norm_layer=norm, drop_path=rate)
+            for rate in rates
+        )
+        self.norm = norm(width)
+
+    def forward(self, x: Tensor, last: int = 0) -> Tensor:
+        """Map tokens (B, N, D) to the normed (B, N, D), or to that of the `last` tokens alone."""
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block(x)
+        normed: Tensor = self.norm(x[:, -last:])
+        return normed
+
+
+class Encoder(Transformer):
+    """Pixel normalisation, patch embedding and blocks."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: MAEConfig, grid: TokenGrid, drop_path: float = 0.0) -> None:
+        super().__init__(config.embed_dim, config.depth, config.num_heads, config.mlp_ratio, drop_path)
+        self.patch_embed = PatchEmbed(grid, config.embed_dim)
+        values = grid.patch_values // CHANNELS
+        constants = {
+            "mean": torch.tensor(IMAGENET_MEAN).repeat_interleave(values) * 255,
+            "std": torch.tensor(IMAGENET_STD).repeat_interleave(values) * 255,
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant, persistent=False)
+
+    def embed(self, patches: Tensor, positions: Tensor) -> Tensor:
+        """Normalise and embed patches (..., P) in [0, 255], as `TokenGrid.cut` orders them, to (..., D)."""
+        embedded: Tensor = self.patch_embed((patches - self.mean) / self.std)
+        return embedded + positions
+
+
+class Decoder(Transformer):
+    """Blocks and the head that predicts pixels."""
+
+    def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
+        width = config.decoder_embed_dim
+        super().__init__(width, config.decoder_depth, config.decoder_num_heads, config.mlp_ratio)
+        self.head = nn.Linear(width, grid.patch_values)
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encodes the visible tokens of a clip and predicts the pixels of the hidden ones.
+
+    Parameter names are those of the published VideoMAE, so that weights travel both ways. Source: Table 5;
+    targets and positions as in VideoMAE.
+
+    Args:
+        config: Widths and depths.
+        grid: The clip's geometry. Its K is not used here: the number of ids given decides.
+    """
+
+    def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
+        super().__init__()
+        self.config, self.grid = config, grid
+        self.encoder = Encoder(config, grid)
+        self.encoder_to_decoder = nn.Linear(config.embed_dim, config.decoder_embed_dim, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_embed_dim))
+        self.decoder = Decoder(config, grid)
+        positions = POSITIONS[config.pos_embed]
+        self.pos_embed = positions(grid.shape, config.embed_dim)
+        self.decoder_pos_embed = positions(grid.shape, config.decoder_embed_dim)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
+
+    def embed(self, clips: Tensor) -> Tensor:
+        """Embed every token of clips (B, C, T, H, W) in uint8: (B, L, D), positions added, no gradient."""
+        with torch.no_grad():
+            return self.encoder.embed(self.grid.cut(clips), self.pos_embed())
+
+    def forward(self, clips: Tensor, ids_keep: Tensor, decode_ratio: float = 1.0) -> Reconstruction:
+        """Reconstruct the hidden tokens of clips (B, C, T, H, W) in uint8 from the visible ones.
+
+        Args:
+            clips: Pixels.
+            ids_keep: Visible tokens (B, K); or (B * G, K), G masks for each clip, one clip's after another's.
+            decode_ratio: Share of the hidden tokens that the decoder sees and predicts, drawn uniformly for each mask.
+        """
+        num_tokens, num_visible = self.grid.num_tokens, ids_keep.shape[1]
+        mask = mask_from_ids(ids_keep, num_tokens)
+        ids_hidden = _drawn(hidden_ids(mask, num_tokens - num_visible), decode_ratio)
+        patches = self.grid.cut(clips)  # (B, L, P) uint8
+
+        latent = self.encoder(self.encoder.embed(_take(patches, ids_keep), self.pos_embed()[ids_keep]))  # (B, K, D)
+        positions = self.decoder_pos_embed()  # (L, decoder_embed_dim)
+        visible = self.encoder_to_decoder(latent) + positions[ids_keep]
+        hidden = (self.mask_token + positions[ids_hidden]).to(visible.dtype)
+        decoded = self.decoder(torch.cat((visible, hidden), dim=1), last=ids_hidden.shape[1])
+        pred = self.decoder.head(decoded)  # (B, M, P)
+        return Reconstruction(pred, self.target(_take(patches, ids_hidden)), ids_hidden, mask)
+
+    def unmasked(self, clips: Tensor) -> Reconstruction:
+        """Return the empty reconstruction of clips (B, C, T, H, W) of which nothing is hidden."""
+        nothing = clips.new_zeros(len(clips), 0, self.grid.patch_values, dtype=torch.float32)
+        no_ids = clips.new_zeros(len(clips), 0, dtype=torch.int64)
+        mask = clips.new_zeros(len(clips), self.grid.num_tokens, dtype=torch.bool)
+        return Reconstruction(nothing, nothing, no_ids, mask)
+
+    def target(self, patches: Tensor) -> Tensor:
+        """Normalise patches (B, M, P) in uint8 per patch and channel; values then ordered (frame row column, channel).
+
+        (x - mean) / (unbiased deviation + 1e-6) on pixels in [0, 1], as in VideoMAE; here on [0, 255].
+        """
+        pixels = patches.unflatten(-1, (CHANNELS, -1)).to(self.mask_token.dtype)
+        centred = pixels - pixels.mean(-1, keepdim=True)
+        # torch.std is not vectorised on CPUs: 10 times slower.
+        deviation = (centred.square().sum(-1, keepdim=True) / (pixels.shape[-1] - 1)).sqrt()
+        normalised: Tensor = centred / (deviation + 255e-6)
+        return normalised.transpose(-1, -2).flatten(-2)
+
+
+def _drawn(ids: Tensor, share: float) -> Tensor:
+    """Draw a share of the columns of ids (B, M), others for each row: (B, M'), in their order, at least one."""
+    if share == 1.0:
+        return ids
+    batch_size, num_hidden = ids.shape
+    chosen = random_ids(batch_size, num_hidden, max(1, round(share * num_hidden)), device=ids.device)
+    return ids.gather(1, chosen.sort(dim=1).values)
+
+
+def _take(tokens: Tensor, ids: Tensor) -> Tensor:
+    """Pick rows of tokens (B, L, P) by ids (B * G, K): whole rows at once, where a gather would go value by value."""
+    clips = torch.arange(len(ids), device=ids.device) // (len(ids) // len(tokens))
+    first = clips[:, None] * tokens.shape[1]
+    taken: Tensor = tokens.flatten(0, 1).index_select(0, (first + ids).flatten()).unflatten(0, ids.shape)
+    return taken
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw a linear layer's weight as the published VideoMAE does (`nn.Module.apply`)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,274 @@
+"""Features of a split's clips, pooled over tokens: computed once, and kept on the disk."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
+from tats_gym.clips.decoding import Views
+from tats_gym.encoders.weight_files import read_safetensors, write_safetensors
+from tats_gym.files.atomic import file_written_whole, make_folder
+from tats_gym.model.encoder import VideoEncoder
+from tats_gym.model.pooling import POOLS, Pool
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.runs.progress import progress_bar
+from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
+"""Version of the files; it grows when a feature of the same key would come out otherwise."""
+PART = 2048
+"""Clips after which what is done is saved."""
+
+COLUMNS = ("values", "labels", "ids")
+"""What is kept of the clips, see `Features`."""
+CENTRE = Views(1, 1)
+"""The window and the square in the middle."""
+
+IMMATERIAL = (
+    *("root", "split", "fold", "subset", "subset_seed", "index"),
+    *("num_workers", "time_limit_s", "memory_limit_mib", "max_broken", "cache_mib", "cache_dir"),
+)
+"""Settings of the clips that change no feature but through the list of videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """What a clip's feature is, and how it is computed."""
+
+    pool: Pool = "mean"
+    """mean: over all tokens, (D,), as the recipes have it. Ours: change, the deviation over time, mean over places,
+    (D,); frames, the mean over the tokens of each time, (t * D,), which keeps their order; tokens, all, (L * D,)."""
+    batch_size: int = 32
+    """Clips in one forward pass, views counted."""
+    device: str = "auto"
+    """auto takes CUDA where it is present."""
+    precision: Precision = "auto"
+    """auto takes bf16 on a GPU that has it; features are kept in float32."""
+    cache: str | None = None
+    """Folder of the features; None: `features` beside the datasets, see `data_root`."""
+    quiet: bool = False
+    """No progress bar, but a line every ten minutes."""
+
+    def __post_init__(self) -> None:
+        if self.pool not in POOLS:
+            raise ValueError(f"pool must be one of {tuple(POOLS)}, got {self.pool!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder makes of a split."""
+
+    values: Tensor
+    """(V, N, D) float32: V views of N clips, or V passes of one view each."""
+    labels: Tensor
+    """(V, N) int64; -1 where unknown."""
+    ids: Tensor
+    """(V, N) int64: positions in the list of videos; one order for fixed views, each pass has its own."""
+    videos: VideoList
+    """Of the split."""
+    broken: tuple[str, ...]
+    """Paths of videos that could not be read. Fixed views leave them out, in a pass others take their place."""
+    key: str
+    """Of all that these numbers depend on."""
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Which parts of the videos are looked at."""
+
+    passes: int
+    views: Views
+    seed: int | None
+
+
+def features_of(
+    encoder: VideoEncoder,
+    clips: ClipConfig,
+    config: FeatureConfig,
+    *,
+    views: Views = CENTRE,
+    passes: int = 0,
+    seed: int = 0,
+) -> Features:
+    """Compute the features of a split, or read them if they were computed before.
+
+    They are found again by a digest of the encoder's weights, architecture and geometry, of what cuts the clips, and
+    of the list of videos with their paths and labels; not of the videos' contents. What was done before an interruption
+    is not done again.
+
+    Args:
+        encoder: Is moved to the device, and put into evaluation mode.
+        clips: Which clips; `repeats` must be 1.
+        config: What to make of them.
+        views: Fixed ones, see `ClipStream.views`; by default the one in the middle.
+        passes: Instead of fixed views, so many passes over the videos, a window and a crop drawn in each as training
+            draws them.
+        seed: Of these draws.
+
+    Raises:
+        VideoReadError: More than `clips.max_broken` of the videos cannot be read.
+        ValueError: Weights are not finite, or both passes and several views are asked for.
+    """
+    if passes < 0 or seed < 0:
+        raise ValueError(f"passes and seed must not be negative, got {passes} and {seed}")
+    if passes and views != CENTRE:
+        raise ValueError(f"passes draw one view each: passes must be 0 for {views}, got {passes}")
+    if clips.repeats != 1:
+        raise ValueError(f"repeats must be 1 for features, got {clips.repeats}; views are made by passes")
+    grid = encoder.grid
+    stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=seed)
+    look = _Look(passes, views, seed if passes else None)
+    identity = _identity(encoder, stream, config, look)
+    key = blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
+    path = data_root("features", config.cache) / f"{clips.data}-{clips.split}-{key}.safetensors"
+    try:
+        tensors, broken = _read(path) or _compute(encoder, stream, config, look, path)
+    finally:
+        stream.close()
+    return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """A number that only these weights, under these names, have.
+
+    Raises:
+        ValueError: One of them is not finite.
+    """
+    weights = module.state_dict()
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise ValueError(f"the weight {name} is not finite")
+    return _digest(weights)
+
+
+def _digest(tensors: Mapping[str, Tensor], words: Sequence[str] = ()) -> str:
+    digest = blake2b(json.dumps(words).encode() if words else b"", digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look) -> dict[str, object]:
+    videos = blake2b(digest_size=16)
+    for video in stream.videos.videos:
+        videos.update(repr((video.name, str(video.path), video.label)).encode(errors="surrogateescape"))
+    grid = encoder.grid
+    return {
+        "format": FORMAT,
+        "weights": weights_digest(encoder),
+        "architecture": asdict(encoder.config),
+        "grid": [grid.frames, grid.size, grid.tubelet_size, grid.patch_size],
+        "clips": {name: value for name, value in asdict(stream.config).items() if name not in IMMATERIAL},
+        "videos": videos.hexdigest(),
+        "pool": config.pool,
+        "look": asdict(look),
+        "precision": resolve_precision(config.precision, resolve_device(config.device)),
+    }
+
+
+def _compute(
+    encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look, path: Path
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Compute the features and write them, part by part and then in one file."""
+    folder = path.with_suffix(".parts")
+    make_folder(folder)
+    encoder.to(resolve_device(config.device)).eval()
+    total = len(stream) * max(1, look.passes)
+    files, parts = [], []
+    about = f"features of {stream.config.split}"
+    with progress_bar(total=total, desc=about, unit="clip", quiet=config.quiet) as bar:
+        for start in range(0, total, PART):
+            stop = min(start + PART, total)
+            files.append(folder / f"{start:012d}.safetensors")
+            part = _read(files[-1])
+            if part is None:
+                part = _part(encoder, stream, range(start, stop), config, look, bar)
+                _write(files[-1], *part)
+            parts.append(part)
+            bar.update(stop - bar.n)
+    broken = sorted({lost for _, losses in parts for lost in losses})
+    if len(broken) > stream.config.max_broken * len(stream) or len(broken) == len(stream):
+        raise VideoReadError(
+            f"{len(broken)} of {len(stream)} videos could not be read, more than max_broken "
+            f"{stream.config.max_broken}; the first: {broken[0]}. Check them with scripts/prepare_data.py verify"
+        )
+    joined = {name: torch.cat([tensors[name] for tensors, _ in parts if tensors]) for name in COLUMNS}
+    passes = max(1, look.passes)  # one after the other in the rows (V * N, 1, ...); fixed views: (N, V, ...)
+    by_view = {name: rearrange(each, "(p n) v ... -> (p v) n ...", p=passes) for name, each in joined.items()}
+    _write(path, by_view, broken)
+    for file in files:
+        file.unlink()
+    with suppress(OSError):  # another process computes the same
+        folder.rmdir()
+    return by_view, broken
+
+
+def _part(
+    encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, look: _Look, bar: "tqdm[Any]"
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Features, labels and ids (B, V, ...) of the clips at these places, of all passes; and the videos lost there.
+
+    Of a part that is lost as a whole, there are none.
+    """
+    device = resolve_device(config.device)
+    columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
+    before = set(stream.broken)
+    for batch in filter(len, _batches(stream, places, config.batch_size, look)):
+        with torch.inference_mode(), autocast(config.precision, device):
+            tokens = encoder(batch.pixels.to(device))  # (B * V, L, D)
+            pooled = POOLS[config.pool](tokens.float(), encoder.grid.shape).cpu()
+        for column, each in zip(columns.values(), (pooled, batch.labels, batch.ids), strict=True):
+            column.append(each.unflatten(0, (-1, look.views.count)))
+        bar.update(len(batch.ids) // look.views.count)
+    joined = {name: torch.cat(column) for name, column in columns.items() if column}
+    return joined, sorted(set(stream.broken) - before)
+
+
+def _batches(stream: ClipStream, places: range, batch_size: int, look: _Look) -> Iterator[ClipBatch]:
+    if look.passes:
+        stream.seek(places.start)
+        yield from (stream.take(min(batch_size, places.stop - start)) for start in places[::batch_size])
+    else:
+        videos = max(1, batch_size // look.views.count)
+        temporal, spatial = look.views.temporal, look.views.spatial
+        yield from stream.each(places, videos, temporal=temporal, spatial=spatial, total=len(stream))
+
+
+def _write(path: Path, tensors: dict[str, Tensor], broken: list[str]) -> None:
+    whole = {name: each.contiguous() for name, each in tensors.items()}
+    about = {"broken": broken, "digest": _digest(whole, broken)}
+    with file_written_whole(path) as partial:
+        write_safetensors(partial, whole, json.dumps(about))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], list[str]] | None:
+    """Read features; None where there are none, or they are damaged and have to be computed again, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        file = read_safetensors(path)
+        broken = file.description.get("broken")
+        if not isinstance(broken, list) or file.description.get("digest") != _digest(file.weights, broken):
+            raise CheckpointError(f"{path} does not hold what was written")
+    except CheckpointError as err:
+        logger.warning("%s; it is computed again", err)
+        return None
+    return file.weights, broken

@@ -1,0 +1,155 @@
+"""How often a classifier is right: top-1, top-5, by class, each video counted once."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tats_gym.files.atomic import make_folder
+from tats_gym.train.distributed import summed
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was counted over the videos of a split."""
+
+    confusion: NDArray[np.int64]
+    """(true class, predicted class) numbers of videos."""
+    in_top5: NDArray[np.int64]
+    """(class,) videos whose class is among the five most probable."""
+    broken: int = 0
+    """Videos that could not be read; they count as wrong."""
+
+    @property
+    def videos(self) -> int:
+        """Videos that were asked for, broken ones included."""
+        return int(self.confusion.sum()) + self.broken
+
+    @property
+    def top1(self) -> float:
+        """Share of the videos whose most probable class is right."""
+        return float(np.trace(self.confusion)) / max(1, self.videos)
+
+    @property
+    def top5(self) -> float | None:
+        """Share of the videos whose class is among the five most probable; None where there are no more than five."""
+        return None if len(self.confusion) <= TOP else float(self.in_top5.sum()) / max(1, self.videos)
+
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of `top1`, over videos."""
+        return wilson(int(np.trace(self.confusion)), self.videos)
+
+    def share_by_class(self, classes: Sequence[str]) -> dict[str, float]:
+        """Return the share that is right of each class that has videos, by its name."""
+        rows = zip(classes, self.confusion.diagonal(), self.confusion.sum(1), strict=True)
+        return {name: float(right / videos) for name, right, videos in rows if videos}
+
+    def by_class(self, classes: Sequence[str]) -> list[dict[str, Any]]:
+        """Return, for every class, its videos, how many are right, and what it is taken for most often else."""
+        rows = []
+        for number, name in enumerate(classes):
+            row = self.confusion[number]
+            others = row.copy()
+            others[number] = 0
+            rows.append(
+                {
+                    "class": name,
+                    "videos": int(row.sum()),
+                    "right": int(row[number]),
+                    "taken_for": classes[int(others.argmax())] if others.any() else None,
+                }
+            )
+        return rows
+
+    def as_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        shares = {"top1": self.top1, "top1_interval": list(self.top1_interval), "top5": self.top5}
+        return {
+            **shares,
+            "videos": self.videos,
+            "broken": self.broken,
+            "by_class": self.by_class(classes),
+            "confusion": self.confusion.tolist(),
+        }
+
+
+class Tally:
+    """Counts, batch by batch, and over the processes of a training."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self._confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        self._in_top5 = torch.zeros(num_classes, dtype=torch.int64, device=device)
+        self._broken = torch.zeros((), dtype=torch.int64, device=device)
+
+    def add(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Count videos by the probabilities or scores of their classes (B, classes), one row a video, and labels (B,).
+
+        Of equal scores, that of the lower class counts as higher.
+        """
+        classes = len(self._in_top5)
+        if probabilities.shape != (len(labels), classes):
+            raise ValueError(
+                f"there must be {classes} scores for each of {len(labels)} labels, got {tuple(probabilities.shape)}"
+            )
+        best = probabilities.argsort(dim=1, descending=True, stable=True)[:, :TOP]
+        pairs = labels * classes + best[:, 0]
+        self._confusion += torch.bincount(pairs, minlength=classes * classes).view_as(self._confusion)
+        hits = (best == labels[:, None]).any(1)
+        self._in_top5 += torch.bincount(labels[hits], minlength=classes)
+
+    def add_broken(self, count: int) -> None:
+        """Count videos that could not be read."""
+        self._broken += count
+
+    def scores(self) -> Scores:
+        """Return the sums over all processes."""
+        parts = (summed(part).cpu() for part in (self._confusion, self._in_top5, self._broken))
+        confusion, in_top5, broken = parts
+        return Scores(confusion.numpy(), in_top5.numpy(), int(broken))
+
+
+def scored(scores: Tensor, labels: Tensor) -> Scores:
+    """Count all videos of a split at once: scores (N, classes) and labels (N,)."""
+    tally = Tally(scores.shape[-1], scores.device)
+    tally.add(scores, labels)
+    return tally.scores()
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """Wilson's score interval of a proportion, 95 %; made for proportions, it holds for few videos too."""
+    z = NormalDist().inv_cdf(0.975)
+    share = hits / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return centre - half, centre + half
+
+
+def confusion_picture(scores: Scores, classes: Sequence[str], path: Path) -> Path:
+    """Draw the confusion, each row as shares of its class's videos, into a PNG."""
+    shares = scores.confusion / np.maximum(scores.confusion.sum(1, keepdims=True), 1)
+    side = 3.0 + 0.28 * min(len(classes), 60)
+    figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    drawn = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"top-1 {scores.top1:.1%} of {scores.videos} videos")
+    if len(classes) <= 60:
+        names = [name if len(name) <= 32 else f"{name[:31]}…" for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(classes)), names, fontsize=7)
+    figure.colorbar(drawn, ax=axes, label="share of the true class", shrink=0.8)
+    make_folder(path.parent)
+    figure.savefig(path)
+    return path

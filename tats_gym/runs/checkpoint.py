@@ -1,0 +1,216 @@
+"""Checkpoints: written whole or not at all, checked when loaded, and nothing that lies in them is run."""
+
+import errno
+import logging
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tats_gym.files.atomic import make_folder, to_disk, writing
+from tats_gym.files.messages import first_line
+from tats_gym.train.distributed import Ranks, from_first
+
+logger = logging.getLogger(__name__)
+
+PATTERN = "step-*.pt"
+PARTIAL = ".partial"
+
+FOLDER = 0x10
+"""Among the attributes of a ZIP archive's part."""
+
+DAMAGED = (
+    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError,
+    LookupError, AttributeError, TypeError, NotImplementedError, OverflowError, OSError,
+    AssertionError,
+)  # fmt: skip
+"""What readers raise where a file is not what it should be."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, half-written, damaged, or not one of ours."""
+
+
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], *, keep: int = 2, keep_hours: float | None = None
+) -> Path:
+    """Write `state` as the folder's newest checkpoint, then delete those that are not to be kept.
+
+    The file appears under its name only when it is complete and on disk. It is a ZIP archive with a checksum for each
+    part.
+
+    Args:
+        folder: Where checkpoints lie; made if missing.
+        step: Environment steps so far; part of the file name.
+        state: Nested dicts and lists of tensors, numbers and strings.
+        keep: How many of the newest to leave, at least 1.
+        keep_hours: Of those before, leave one of every so many hours; None leaves none.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written; what was there before is there still.
+    """
+    make_folder(folder)
+    path = folder / PATTERN.replace("*", f"{step:012d}")
+    for cut_off in folder.glob(f"*{PARTIAL}"):  # by a process that was killed within this function
+        cut_off.unlink()
+    partial = path.with_suffix(PARTIAL)
+    try:
+        with partial.open("wb") as file:
+            with writing(path):
+                torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        to_disk(folder)
+    finally:
+        partial.unlink(missing_ok=True)
+    _delete_old(folder, path, keep, keep_hours)
+    return path
+
+
+def _delete_old(folder: Path, newest: Path, keep: int, keep_hours: float | None) -> None:
+    kept_s = None
+    for old in sorted(folder.glob(PATTERN))[: -max(1, keep)]:
+        if old == newest:  # those after it are of a run that went further
+            continue
+        written_s = old.stat().st_mtime
+        if keep_hours is not None and (kept_s is None or written_s - kept_s >= keep_hours * 3600):
+            kept_s = written_s
+        else:
+            old.unlink()
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether `latest_checkpoint` would find one."""
+    return bool(_checkpoints(folder))
+
+
+def latest_checkpoint(folder: Path) -> Path:
+    """Return the newest checkpoint of a run's folder or of its `checkpoints` folder."""
+    found = _checkpoints(folder)
+    if not found:
+        raise CheckpointError(
+            f"no checkpoint ({PATTERN}) in {folder} nor in {folder / 'checkpoints'}; "
+            f"a run that has saved none is begun anew by its command with --folder {folder}"
+        )
+    return found[-1]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob(PATTERN)) or sorted((folder / "checkpoints").glob(PATTERN))
+
+
+def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Read a run's newest checkpoint that is whole, the same in all processes, as `load_checkpoint` does.
+
+    Damaged ones after it are named in the log, and renamed, so that they do not count among those that are kept.
+
+    Raises:
+        CheckpointError: There is none; nothing is renamed.
+        OSError: One cannot be read although it may be whole.
+    """
+    path, state = _newest_whole(folder) if ranks.first else (None, {})
+    path = from_first(path)
+    return state if ranks.first else load_checkpoint(path)
+
+
+def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any]]:
+    newest, damaged = latest_checkpoint(folder), dict[Path, CheckpointError]()
+    for path in reversed(_checkpoints(folder)):
+        try:
+            state = _load(path)
+            break
+        except CheckpointError as err:
+            damaged[path] = err
+    else:
+        raise CheckpointError(
+            f"no checkpoint in {newest.parent} is whole; begin the run anew in another folder. "
+            f"Newest: {damaged[newest]}"
+        )
+    for each, why in damaged.items():
+        aside = each.with_suffix(".damaged")
+        each.replace(aside)
+        logger.warning("%s; it is kept as %s, and an older one is taken", why, aside.name)
+    return path, state
+
+
+def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
+    """Read a checkpoint, or a run folder's newest, into host memory; weights only, so no code in it is run.
+
+    What the file's own checksums do not agree with is refused.
+
+    Args:
+        path: A run's folder or a file.
+        allow: Classes beside tensors and plain values whose instances the file may hold.
+
+    Raises:
+        CheckpointError: There is none, it is half-written or damaged, or it holds objects of other classes; a whole one
+            before it is named.
+        OSError: It cannot be read, or memory does not suffice.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = latest_checkpoint(path)
+    try:
+        return _load(path, allow)
+    except CheckpointError as err:
+        raise CheckpointError(f"{str(err).rstrip('.')}{_older_whole(path)}") from err
+
+
+def _load(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        _check(path)
+        with torch.serialization.safe_globals(list(allow)):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as err:
+        _raise_if_unread(err, path)
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint of plain tensors; it may be half-written or damaged, or hold objects "
+            f"whose loading would run code, which was not done: {first_line(err)}"
+        ) from err
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dict of states")
+    return state
+
+
+def _older_whole(damaged: Path) -> str:
+    """Name the newest whole checkpoint before a damaged one, if there is any."""
+    older = [path for path in _checkpoints(damaged.parent) if path < damaged] if damaged.match(PATTERN) else []
+    for path in reversed(older):
+        with suppress(CheckpointError, OSError):
+            _load(path)
+            return f". {path} is whole: name that one"
+    return ""
+
+
+def _check(path: Path) -> None:
+    """Hold the parts of a ZIP archive against their checksums, which torch does not; other files have none."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+        # Of a part that is marked as a folder, or has another size in its header, torch reads nothing or too much.
+        sizes = [
+            part.filename
+            for part in archive.infolist()
+            if part.compress_size != part.file_size or part.external_attr & FOLDER
+        ]
+    if wrong or sizes:
+        raise zipfile.BadZipFile(f"the checksum or the size of its part {wrong or sizes[0]} is another one")
+
+
+def _raise_if_unread(err: BaseException, path: Path) -> None:
+    """Raise what says nothing about the file: a disk that does not answer, too little memory."""
+    if isinstance(err, OSError) and err.errno != errno.EINVAL:  # which is a place that the file does not have
+        raise err
+    if isinstance(err, RuntimeError) and "allocate memory" in str(err):
+        raise OSError(errno.ENOMEM, "memory does not suffice to load it", str(path)) from err

@@ -1,0 +1,235 @@
+"""A run's folder: where it is, what made it, and its metrics as lines of JSON."""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tats_gym.files.atomic import explained, make_folder, write_whole
+from tats_gym.files.messages import did_you_mean, listed
+from tats_gym.runs.checkpoint import has_checkpoint, load_checkpoint
+from tats_gym.runs.kinds import RUNS, Kind, kind_of, kind_of_settings, told
+from tats_gym.runs.metrics import METRICS
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+REPLACED = "replaced_clips.jsonl"
+"""In a run's folder: what `tats_gym.clips.journal` remembers."""
+RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
+
+
+def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: int = 1) -> Path:
+    """Make a new folder `parent/name-N` and begin a run in it.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    make_folder(parent)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            with explained(parent, parent):
+                folder.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    begin_run(folder, config, processes=processes)
+    return folder
+
+
+def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> None:
+    """Write config.json into a run's folder, which is made if missing: settings, and what made the run and where.
+
+    Metrics and replaced clips of a run that ended there before its first checkpoint are deleted.
+
+    Args:
+        folder: The run's.
+        config: Its settings.
+        processes: That train together; settings that count in each count so often.
+
+    Raises:
+        ValueError: If the folder holds other things than a run of this kind.
+        OSError: If it cannot be written.
+    """
+    make_folder(folder)
+    check_own(folder, config)
+    for name in (METRICS, REPLACED):
+        (folder / name).unlink(missing_ok=True)
+    record = {
+        "config": config,
+        "seed": config.get("seed"),
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+        "command": sys.argv,
+        "processes": processes,
+        "started": _now(),
+    }
+    write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def check_own(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a folder, if it is there and not empty, that holds no run of the kind that has these settings.
+
+    Raises:
+        ValueError: If it does; a run that began there would write over what it holds.
+    """
+    if not folder.is_dir() or all(each.name[0] == "." for each in folder.iterdir()):
+        return
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"{folder} is neither empty nor a run's folder: there is no config.json{told(folder)}; name another folder"
+        )
+    kind, wanted = kind_of(folder), kind_of_settings(config)
+    if kind is not wanted:
+        raise ValueError(f"{folder} is {kind.what}, and {wanted.what} would write over it; name another folder")
+
+
+def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: int = 1) -> None:
+    """Have a run's config.json say with what it goes on from `step`; see `begin_run`.
+
+    What is other than before is said in the log, and kept with its step under "resumed".
+    """
+    before = read_record(folder)
+    now = {"config": config, "commit": commit(), "versions": versions(), "machine": machine(), "processes": processes}
+    now = json.loads(json.dumps(now))
+    changed = _changes(before, now)
+    if changed:
+        logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, _told(changed))
+    resumed = {"step": step, "when": _now(), "command": sys.argv, "changed": changed}
+    record = before | now | {"resumed": [*before.get("resumed", []), resumed]}
+    write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
+
+
+def told_changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """List the settings of two runs that differ, with both values."""
+    return _told(_changes(*json.loads(json.dumps([before, now]))))
+
+
+def _told(changes: dict[str, list[Any]]) -> str:
+    return ", ".join(f"{name} {was!r} -> {value!r}" for name, (was, value) in changes.items())
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
+    """What differs, by dotted names, with the value before and the one now; of names that both have."""
+    found: dict[str, list[Any]] = {}
+    for name in sorted(before.keys() & now.keys()):
+        was, value = before[name], now[name]
+        if isinstance(was, dict) and isinstance(value, dict):
+            found |= _changes(was, value, f"{prefix}{name}.")
+        elif was != value:
+            found[f"{prefix}{name}".removeprefix("config.")] = [was, value]
+    return found
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what `begin_run` and `continue_run` wrote; where it is gone, the settings that the newest checkpoint has.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run, with the nearest names beside it.
+        ValueError: If what describes the run is damaged.
+    """
+    path = folder / CONFIG
+    saved = folder / "checkpoints"
+    if not path.is_file() and has_checkpoint(saved) and "config" in (state := load_checkpoint(saved)):
+        logger.warning("there is no %s; the settings are those of the newest checkpoint", path)
+        return {"config": state["config"]}
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {path}{_near(folder)}")
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as err:
+        raise ValueError(f"{path} is no whole JSON file, so the run's settings are not known: {err}") from err
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise ValueError(f"{path} must hold an object with the run's settings under 'config'{told(folder)}")
+    return record
+
+
+def _near(folder: Path) -> str:
+    """Name the run that a path lies in, or those within it, or what it is, or those of names like it beside it."""
+    for parent in list(folder.absolute().parents)[:2]:
+        if (parent / CONFIG).is_file() and (parent / "checkpoints").is_dir():
+            return f"; its run is {parent}"
+    within = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if within:
+        return f"; there are runs within it: {listed([path.parent.name for path in within])}"
+    if folder.exists():
+        return told(folder)
+    siblings = [path.name for path in folder.parent.iterdir() if path != folder] if folder.parent.is_dir() else []
+    return did_you_mean(folder.name, siblings, most=2)
+
+
+def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
+    """Return the settings that a run was made with; raises as `read_record` does.
+
+    Raises:
+        ValueError: It is a run of another kind than the one wanted.
+    """
+    config: dict[str, Any] = read_record(folder)["config"]
+    kind = kind_of_settings(config)
+    if kind in RUNS and wanted in RUNS and kind is not wanted:
+        raise ValueError(f"{folder} is {kind.what}, not {wanted.what}: {kind.use}")
+    return config
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit of this checkout, "-dirty" where files were changed; None outside a git checkout."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        run = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None if run.returncode == 0 else None
+
+
+def origin() -> dict[str, Any]:
+    """Say of numbers that were just made: of which code, when, on which machine, with which versions."""
+    return {
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what this machine computes with: its cores, its processor, its GPUs if it has any."""
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"cores": os.cpu_count(), "processor": processor()} | ({"gpus": gpus} if gpus else {})
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

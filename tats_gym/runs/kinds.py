@@ -1,0 +1,196 @@
+"""What lies at a path, and which command takes it: for the messages of commands that take something else."""
+
+import json
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from tats_gym.files.messages import listed
+from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.runs.checkpoint import PATTERN, CheckpointError
+
+MOST_LOOKED_AT = 1000
+"""Entries of a folder that are looked through for runs and videos."""
+DEPTH = 3
+"""Folders below each other that are looked into for runs: study, arm, seed."""
+
+
+class Kind(NamedTuple):
+    """A kind of file or folder."""
+
+    what: str
+    """Its name, with an article."""
+    use: str = ""
+    """Which commands take it."""
+
+
+_ENCODERS = "--encoder of finetune.py and linear_probe.py, and export_encoder.py"
+PRETRAINING = Kind(
+    "a pre-training run",
+    f"train_ppo.py takes it with --resume and --init-mae, visualize_masks.py and report.py as it is, {_ENCODERS} for "
+    "its encoder",
+)
+FINETUNING = Kind("a fine-tuning run", f"finetune.py takes it with --resume, {_ENCODERS} for its encoder")
+ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
+SAMPLER = Kind("an exported sampler", "tats_gym.agents.sampler_export.load_sampler takes it")
+SERVED = Kind(
+    "a graph for serving",
+    "ONNX runtimes or torch.export.load take it; export the run as safetensors for the commands of this package",
+)
+VIDEO = Kind("a video", "visualize_masks.py --videos and cut_videos.py take it, --root the folder that it lies in")
+VIDEOS = Kind("a folder of videos", "--root takes it, and cut_videos.py")
+EMPTY_FILE = Kind("an empty file", "its writing or copying was cut short")
+EMPTY_FOLDER = Kind("an empty folder", "--out and --folder take it")
+OTHER_FILE = Kind("a file of another kind")
+OTHER_FOLDER = Kind("a folder without a run, weights or videos", "--root takes it where a dataset lies deeper in it")
+TORCH = Kind("a torch file of another kind, or a damaged one", "see docs/export.md for those that are read")
+MISSING = Kind("not there")
+
+RUNS = (PRETRAINING, FINETUNING)
+
+
+def check_kind(path: Path, *wanted: Kind) -> None:
+    """Refuse what lies at a path if it is of another kind than those wanted.
+
+    Args:
+        path: A file or a folder; a missing or damaged one passes, as its reader names the damage.
+        wanted: The kinds that are taken.
+
+    Raises:
+        CheckpointError: It is of another kind; the message says which, and which commands take it.
+    """
+    kind = kind_of(path)
+    if kind not in (*wanted, TORCH, MISSING):
+        raise CheckpointError(
+            f"{path} is {kind.what}, not {' or '.join(each.what for each in wanted)}{_taken_by(kind)}"
+        )
+
+
+def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
+    """Refuse to write a file over a video, weights, a run, or any file that begins otherwise than what is written.
+
+    Args:
+        path: Where a file is about to be written.
+        option: The one that named it.
+        begins: How files begin that may be replaced.
+
+    Raises:
+        ValueError: Another one lies there.
+    """
+    kind = kind_of(path)
+    if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVED, TORCH):
+        raise ValueError(f"{option} would write over {path}, {kind.what}; name another file")
+    if kind is OTHER_FILE:
+        with path.open("rb") as file:
+            if file.read(len(begins)) != begins:
+                raise ValueError(f"{option} would write over {path}, a file of another kind; name another file")
+
+
+def told(path: Path) -> str:
+    """Return "; it is a video: ..." for what lies at a path, or nothing where that is not known."""
+    kind = kind_of(path)
+    return "" if kind in (TORCH, MISSING, OTHER_FILE, OTHER_FOLDER) else f"; it is {kind.what}{_taken_by(kind)}"
+
+
+def _taken_by(kind: Kind) -> str:
+    return f": {kind.use}" if kind.use else ""
+
+
+def kind_of(path: Path) -> Kind:
+    """Say what lies at a path, by names and headers; no weights are read, and no code in them is run."""
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if not path.is_file():
+        return MISSING
+    suffix = path.suffix.lower()
+    if not path.stat().st_size:
+        return EMPTY_FILE
+    if suffix in VIDEO_SUFFIXES:
+        return VIDEO
+    if suffix in (".onnx", ".pt2"):
+        return SERVED
+    if suffix == ".safetensors":
+        return _kind_of_safetensors(path)
+    return _kind_of_torch(path) if _may_be_torch(path) else OTHER_FILE
+
+
+def kind_of_settings(settings: Mapping[str, Any]) -> Kind:
+    """Say which kind of run has these settings."""
+    if "agent" in settings:
+        return PRETRAINING
+    return FINETUNING if "encoder" in settings else OTHER_FOLDER
+
+
+def _kind_of_folder(folder: Path) -> Kind:
+    entries = [path for path, _ in zip(folder.iterdir(), range(MOST_LOOKED_AT), strict=False) if path.name[0] != "."]
+    if not entries:
+        return EMPTY_FOLDER
+    described = _read_json(folder / "config.json")
+    if isinstance(described.get("config"), dict):
+        return kind_of_settings(described["config"])
+    if "model_type" in described:
+        return ENCODER
+    checkpoints = sorted([*folder.glob(PATTERN), *folder.glob(f"checkpoints/{PATTERN}")])
+    files = checkpoints[-1:] or sorted(path for path in entries if path.is_file())
+    found = {kind_of(path) for path in files}
+    for kind in (*RUNS, SAMPLER, ENCODER, SERVED, TORCH):
+        if kind in found:
+            return kind
+    if runs := list(_runs_below(folder, DEPTH)):
+        names = listed([str(run.relative_to(folder)) for run in runs])
+        return Kind("a folder of runs", f"name one of them: {names}")
+    return VIDEOS if VIDEO in found or any(_videos_below(folder)) else OTHER_FOLDER
+
+
+def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
+    for path in sorted(folder.glob("*/config.json"))[:MOST_LOOKED_AT]:
+        if isinstance(_read_json(path).get("config"), dict):
+            yield path.parent
+    if depth > 1:
+        for each in sorted(path for path in folder.glob("[!.]*") if path.is_dir())[:MOST_LOOKED_AT]:
+            if not (each / "config.json").is_file():
+                yield from _runs_below(each, depth - 1)
+
+
+def _videos_below(folder: Path) -> Iterator[Path]:
+    for path, _ in zip(folder.rglob("[!.]*"), range(MOST_LOOKED_AT), strict=False):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            yield path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, RecursionError):
+        contents = json.loads(path.read_bytes())
+        if isinstance(contents, dict):
+            return contents
+    return {}
+
+
+def _kind_of_safetensors(path: Path) -> Kind:
+    with suppress(SafetensorError, OSError, ValueError, RecursionError), safe_open(path, framework="pt") as file:
+        description = json.loads((file.metadata() or {}).get("tats_gym", "{}"))
+        return SAMPLER if isinstance(description, dict) and "sampler" in description else ENCODER
+    return TORCH
+
+
+def _may_be_torch(path: Path) -> bool:
+    with path.open("rb") as file:
+        begin = file.read(2)
+    return begin in (b"PK", b"\x80\x02") or path.suffix in (".pt", ".pth")  # an archive, or a pickle as before 2020
+
+
+def _kind_of_torch(path: Path) -> Kind:
+    """Tell by the names in a torch file, which its pickle holds as text."""
+    names: set[str] = set()
+    with suppress(Exception), zipfile.ZipFile(path) as archive:  # a damaged file fails in any way
+        member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        names = {value for _, value, _ in pickletools.genops(archive.read(member)) if isinstance(value, str)}
+    if "mae_config" in names:
+        return FINETUNING if "classifier" in names else PRETRAINING
+    known = ("patch_embed.proj.weight", "patch_embeddings.projection.weight")
+    return ENCODER if any(name.endswith(known) for name in names) else TORCH

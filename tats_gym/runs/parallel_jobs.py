@@ -1,0 +1,165 @@
+"""Does many things in processes that share the cores."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+
+from tats_gym.train.signals import StoppedError, ask_to_stop, code_of, interrupted_by_system
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class ProcessDiedError(RuntimeError):
+    """A process ended without an answer: killed, or out of memory."""
+
+
+def default_jobs() -> int:
+    """Return how many runs go side by side: as many as there are cores, or one where they would share a GPU."""
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+
+
+def side_by_side(
+    function: Callable[[In], Out],
+    items: Iterable[In],
+    *,
+    jobs: int,
+    apart: bool = False,
+    failures: list[tuple[In, Exception]] | None = None,
+) -> Iterator[tuple[In, Out]]:
+    """Yield each item with what the function makes of it, as they come, `jobs` at a time, sharing the cores.
+
+    One job is done in this process; else, or `apart`, every item has a process of its own. When this process is
+    interrupted (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and end, and are waited for.
+
+    Args:
+        function: What is done; importable from where it was defined.
+        items: What it is done with; the next is asked for when its turn comes.
+        jobs: How many at a time.
+        apart: A process for each item even where there is one job.
+        failures: Where given, items whose function fails or whose process dies are put here with the error, and the
+            others go on. A run that was stopped is no failure.
+
+    Raises:
+        ValueError: If `jobs` is below 1.
+        ProcessDiedError: If a process died.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    answers = _answers_from_here(function, items) if jobs == 1 and not apart else _answers(function, items, jobs)
+    for item, value, error in answers:
+        if error is None:
+            yield item, value
+        elif failures is None or isinstance(error, StoppedError) or not isinstance(error, Exception):
+            answers.close()
+            raise error
+        else:
+            failures.append((item, error))
+
+
+Answer = tuple[In, Any, BaseException | None]
+"""Of an item: what the function made of it, or how it failed."""
+
+
+def _answers_from_here(function: Callable[[In], Out], items: Iterable[In]) -> Generator[Answer[In]]:
+    for item in items:
+        try:
+            value = function(item)
+        except Exception as err:
+            yield item, None, err
+        else:
+            yield item, value, None
+
+
+@dataclass(frozen=True)
+class _Worker(Generic[In]):
+    """A process that works on one item."""
+
+    item: In
+    process: BaseProcess
+    keep_going: Connection
+    """Closed to ask it to end; it is closed with this process too, however that ends."""
+
+    def answer(self, answers: Connection) -> Answer[In]:
+        try:
+            value, error = answers.recv()
+        except EOFError:
+            self.process.join()
+            value, error = None, ProcessDiedError(f"its process died, {_how(self.process.exitcode)}")
+        self.process.join()
+        return self.item, value, error
+
+
+def _answers(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Generator[Answer[In]]:
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, running = iter(items), dict[Connection, _Worker[In]]()
+    with interrupted_by_system():
+        try:
+            while True:
+                for item in islice(waiting, jobs - len(running)):
+                    answers, worker = _start(function, item, threads)
+                    running[answers] = worker
+                if not running:
+                    return
+                for answers in cast(list[Connection], wait(list(running))):
+                    yield running.pop(answers).answer(answers)
+        finally:
+            for worker in running.values():
+                worker.keep_going.close()
+            for worker in running.values():
+                worker.process.join()
+
+
+def _start(function: Callable[[In], Out], item: In, threads: int) -> tuple[Connection, _Worker[In]]:
+    context = multiprocessing.get_context("spawn")
+    answers, answer = context.Pipe(duplex=False)
+    going, keep_going = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(function, item, threads, going, answer))
+    process.start()
+    for end in (answer, going):  # the process alone holds them from now on
+        end.close()
+    return answers, _Worker(item, process, keep_going)
+
+
+def _work(function: Callable[[In], Out], item: In, threads: int, going: Connection, answer: Connection) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_stop_when_asked, args=(going,), daemon=True).start()
+    try:
+        answer.send((function(item), None))
+    except KeyboardInterrupt as stop:
+        answer.send((None, StoppedError("interrupted", code_of(stop))))
+    except Exception as err:
+        answer.send((None, _sendable(err)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return the error, or one that says the same where it cannot be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _stop_when_asked(going: Connection) -> None:
+    try:
+        going.recv()
+    except EOFError:
+        ask_to_stop()
+
+
+def _how(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"exit code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    return f"by {name}" + (", as the system does when memory runs out" if name == "SIGKILL" else "")

@@ -1,0 +1,177 @@
+"""One optimiser step after another: AdamW, schedule, accumulation over steps and processes."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.nn.parallel import DistributedDataParallel
+
+from tats_gym.train.nonfinite import GradientGuard
+
+REFERENCE_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """What every recipe says; its owner gives the defaults."""
+
+    epochs: int
+    """Passes over the training clips; also the length of the cosine."""
+    warmup_epochs: int
+    """Epochs over which the learning rate rises linearly; below `epochs`."""
+    base_lr: float
+    """Learning rate for a batch of 256 clips; scaled linearly with the real batch."""
+    min_lr: float
+    """Where the cosine ends, for a batch of 256 clips; scaled too."""
+    betas: tuple[float, float]
+    """AdamW's decay rates."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay; none on biases, norms, positions and tokens."""
+    accumulate: int = 1
+    """Steps whose gradients are summed for one optimiser step."""
+    shard_state: bool = False
+    """Keep each process's share of AdamW's state there alone (ZeRO, stage 1), for large models on many GPUs."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.accumulate < 1:
+            raise ValueError(f"epochs and accumulate must be at least 1, got {self.epochs} and {self.accumulate}")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} with epochs {self.epochs}; "
+                "set both for a short run"
+            )
+        if self.base_lr <= 0 or self.min_lr < 0:
+            raise ValueError(f"base_lr must be positive and min_lr not negative, got {self.base_lr}, {self.min_lr}")
+
+
+class LearningRate:
+    """A linear rise, then a cosine down, by optimiser steps.
+
+    Args:
+        config: The recipe.
+        batch_size: Clips in one step, over all processes.
+        steps_per_epoch: Steps that make one pass over the training clips; `config.accumulate` of them are one of the
+            optimiser's.
+    """
+
+    def __init__(self, config: OptimConfig, *, batch_size: int, steps_per_epoch: int) -> None:
+        scale = batch_size * config.accumulate / REFERENCE_BATCH
+        self.highest, self.lowest = config.base_lr * scale, min(config.min_lr, config.base_lr) * scale
+        self.warmup_steps = max(1, config.warmup_epochs * steps_per_epoch // config.accumulate)
+        self.total_steps = max(self.warmup_steps + 1, config.epochs * steps_per_epoch // config.accumulate)
+
+    def at(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.highest * (step + 1) / self.warmup_steps
+        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.lowest + (self.highest - self.lowest) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class Optimizer:
+    """Turns losses into optimiser steps; `tats_gym.train.nonfinite` says what becomes of those that are not finite.
+
+    Args:
+        of: What is trained, for messages.
+        groups: AdamW's parameter groups; an `lr_scale` of a group multiplies its learning rate.
+        config: The recipe.
+        batch_size: Clips in one step, over all processes.
+        steps_per_epoch: Steps that make one pass over the training clips.
+        module: What `parallel` made of the model, so that gradients travel only before an optimiser step.
+    """
+
+    def __init__(
+        self,
+        of: str,
+        groups: list[dict[str, Any]],
+        config: OptimConfig,
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        module: nn.Module | None = None,
+    ) -> None:
+        self.of, self.config = of, config
+        self.lr = LearningRate(config, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+        self.step_clips = batch_size * config.accumulate
+        """Clips in one optimiser step, over all processes."""
+        self.adamw = _adamw(groups, config, self.lr.highest)
+        self.steps = 0
+        """Where the schedule is: optimiser steps so far, those left out counted."""
+        self.guard = GradientGuard(of, self.adamw, lambda: f"optimiser step {self.steps}")
+        self._module, self._accumulated = module, 0
+        self._exchange()
+
+    def step(self, loss: Tensor) -> None:
+        """Backpropagate one step's loss and, when enough are gathered, move the weights.
+
+        The loss must be finite in every process: whoever reports its mean checks that.
+
+        Raises:
+            NonFiniteError: If too many steps in a row were left out.
+        """
+        (loss / self.config.accumulate).backward()
+        self._accumulated += 1
+        if self._accumulated == self.config.accumulate:
+            self._follow_schedule(self.steps)
+            self.adamw.step()
+            self.adamw.zero_grad(set_to_none=True)
+            self.steps += 1
+            self._accumulated = 0
+        self._exchange()
+
+    def _follow_schedule(self, step: int) -> None:
+        for group in self.adamw.param_groups:
+            group["lr"] = self.lr.at(step) * group.get("lr_scale", 1.0)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no gradients are gathered for a step that is still to come."""
+        return self._accumulated == 0
+
+    def _exchange(self) -> None:
+        """Have the processes exchange gradients in the next backward pass if an optimiser step comes after it."""
+        if isinstance(self._module, DistributedDataParallel):
+            self._module.require_backward_grad_sync = self._accumulated + 1 == self.config.accumulate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return AdamW's state and the step count; gradients gathered for an unfinished step are not part of it.
+
+        All processes must ask; where they share the state, the first alone gets it.
+        """
+        adamw: dict[str, Any] = {}
+        if isinstance(self.adamw, ZeroRedundancyOptimizer):
+            self.adamw.consolidate_state_dict(to=0)
+        if not isinstance(self.adamw, ZeroRedundancyOptimizer) or dist.get_rank() == 0:
+            adamw = self.adamw.state_dict()
+        return {
+            "adamw": adamw,
+            "steps": self.steps,
+            "step_clips": self.step_clips,
+            "guard": self.guard.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned; with other batches, from as many clips. Settings stay the recipe's."""
+        own = [{name: value for name, value in group.items() if name != "params"} for group in self.adamw.param_groups]
+        self.adamw.load_state_dict(state["adamw"])
+        for group, settings in zip(self.adamw.param_groups, own, strict=True):
+            group.update(settings)
+        if isinstance(self.adamw, ZeroRedundancyOptimizer):  # it leaves step counts on the CPU; fused AdamW wants them
+            for parameter, values in self.adamw.optim.state.items():  # where the weights are
+                values["step"] = values["step"].to(parameter.device)
+        self.steps = state["steps"] * state["step_clips"] // self.step_clips
+        if self.steps:
+            self._follow_schedule(self.steps - 1)  # as it was left, for who saves before the next step
+        if "guard" in state:  # older ones did not count
+            self.guard.load_state_dict(state["guard"])
+
+
+def _adamw(groups: list[dict[str, Any]], config: OptimConfig, lr: float) -> torch.optim.Optimizer:
+    settings: dict[str, Any] = {"lr": lr, "betas": config.betas, "fused": True}
+    if config.shard_state and dist.is_initialized():
+        return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, **settings)
+    return torch.optim.AdamW(groups, **settings)
