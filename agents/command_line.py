@@ -11,7 +11,7 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.needs import DEFAULTS, settled
 from tats_gym.clips import VideoReadError
-from tats_gym.clips.foreman import WorkerError
+from tats_gym.clips.workers.supervisor import WorkerError
 from tats_gym.files.messages import first_line
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.parallel_jobs import ProcessDiedError

@@ -248,7 +248,7 @@ class Pretraining:
         """Train to the end, or until a signal asks to stop; either way a checkpoint is left behind.
 
         Raises:
-            NonFiniteError: If a number that `tats_gym.train.nonfinite` lists is not finite; the last checkpoint is kept.
+            NonFiniteError: If a number of `tats_gym.train.nonfinite` is not finite; the last checkpoint is kept.
         """
         config, first = self.config, self.ranks.first
         ended_before = self._resumed and self.finished and from_first(self._is_measured())

@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.peers import published_loader
 from tats_gym.clips import ClipConfig, ClipStream
-from tats_gym.clips.decoding import ClipDecoder, Order, empty_views
-from tats_gym.clips.foreman import WORKER_ENVIRONMENT
+from tats_gym.clips.datasets.registry import Video, list_videos
+from tats_gym.clips.decoder import ClipDecoder, Order, empty_views
 from tats_gym.clips.readers import Reader
-from tats_gym.clips.sources import Video, list_videos
+from tats_gym.clips.workers.supervisor import WORKER_ENVIRONMENT
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 

@@ -20,7 +20,7 @@ from benchmarks.step_report import ratio, report, summary
 from tats_gym.agents.callbacks import peak_memory_mib
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
-from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.parallel_jobs import side_by_side
 from tats_gym.tokens import CHANNELS, TokenGrid

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.roots import data_root
+from tats_gym.clips.paths import data_root
 
 VERSION = 1
 """Part of the folder's name: raise it with every change of what is made."""

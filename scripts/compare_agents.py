@@ -22,7 +22,7 @@ from tats_gym.agents.comparison_report import as_tables, compare, comparison_fig
 from tats_gym.agents.config import PRESETS, PretrainConfig  # noqa: E402
 from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from tats_gym.agents.study_report import as_plain  # noqa: E402
-from tats_gym.clips.demo import demo_data_of  # noqa: E402
+from tats_gym.clips.demo.files import demo_data_of  # noqa: E402
 from tats_gym.files.atomic import make_folder, write_whole  # noqa: E402
 from tats_gym.runs.folder import origin  # noqa: E402
 from tats_gym.runs.parallel_jobs import default_jobs  # noqa: E402

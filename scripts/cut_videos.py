@@ -14,8 +14,8 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from tats_gym.agents.command_line import exit_code
+from tats_gym.clips.prepare.segments import CutConfig, Segments, claim_folder, find_videos
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.segments import CutConfig, Segments, claim_folder, find_videos
 from tats_gym.runs.progress import progress_bar
 
 logger = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from tats_gym import ENV_IDS, TokenGrid
 from tats_gym.agents.command_line import exit_code
 from tats_gym.clips import list_videos
-from tats_gym.clips.layouts import Split
-from tats_gym.clips.plain import write_list
+from tats_gym.clips.datasets.folder_and_list import write_list
+from tats_gym.clips.datasets.layout import Split
+from tats_gym.clips.prepare.verify import Verification, VerifyConfig
+from tats_gym.clips.prepare.verify_report import Report
 from tats_gym.clips.readers import Reader
-from tats_gym.clips.report import Report
-from tats_gym.clips.verify import Verification, VerifyConfig
 from tats_gym.files.messages import did_you_mean
 from tats_gym.runs.kinds import refuse_to_replace
 from tats_gym.runs.progress import progress_bar

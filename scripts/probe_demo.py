@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from tats_gym.agents.command_line import exit_code
 from tats_gym.agents.probe_report import as_table, compare, probe_figure
 from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
-from tats_gym.clips.demo import demo_data_of
+from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.runs.folder import origin
 from tats_gym.runs.parallel_jobs import default_jobs

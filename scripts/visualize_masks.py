@@ -27,8 +27,8 @@ from tats_gym.agents.command_line import exit_code  # noqa: E402
 from tats_gym.agents.report import names_apart  # noqa: E402
 from tats_gym.agents.trained import SavedRun  # noqa: E402
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
-from tats_gym.clips.layouts import Video, VideoList  # noqa: E402
-from tats_gym.clips.plain import LIST_FILES, write_list  # noqa: E402
+from tats_gym.clips.datasets.folder_and_list import LIST_FILES, write_list  # noqa: E402
+from tats_gym.clips.datasets.layout import Video, VideoList  # noqa: E402
 from tats_gym.figures.animation import mask_animation, write_gif, write_mp4  # noqa: E402
 from tats_gym.figures.masks import Masked, Scales, mask_figure, sharp_dpi  # noqa: E402
 from tats_gym.files.atomic import make_folder  # noqa: E402

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
 from tests.layouts import write_layout
 
 collect_ignore = ["fuzz/corpus"]

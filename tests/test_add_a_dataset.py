@@ -23,11 +23,11 @@ def read_mine(tree: Tree, part: Part) -> Listing:
     return Listing(classes, entries)
 '''
 ADDED = {  # file: (before, what stands there then)
-    "tats_gym/clips/sources.py": [
+    "tats_gym/clips/datasets/registry.py": [
         ("import read_hmdb51, ", "import read_hmdb51, read_mine, "),
         ('"demo": Layout(read_ssv2', '"mine": Layout(read_mine, SPLITS[:2]),\n        "demo": Layout(read_ssv2'),
     ],
-    "tats_gym/clips/roots.py": [('    "demo": (', '    "mine": ("a folder for each class", "me"),\n    "demo": (')],
+    "tats_gym/clips/paths.py": [('    "demo": (', '    "mine": ("a folder for each class", "me"),\n    "demo": (')],
     "tats_gym/registration.py": [('    "demo": {', '    "mine": {"stride": 3},\n    "demo": {')],
 }
 USE = """
@@ -63,7 +63,7 @@ def test_the_recipe_for_a_dataset_gives_an_id_that_lists_and_trains(tmp_path):
     for package in ("tats_gym", "envs", "agents"):
         shutil.copytree(ROOT / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
     recipe = (ROOT / "CONTRIBUTING.md").read_text()
-    official = checkout / "tats_gym/clips/official.py"
+    official = checkout / "tats_gym/clips/datasets/official.py"
     official.write_text(official.read_text() + READER)
     for file, changes in ADDED.items():
         assert f"`{file}`" in recipe
@@ -72,7 +72,7 @@ def test_the_recipe_for_a_dataset_gives_an_id_that_lists_and_trains(tmp_path):
             assert text.count(before) == 1, (file, before)
             text = text.replace(before, after)
         (checkout / file).write_text(text)
-    assert sorted({*ADDED, "tats_gym/clips/official.py"}) == sorted(
+    assert sorted({*ADDED, "tats_gym/clips/datasets/official.py"}) == sorted(
         re.findall(r"^\d\..*?`(tats_gym/[^`]*)`", recipe, re.M)
     )
     command = [sys.executable, "-c", USE, str(videos), str(tmp_path / "runs")]

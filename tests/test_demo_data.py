@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from tats_gym.clips import demo
-from tats_gym.clips.demo import DEMO_CLASSES, demo_root, make_demo_data, render_demo_clip
-from tats_gym.clips.demo_drawing import SPRITE_SIZE, paste, place
-from tats_gym.clips.demo_scenes import FRAMES, HEIGHT, MOTIONS, WIDTH, _Scene
+from tats_gym.clips.demo import files
+from tats_gym.clips.demo.drawing import SPRITE_SIZE, paste, place
+from tats_gym.clips.demo.files import DEMO_CLASSES, demo_root, make_demo_data, render_demo_clip
+from tats_gym.clips.demo.scenes import FRAMES, HEIGHT, MOTIONS, WIDTH, _Scene
 
 FROZEN = "b1c1fa25233a0073220b34728aab4ea72e4b1685552cae491c89a069c600899a"
 
@@ -152,7 +152,7 @@ def test_the_videos_show_the_rendered_frames(root, split, index, name):
 
 
 def test_the_whole_set_has_as_many_clips_of_each_class():
-    assert demo.TRAIN_CLIPS % len(DEMO_CLASSES) == demo.VALIDATION_CLIPS % len(DEMO_CLASSES) == 0
+    assert files.TRAIN_CLIPS % len(DEMO_CLASSES) == files.VALIDATION_CLIPS % len(DEMO_CLASSES) == 0
 
 
 def test_a_second_call_writes_nothing(root, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_second_call_writes_nothing(root, monkeypatch):
         raise AssertionError("nothing should be rendered")
 
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    monkeypatch.setattr(demo, "render_demo_clip", refuse)
+    monkeypatch.setattr(files, "render_demo_clip", refuse)
     assert make_demo_data(root, train=12, validation=4) == root
     assert make_demo_data(root) == root
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -187,7 +187,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
         written.append(path)
         path.touch()
 
-    monkeypatch.setattr(demo, "encode", encode_two)
+    monkeypatch.setattr(files, "encode", encode_two)
     with pytest.raises(KeyboardInterrupt):
         make_demo_data(tmp_path / "demo", train=4, validation=1, workers=1)
     assert len(written) == 2
@@ -195,14 +195,14 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_the_slower_of_two_writers_keeps_the_faster_ones_set(tmp_path, monkeypatch, caplog):
-    write = demo._write
+    write = files._write
 
     def write_slowly(folder, counts, workers):
-        monkeypatch.setattr(demo, "_write", write)
+        monkeypatch.setattr(files, "_write", write)
         make_demo_data(tmp_path / "demo", train=1, validation=1)
         write(folder, counts, workers)
 
-    monkeypatch.setattr(demo, "_write", write_slowly)
+    monkeypatch.setattr(files, "_write", write_slowly)
     caplog.set_level(logging.INFO)
     assert make_demo_data(tmp_path / "demo", train=1, validation=1) == tmp_path / "demo"
     assert "another process wrote" in caplog.text

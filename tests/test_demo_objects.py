@@ -6,10 +6,11 @@ import torch
 from einops import rearrange
 from torch.nn.functional import max_pool2d
 
-from tats_gym.clips import ClipConfig, ClipStream, demo_objects
-from tats_gym.clips.demo import render_demo_clip
-from tats_gym.clips.demo_objects import object_coverage
-from tats_gym.clips.demo_scenes import FRAMES, HEIGHT, WIDTH, DemoClip
+from tats_gym.agents.experiments import demo_objects
+from tats_gym.agents.experiments.demo_objects import object_coverage
+from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.clips.demo.files import render_demo_clip
+from tats_gym.clips.demo.scenes import FRAMES, HEIGHT, WIDTH, DemoClip
 from tats_gym.motion import token_motion
 from tats_gym.tokens import TokenGrid
 

@@ -17,7 +17,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from tats_gym.agents import comparison, study, sweeps
-from tats_gym.clips import demo
+from tats_gym.clips.demo import files
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video
 
@@ -107,7 +107,7 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
     shutil.copytree(place, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TATS_GYM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(demo, "demo_data_of", lambda *_: demo_root)  # thousands of clips, to probe on
+    monkeypatch.setattr(files, "demo_data_of", lambda *_: demo_root)  # thousands of clips, to probe on
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for module in (comparison, study, sweeps):
         monkeypatch.setattr(module, "run_cells", _begin)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
-from tats_gym.clips.decoding import Views
+from tats_gym.clips.decoder import Views
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.probe import features as module

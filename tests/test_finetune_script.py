@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.finetune.config import finetune_preset
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "finetune.py"

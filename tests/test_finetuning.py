@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.clips import ClipConfig
-from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.finetune.config import FinetuneConfig, FinetuneOptimConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tats_gym.clips import MissingDataError, list_videos
-from tats_gym.clips.demo import make_demo_data
-from tats_gym.clips.index import Finding, Header, Row, index_name, read_index, write_index
-from tats_gym.clips.layouts import Part
-from tats_gym.clips.subsets import choose_subset
+from tats_gym.clips.datasets.index import Finding, Header, Row, index_name, read_index, write_index
+from tats_gym.clips.datasets.layout import Part
+from tats_gym.clips.datasets.subsets import choose_subset
+from tats_gym.clips.demo.files import make_demo_data
 
 HEADER = Header(
     data="ucf101", split="train", fold=1, subset=None, subset_seed=0, classes=("Jump", "Run"), annotated=9, missing=4,

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from tats_gym.clips import MissingDataError, Video, VideoList, list_videos
-from tats_gym.clips.plain import write_list
+from tats_gym.clips.datasets.folder_and_list import write_list
 from tests.layouts import write_layout
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tats_gym.agents.pretraining import Pretraining
 from tats_gym.agents.probe_study import demo_study, run_probe_study
-from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
 from tests.layouts import write_two_classes
 from tests.runs import load_script, tiny_config
 

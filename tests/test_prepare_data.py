@@ -12,10 +12,11 @@ from pathlib import Path
 import av
 import pytest
 
-from tats_gym.clips import list_videos, open_video, verify
-from tats_gym.clips.frame_check import hands_out_other_frames
-from tats_gym.clips.index import read_index
-from tats_gym.clips.verify import Verification, VerifyConfig
+from tats_gym.clips import list_videos, open_video
+from tats_gym.clips.datasets.index import read_index
+from tats_gym.clips.prepare import verify
+from tats_gym.clips.prepare.frame_check import hands_out_other_frames
+from tats_gym.clips.prepare.verify import Verification, VerifyConfig
 from tests.layouts import write_layout
 from tests.video_files import cut, moving_texture, noise_frames, numbered_frames, write_sound, write_video
 

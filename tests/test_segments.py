@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tats_gym.clips import list_videos, open_video
-from tats_gym.clips.plain import write_list
-from tats_gym.clips.segments import CutConfig, Segments, claim_folder
+from tats_gym.clips.datasets.folder_and_list import write_list
+from tats_gym.clips.prepare.segments import CutConfig, Segments, claim_folder
 from tests.layouts import moving_frames
 from tests.video_files import (
     cut,
@@ -126,7 +126,7 @@ def test_a_segment_that_fails_leaves_no_file(video, tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("tats_gym.clips.segments.encode", fail)
+    monkeypatch.setattr("tats_gym.clips.prepare.segments.encode", fail)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(OSError, match="the disk is full"):

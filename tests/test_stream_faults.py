@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, VideoReadError
-from tats_gym.clips.decoding import ClipDecoder
+from tats_gym.clips.decoder import ClipDecoder
 from tats_gym.clips.distortions import distorting
 from tests.test_stream import stream_of
 from tests.video_files import noise_frames, write_video
@@ -160,7 +160,7 @@ def test_a_clip_that_cannot_be_cut_or_erased_is_replaced(tmp_path, monkeypatch, 
         raise RuntimeError("no box")
 
     write_video(tmp_path / "0.mp4", noise_frames(5))
-    monkeypatch.setattr(f"tats_gym.clips.decoding.{part}", fail)
+    monkeypatch.setattr(f"tats_gym.clips.decoder.{part}", fail)
     with (
         stream_of(tmp_path, erase=1.0) as stream,
         pytest.raises(VideoReadError, match=rf"20 videos in a row .*0\.mp4: {part}: RuntimeError\('no box'\)"),

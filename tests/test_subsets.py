@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tats_gym.clips import Video, list_videos
-from tats_gym.clips.subsets import choose_subset
+from tats_gym.clips.datasets.subsets import choose_subset
 
 VIDEOS = [Video(Path(f"/data/{i}.mp4"), i % 3, str(i)) for i in range(60)]
 

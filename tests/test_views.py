@@ -10,7 +10,7 @@ import torch
 
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
 from tats_gym.clips.augment import view_boxes, view_windows
-from tats_gym.clips.decoding import ClipDecoder
+from tats_gym.clips.decoder import ClipDecoder
 from tests.video_files import frame_numbers, noise_frames, numbered_frames, write_video
 
 VIDEOS = 5

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tats_gym.clips import VideoReadError, foreman
-from tats_gym.clips.foreman import Lost, WorkerError
-from tats_gym.clips.workers import WorkerPool, run_all
+from tats_gym.clips import VideoReadError
+from tats_gym.clips.workers import supervisor
+from tats_gym.clips.workers.pool import WorkerPool, run_all
+from tats_gym.clips.workers.supervisor import Lost, WorkerError
 
 HOARD = []
 
@@ -121,7 +122,7 @@ def test_a_worker_that_is_stopped_ends_with_the_process_that_started_it(monkeypa
     kept = SimpleNamespace(kill=lambda *_: None, dup=os.dup, environ=os.environ)  # an order to kill that is lost
     with closing(WorkerPool(act, 1)) as pool:
         worker, _ = answers(pool, [("answer", 0)])[0]
-        monkeypatch.setattr(foreman, "os", kept)
+        monkeypatch.setattr(supervisor, "os", kept)
         os.kill(worker, signal.SIGSTOP)
         os.kill(pool._foreman._server.pid, signal.SIGKILL)
         wait_until_gone([worker])
@@ -145,15 +146,15 @@ def test_a_server_that_is_killed_before_it_has_begun_is_replaced_too():
 
 
 def test_a_server_that_hangs_is_replaced_too_and_keeps_no_pool_from_closing(monkeypatch):
-    def start_in_peace(self, start=foreman.Foreman._start_server):
-        monkeypatch.setattr(foreman, "SERVER_S", 600.0)
+    def start_in_peace(self, start=supervisor.Foreman._start_server):
+        monkeypatch.setattr(supervisor, "SERVER_S", 600.0)
         start(self)
 
-    monkeypatch.setattr(foreman.Foreman, "_start_server", start_in_peace)
-    monkeypatch.setattr(foreman, "END_S", 1.0)
+    monkeypatch.setattr(supervisor.Foreman, "_start_server", start_in_peace)
+    monkeypatch.setattr(supervisor, "END_S", 1.0)
     with closing(WorkerPool(act, 1)) as pool:
         process, _ = answers(pool, [("answer", 0)])[0]
-        monkeypatch.setattr(foreman, "SERVER_S", 1.0)
+        monkeypatch.setattr(supervisor, "SERVER_S", 1.0)
         os.kill(pool._foreman._server.pid, signal.SIGSTOP)
         pool.submit(1, ("die", 0))
         pool.submit(2, ("answer", 5))

@@ -2,9 +2,9 @@
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
+from tats_gym.clips.datasets.registry import Video, VideoList, list_videos
+from tats_gym.clips.paths import MissingDataError, data_root
 from tats_gym.clips.readers import VideoReader, VideoReadError, open_video
-from tats_gym.clips.roots import MissingDataError, data_root
-from tats_gym.clips.sources import Video, VideoList, list_videos
 from tats_gym.clips.stream import ClipStream
 
 __all__ = [

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tats_gym.clips.augment import Sampling
-from tats_gym.clips.layouts import Split
+from tats_gym.clips.datasets.layout import Split
+from tats_gym.clips.datasets.registry import check_source
 from tats_gym.clips.readers import READERS, Reader
-from tats_gym.clips.sources import check_source
 from tats_gym.files.atomic import keep_absolute
 from tats_gym.files.config_io import check_numbers
 

@@ -3,10 +3,10 @@
 import logging
 from collections import Counter
 
-from tats_gym.clips.cutting import Drawn
-from tats_gym.clips.decoding import ClipDecoder, Order
+from tats_gym.clips.decoder import ClipDecoder, Order
 from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.readers import VideoReadError
+from tats_gym.clips.tasks import Drawn
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.cutting import Shown
-from tats_gym.clips.decoding import ClipDecoder, Views, empty_views
-from tats_gym.clips.foreman import Lost
-from tats_gym.clips.loading import Ahead, Here
+from tats_gym.clips.datasets.registry import list_videos
+from tats_gym.clips.decoder import ClipDecoder, Views, empty_views
+from tats_gym.clips.eval_loader import ViewsAhead, ViewsHere
 from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.sources import list_videos
-from tats_gym.clips.viewing import ViewsAhead, ViewsHere
+from tats_gym.clips.tasks import Shown
+from tats_gym.clips.train_loader import Ahead, Here
+from tats_gym.clips.workers.supervisor import Lost
 
 logger = logging.getLogger(__name__)
 

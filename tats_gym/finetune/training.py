@@ -162,7 +162,7 @@ class Finetuning:
         """Train to the end and test in all views; or until a signal asks to stop, which leaves a checkpoint behind.
 
         Raises:
-            NonFiniteError: If a number that `tats_gym.train.nonfinite` lists is not finite; the last checkpoint is kept.
+            NonFiniteError: If a number of `tats_gym.train.nonfinite` is not finite; the last checkpoint is kept.
         """
         scores = None
         self._log = self._open_log()

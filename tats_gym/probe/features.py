@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoReadError, data_root
-from tats_gym.clips.decoding import Views
+from tats_gym.clips.decoder import Views
 from tats_gym.encoders.weight_files import read_safetensors, write_safetensors
 from tats_gym.files.atomic import file_written_whole, make_folder
 from tats_gym.model.encoder import VideoEncoder

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from tats_gym.clips import MissingDataError, VideoList, list_videos
-from tats_gym.clips.index import Finding, Header, Row, index_name, write_index
-from tats_gym.clips.layouts import Part
-from tats_gym.clips.plain import write_list
+from tats_gym.clips.datasets.folder_and_list import write_list
+from tats_gym.clips.datasets.index import Finding, Header, Row, index_name, write_index
+from tats_gym.clips.datasets.layout import Part
 from tests.fuzz.mutators import BYTES, JSON, TEXT, Mutation
 from tests.fuzz.target import READ, Target, expect, refused
 

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tats_gym.clips.foreman import Lost
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.workers import WorkerPool
+from tats_gym.clips.workers.pool import WorkerPool
+from tats_gym.clips.workers.supervisor import Lost
 from tests.fuzz.mutators import mutate
 from tests.fuzz.target import Target, refused
 

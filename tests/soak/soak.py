@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from tats_gym.clips import list_videos
-from tats_gym.clips.demo import make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 from tats_gym.runs.folder import REPLACED, origin

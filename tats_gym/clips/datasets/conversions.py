@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tats_gym.clips.layouts import Entry
+from tats_gym.clips.datasets.layout import Entry
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

@@ -25,12 +25,12 @@ from tats_gym.clips.augment import (
     view_windows,
     window_at,
 )
-from tats_gym.clips.cache import VideoCache
 from tats_gym.clips.config import ClipConfig
+from tats_gym.clips.datasets.registry import Video
 from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
+from tats_gym.clips.paths import data_root
 from tats_gym.clips.readers import VideoReader, VideoReadError
-from tats_gym.clips.roots import data_root
-from tats_gym.clips.sources import Video
+from tats_gym.clips.video_cache import VideoCache
 from tats_gym.clips.window_cache import WindowCache
 
 ORDER, CLIP = 0, 1

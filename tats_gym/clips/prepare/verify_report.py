@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Self
 
-from tats_gym.clips.index import Header, Row, Status
-from tats_gym.clips.official import OFFICIAL_COUNTS
+from tats_gym.clips.datasets.index import Header, Row, Status
+from tats_gym.clips.datasets.official import OFFICIAL_COUNTS
 from tats_gym.files.messages import listed
 
 SHOWN = 10

@@ -13,14 +13,23 @@ from pathlib import Path
 
 from tats_gym.clips.augment import centre_start, window_indices
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.foreman import Lost
-from tats_gym.clips.frame_check import hands_out_other_frames
-from tats_gym.clips.index import Finding, Header, Row, Status, header_line, index_name, read_finding, write_index
-from tats_gym.clips.layouts import Part, Split
+from tats_gym.clips.datasets.index import (
+    Finding,
+    Header,
+    Row,
+    Status,
+    header_line,
+    index_name,
+    read_finding,
+    write_index,
+)
+from tats_gym.clips.datasets.layout import Part, Split
+from tats_gym.clips.datasets.registry import dataset_folder, list_videos
+from tats_gym.clips.prepare.frame_check import hands_out_other_frames
+from tats_gym.clips.prepare.verify_report import Report
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
-from tats_gym.clips.report import Report
-from tats_gym.clips.sources import dataset_folder, list_videos
-from tats_gym.clips.workers import run_all
+from tats_gym.clips.workers.pool import run_all
+from tats_gym.clips.workers.supervisor import Lost
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace

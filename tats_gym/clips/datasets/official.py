@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tats_gym.clips.layouts import Entry, Listing, Part, Split, Tree, refuse_two_classes
-from tats_gym.clips.roots import missing_data
+from tats_gym.clips.datasets.layout import Entry, Listing, Part, Split, Tree, refuse_two_classes
+from tats_gym.clips.paths import missing_data
 from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json, read_text
 

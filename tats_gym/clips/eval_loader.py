@@ -6,12 +6,12 @@ from itertools import islice
 
 from torch import Tensor
 
-from tats_gym.clips.cutting import Cut, cutters
-from tats_gym.clips.decoding import ClipDecoder, empty_views
-from tats_gym.clips.foreman import IN_HAND, Lost
+from tats_gym.clips.decoder import ClipDecoder, empty_views
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.shared_room import SharedRoom
-from tats_gym.clips.workers import WorkerPool
+from tats_gym.clips.tasks import Cut, cutters
+from tats_gym.clips.workers.pool import WorkerPool
+from tats_gym.clips.workers.shared_memory import SharedRoom
+from tats_gym.clips.workers.supervisor import IN_HAND, Lost
 
 
 class ViewsHere:

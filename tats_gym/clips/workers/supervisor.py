@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from typing import Any, NamedTuple
 
-from tats_gym.clips.worker_server import BEGUN, DONE, LAST_WAIT_S, LOST, RAISED
+from tats_gym.clips.workers.forkserver import BEGUN, DONE, LAST_WAIT_S, LOST, RAISED
 
 IN_HAND = 2
 """Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
@@ -97,7 +97,7 @@ class Foreman(threading.Thread):
         self._starts += 1
         self._server_knows = False
         ours, theirs = socket.socketpair()
-        start = f"import sys; sys.path[:] = {sys.path!r}; from tats_gym.clips.worker_server import serve; "
+        start = f"import sys; sys.path[:] = {sys.path!r}; from tats_gym.clips.workers.forkserver import serve; "
         with theirs:
             self._server = subprocess.Popen(
                 [sys.executable, "-c", f"{start}serve({theirs.fileno()})"],

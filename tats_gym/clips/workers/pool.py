@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from tats_gym.clips.foreman import Answer, Foreman, Lost, WorkerError
 from tats_gym.clips.readers import VideoReadError
+from tats_gym.clips.workers.supervisor import Answer, Foreman, Lost, WorkerError
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tats_gym.clips.layouts import Video, name_hash
+from tats_gym.clips.datasets.layout import Video, name_hash
 
 
 def check_subset(subset: float | None, seed: int) -> None:

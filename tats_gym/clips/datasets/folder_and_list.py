@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tats_gym.clips.conversions import of_folder, of_line, of_missing
-from tats_gym.clips.films import SETTINGS_FILE, films_of
-from tats_gym.clips.layouts import (
+from tats_gym.clips.datasets.conversions import of_folder, of_line, of_missing
+from tats_gym.clips.datasets.films import SETTINGS_FILE, films_of
+from tats_gym.clips.datasets.layout import (
     Entry,
     Listing,
     Part,
@@ -21,7 +21,7 @@ from tats_gym.clips.layouts import (
     contradiction,
     name_hash,
 )
-from tats_gym.clips.roots import missing_data
+from tats_gym.clips.paths import missing_data
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import read_text

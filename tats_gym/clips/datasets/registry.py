@@ -7,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from tats_gym.clips.demo import make_demo_data
-from tats_gym.clips.index import find_index, read_index
-from tats_gym.clips.layouts import SPLITS, Listing, Part, Split, Tree, Video, VideoList
-from tats_gym.clips.official import read_hmdb51, read_k400, read_ssv2, read_ucf101
-from tats_gym.clips.plain import read_folder, read_list
-from tats_gym.clips.roots import data_root, missing_data
-from tats_gym.clips.subsets import check_subset, choose_subset
+from tats_gym.clips.datasets.folder_and_list import read_folder, read_list
+from tats_gym.clips.datasets.index import find_index, read_index
+from tats_gym.clips.datasets.layout import SPLITS, Listing, Part, Split, Tree, Video, VideoList
+from tats_gym.clips.datasets.official import read_hmdb51, read_k400, read_ssv2, read_ucf101
+from tats_gym.clips.datasets.subsets import check_subset, choose_subset
+from tats_gym.clips.demo.files import make_demo_data
+from tats_gym.clips.paths import data_root, missing_data
 from tats_gym.files.messages import listed, shown
 
 __all__ = ["LAYOUTS", "Layout", "Video", "VideoList", "check_source", "dataset_folder", "list_videos"]

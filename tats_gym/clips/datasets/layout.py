@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from tats_gym.clips.roots import missing_data
+from tats_gym.clips.paths import missing_data
 from tats_gym.files.messages import shown
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 

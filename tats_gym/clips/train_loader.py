@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from tats_gym.clips.cutting import Drawn, cutters
-from tats_gym.clips.decoding import ClipDecoder
-from tats_gym.clips.foreman import Lost
+from tats_gym.clips.decoder import ClipDecoder
 from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.shared_room import SharedRoom
+from tats_gym.clips.tasks import Drawn, cutters
+from tats_gym.clips.workers.shared_memory import SharedRoom
+from tats_gym.clips.workers.supervisor import Lost
 
 
 class Loaded(NamedTuple):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.demo_drawing import Bytes, Floats, background, cosine, ease, paste, place, sine, sprite
+from tats_gym.clips.demo.drawing import Bytes, Floats, background, cosine, ease, paste, place, sine, sprite
 
 DEMO_VERSION = 1
 """Version of the generator: whatever changes a pixel or a label raises it."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import av
 
-from tats_gym.clips.demo_drawing import Bytes
-from tats_gym.clips.demo_scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
-from tats_gym.clips.roots import data_root
+from tats_gym.clips.demo.drawing import Bytes
+from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
+from tats_gym.clips.paths import data_root
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json

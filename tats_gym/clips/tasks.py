@@ -5,9 +5,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from tats_gym.clips.decoding import ClipDecoder, Draw, Views
-from tats_gym.clips.shared_room import SharedRoom
-from tats_gym.clips.workers import WorkerPool
+from tats_gym.clips.decoder import ClipDecoder, Draw, Views
+from tats_gym.clips.workers.pool import WorkerPool
+from tats_gym.clips.workers.shared_memory import SharedRoom
 
 
 class Cut(Protocol):

@@ -1,0 +1,1 @@
+"""Experiments over agents and seeds: their trials, measures, tables and reports."""

@@ -1,0 +1,1 @@
+"""Datasets as they lie on a disk: their layouts, and the lists of their videos."""

@@ -1,0 +1,1 @@
+"""The demo data set: procedural videos, drawn and encoded on the spot."""

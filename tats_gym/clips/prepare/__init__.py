@@ -1,0 +1,1 @@
+"""Preparing videos before a training: checking them, and cutting long ones."""
