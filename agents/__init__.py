@@ -16,9 +16,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.fixed import FixedMasks, FixedPolicy
-from tats_gym.agents.needs import needs
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.requirements import needs
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -30,18 +30,18 @@ AGENTS = {
     "tats": "tats_gym.agents.builders:build_tats",
     "group": "tats_gym.agents.builders:build_group",
     "adamae": "tats_gym.agents.builders:build_adamae",
-    "ppo": "tats_gym.agents.on_policy:build_ppo",
-    "a2c": "tats_gym.agents.on_policy:build_a2c",
-    "trpo": "tats_gym.agents.trpo:build_trpo",
+    "ppo": "tats_gym.agents.stock.on_policy:build_ppo",
+    "a2c": "tats_gym.agents.stock.on_policy:build_a2c",
+    "trpo": "tats_gym.agents.stock.trpo:build_trpo",
     "random": "tats_gym.agents.builders:build_random",
     "tube": "tats_gym.agents.builders:build_tube",
     "frame": "tats_gym.agents.builders:build_frame",
     "block": "tats_gym.agents.builders:build_block",
     "motion": "tats_gym.agents.builders:build_motion",
     "constant": "tats_gym.agents.builders:build_constant",
-    "sac": "tats_gym.agents.stock:build_sac",
-    "td3": "tats_gym.agents.stock:build_td3",
-    "tqc": "tats_gym.agents.tqc:build_tqc",
+    "sac": "tats_gym.agents.stock.off_policy:build_sac",
+    "td3": "tats_gym.agents.stock.off_policy:build_td3",
+    "tqc": "tats_gym.agents.stock.tqc:build_tqc",
 }
 EXTRAS = {"sb3_contrib": "contrib"}
 """What to install for a package that only some agents need."""

@@ -8,8 +8,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.rollouts import TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.subset_policy import Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox

@@ -1,4 +1,4 @@
-"""How each built-in agent is made for a run; stock algorithms of SB3 are in `tats_gym.agents.stock`."""
+"""How each built-in agent is made for a run; stock algorithms of SB3 are in `tats_gym.agents.stock.off_policy`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tats_gym.agents.fixed import (
     RandomPolicy,
     TubePolicy,
 )
-from tats_gym.agents.needs import needs
+from tats_gym.agents.requirements import needs
 from tats_gym.agents.rollouts import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox

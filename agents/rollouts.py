@@ -16,7 +16,7 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from tats_gym.agents.finite import check_losses
+from tats_gym.agents.nonfinite import check_losses
 from tats_gym.agents.subset_policy import Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, Trunk
-from tats_gym.agents.subset import PlackettLuce
 from tats_gym.encoders.checksums import write_checksums
 from tats_gym.encoders.description import small_enough
 from tats_gym.encoders.find import EncoderSource

@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
 from tats_gym.train.precision import Precision

@@ -17,8 +17,8 @@ from benchmarks.record import origin, write
 from benchmarks.step_ours import JointStep
 from benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from benchmarks.step_report import ratio, report, summary
-from tats_gym.agents.callbacks import peak_memory_mib
 from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.training.callbacks import peak_memory_mib
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD

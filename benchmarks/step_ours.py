@@ -11,9 +11,9 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.callbacks import JointTraining
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.needs import settled
+from tats_gym.agents.requirements import settled
+from tats_gym.agents.training.callbacks import JointTraining
 from tats_gym.clips import ClipBatch
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
-from tats_gym.envs.hand import Hand
+from tats_gym.envs.clip_buffer import Hand
 from tats_gym.envs.rewards import NEEDS_RANDOM_MASK, REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox

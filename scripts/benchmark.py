@@ -12,7 +12,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from benchmarks import data, growth, step
-from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.training.command_line import exit_code
 
 
 def main(arguments: list[str]) -> None:

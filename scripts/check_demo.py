@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.files.atomic import make_folder
 from tats_gym.probe.scoring import wilson

@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 # A checkout runs without being installed, and agents are found where the command is given.
 sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
-from tats_gym.agents.command_line import check_reserved, exit_code, without_paths  # noqa: E402
-from tats_gym.agents.comparison import Comparison, defaults_for, run_comparison, sized  # noqa: E402
-from tats_gym.agents.comparison_measures import ProbePlan  # noqa: E402
-from tats_gym.agents.comparison_report import as_tables, compare, comparison_figure, plain_rows  # noqa: E402
 from tats_gym.agents.config import PRESETS, PretrainConfig  # noqa: E402
-from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
-from tats_gym.agents.study_report import as_plain  # noqa: E402
+from tats_gym.agents.experiments.comparison import Comparison, defaults_for, run_comparison, sized  # noqa: E402
+from tats_gym.agents.experiments.comparison_measures import ProbePlan  # noqa: E402
+from tats_gym.agents.experiments.comparison_report import as_tables, compare, comparison_figure, plain_rows  # noqa: E402
+from tats_gym.agents.experiments.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
+from tats_gym.agents.experiments.study_report import as_plain  # noqa: E402
+from tats_gym.agents.training.command_line import check_reserved, exit_code, without_paths  # noqa: E402
 from tats_gym.clips.demo.files import demo_data_of  # noqa: E402
 from tats_gym.files.atomic import make_folder, write_whole  # noqa: E402
 from tats_gym.runs.folder import origin  # noqa: E402

@@ -13,7 +13,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips.prepare.segments import CutConfig, Segments, claim_folder, find_videos
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.runs.progress import progress_bar

@@ -10,7 +10,7 @@ import tyro
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]  # a checkout runs without being installed
 
-from tats_gym.agents.command_line import exit_code  # noqa: E402
+from tats_gym.agents.training.command_line import exit_code  # noqa: E402
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset  # noqa: E402
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config  # noqa: E402
 from tats_gym.finetune.training import Result  # noqa: E402

@@ -18,8 +18,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from tats_gym.agents.command_line import exit_code
-from tats_gym.agents.finetune_study import demo_study, finetune_figure, run_finetune_study
+from tats_gym.agents.experiments.finetune_study import demo_study, finetune_figure, run_finetune_study
+from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips.demo.files import DEMO_CLASSES, demo_data_of
 from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.runs.folder import origin

@@ -21,7 +21,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from tats_gym import ENV_IDS, TokenGrid
-from tats_gym.agents.command_line import exit_code
+from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips import list_videos
 from tats_gym.clips.datasets.folder_and_list import write_list
 from tats_gym.clips.datasets.layout import Split

@@ -16,9 +16,9 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from tats_gym.agents.command_line import exit_code
-from tats_gym.agents.probe_report import as_table, compare, probe_figure
-from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
+from tats_gym.agents.experiments.probe_report import as_table, compare, probe_figure
+from tats_gym.agents.experiments.probe_study import DEMO_TEST, DEMO_TRAIN, demo_study, run_probe_study, settings_of
+from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.runs.folder import origin

@@ -16,13 +16,13 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
-from tats_gym.agents.command_line import exit_code
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.studies import STUDIES
-from tats_gym.agents.study import Study, run_study
-from tats_gym.agents.study_race import race, race_table
-from tats_gym.agents.study_report import as_plain, as_table, study_figure, summarise
-from tats_gym.agents.study_start import measured
+from tats_gym.agents.experiments.measures import measured
+from tats_gym.agents.experiments.studies import STUDIES
+from tats_gym.agents.experiments.study import Study, run_study
+from tats_gym.agents.experiments.study_race import race, race_table
+from tats_gym.agents.experiments.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.agents.training.command_line import exit_code
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs.folder import origin
 from tats_gym.runs.parallel_jobs import default_jobs
@@ -33,7 +33,7 @@ class StudyConfig:
     """What to run, and where."""
 
     name: Annotated[Literal["frozen", "group", "critic", "joint", "decoder"], tyro.conf.Positional]
-    """Which study; see agents/studies.py."""
+    """Which study; see agents/experiments/studies.py."""
     root: str | None = None
     """A folder of videos to use instead of the demo data."""
     label: str = "demo"

@@ -18,13 +18,13 @@ import tyro
 # A checkout runs without being installed, and agents are found where the command is given.
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 
-from tats_gym.agents.command_line import check_reserved, exit_code, without_paths  # noqa: E402
-from tats_gym.agents.comparison import defaults_for  # noqa: E402
-from tats_gym.agents.comparison_measures import ProbePlan  # noqa: E402
 from tats_gym.agents.config import PRESETS, PretrainConfig  # noqa: E402
-from tats_gym.agents.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
-from tats_gym.agents.study_report import rounded  # noqa: E402
-from tats_gym.agents.sweeps import SWEEPS, Swept, as_table, estimates, planned, run_sweep  # noqa: E402
+from tats_gym.agents.experiments.comparison import defaults_for  # noqa: E402
+from tats_gym.agents.experiments.comparison_measures import ProbePlan  # noqa: E402
+from tats_gym.agents.experiments.paper_tables import SWEEPS, Swept, as_table, estimates, planned, run_sweep  # noqa: E402
+from tats_gym.agents.experiments.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
+from tats_gym.agents.experiments.study_report import rounded  # noqa: E402
+from tats_gym.agents.training.command_line import check_reserved, exit_code, without_paths  # noqa: E402
 from tats_gym.clips.demo.files import demo_data_of  # noqa: E402
 from tats_gym.files.atomic import make_folder, write_whole  # noqa: E402
 from tats_gym.runs.folder import origin  # noqa: E402

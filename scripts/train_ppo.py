@@ -13,10 +13,10 @@ sys.path[:0] = [str(ROOT), str(Path.cwd())]
 
 import tats_gym  # noqa: E402, F401 (registers the environments)
 from tats_gym.agents import check_asked_for  # noqa: E402
-from tats_gym.agents.command_line import exit_code  # noqa: E402
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
-from tats_gym.agents.pretraining import Result  # noqa: E402
-from tats_gym.agents.resuming import begin_or_resume, resume, run_config  # noqa: E402
+from tats_gym.agents.training.command_line import exit_code  # noqa: E402
+from tats_gym.agents.training.pretraining import Result  # noqa: E402
+from tats_gym.agents.training.resume import begin_or_resume, resume, run_config  # noqa: E402
 from tats_gym.statistics import of_clips, with_interval  # noqa: E402
 from tats_gym.train.distributed import Ranks, joined  # noqa: E402
 

@@ -23,9 +23,9 @@ from torch import Tensor
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 
 from tats_gym.agents import check_asked_for  # noqa: E402
-from tats_gym.agents.command_line import exit_code  # noqa: E402
-from tats_gym.agents.report import names_apart  # noqa: E402
-from tats_gym.agents.trained import SavedRun  # noqa: E402
+from tats_gym.agents.experiments.run_report import names_apart  # noqa: E402
+from tats_gym.agents.training.command_line import exit_code  # noqa: E402
+from tats_gym.agents.training.load_run import SavedRun  # noqa: E402
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError  # noqa: E402
 from tats_gym.clips.datasets.folder_and_list import LIST_FILES, write_list  # noqa: E402
 from tats_gym.clips.datasets.layout import Video, VideoList  # noqa: E402

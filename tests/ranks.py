@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.resuming import resume
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.rollouts import TokenRollouts
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.runs.checkpoint import has_checkpoint
 from tats_gym.train.distributed import Ranks, joined

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.pretraining import Pretraining, Result
+from tats_gym.agents.training.pretraining import Pretraining, Result
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid

@@ -35,7 +35,7 @@ import sys
 import gymnasium
 import tats_gym
 from tats_gym.agents.config import preset_for
-from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.training.pretraining import Pretraining
 from dataclasses import replace
 from tats_gym.clips import list_videos
 from tats_gym.finetune.config import finetune_preset

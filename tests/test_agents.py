@@ -16,9 +16,9 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from tats_gym.agents import AGENTS, TatsPolicy, find_agent
 from tats_gym.agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
 from tats_gym.agents.fixed import FixedMasks, RandomPolicy
-from tats_gym.agents.looking import choose
-from tats_gym.agents.needs import needs, settled
+from tats_gym.agents.requirements import needs, settled
 from tats_gym.agents.rollouts import TokenRollouts
+from tats_gym.agents.training.predict import choose
 from tats_gym.envs.spaces import first_fault
 from tats_gym.model.training import MAEOptimConfig
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env

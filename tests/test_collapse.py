@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from tats_gym.agents.collapse import symptoms
 from tats_gym.agents.config import PretrainConfig, TatsConfig
-from tats_gym.agents.held_out import SamplerState
-from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.training.collapse import symptoms
+from tats_gym.agents.training.evaluation import SamplerState
+from tats_gym.agents.training.pretraining import Pretraining
 from tests.runs import tiny_config
 
 HEALTHY = SamplerState(entropy_share=0.98, subset_entropy=300.0, logit_deviation=1.0, never_chosen=0.0, value_error=0.1)
@@ -61,9 +61,9 @@ def test_a_run_that_collapses_says_so_once(clips_root, tmp_path, caplog):
     tats = TatsConfig(learning_rate=1.0, warmup_epochs=0, credit="joint", policy_coef=1.0, ent_coef=0.0)
     config = tiny_config(clips_root, tmp_path, tats=tats, eval_interval=4)
     run = Pretraining(config)
-    with caplog.at_level(logging.WARNING, logger="tats_gym.agents.collapse"):
+    with caplog.at_level(logging.WARNING, logger="tats_gym.agents.training.collapse"):
         run.run()
     run.close()
-    said = [record.getMessage() for record in caplog.records if record.name == "tats_gym.agents.collapse"]
+    said = [record.getMessage() for record in caplog.records if record.name == "tats_gym.agents.training.collapse"]
     assert any("the logits of a clip's tokens deviate" in each for each in said)
     assert len(said) == len({each.split(": ")[1][:12] for each in said}) <= 3

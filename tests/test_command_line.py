@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.command_line import command_for, differing, exit_code
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
-from tats_gym.agents.needs import settled
-from tats_gym.agents.study import changed
+from tats_gym.agents.experiments.study import changed
+from tats_gym.agents.requirements import settled
+from tats_gym.agents.training.command_line import command_for, differing, exit_code
 from tats_gym.train.signals import PreemptedError, StoppedError
 from tests.runs import load_script
 

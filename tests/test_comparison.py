@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.cells import MASKS, latest_run
-from tats_gym.agents.comparison import Comparison, defaults_for, run_comparison, sized
-from tats_gym.agents.comparison_measures import ProbePlan
-from tats_gym.agents.comparison_report import as_tables, compare
-from tats_gym.agents.resuming import resume
+from tats_gym.agents.experiments.comparison import Comparison, defaults_for, run_comparison, sized
+from tats_gym.agents.experiments.comparison_measures import ProbePlan
+from tats_gym.agents.experiments.comparison_report import as_tables, compare
+from tats_gym.agents.experiments.trials import MASKS, latest_run
+from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import random_ids
@@ -113,9 +113,12 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 
 
 def test_what_is_done_is_not_done_again(found, base, folder, monkeypatch):
-    for name in ("tats_gym.agents.cells.run_cell", "tats_gym.agents.comparison_measures.held_out_for"):
+    for name in (
+        "tats_gym.agents.experiments.trials.run_cell",
+        "tats_gym.agents.experiments.comparison_measures.held_out_for",
+    ):
         monkeypatch.setattr(name, None)
-    monkeypatch.setattr("tats_gym.agents.comparison_measures.evaluate", None)
+    monkeypatch.setattr("tats_gym.agents.experiments.comparison_measures.evaluate", None)
     comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
     assert run_comparison(comparison, folder, [0, 1], jobs=1, apart=False) == found
 

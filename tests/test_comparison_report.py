@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tats_gym.agents.comparison import run_comparison
-from tats_gym.agents.comparison_measures import ProbePlan
-from tats_gym.agents.comparison_report import as_tables, compare, comparison_figure, plain_rows
+from tats_gym.agents.experiments.comparison import run_comparison
+from tats_gym.agents.experiments.comparison_measures import ProbePlan
+from tats_gym.agents.experiments.comparison_report import as_tables, compare, comparison_figure, plain_rows
 from tests.runs import load_script, tiny_config
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tats_gym.agents import AGENTS
-from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
 

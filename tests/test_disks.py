@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.resuming import resume
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume
 from tats_gym.runs.checkpoint import load_checkpoint
 from tests.runs import load_script, tiny_config
 from tests.soak.kills import differences

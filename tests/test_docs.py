@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from tats_gym.agents import comparison, study, sweeps
+from tats_gym.agents.experiments import comparison, paper_tables, study
 from tats_gym.clips.demo import files
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video
@@ -109,7 +109,7 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
     monkeypatch.setenv("TATS_GYM_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(files, "demo_data_of", lambda *_: demo_root)  # thousands of clips, to probe on
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for module in (comparison, study, sweeps):
+    for module in (comparison, study, paper_tables):
         monkeypatch.setattr(module, "run_cells", _begin)
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):

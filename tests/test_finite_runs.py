@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tats_gym.agents.adamae import AdaMAEPolicy
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import TatsPolicy
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.resuming import resume
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic
 from tats_gym.agents.subset_policy import MaskDistribution
-from tats_gym.agents.token_scores import GaussianScores, ScoreCritic
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.model.videomae import Reconstruction
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint

@@ -10,9 +10,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from tats_gym.agents.adamae import AdaMAE
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.rollouts import TokenRolloutBuffer
-from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.tats import TATS
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.envs.sb3 import TokenSelectionVecEnv

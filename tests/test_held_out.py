@@ -9,8 +9,8 @@ from stable_baselines3.common.policies import BasePolicy
 
 from tats_gym.agents import SamplerConfig, TatsPolicy
 from tats_gym.agents.fixed import MotionPolicy, RandomPolicy
-from tats_gym.agents.held_out import HeldOut, overlap
-from tats_gym.agents.looking import choose
+from tats_gym.agents.training.evaluation import HeldOut, overlap
+from tats_gym.agents.training.predict import choose
 from tats_gym.clips import VideoReadError
 from tats_gym.envs.spaces import Subset, TokenBox
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE

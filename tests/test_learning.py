@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tats_gym.agents import pretraining
 from tats_gym.agents.config import OffPolicyConfig
-from tats_gym.agents.report import report
-from tats_gym.agents.trained import SavedRun
+from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.training import pretraining
+from tats_gym.agents.training.load_run import SavedRun
 from tats_gym.train.optimizer import Optimizer
 from tests.runs import load_script, rows, tiny_config, train
 

@@ -4,7 +4,7 @@ import pytest
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.needs import needs, settled
+from tats_gym.agents.requirements import needs, settled
 
 
 @needs(action="scores")

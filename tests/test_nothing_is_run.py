@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.resuming import resume
 from tats_gym.agents.sampler_export import load_sampler
+from tats_gym.agents.training.resume import resume
 from tats_gym.clips.window_cache import WindowCache
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.mae import MAESource

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tats_gym.agents.callbacks import JointTraining
 from tats_gym.agents.config import config_from_dict
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.resuming import resume
+from tats_gym.agents.training.callbacks import JointTraining
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume
 from tats_gym.envs import TokenSelectionVecEnv
 from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tats_gym.agents.probe_report import Kind, as_table, compare, probe_figure
-from tats_gym.agents.probe_table import as_tables
+from tats_gym.agents.experiments.probe_report import Kind, as_table, compare, probe_figure
+from tats_gym.agents.experiments.probe_table import as_tables
 
 
 def record(agent="tats", ratio=0.9, data="ucf101", **changes):

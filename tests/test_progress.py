@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tats_gym.agents import callbacks
+from tats_gym.agents.training import callbacks
 from tats_gym.runs.progress import Lines, progress_bar
 
 

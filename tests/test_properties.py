@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tats_gym import masks
 from tats_gym.agents import AGENTS, find_agent
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
-from tats_gym.agents.looking import choose
-from tats_gym.agents.needs import settled
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollouts import TokenRolloutBuffer
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.training.predict import choose
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.spaces import Subset, TokenBox, first_fault

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import load_checkpoint
 from tats_gym.train.distributed import Ranks
 from tests.ranks import DIES, train

@@ -8,8 +8,8 @@ import pytest
 import torch
 from stable_baselines3 import SAC
 
-from tats_gym.agents.replay import ClipReplayBuffer
-from tats_gym.agents.score_policies import TokenSACPolicy
+from tats_gym.agents.stock.policies import TokenSACPolicy
+from tats_gym.agents.stock.replay import ClipReplayBuffer
 from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.runs.checkpoint import load_checkpoint, save_checkpoint
 from tests.toy import toy_env

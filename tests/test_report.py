@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.report import report
+from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.training.pretraining import Pretraining
 from tests.runs import load_script, tiny_config
 
 GAIN = "gain over random masks (95 % over clips)"

@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tats_gym.agents import AGENTS
 from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.experiments.run_report import report
 from tats_gym.agents.fixed import FixedMasks
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.report import report
-from tats_gym.agents.resuming import begin_or_resume, resume, run_config
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import begin_or_resume, resume, run_config
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING
@@ -103,7 +103,7 @@ def test_what_is_saved_at_the_end_is_not_cut_off_by_another_signal(clips_root, t
         os.kill(os.getpid(), signal.SIGUSR1)
         return step(self, loss)
 
-    monkeypatch.setattr("tats_gym.agents.pretraining.save_checkpoint", save_slowly)
+    monkeypatch.setattr("tats_gym.agents.training.pretraining.save_checkpoint", save_slowly)
     monkeypatch.setattr(Optimizer, "step", stop_at_first)
     try:
         result = run.run()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.rollouts import TokenRolloutBuffer
-from tats_gym.agents.subset import PlackettLuce
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import Subset, TokenBox

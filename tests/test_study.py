@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tats_gym.agents.cells import MASKS, ROW, Cell, run_cell, run_cells
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.studies import STUDIES
-from tats_gym.agents.study import Study, changed, run_study
-from tats_gym.agents.study_report import as_plain, as_table, study_figure, summarise
-from tats_gym.agents.study_start import measured
+from tats_gym.agents.experiments.measures import measured
+from tats_gym.agents.experiments.studies import STUDIES
+from tats_gym.agents.experiments.study import Study, changed, run_study
+from tats_gym.agents.experiments.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.agents.experiments.trials import MASKS, ROW, Cell, run_cell, run_cells
+from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import continue_run
 from tats_gym.statistics import estimate

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.plackett_luce import PlackettLuce
 
 
 def _every_draw(num_tokens, num_visible):

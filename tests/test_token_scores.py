@@ -10,11 +10,11 @@ from stable_baselines3 import SAC, TD3
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
-from tats_gym.agents.looking import choose
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.score_policies import TokenSACPolicy, TokenTD3Policy
-from tats_gym.agents.token_scores import SOFTNESS, ScoreCritic, visible
-from tats_gym.agents.tqc import TokenTQCPolicy
+from tats_gym.agents.stock.networks import SOFTNESS, ScoreCritic, visible
+from tats_gym.agents.stock.policies import TokenSACPolicy, TokenTD3Policy
+from tats_gym.agents.stock.tqc import TokenTQCPolicy
+from tats_gym.agents.training.predict import choose
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, NoiseStream, toy_env
 

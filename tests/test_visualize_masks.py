@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.trained import SavedRun
+from tats_gym.agents.training.load_run import SavedRun
+from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.figures import masks
 from tats_gym.runs.checkpoint import CheckpointError
 from tests.layouts import moving_frames

@@ -29,7 +29,7 @@ PROJECT = {
         import agents.own
         import envs
         from tats_gym.agents.config import preset_for
-        from tats_gym.agents.pretraining import Pretraining
+        from tats_gym.agents.training.pretraining import Pretraining
         from tats_gym.tokens import TokenGrid
 
         preset = preset_for("TatsMask-folder-v0")

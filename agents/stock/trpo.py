@@ -3,8 +3,8 @@
 from sb3_contrib import TRPO
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.on_policy import normalised_batch_size, shared_settings
 from tats_gym.agents.policy import TatsPolicy
+from tats_gym.agents.stock.on_policy import normalised_batch_size, shared_settings
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 TARGET_KL_PER_DRAW = 0.01

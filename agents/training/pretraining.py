@@ -13,15 +13,15 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.agent_state import agent_state, restore_agent
-from tats_gym.agents.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
-from tats_gym.agents.collapse import CollapseWatch
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.finite import FiniteWatch
-from tats_gym.agents.held_out import Scores, held_out_for
-from tats_gym.agents.learning import check_learns, updates
-from tats_gym.agents.needs import settled
+from tats_gym.agents.nonfinite import FiniteWatch
+from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollouts import TokenRollouts
+from tats_gym.agents.training.agent_state import agent_state, restore_agent
+from tats_gym.agents.training.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
+from tats_gym.agents.training.collapse import CollapseWatch
+from tats_gym.agents.training.evaluation import Scores, held_out_for
+from tats_gym.agents.training.learning import check_learns, updates
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv

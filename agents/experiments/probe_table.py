@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tats_gym.agents.text_table import aligned
+from tats_gym.agents.experiments.text_table import aligned
 from tats_gym.statistics import estimate
 
 Record = Mapping[str, Any]

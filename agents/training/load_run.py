@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, config_from_dict
-from tats_gym.agents.learning import updates
-from tats_gym.agents.looking import look
-from tats_gym.agents.needs import settled
+from tats_gym.agents.requirements import settled
+from tats_gym.agents.training.learning import updates
+from tats_gym.agents.training.predict import look
 from tats_gym.clips import ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import read_torch

@@ -13,8 +13,8 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.looking import choose, look
 from tats_gym.agents.subset_policy import SubsetPolicy
+from tats_gym.agents.training.predict import choose, look
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.figures.masks import Masked

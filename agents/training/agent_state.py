@@ -5,7 +5,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 
-from tats_gym.agents.replay import ClipReplayBuffer
+from tats_gym.agents.stock.replay import ClipReplayBuffer
 
 
 def agent_state(agent: BaseAlgorithm) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tats_gym.agents.cells import Cell, latest_run, run_cells
 from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.experiments.trials import Cell, latest_run, run_cells
 from tats_gym.clips import ClipConfig
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import resume, run_config

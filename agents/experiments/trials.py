@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.command_line import differing
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.demo_objects import object_coverage
-from tats_gym.agents.held_out import HeldOut, held_out_for, mean_lift, shown_share
-from tats_gym.agents.learning import NOT_UPDATED, updates
-from tats_gym.agents.needs import settled
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.resuming import resume, run_config
+from tats_gym.agents.requirements import settled
+from tats_gym.agents.training.command_line import differing
+from tats_gym.agents.training.evaluation import HeldOut, held_out_for, mean_lift, shown_share
+from tats_gym.agents.training.learning import NOT_UPDATED, updates
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume, run_config
 from tats_gym.envs.rewards import NEEDS_RANDOM_MASK
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.folder import commit

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from tats_gym.agents.callbacks import Evaluation
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.held_out import SamplerState
+from tats_gym.agents.training.callbacks import Evaluation
+from tats_gym.agents.training.evaluation import SamplerState
 
 logger = logging.getLogger(__name__)
 

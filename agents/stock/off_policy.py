@@ -8,9 +8,9 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.needs import needs
-from tats_gym.agents.replay import ClipReplayBuffer
-from tats_gym.agents.score_policies import TokenSACPolicy, TokenTD3Policy
+from tats_gym.agents.requirements import needs
+from tats_gym.agents.stock.policies import TokenSACPolicy, TokenTD3Policy
+from tats_gym.agents.stock.replay import ClipReplayBuffer
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)

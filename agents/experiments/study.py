@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tats_gym.agents.cells import Cell, latest_run, read_row, run_cells
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
 from tats_gym.envs.rewards import NEEDS_RANDOM_MASK
 
 UNPAID = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")

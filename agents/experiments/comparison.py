@@ -10,8 +10,8 @@ from typing import Any
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.cells import Cell, latest_run, read_row, run_cells
-from tats_gym.agents.comparison_measures import (
+from tats_gym.agents.config import PretrainConfig, preset_for
+from tats_gym.agents.experiments.comparison_measures import (
     ProbePlan,
     Under,
     has_labels,
@@ -19,10 +19,10 @@ from tats_gym.agents.comparison_measures import (
     reference_mae,
     under_reference,
 )
-from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.pretraining import Pretraining
-from tats_gym.agents.probe_study import DEMO_PROBE
-from tats_gym.agents.study import with_agent
+from tats_gym.agents.experiments.probe_study import DEMO_PROBE
+from tats_gym.agents.experiments.study import with_agent
+from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
+from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipStream
 from tats_gym.registration import data_of
 from tats_gym.runs.parallel_jobs import side_by_side

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, TatsConfig
-from tats_gym.agents.study import Changes, Study
+from tats_gym.agents.experiments.study import Changes, Study
 from tats_gym.model.training import MAEOptimConfig
 
 _DEMO = replace(

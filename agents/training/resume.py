@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tats_gym.agents.config import PretrainConfig, config_from_dict
-from tats_gym.agents.pretraining import Pretraining
+from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.resume import begin_or_go_on, go_on

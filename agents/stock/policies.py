@@ -9,7 +9,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.token_scores import GaussianScores, ScoreCritic, TanhScores
+from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic, TanhScores
 from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.train.precision import Precision
 

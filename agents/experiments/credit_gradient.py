@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tats_gym.agents.subset import PlackettLuce
+from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
 

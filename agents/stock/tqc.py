@@ -8,10 +8,10 @@ from sb3_contrib.tqc.policies import TQCPolicy
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.needs import needs
-from tats_gym.agents.score_policies import LOG_STD_INIT, ScorePolicy
-from tats_gym.agents.stock import entropy_settings, shared_settings, with_replay
-from tats_gym.agents.token_scores import GaussianScores, ScoreCritic
+from tats_gym.agents.requirements import needs
+from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic
+from tats_gym.agents.stock.off_policy import entropy_settings, shared_settings, with_replay
+from tats_gym.agents.stock.policies import LOG_STD_INIT, ScorePolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 QUANTILES = 25

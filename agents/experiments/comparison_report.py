@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from tats_gym.agents.comparison import CONTROL
-from tats_gym.agents.study_report import Row, rounded, summarise
-from tats_gym.agents.text_table import aligned
+from tats_gym.agents.experiments.comparison import CONTROL
+from tats_gym.agents.experiments.study_report import Row, rounded, summarise
+from tats_gym.agents.experiments.text_table import aligned
 from tats_gym.statistics import Estimate
 
 Better = Literal["lower", "higher", "neither", "apart"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from tats_gym.agents.cells import Cell, latest_run, run_cells
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.study import with_agent
+from tats_gym.agents.experiments.study import with_agent
+from tats_gym.agents.experiments.trials import Cell, latest_run, run_cells
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.files.atomic import write_whole
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights

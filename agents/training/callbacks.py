@@ -13,9 +13,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 from tqdm import tqdm
 
-from tats_gym.agents.finite import when
-from tats_gym.agents.held_out import HeldOut, SamplerState, Scores, as_metrics
-from tats_gym.agents.learning import updates
+from tats_gym.agents.nonfinite import when
+from tats_gym.agents.training.evaluation import HeldOut, SamplerState, Scores, as_metrics
+from tats_gym.agents.training.learning import updates
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.figures.masks import choice_figure, mask_figure
 from tats_gym.runs.progress import progress_bar

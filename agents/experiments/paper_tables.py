@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tats_gym.agents.cells import Cell, read_row, run_cells
-from tats_gym.agents.comparison import build_once, sized
-from tats_gym.agents.comparison_measures import ProbePlan, has_labels, probe_cells
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.study import Changes, changed, with_agent
-from tats_gym.agents.text_table import aligned
+from tats_gym.agents.experiments.comparison import build_once, sized
+from tats_gym.agents.experiments.comparison_measures import ProbePlan, has_labels, probe_cells
+from tats_gym.agents.experiments.study import Changes, changed, with_agent
+from tats_gym.agents.experiments.text_table import aligned
+from tats_gym.agents.experiments.trials import Cell, read_row, run_cells
 from tats_gym.statistics import Estimate, estimate
 
 Published = Mapping[str, Mapping[str, str]]

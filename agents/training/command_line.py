@@ -9,7 +9,7 @@ from typing import Any
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.needs import DEFAULTS, settled
+from tats_gym.agents.requirements import DEFAULTS, settled
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.workers.supervisor import WorkerError
 from tats_gym.files.messages import first_line

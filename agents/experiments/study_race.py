@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tats_gym.agents.study_report import Row
-from tats_gym.agents.text_table import aligned
+from tats_gym.agents.experiments.study_report import Row
+from tats_gym.agents.experiments.text_table import aligned
 
 
 def forwards_to(row: Row, gain: float) -> float:

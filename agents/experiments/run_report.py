@@ -15,9 +15,9 @@ from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from tats_gym.agents.command_line import command_for, differing
 from tats_gym.agents.config import PretrainConfig, config_from_dict
-from tats_gym.agents.learning import NOT_UPDATED
+from tats_gym.agents.training.command_line import command_for, differing
+from tats_gym.agents.training.learning import NOT_UPDATED
 from tats_gym.runs.folder import read_config, read_record
 from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.metrics import read_metrics, speed
@@ -161,7 +161,7 @@ def report(folders: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("run_report.html.j2").render(
         runs=list(zip(runs, colours, strict=True)),
         results={name: [each.get(name, "") for each in results] for name in names},
         differing={name: list(map(_shown, each)) for name, each in differing([run.config for run in runs]).items()},
