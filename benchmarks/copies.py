@@ -11,7 +11,7 @@ class CopyCount(TorchDispatchMode):
     """Adds up the bytes of all copies from one kind of device to another while it is entered."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

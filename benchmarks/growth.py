@@ -73,7 +73,8 @@ def run(config: GrowthConfig) -> None:
 
 
 def _point(base: StepConfig, name: str, value: int, root: str) -> dict[str, Any]:
-    config = replace(base, **{name: value})
+    changed: dict[str, Any] = {name: value}
+    config = replace(base, **changed)
     ((_, found),) = side_by_side(measure, [Work("joint", config, root)], jobs=1, apart=True)
     grid = replace(
         PRESETS[base.preset].grid,

@@ -20,7 +20,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, fused: bool) -> Tensor:
     """Attend with queries (..., N, d) to keys and values (..., M, d): (..., N, d)."""
     if fused:
         return F.scaled_dot_product_attention(q, k, v)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     return scores.softmax(dim=-1) @ v
 
 
@@ -83,10 +83,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, N, D) to (B, N, D)."""
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class _Blocks(nn.Module):
+    patch_embed: nn.Module
+    head: nn.Module
+
     def __init__(self, width: int, depth: int, num_heads: int, mlp_ratio: float, *, fused: bool) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*(Block(width, num_heads, mlp_ratio, fused=fused) for _ in range(depth)))

@@ -82,7 +82,8 @@ def side_by_side_rate(clips: Clips, seconds: float, seed: int) -> float:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise RuntimeError("a process that decodes ended with an error, see above")
-    return sum(rates.get() for _ in workers)
+    each: list[float] = [rates.get() for _ in workers]
+    return sum(each)
 
 
 def _decode_beside(

@@ -133,4 +133,5 @@ class AdaMAEStep(PeerStep):
 
 def _errors(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     wanted = target[mask].unflatten(0, (len(target), -1))
-    return (predicted - wanted).square().mean(-1)
+    errors: Tensor = (predicted - wanted).square().mean(-1)
+    return errors

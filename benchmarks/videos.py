@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tats_gym.clips.paths import data_root
@@ -123,6 +124,7 @@ def encode(path: Path, kind: Kind, seed: int) -> None:
     """Write one video, on one thread."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(kind.codec, rate=kind.fps, options=kind.options)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, kind.pix_fmt
         stream.bit_rate, stream.thread_count = kind.bit_rate, 1
         for pixels in islice(noise_video(kind.height, kind.width, seed), kind.frames):
@@ -162,4 +164,5 @@ def texture(height: int, width: int, rng: np.random.Generator) -> NDArray[np.int
     fields = np.fft.irfft2(spectrum, s=(height, width))
     fields /= fields.std(axis=(1, 2), keepdims=True)
     levels = 128 + 40 * fields[0] + 12 * fields[1:]  # (3, H, W)
-    return np.clip(levels, 0, 255).astype(np.int16).transpose(1, 2, 0)
+    pixels: NDArray[np.int16] = np.clip(levels, 0, 255).astype(np.int16)
+    return pixels.transpose(1, 2, 0)

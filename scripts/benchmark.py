@@ -19,9 +19,8 @@ def main(arguments: list[str]) -> None:
     """Run the benchmark that is named."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     app = tyro.extras.SubcommandApp()
-    app.command(data.run, name="data")
-    app.command(step.run, name="step")
-    app.command(growth.run, name="growth")
+    for benchmark in (data, step, growth):
+        app.command(name=benchmark.__name__.rpartition(".")[2])(benchmark.run)
     app.cli(args=arguments, prog="benchmark.py", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
 
 

@@ -198,7 +198,7 @@ class ProbeCommand:
 def main(arguments: list[str]) -> int:
     """Parse, probe, print and write."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be UTF-8
     return exit_code(lambda: _probe(arguments), "the same command goes on with the features that are kept")
 
 

@@ -155,7 +155,7 @@ Command = Annotated[Verify, tyro.conf.subcommand("verify")] | Annotated[Export, 
 def main(arguments: list[str]) -> int:
     """Parse and run."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be UTF-8
     return exit_code(lambda: _run(arguments), "the same command goes on from here")
 
 
