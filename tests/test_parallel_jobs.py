@@ -96,7 +96,7 @@ def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path
         pytest.skip("nobody is left to save")
     code = (
         "from tats_gym.runs.parallel_jobs import side_by_side\n"
-        "from tests.test_processes import train\n"
+        "from tests.test_parallel_jobs import train\n"
         f"if __name__ == '__main__': list(side_by_side(train, [{str(tmp_path)!r}] * 4, jobs=2))\n"
     )
     (tmp_path / "many.py").write_text(code)
