@@ -22,7 +22,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from tats_gym import ENV_IDS, TokenGrid
-from tats_gym.agents.experiments.probe_table import as_tables
+from tats_gym.agents.experiments.probe_report import as_tables
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.augment import Sampling

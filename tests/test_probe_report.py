@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.probe_report import Kind, as_table, compare, probe_figure
-from tats_gym.agents.experiments.probe_table import as_tables
+from tats_gym.agents.experiments.probe_report import Kind, as_table, as_tables, compare, probe_figure
 
 
 def record(agent="tats", ratio=0.9, data="ucf101", **changes):
