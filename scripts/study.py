@@ -20,8 +20,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.measures import measured
 from tats_gym.agents.experiments.studies import STUDIES
 from tats_gym.agents.experiments.study import Study, run_study
-from tats_gym.agents.experiments.study_race import race, race_table
-from tats_gym.agents.experiments.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.agents.experiments.study_report import as_plain, as_table, race, race_table, study_figure, summarise
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs.folder import origin

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tats_gym.agents.experiments.study_race import forwards_to, race, race_table
+from tats_gym.agents.experiments.study_report import forwards_to, race, race_table
 
 
 def _row(gains, *, arm="one", extra=0):
