@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from benchmarks.record import origin, write
 from benchmarks.step import StepConfig, Work, measure
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.experiments.text_table import aligned
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.runs.results import aligned
 from tats_gym.train.precision import Precision
 
 logger = logging.getLogger(__name__)

@@ -2,14 +2,13 @@
 
 import json
 import os
-import shlex
-from dataclasses import MISSING, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs import folder
+from tats_gym.runs.results import command_of
 
 
 def origin(name: str, config: Any) -> dict[str, Any]:
@@ -23,16 +22,7 @@ def origin(name: str, config: Any) -> dict[str, Any]:
 
 def command(name: str, config: Any) -> str:
     """Return the command line of a benchmark with what differs from its defaults; a path is FOLDER."""
-    words = ["python", "scripts/benchmark.py", name]
-    for field in fields(config):
-        default = field.default if field.default_factory is MISSING else field.default_factory()
-        value = getattr(config, field.name)
-        if value == default or field.name == "results":
-            continue
-        values = value if isinstance(value, tuple) else (value,)
-        words += [f"--{field.name.replace('_', '-')}"]
-        words += ["FOLDER" if isinstance(value, Path) else str(value) for value in values]
-    return shlex.join(words)
+    return command_of(f"benchmark.py {name}", config, without=["results"])
 
 
 def over_rounds(values: list[float]) -> dict[str, Any]:

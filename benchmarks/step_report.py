@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.record import over_rounds
-from tats_gym.agents.experiments.text_table import aligned
+from tats_gym.runs.results import aligned
 
 Round = dict[str, Any]
 """What one measurement of one variant gave."""

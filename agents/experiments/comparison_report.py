@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tats_gym.agents.experiments.comparison import CONTROL
 from tats_gym.agents.experiments.study_report import Row, rounded, summarise
-from tats_gym.agents.experiments.text_table import aligned
+from tats_gym.runs.results import aligned
 from tats_gym.statistics import Estimate
 
 Better = Literal["lower", "higher", "neither", "apart"]

@@ -10,8 +10,8 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.comparison import build_once, sized
 from tats_gym.agents.experiments.comparison_measures import ProbePlan, has_labels, probe_cells
 from tats_gym.agents.experiments.study import Changes, changed, with_agent
-from tats_gym.agents.experiments.text_table import aligned
 from tats_gym.agents.experiments.trials import Cell, read_row, run_cells
+from tats_gym.runs.results import aligned
 from tats_gym.statistics import Estimate, estimate
 
 Published = Mapping[str, Mapping[str, str]]

@@ -1,0 +1,68 @@
+"""Results of experiments: tables as text, and records with pictures in files."""
+
+import json
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tats_gym.files.atomic import write_whole
+from tats_gym.runs.folder import origin
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Pad the cells of each line, the head's among them, so that columns stand below each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+
+
+def origin_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the origin of numbers that runs gave: as `origin`, with the commits of all runs and of this report.
+
+    Args:
+        rows: One a run, with its "commit".
+    """
+    now = origin()
+    return {**now, "commits": sorted({row["commit"] for row in rows} | {now["commit"]}, key=str)}
+
+
+def command_of(script: str, config: Any, *, without: Collection[str] = ("jobs", "out", "results")) -> str:
+    """Return the command line that asks for the same numbers: the settings that differ from their defaults.
+
+    Args:
+        script: Its name, and that of its subcommand if it has any.
+        config: A dataclass; a path in it becomes FOLDER.
+        without: Settings that say where and how the numbers are made.
+    """
+    words = ["python", *f"scripts/{script}".split()]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if field.name in without or value == default:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        words += [f"--{field.name.replace('_', '-')}"]
+        words += ["FOLDER" if isinstance(each, Path) else str(each) for each in values]
+    return shlex.join(words)
+
+
+def write_results(path: Path, record: Mapping[str, Any], picture: NDArray[np.uint8] | None = None) -> str:
+    """Write a record and a picture, and return the lines that say where they lie.
+
+    Args:
+        path: Of the files, without their suffixes.
+        record: Plain values, written as `path`.json.
+        picture: (height, width, 3), written as `path`.png.
+    """
+    numbers = f"{path}.json"
+    write_whole(Path(numbers), json.dumps(record, indent=1) + "\n")
+    if picture is None:
+        return f"numbers: {numbers}"
+    import matplotlib.image  # takes a second, which tables need not wait for
+
+    matplotlib.image.imsave(f"{path}.png", picture)
+    return f"numbers: {numbers}\npicture: {path}.png"
