@@ -3,17 +3,14 @@
 import json
 import math
 import pickle
-import runpy
 import signal
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tats_gym.agents.experiments.measures import measured
-from tats_gym.agents.experiments.studies import STUDIES
+from tats_gym.agents.experiments.studies import STUDIES, StudyConfig
 from tats_gym.agents.experiments.study import Study, changed, run_study
 from tats_gym.agents.experiments.study_report import as_plain, as_table, study_figure, summarise
 from tats_gym.agents.experiments.trials import MASKS, ROW, Cell, run_cell, run_cells
@@ -22,7 +19,7 @@ from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import continue_run
 from tats_gym.statistics import estimate
 from tats_gym.train.signals import StoppedError
-from tests.runs import tiny_config
+from tests.runs import load_script, tiny_config
 
 
 @pytest.fixture(name="study")
@@ -85,17 +82,16 @@ def test_data_that_are_not_there_cost_no_run(study, tmp_path):
 
 
 @pytest.fixture(name="script")
-def _script(monkeypatch):
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    return runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "study.py"))
+def _script():
+    return load_script("study")
 
 
 def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, tmp_path, monkeypatch, capsys):
     measures = ("masks_by_hand", "gradients_at_uniform")
     frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
-    monkeypatch.setitem(script["main"].__globals__, "STUDIES", {"frozen": frozen})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"frozen": frozen})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
-    script["main"](script["StudyConfig"]("frozen", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
+    script.main(StudyConfig("frozen", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
     record = json.loads((tmp_path / "results" / "study_frozen_squares.json").read_text())
     assert list(record["arms"]) == ["joint, gain"]
     assert {"uniform", "moving"} < record["masks_by_hand"].keys()
@@ -111,9 +107,9 @@ def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, 
 
 def test_the_script_says_who_was_first_where_a_study_asks_it(study, script, tmp_path, monkeypatch, capsys):
     group = replace(study, base=replace(study.base, train_mae=False), race_to=0.5)
-    monkeypatch.setitem(script["main"].__globals__, "STUDIES", {"group": group})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"group": group})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
-    script["main"](script["StudyConfig"]("group", arms=("joint, gain",), seeds=1, jobs=1, **folders))
+    script.main(StudyConfig("group", arms=("joint, gain",), seeds=1, jobs=1, **folders))
     record = json.loads((tmp_path / "results" / "study_group_demo.json").read_text())
     assert record["forwards_to"]["gain"] == 0.5
     assert list(record["forwards_to"]["arms"]) == ["joint, gain"]
@@ -125,9 +121,9 @@ def test_the_script_says_who_was_first_where_a_study_asks_it(study, script, tmp_
     ("name", "arms", "message"),
     [("frozen", ("joint",), "no arm .'joint'.; it has"), ("joint", ("token",), "name it among --arms too")],
 )
-def test_arms_that_a_study_cannot_run_are_named(script, name, arms, message):
+def test_arms_that_a_study_cannot_run_are_named(name, arms, message):
     with pytest.raises(ValueError, match=message):
-        script["chosen_study"](script["StudyConfig"](name, arms=arms))
+        _ = StudyConfig(name, arms=arms).study
 
 
 def test_what_is_measured_before_any_arm_is_run(study, tmp_path):

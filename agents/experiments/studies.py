@@ -1,11 +1,21 @@
-"""The studies by name: what is compared with what, at which size."""
+"""The studies by name: what is compared with what, at which size, and how one is carried out."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, TatsConfig
-from tats_gym.agents.experiments.study import Changes, Study
+from tats_gym.agents.experiments.measures import measured
+from tats_gym.agents.experiments.study import Changes, Study, run_study
+from tats_gym.agents.experiments.study_report import as_plain, as_table, race, race_table, study_figure, summarise
+from tats_gym.files.atomic import make_folder
 from tats_gym.model.training import MAEOptimConfig
+from tats_gym.runs.parallel_jobs import default_jobs
+from tats_gym.runs.results import origin_of, write_results
 
 _DEMO = replace(
     PRESETS["demo"],
@@ -113,3 +123,104 @@ STUDIES: Mapping[str, Study] = {
     ),
 }
 """c1 is 1. Per-token credit has the paper's c3 = c1, or a tenth; a clip's advantage is smaller, and so is its c3."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to run, and where."""
+
+    name: Annotated[Literal["frozen", "group", "critic", "joint", "decoder"], tyro.conf.Positional]
+    """Which study; see agents/experiments/studies.py."""
+    root: str | None = None
+    """A folder of videos to use instead of the demo data."""
+    label: str = "demo"
+    """Name of the data, for the names of the results."""
+    arms: tuple[str, ...] = ()
+    """Run only these arms; all where none is named."""
+    seeds: int = 5
+    """Every arm is run with the seeds 0, 1, ..."""
+    jobs: int = field(default_factory=default_jobs)
+    """Runs side by side; each takes its share of the cores."""
+    out: Path = Path("runs/studies")
+    """Where the runs lie; a study that was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where the numbers and the picture go."""
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same numbers, wherever the data and the runs lie."""
+        words = ["python", "scripts/study.py", self.name, "--seeds", str(self.seeds)]
+        words += ["--root", "FOLDER", "--label", self.label] if self.root else []
+        words += ["--arms", *self.arms] if self.arms else []
+        return shlex.join(words)
+
+    @property
+    def study(self) -> Study:
+        """The study of this name, with the arms and on the data that are asked for.
+
+        Raises:
+            ValueError: If it has no such arm, or if the arm that the others are compared with is not among them.
+        """
+        study = STUDIES[self.name]
+        if self.root:
+            study = on_folder(study, self.root)
+        if unknown := set(self.arms) - set(study.arms):
+            raise ValueError(f"the study {self.name} has no arm {sorted(unknown)}; it has {list(study.arms)}")
+        if self.arms and study.control not in (None, *self.arms):
+            raise ValueError(f"the study {self.name} compares with the arm {study.control!r}; name it among --arms too")
+        return replace(study, arms={arm: study.arms[arm] for arm in self.arms or study.arms})
+
+
+def on_folder(study: Study, root: str) -> Study:
+    """Return the study on a folder of videos."""
+
+    def moved(config: PretrainConfig) -> PretrainConfig:
+        return replace(config, env="TatsMask-folder-v0", clips=replace(config.clips, data="folder", root=root))
+
+    return replace(study, start=study.start and moved(study.start), base=moved(study.base))
+
+
+def carry_out(config: StudyConfig) -> Iterator[str]:
+    """Run the missing cells of a study, then estimate and write; yield the tables, and where the results lie.
+
+    Raises:
+        ValueError: See `StudyConfig.study`.
+        StoppedError: If a run was stopped; the next call goes on with it.
+    """
+    make_folder(config.results)  # before hours of work
+    study, seeds = config.study, range(config.seeds)
+    folder, starts = (config.out / f"{name}-{config.label}" for name in (config.name, "start"))
+    rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
+    summary = summarise(rows, control=study.control)
+    yield as_table(summary)
+    record = {**_about(config, study, rows), "arms": as_plain(summary)}
+    if study.race_to is not None:
+        raced = race(rows, study.race_to)
+        yield f"\n{race_table(raced, study.race_to)}"
+        record["forwards_to"] = {"gain": study.race_to, "arms": raced}
+    for name in study.measures:
+        found = summarise(measured(name, study, folder, starts, seeds, jobs=config.jobs))
+        yield f"\n{name}\n{as_table(found)}"
+        record[name] = as_plain(found)
+    picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.label}: {config.seeds} seeds")
+    yield write_results(config.results / f"study_{config.name}_{config.label}", record, picture)
+
+
+def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say what the numbers are, and where they come from."""
+    clips = {"start": study.start, "arm": study.base}
+    return {
+        "about": study.about,
+        "data": config.label,
+        "command": config.command,
+        **origin_of(rows),
+        "seeds": list(range(config.seeds)),
+        "clips": {name: _clips_of(run) for name, run in clips.items() if run is not None},
+        "arms_s": round(sum(row["cost_s"] for row in rows)),
+        "jobs": config.jobs,
+    }
+
+
+def _clips_of(config: PretrainConfig) -> int:
+    """Return the clips that a run takes."""
+    return config.mae_optim.epochs * config.steps_per_epoch(0) * config.num_envs
