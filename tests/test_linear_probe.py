@@ -153,4 +153,4 @@ def test_a_study_pairs_each_seed_with_its_own_start_and_goes_on(tmp_path, monkey
     monkeypatch.setattr("tats_gym.agents.experiments.probe_study.evaluate", None)
     assert run_probe_study(study, tmp_path / "runs", [3], jobs=1) == rows
     with pytest.raises(ValueError, match="epochs must be a multiple of points, got 3 and 2"):
-        demo_study(demo, epochs=3, points=2)
+        demo_study(demo, epochs=3, epoch_clips=32, points=2)

@@ -4,24 +4,27 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.experiments.probe_report import as_table, compare, probe_figure
 from tats_gym.agents.experiments.study import with_agent
 from tats_gym.agents.experiments.trials import Cell, latest_run, run_cells
+from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.encoders.mae import MAESource, build_mae
-from tats_gym.files.atomic import write_whole
+from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
 from tats_gym.probe.features import FeatureConfig, Features, features_of
 from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
 from tats_gym.runs.folder import commit
-from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
+from tats_gym.runs.results import command_of, origin_of, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ class ProbeStudy:
     probe: ProbeConfig
 
 
-def demo_study(root: Path, *, epochs: int, epoch_clips: int = 2_400, points: int = 5) -> ProbeStudy:
+def demo_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> ProbeStudy:
     """The demo preset, trained for longer, and probed at the start and at `points` times spread evenly.
 
     Args:
@@ -149,3 +152,62 @@ def settings_of(study: ProbeStudy) -> dict[str, Any]:
     values = asdict(study)
     values["base"]["clips"]["root"] = values["base"]["out"] = None
     return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeDemo:
+    """How much to train and to probe."""
+
+    seeds: int = 3
+    """The seeds 0, 1, ..."""
+    agents: tuple[str, ...] = ("random",)
+    """Who makes the masks of the pre-training, e.g. random tats."""
+    epochs: int = 40
+    """Of the pre-training; a multiple of points."""
+    epoch_clips: int = 2400
+    """Clips in one of them."""
+    points: int = 5
+    """Times at which each is probed, besides the start."""
+    train: int = DEMO_TRAIN
+    """Clips to pre-train on, and to fit the probes to."""
+    test: int = DEMO_TEST
+    """Clips on which the probes are measured."""
+    jobs: int = field(default_factory=default_jobs)
+    """Runs side by side, each with its share of the cores and 4 GiB of memory."""
+    out: Path = Path("runs/probe-demo")
+    """Where the runs lie; a study that was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where table, numbers and curves go."""
+
+
+def probe_demo(config: ProbeDemo) -> Iterator[str]:
+    """Make the demo data, run what is missing, then write; yield the table, and where the results lie.
+
+    Raises:
+        ValueError: If `epochs` is no multiple of `points`.
+        StoppedError: If a run was stopped; the next call goes on with it.
+    """
+    make_folder(config.results)  # before hours of work
+    data = demo_data_of(config.train, config.test)
+    study = demo_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
+    study = replace(study, agents=config.agents)
+    rows = run_probe_study(study, config.out, range(config.seeds), jobs=config.jobs)
+    found = compare(rows)
+    table = as_table(found, rows[0]["chance"])
+    yield table
+    record = {
+        "about": "Top-1 of probes on the demo's held-out clips, pre-trained minus the same weights untrained",
+        "command": command_of("probe_demo.py", config),
+        **origin_of(rows),
+        "seeds": list(range(config.seeds)),
+        "pretraining_s": sorted({(row["agent"], row["seed"], row["pretraining_s"]) for row in rows}),
+        "table": table.splitlines(),
+        "compared": [
+            {**kind._asdict(), **{name: asdict(each) for name, each in pair._asdict().items()}}
+            for kind, pair in found.items()
+        ],
+        "settings": settings_of(study),
+        "rows": rows,
+    }
+    title = f"probes of the demo's encoder by pre-training, {config.seeds} seeds; dotted: chance"
+    yield write_results(config.results / "probe_demo", record, probe_figure(rows, title))
