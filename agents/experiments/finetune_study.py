@@ -1,12 +1,14 @@
 """What pre-training is worth to a classifier: the same encoder fine-tuned with its weights and with fresh ones."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -14,11 +16,15 @@ from numpy.typing import NDArray
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.trials import Cell, latest_run, run_cells
 from tats_gym.clips import ClipConfig
+from tats_gym.clips.demo.files import DEMO_CLASSES, demo_data_of
+from tats_gym.files.atomic import make_folder
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import resume, run_config
 from tats_gym.finetune.training import Finetuning
+from tats_gym.runs.folder import origin
 from tats_gym.runs.metrics import read_metrics
-from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
+from tats_gym.runs.results import command_of, write_results
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.distributed import Ranks
 from tats_gym.train.precision import resolve_device
@@ -36,7 +42,7 @@ class FinetuneStudy:
     finetuning: FinetuneConfig
 
 
-def demo_study(root: Path, *, pretrain_epochs: int, epochs: int, agent: str = "random") -> FinetuneStudy:
+def demo_study(root: Path, *, pretrain_epochs: int, epochs: int, agent: str) -> FinetuneStudy:
     """The demo's twelve motions, in whole videos of 32 pixels cut finer than the demo preset does.
 
     The tokens lie 8 pixels apart, and 60 % are hidden: at 80 % the MAE of 128 such tokens learns nothing for its first
@@ -161,3 +167,58 @@ def finetune_figure(outcomes: dict[str, dict[str, Any]], chance: float, title: s
 
 def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [clips for clips, _ in pairs], [top1 for _, top1 in pairs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneDemo:
+    """How much to train."""
+
+    train: int = 4000
+    """Training clips, of both trainings."""
+    test: int = 600
+    """Clips on which the classifiers are measured."""
+    agent: str = "random"
+    """Who makes the masks of the pre-training, e.g. tats."""
+    pretrain_epochs: int = 20
+    """Passes of the pre-training."""
+    epochs: int = 60
+    """Passes of each fine-tuning."""
+    seed: int = 0
+    """Of everything."""
+    jobs: int = field(default_factory=default_jobs)
+    """Fine-tunings side by side, at most two, each with its share of the cores and 4 GiB of memory."""
+    out: Path = Path("runs/finetune-demo")
+    """Where the runs lie; what was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where numbers and picture go."""
+
+
+def finetune_demo(config: FinetuneDemo) -> Iterator[str]:
+    """Make the demo data, run what is missing, then write; yield a line an arm, and where the results lie.
+
+    Raises:
+        StoppedError: If a run was stopped; the next call goes on with it.
+    """
+    make_folder(config.results)  # before hours of work
+    root = demo_data_of(config.train, config.test)
+    study = demo_study(root, pretrain_epochs=config.pretrain_epochs, epochs=config.epochs, agent=config.agent)
+    study = replace(
+        study,
+        pretraining=replace(study.pretraining, seed=config.seed),
+        finetuning=replace(study.finetuning, seed=config.seed),
+    )
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))  # the pre-training's clips come from another process
+    outcomes = run_finetune_study(study, config.out, jobs=min(2, config.jobs))
+    for arm, outcome in outcomes.items():
+        test = outcome["test"]
+        low, high = test["top1_interval"]
+        yield f"{arm:>12}: top-1 {test['top1']:.1%} [{low:.1%}, {high:.1%}] of {test['videos']} clips"
+    record = {
+        "about": "Top-1 on the demo's held-out clips while an encoder is fine-tuned, pre-trained and from scratch",
+        "command": command_of("finetune_demo.py", config),
+        **origin(),
+        "outcomes": outcomes,
+    }
+    title = f"fine-tuning on the demo's {len(DEMO_CLASSES)} motions, seed {config.seed}"
+    picture = finetune_figure(outcomes, 1 / len(DEMO_CLASSES), title)
+    yield write_results(config.results / "finetune_demo", record, picture)
