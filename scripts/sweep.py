@@ -21,9 +21,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path.cwd())]
 from tats_gym.agents.config import PRESETS, PretrainConfig  # noqa: E402
 from tats_gym.agents.experiments.comparison import defaults_for  # noqa: E402
 from tats_gym.agents.experiments.comparison_measures import ProbePlan  # noqa: E402
-from tats_gym.agents.experiments.paper_tables import SWEEPS, Swept, as_table, estimates, planned, run_sweep  # noqa: E402
+from tats_gym.agents.experiments.paper_tables import SWEEPS  # noqa: E402
 from tats_gym.agents.experiments.probe_study import DEMO_TEST, DEMO_TRAIN  # noqa: E402
 from tats_gym.agents.experiments.study_report import rounded  # noqa: E402
+from tats_gym.agents.experiments.sweep import Swept, as_table, estimates, planned, run_sweep  # noqa: E402
 from tats_gym.agents.training.command_line import check_reserved, exit_code, without_paths  # noqa: E402
 from tats_gym.clips.demo.files import demo_data_of  # noqa: E402
 from tats_gym.files.atomic import make_folder, write_whole  # noqa: E402

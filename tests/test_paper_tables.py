@@ -11,8 +11,9 @@ import pytest
 
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments import trials as cells_module
-from tats_gym.agents.experiments.paper_tables import SWEEPS, Swept, as_table, estimates, planned
+from tats_gym.agents.experiments.paper_tables import SWEEPS
 from tats_gym.agents.experiments.study import changed
+from tats_gym.agents.experiments.sweep import Swept, as_table, estimates, planned
 from tats_gym.agents.experiments.trials import Cell, run_cells
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock

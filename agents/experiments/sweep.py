@@ -1,0 +1,179 @@
+"""Carries out the sweeps of the paper's tables: their cells, and the tables in the paper's layout."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.experiments.comparison import build_once, sized
+from tats_gym.agents.experiments.comparison_measures import ProbePlan, has_labels, probe_cells
+from tats_gym.agents.experiments.paper_tables import Sweep
+from tats_gym.agents.experiments.study import changed, with_agent
+from tats_gym.agents.experiments.trials import Cell, read_row, run_cells
+from tats_gym.runs.results import aligned
+from tats_gym.statistics import Estimate, estimate
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One run of a sweep, and what came of it."""
+
+    row: str
+    column: str
+    values: Mapping[str, Any]
+
+
+def planned(
+    sweep: Sweep, base: PretrainConfig, folder: Path, seeds: Sequence[int], *, budget: int | None
+) -> dict[tuple[str, str, int], Cell]:
+    """Return the cells of a sweep by row, column and seed.
+
+    Args:
+        sweep: Which.
+        base: What all runs have in common.
+        folder: Holds a folder for each cell.
+        seeds: Every cell is run with each.
+        budget: Training forwards of the MAE in a run; None takes what `base` comes to.
+
+    Raises:
+        ValueError: If a setting of the sweep does not fit, or the budget cannot be divided so.
+    """
+    if sweep.epochs is not None:
+        optim = base.mae_optim
+        warmup = round(optim.warmup_epochs * sweep.epochs / optim.epochs)
+        base = replace(base, mae_optim=replace(optim, epochs=sweep.epochs, warmup_epochs=warmup))
+    budget = _fitting(base, [changed(base, changes) for changes in sweep.rows.values()], budget)
+    cells: dict[tuple[str, str, int], Cell] = {}
+    made: dict[PretrainConfig, str] = {}
+    for row, changes in sweep.rows.items():
+        common = sized(changed(base, changes), budget)
+        alike = made.setdefault(replace(common, grid=replace(common.grid, mask_ratio=0.5)), row)
+        if alike != row:
+            grid = common.grid
+            raise ValueError(
+                f"rows {alike} and {row} would both show {grid.num_visible} of {grid.num_tokens} tokens, a multiple of "
+                f"the {grid.shape[0]} tubelets; take larger clips (--size)"
+            )
+        for column, agent in sweep.agents.items():
+            config = with_agent(common, agent)
+            config = replace(config, eval_interval=(config.epoch_clips or 1) * config.mae_optim.epochs)
+            for seed in seeds:
+                name = f"{agent} {row}".replace("/", "-")
+                cells[row, column, seed] = Cell(replace(config, seed=seed), folder / name / f"seed{seed}")
+    return cells
+
+
+def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int | None) -> int:
+    """Return a number of forwards that is whole epochs and whole rollouts in every row.
+
+    Args:
+        base: What the rows have in common; without a budget a run is as long as it says, or a little longer.
+        rows: The settings of each.
+        budget: What is asked for.
+
+    Raises:
+        ValueError: If that does not fit.
+    """
+    epochs = base.mae_optim.epochs
+    unit = base.num_envs * math.lcm(epochs, *(row.tats.n_steps for row in rows))
+    if budget is None:
+        return -(-(sized(base).epoch_clips or 0) * epochs // unit) * unit
+    if budget < unit or budget % unit:
+        near = [number for number in (budget // unit * unit, (budget // unit + 1) * unit) if number > 0]
+        raise ValueError(
+            f"--budget must be a multiple of {unit}, {epochs} epochs of {base.num_envs} masks a step and whole "
+            f"rollouts in every row, got {budget}; take {' or '.join(map(str, near))}"
+        )
+    return budget
+
+
+def run_sweep(sweep: Sweep, cells: Mapping[tuple[str, str, int], Cell], probe: ProbePlan, *, jobs: int) -> list[Swept]:
+    """Run and probe what has not been yet, `jobs` cells side by side, and return all.
+
+    Many machines may do so in the same folder, see `share_out`.
+
+    Args:
+        sweep: Which.
+        cells: As `planned` returns them.
+        probe: How encoders are probed, where they are.
+        jobs: Processes; each takes its share of the cores.
+
+    Raises:
+        ValueError: If a run cannot be put together, or if encoders are to be probed on clips without classes; before
+            anything is run.
+        WorkFailedError: If some runs failed; the others are done.
+        StoppedError: If one was stopped; the next call goes on with it.
+    """
+    first = next(iter(cells.values())).config
+    if sweep.probed and not has_labels(first, probe):
+        raise ValueError(
+            f"this table probes encoders, and the clips of {first.env} have no classes; TatsMask-list-v0 reads lists "
+            "that name them"
+        )
+    for (row, column), cell in {(row, column): cell for (row, column, _), cell in cells.items()}.items():
+        try:
+            build_once(cell.config)
+        except ValueError as err:
+            raise ValueError(f"row {row}, {column}: {err}") from err
+    every = list(cells.values())
+    run_cells(every, jobs=jobs, apart=True)
+    rows = {cell.folder: read_row(cell.folder) for cell in every}
+    if sweep.probed:
+        for cell, found in zip(every, probe_cells(every, probe, jobs=jobs), strict=True):
+            rows[cell.folder] |= {name: 100 * value for name, value in found.items()}
+    return [Swept(row, column, rows[cell.folder]) for (row, column, _), cell in cells.items()]
+
+
+def estimates(sweep: Sweep, swept: Sequence[Swept]) -> dict[tuple[str, str], dict[str, Estimate]]:
+    """Estimate every measure over the seeds of each row and column."""
+    found: dict[tuple[str, str], dict[str, Estimate]] = {}
+    for row in sweep.rows:
+        for column in sweep.agents:
+            own = [each.values for each in swept if (each.row, each.column) == (row, column)]
+            there = [name for name in sweep.measures if all(name in values for values in own)]
+            found[row, column] = {name: estimate([values[name] for values in own]) for name in there}
+    return found
+
+
+def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
+    """Print a sweep in the paper's layout, beside the paper's own figures; the best mean of all has a star.
+
+    Means have their 95 % intervals by Student's t over n seeds.
+
+    Args:
+        sweep: Which.
+        found: As `estimates` returns it.
+        data: The dataset; of one that the paper did not measure, the figures of all that it did stand there.
+    """
+    shown = [data] if data in sweep.published else list(sweep.published)
+    deciding = next(iter(sweep.measures))
+    means = [each[deciding].mean for each in found.values() if math.isfinite(each[deciding].mean)]
+    best = (min if sweep.lower_is_better else max)(means, default=None)
+    several = len(sweep.agents) > 1
+    head = [sweep.corner]
+    for column in sweep.agents:
+        prefix = f"{column}: " if several else ""
+        head += [f"{prefix}{title}" for title in sweep.measures.values()]
+        head += [f"{prefix}paper, {name}" for name in shown]
+    lines = [head]
+    for row in sweep.rows:
+        line = [row]
+        for column in sweep.agents:
+            cell = found[row, column]
+            line += [
+                _shown(cell[name], sweep.digits) + " *" * (name == deciding and cell[name].mean == best)
+                if name in cell
+                else ""
+                for name in sweep.measures
+            ]
+            line += [sweep.published[name][row][column] for name in shown]
+        lines.append(line)
+    return "\n".join(aligned(lines))
+
+
+def _shown(value: Estimate, digits: int) -> str:
+    count = len(value.values)
+    interval = f" [{value.low:.{digits}f}, {value.high:.{digits}f}] n {count}" if count > 1 else ""
+    return f"{value.mean:.{digits}f}{interval}"
