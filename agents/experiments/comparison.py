@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from tats_gym.agents.experiments.comparison_measures import (
     reference_mae,
     under_reference,
 )
-from tats_gym.agents.experiments.probe_study import DEMO_PROBE
+from tats_gym.agents.experiments.probe_study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
 from tats_gym.agents.experiments.study import with_agent
 from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.clips import ClipStream
+from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.registration import data_of
-from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,45 @@ class Compared:
     """What was left out, and why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareCommand:
+    """Who is compared, on what, and where the results go."""
+
+    agents: tuple[str, ...] = ("tats", "adamae", "random", "tube", "motion", "group")
+    """Names of agents, or module:function of your own; with `random` among them the others are compared with it."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Every agent is trained with each."""
+    forwards: int | None = None
+    """Training forwards of the MAE in a run, clips times masks; None takes the preset's."""
+    reference: str | None = None
+    """A run whose MAE measures the masks of all agents; None takes, for each seed, that of the agent `random`."""
+    probe: bool = True
+    """Probe the encoders, where the clips have labels."""
+    jobs: int = field(default_factory=default_jobs)
+    """Runs side by side, each with its share of the cores."""
+    label: str | None = None
+    """Name of the data, for the names of the results; None takes the dataset's."""
+    out: Path = Path("runs/comparisons")
+    """Where the runs lie; what was stopped goes on from there."""
+    results: Path = Path("benchmarks/results")
+    """Where table, numbers and picture go."""
+    base: PretrainConfig
+    """What all runs have in common."""
+    probing: ProbePlan
+    """How encoders are probed."""
+
+    @property
+    def comparison(self) -> Comparison:
+        """What is run, at the size that is asked for; probing on the demo data makes their set first.
+
+        Raises:
+            ValueError: See `sized` and `Comparison`.
+        """
+        base = sized(self.base, self.forwards)
+        probe = with_demo_set(self.probing, base.clips) if self.probe else None
+        return Comparison(base=base, agents=self.agents, reference=self.reference, probe=probe)
+
+
 def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig, ProbePlan]:
     """Return the settings and the probes that a comparison on an id's clips starts from.
 
@@ -71,6 +111,18 @@ def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig
     if data_of(env_id) != "demo":
         return base, ProbePlan()
     return replace(base, eval_clips=84, eval_masks=2), ProbePlan(pool="change", config=DEMO_PROBE)
+
+
+def with_demo_set(plan: ProbePlan, clips: ClipConfig) -> ProbePlan:
+    """Return the probes on a demo set of `DEMO_TRAIN` and `DEMO_TEST` clips, where agents train on the usual one.
+
+    Args:
+        plan: One that names a folder stays as it is.
+        clips: What the agents are trained on.
+    """
+    if clips.data != "demo" or clips.root is not None or plan.root is not None:
+        return plan
+    return replace(plan, root=str(demo_data_of(DEMO_TRAIN, DEMO_TEST)))
 
 
 def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:

@@ -1,7 +1,9 @@
-"""What the rows of a comparison say together: tables and a picture, with means and intervals over seeds."""
+"""Reports comparisons of agents: tables, a record and a picture, with means and intervals over seeds."""
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
@@ -11,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from tats_gym.agents.experiments.comparison import CONTROL
-from tats_gym.agents.experiments.study_report import Row, rounded, summarise
-from tats_gym.runs.results import aligned
+from tats_gym.agents.experiments.comparison import CONTROL, CompareCommand, run_comparison
+from tats_gym.agents.experiments.study_report import Row, as_plain, rounded, summarise
+from tats_gym.agents.training.command_line import without_paths
+from tats_gym.files.atomic import make_folder
+from tats_gym.runs.results import aligned, origin_of, write_results
 from tats_gym.statistics import Estimate
 
 Better = Literal["lower", "higher", "neither", "apart"]
@@ -66,6 +70,41 @@ TABLES: Mapping[str, Mapping[str, Measure]] = {
 MEASURES = {name: measure for table in TABLES.values() for name, measure in table.items()}
 UNREPORTED = ("shown", "curve")
 """What a run's row holds beside its measures: the runs' folders keep it."""
+
+
+def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str]:
+    """Run what is missing of a comparison, then write; yield the tables, and where the results lie.
+
+    Args:
+        command: What is compared.
+        arguments: The words of the command line, for the record.
+
+    Raises:
+        ValueError: See `run_comparison`.
+        StoppedError: If a run was stopped; the next call goes on with it.
+    """
+    make_folder(command.results)  # before hours of work
+    comparison = command.comparison
+    label, grid = command.label or comparison.base.clips.data, comparison.base.grid
+    found = run_comparison(comparison, command.out / label, command.seeds, jobs=command.jobs)
+    summary = compare(found.rows)
+    about = (
+        f"{label}: {found.rows[0]['steps']:,} training forwards of the MAE, {grid.num_visible} of {grid.num_tokens} "
+        f"tokens visible, {len(command.seeds)} seeds"
+    )
+    yield "\n".join([about, "", as_tables(summary), *found.notes])
+    record = {
+        "about": about,
+        "command": shlex.join(["python", "scripts/compare_agents.py", *without_paths(arguments)]),
+        **origin_of(found.rows),
+        "seeds": list(command.seeds),
+        "jobs_side_by_side": command.jobs,
+        "notes": found.notes,
+        "agents": as_plain(summary),
+        "rows": plain_rows(found.rows),
+        "settings": without_paths(asdict(comparison)),
+    }
+    yield "\n" + write_results(command.results / f"compare_{label}", record, comparison_figure(summary, about))
 
 
 def compare(rows: Sequence[Row]) -> dict[str, dict[str, Estimate]]:
