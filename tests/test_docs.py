@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from tats_gym.agents.experiments import comparison, paper_tables, study
-from tats_gym.clips.demo import files
+from tats_gym.agents.experiments import comparison, finetune_study, probe_study, study, sweep
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video
 
@@ -107,9 +106,10 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
     shutil.copytree(place, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TATS_GYM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(files, "demo_data_of", lambda *_: demo_root)  # thousands of clips, to probe on
+    for module in (comparison, probe_study, finetune_study):  # they make thousands of clips, to probe on
+        monkeypatch.setattr(module, "demo_data_of", lambda *_: demo_root)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for module in (comparison, study, paper_tables):
+    for module in (comparison, study, sweep):
         monkeypatch.setattr(module, "run_cells", _begin)
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):

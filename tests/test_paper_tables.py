@@ -11,6 +11,7 @@ import pytest
 
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments import trials as cells_module
+from tats_gym.agents.experiments.comparison_measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
 from tats_gym.agents.experiments.study import changed
 from tats_gym.agents.experiments.sweep import Swept, as_table, estimates, planned
@@ -174,9 +175,9 @@ def _script():
 def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, monkeypatch, capsys):
     sweep = SWEEPS["table2"]
     rows = {name: sweep.rows[name] for name in ("(0, 1)", "(1, 1)")}
-    monkeypatch.setitem(script.SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
+    monkeypatch.setitem(SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
     tiny = changed(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
-    monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, script.ProbePlan()))
+    monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, ProbePlan()))
     arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "3", "--jobs", "2",
                  "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]  # fmt: skip
     assert script.main(arguments) == 0

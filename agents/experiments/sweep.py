@@ -1,19 +1,55 @@
 """Carries out the sweeps of the paper's tables: their cells, and the tables in the paper's layout."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.comparison import build_once, sized
+from tats_gym.agents.experiments.comparison import build_once, sized, with_demo_set
 from tats_gym.agents.experiments.comparison_measures import ProbePlan, has_labels, probe_cells
-from tats_gym.agents.experiments.paper_tables import Sweep
+from tats_gym.agents.experiments.paper_tables import SWEEPS, Sweep
 from tats_gym.agents.experiments.study import changed, with_agent
+from tats_gym.agents.experiments.study_report import rounded
 from tats_gym.agents.experiments.trials import Cell, read_row, run_cells
-from tats_gym.runs.results import aligned
+from tats_gym.agents.training.command_line import without_paths
+from tats_gym.files.atomic import make_folder
+from tats_gym.runs.parallel_jobs import default_jobs
+from tats_gym.runs.results import aligned, origin_of, write_results
 from tats_gym.statistics import Estimate, estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCommand:
+    """What to sweep, and where the results go."""
+
+    table: Annotated[Literal["table2", "table3", "table6"], tyro.conf.Positional]
+    """Of the supplement."""
+    budget: int | None = None
+    """Training forwards of the MAE in a run, clips times masks; None takes the preset's."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Every cell is run with each."""
+    jobs: int = field(default_factory=default_jobs)
+    """Cells side by side, each in a process of its own with its share of the cores."""
+    label: str | None = None
+    """Name of the data, for the names of the results; None takes the dataset's."""
+    out: Path = Path("runs/sweeps")
+    """Where the runs lie; many machines may share it."""
+    results: Path = Path("benchmarks/results")
+    """Where table and numbers go."""
+    base: PretrainConfig
+    """What all runs have in common, but for what is swept."""
+    probing: ProbePlan
+    """How encoders are probed."""
+
+    @property
+    def sweep(self) -> Sweep:
+        """What the table's rows and columns are."""
+        return SWEEPS[self.table]
 
 
 @dataclass(frozen=True)
@@ -177,3 +213,51 @@ def _shown(value: Estimate, digits: int) -> str:
     count = len(value.values)
     interval = f" [{value.low:.{digits}f}, {value.high:.{digits}f}] n {count}" if count > 1 else ""
     return f"{value.mean:.{digits}f}{interval}"
+
+
+def carry_out(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
+    """Run what is missing of a sweep, then write; yield its table, and where the numbers lie.
+
+    Args:
+        command: What is swept.
+        arguments: The words of the command line, for the record.
+
+    Raises:
+        ValueError: See `planned` and `run_sweep`.
+        WorkFailedError: If some runs failed; the others are done.
+        StoppedError: If one was stopped; the next call goes on with it.
+    """
+    make_folder(command.results)  # before hours of work
+    sweep, data = command.sweep, command.base.clips.data
+    probing, label = with_demo_set(command.probing, command.base.clips), command.label or data
+    cells = planned(sweep, command.base, command.out / f"{command.table}-{label}", command.seeds, budget=command.budget)
+    swept = run_sweep(sweep, cells, probing, jobs=command.jobs)
+    found, rows = estimates(sweep, swept), [each.values for each in swept]
+    about = f"{command.table}, {label}: {sweep.about}; {_in_common(command, rows)}"
+    table = as_table(sweep, found, data)
+    yield f"{about}\n\n{table}"
+    record = {
+        "about": about,
+        "command": shlex.join(["python", "scripts/sweep.py", *without_paths(arguments)]),
+        **origin_of(rows),
+        "seeds": list(command.seeds),
+        "rows": sweep.rows,
+        "settings": without_paths({"base": command.base.as_dict(), "probing": asdict(probing)}),
+        "runs_s": round(sum(row["cost_s"] for row in rows)),
+        "jobs_side_by_side": command.jobs,
+        "table": table.splitlines(),
+        "cells": [
+            {"row": row, "column": column, **rounded({name: vars(each) for name, each in measures.items()})}
+            for (row, column), measures in found.items()
+        ],
+    }
+    yield "\n" + write_results(command.results / f"sweep_{command.table}_{label}", record)
+
+
+def _in_common(command: SweepCommand, rows: Sequence[Mapping[str, Any]]) -> str:
+    steps = sorted({row["steps"] for row in rows})
+    said = f"{len(command.seeds)} seeds, {' or '.join(f'{number:,}' for number in steps)} training forwards a run"
+    tats = command.base.tats
+    if "tats.credit" in command.sweep.settings:
+        return said
+    return f"{said}, credit {tats.credit}, c1 c2 c3 {tats.policy_coef:g} {tats.vf_coef:g} {tats.ent_coef:g}"
