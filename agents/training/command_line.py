@@ -1,5 +1,6 @@
 """What scripts have in common: the command of a run, what they record of their own, how they end."""
 
+import io
 import re
 import shlex
 import sys
@@ -45,6 +46,8 @@ def exit_code(
         how_to_go_on: What is said after a stop.
         how_to_take_less: What is said where memory does not suffice.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         with interrupted_by_system():
             return run() or 0
