@@ -6,251 +6,29 @@ are drawn: the untrained encoder, to compare. Features are kept, so that another
 says what is measured.
 """
 
-import json
 import logging
-import shlex
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import gymnasium
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
-
-from tats_gym import ENV_IDS, TokenGrid
 from tats_gym.agents.experiments.probe_report import as_tables
 from tats_gym.agents.training.command_line import exit_code
-from tats_gym.clips import ClipConfig
-from tats_gym.clips.augment import Sampling
-from tats_gym.clips.config import Crop
-from tats_gym.clips.datasets.layout import Split
-from tats_gym.clips.decoder import Views
-from tats_gym.clips.readers import Reader
-from tats_gym.encoders.find import EncoderSource
-from tats_gym.files.atomic import check_writable, write_whole
-from tats_gym.files.messages import did_you_mean
-from tats_gym.model.encoder import FeatureNorm
-from tats_gym.model.videomae import MAE_PRESETS
-from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, SgdConfig, evaluate
-from tats_gym.probe.features import FeatureConfig, features_of
-from tats_gym.runs.folder import commit, versions
-from tats_gym.runs.kinds import refuse_to_replace, told
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeCommand:
-    """Which encoders, on what, by which methods."""
-
-    encoder: tuple[str, ...]
-    """Runs, exports, Hugging Face VideoMAE folders, published .pth files, or presets; each a column of the table."""
-    env: str = "TatsMask-demo-v0"
-    """Id whose dataset is classified."""
-    method: tuple[Method, ...] = ("logistic", "knn")
-    """logistic: regression to convergence. sgd: MAE's recipe. knn: nearest neighbours."""
-    norm: tuple[FeatureNorm, ...] = ("encoder",)
-    """encoder: features after the norm that pre-training ended with. none: before it."""
-    seeds: tuple[int, ...] = (0,)
-    """Of held-out parts, SGD and windows, and of a preset's weights; one record each."""
-    root: str | None = None
-    """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
-    fold: int = 1
-    """Which official division of UCF101 and HMDB51."""
-    test_split: Split = "validation"
-    """Part of the dataset on which the accuracy is measured."""
-    subset: float | None = None
-    """Train the probe on this share of every class only, in (0, 1), or on this number of clips of every class."""
-    subset_seed: int = 0
-    """Another one gives another subset."""
-    index: str | None = None
-    """What scripts/prepare_data.py found; see docs/data.md."""
-    stride: int | None = None
-    """Frames from one frame of a clip to the next; by default the environment's."""
-    sampling: Sampling = "stride"
-    """stride: windows of frames `stride` apart. segments: frames spread over the whole video."""
-    frames: int | None = None
-    """Frames of a clip; None takes what each encoder was trained with."""
-    size: int | None = None
-    """Height and width of a clip; None takes what each encoder was trained with."""
-    interpolate: bool = False
-    """Let positions be interpolated where frames or size are not the encoder's own."""
-    reader: Reader = "auto"
-    """Library that decodes."""
-    num_workers: int = 0
-    """Processes that decode ahead."""
-    max_broken: float = 0.1
-    """Share of unreadable videos above which the probe stops; fewer are left out and counted."""
-    passes: int = 0
-    """Train on so many random windows and crops of each video, kept; 0 trains on the centre view."""
-    crop: Crop = "random_resized"
-    """Crops of these passes."""
-    temporal: int = 1
-    """Windows of a test video; the scores of all its views are averaged."""
-    spatial: int = 1
-    """Squares of each of these windows."""
-    out: Path | None = None
-    """File for the records, JSON; None writes none."""
-    add: tuple[Path, ...] = ()
-    """Records of earlier probes that join the table."""
-    features: tyro.conf.OmitArgPrefixes[FeatureConfig] = field(default_factory=FeatureConfig)
-    logistic: LogisticConfig = field(default_factory=LogisticConfig)
-    sgd: SgdConfig = field(default_factory=SgdConfig)
-    knn: KnnConfig = field(default_factory=KnnConfig)
-
-    def __post_init__(self) -> None:
-        if self.env not in ENV_IDS:
-            raise ValueError(
-                f"--env must be one of {', '.join(ENV_IDS)}; got {self.env!r}{did_you_mean(self.env, ENV_IDS)}"
-            )
-        for name in ("encoder", "method", "norm", "seeds"):
-            if not getattr(self, name):
-                raise ValueError(f"--{name} needs at least one value")
-        if self.settings["data"] == "folder":
-            raise ValueError(
-                "--env must name a dataset with classes, got TatsMask-folder-v0, which has none; "
-                "write `path label` lines and take TatsMask-list-v0"
-            )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the environment is made with."""
-        return gymnasium.spec(self.env).kwargs
-
-    @property
-    def clips(self) -> ClipConfig:
-        """The training clips."""
-        names = (
-            "root",
-            "fold",
-            "subset",
-            "subset_seed",
-            "index",
-            "sampling",
-            "reader",
-            "num_workers",
-            "max_broken",
-            "crop",
-        )
-        return ClipConfig(
-            data=self.settings["data"],
-            stride=self.settings["stride"] if self.stride is None else self.stride,
-            **{name: getattr(self, name) for name in names},
-        )
-
-    @property
-    def grid(self) -> TokenGrid:
-        """The geometry of encoders that bring none."""
-        asked = {name: getattr(self, name) or self.settings.get(name) for name in ("frames", "size")}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return TokenGrid(**given, visible=1)  # K does not count here
-
-    @property
-    def probe(self) -> ProbeConfig:
-        """How each method is fitted."""
-        return ProbeConfig(logistic=self.logistic, sgd=self.sgd, knn=self.knn)
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Probe every encoder with every norm, seed and method.
-
-        Features of a run do not depend on the seed but by the passes, and are then computed once.
-        """
-        test = replace(self.clips.held_out, split=self.test_split)
-        for name in self.encoder:
-            for norm in self.norm:
-                for seed in self.seeds:
-                    source = self.find(name, seed)
-                    encoder = source.build(norm=norm)
-                    train = features_of(encoder, self.clips, self.features, passes=self.passes, seed=seed)
-                    tested = features_of(encoder, test, self.features, views=Views(self.temporal, self.spatial))
-                    for method in self.method:
-                        result = evaluate(method, train, tested, self.probe, seed=seed)
-                        yield {
-                            "encoder": source.origin,
-                            "data": self.clips.data,
-                            "fold": self.fold,
-                            "subset": self.subset,
-                            "test_split": self.test_split,
-                            "stride": self.clips.stride,
-                            "sampling": self.sampling,
-                            "views": [self.temporal, self.spatial],
-                            "pool": self.features.pool,
-                            "norm": norm,
-                            "seed": seed,
-                            **result.as_dict(),
-                            "settings": asdict(getattr(self.probe, method)),
-                            "features": [train.key, tested.key],
-                        }
-
-    def find(self, name: str, seed: int) -> EncoderSource:
-        """Find an encoder at its own geometry, or at that of the clips that are asked for."""
-        if name in MAE_PRESETS:
-            return EncoderSource.find(name, self.grid, seed=seed)
-        source = EncoderSource.find(name)
-        asked = {name: value for name, value in (("frames", self.frames), ("size", self.size)) if value is not None}
-        if not asked:
-            return source
-        return EncoderSource.find(name, replace(source.grid, **asked), interpolate=self.interpolate)
+from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
 
 
 def main(arguments: list[str]) -> int:
     """Parse, probe, print and write."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be UTF-8
     return exit_code(lambda: _probe(arguments), "the same command goes on with the features that are kept")
 
 
 def _probe(arguments: list[str]) -> None:
     command = tyro.cli(ProbeCommand, args=arguments, prog="linear_probe.py", description=__doc__)
-    if command.out is not None:
-        refuse_to_replace(command.out, "--out", b"{")
-        check_writable(command.out)
-    earlier = [record for path in command.add for record in read_records(path)]
-    records = []
-    for record in command.records():
+    records = [record for path in command.add for record in read_records(path)]
+    for record in recorded(command, arguments):
         records.append(record)
         print(line_of(record), flush=True)
-        if command.out is not None:
-            write_records(command.out, records, arguments)
-    print(f"\n{as_tables([*earlier, *records])}")
-
-
-def line_of(record: dict[str, Any]) -> str:
-    """Say what came out, in a line."""
-    low, high = record["top1_interval"]
-    method = record["method"]
-    if method == "knn":
-        method = f"knn, k {record['found']['k']}"
-    lost = record["unreadable_train"] + record["unreadable_test"]
-    return (
-        f"{record['encoder']['path']}: {method}, norm {record['norm']}, seed {record['seed']}: "
-        f"top-1 {record['top1']:.2%} [{low:.2%}, {high:.2%}] on {record['num_test']} clips, chance "
-        f"{record['chance']:.2%}; {record['num_train']} training clips, {lost} videos unreadable"
-    )
-
-
-def write_records(path: Path, records: list[dict[str, Any]], arguments: list[str]) -> None:
-    """Write what was found so far, with what made it."""
-    origin = {
-        "command": shlex.join(["python", "scripts/linear_probe.py", *arguments]),
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": versions(),
-    }
-    write_whole(path, json.dumps({**origin, "records": records}, indent=1) + "\n")
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_records` wrote."""
-    if not path.is_file():
-        raise FileNotFoundError(f"--add must name a file that linear_probe.py --out wrote, got {path}{told(path)}")
-    try:
-        records: list[dict[str, Any]] = json.loads(path.read_bytes())["records"]
-    except (ValueError, TypeError, KeyError) as err:
-        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r}){told(path)}") from err
-    return records
+    print(f"\n{as_tables(records)}")
 
 
 if __name__ == "__main__":
