@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import shutil
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from tats_gym.clips.prepare import verify
 from tats_gym.clips.prepare.frame_check import hands_out_other_frames
 from tats_gym.clips.prepare.verify import Verification, VerifyConfig
 from tests.layouts import write_layout
+from tests.runs import load_script
 from tests.video_files import cut, moving_texture, noise_frames, numbered_frames, write_sound, write_video
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
 BROKEN = {"cut.mp4", "empty.mp4", "frameless.mp4", "sound.mp4", "text.mp4"}
 
 
@@ -50,14 +49,8 @@ def _root(troubled, tmp_path):
 
 
 @pytest.fixture(name="main")
-def _main(monkeypatch):
-    """The script's own main, as a module of its own: tyro looks up the sources of its classes."""
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "prepare_data", module)
-    spec.loader.exec_module(module)
-    return module.main
+def _main():
+    return load_script("prepare_data").main
 
 
 def verification(root, **settings):

@@ -33,6 +33,8 @@ from tats_gym.clips.workers.supervisor import Lost
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace
+from tats_gym.runs.progress import progress_bar
+from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
 
@@ -45,25 +47,25 @@ class VerifyConfig:
     """Dataset, see `list_videos`."""
     root: str | None = None
     """The dataset's folder, see `data_root`."""
-    split: Split = "train"
+    split: Split = ClipConfig.split
     """Part of the dataset."""
-    fold: int = 1
+    fold: int = ClipConfig.fold
     """Which official division of UCF101 and HMDB51."""
     subset: float | None = None
     """Verify only this share of every class, or this number of clips of every class."""
-    subset_seed: int = 0
+    subset_seed: int = ClipConfig.subset_seed
     """Another one gives another subset."""
     index: str | None = None
     """File of the index, or a folder for it; None takes the dataset's own folder."""
-    frames: int = 16
+    frames: int = TokenGrid.frames
     """Frames of the window, T."""
-    stride: int = 2
+    stride: int = ClipConfig.stride
     """Frames from one of them to the next."""
-    reader: Reader = "auto"
+    reader: Reader = ClipConfig.reader
     """Library that decodes, see `open_video`."""
-    num_workers: int = 0
+    num_workers: int = ClipConfig.num_workers
     """Processes that decode; 0 decodes in the calling process, without limits."""
-    time_limit_s: float = 60.0
+    time_limit_s: float = ClipConfig.time_limit_s
     """Seconds after which a video counts as broken, and the process that reads it is replaced."""
     memory_limit_mib: int = ClipConfig.memory_limit_mib
     """Memory at which a process is replaced; a video that takes twice as much counts as broken."""
@@ -178,6 +180,15 @@ class Verification:
                 self._findings[names[path]] = finding
                 self.seconds = time.perf_counter() - start
                 yield Path(path), finding
+
+    def run(self) -> Report:
+        """Check every video that is left, with a progress bar on standard error, and finish."""
+        broken = 0
+        with progress_bar(self, desc=self.config.split, unit="video") as bar:
+            for _, finding in bar:
+                broken += finding.status == "broken"
+                bar.set_postfix(broken=broken, refresh=False)
+        return self.finish()
 
     def finish(self) -> Report:
         """Write the index and the report once every video is checked."""
