@@ -1,11 +1,8 @@
 """Long videos are cut into segments whose frames are the video's own."""
 
-import importlib.util
 import re
 import shutil
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -15,6 +12,7 @@ from tats_gym.clips import list_videos, open_video
 from tats_gym.clips.datasets.folder_and_list import write_list
 from tats_gym.clips.prepare.segments import CutConfig, Segments, claim_folder
 from tests.layouts import moving_frames
+from tests.runs import load_script
 from tests.video_files import (
     cut,
     frame_numbers,
@@ -25,18 +23,10 @@ from tests.video_files import (
     write_video_after_cover,
 )
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "cut_videos.py"
-
 
 @pytest.fixture(name="main")
-def _main(monkeypatch):
-    """The script's own main; tyro reads its settings' docstrings, for which it must be an imported module."""
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    spec = importlib.util.spec_from_file_location("cut_videos", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "cut_videos", module)
-    spec.loader.exec_module(module)
-    return module.main
+def _main():
+    return load_script("cut_videos").main
 
 
 @pytest.fixture(name="video")

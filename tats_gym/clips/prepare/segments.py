@@ -1,6 +1,7 @@
 """Cuts long videos into short segments, each a small video file of its own."""
 
 import json
+import logging
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ from tats_gym.files.atomic import make_folder
 from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.runs.progress import progress_bar
+
+logger = logging.getLogger(__name__)
 
 BITS_PER_PIXEL = 1.0
 """Bits that the encoder may spend on a pixel of a frame: at these sizes a loss that is hard to see."""
@@ -175,3 +179,57 @@ class Segments:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@dataclass
+class Totals:
+    """What the folder of segments holds of the videos that were given."""
+
+    videos: int = 0
+    """Videos with a segment or more."""
+    new: int = 0
+    """Segments that this run wrote."""
+    segments: int = 0
+    """Segments in all."""
+    seconds: float = 0.0
+    """How long the segments play, one after the other."""
+
+
+def cut_all(paths: Sequence[Path], out: Path, config: CutConfig) -> Totals:
+    """Cut every video; one that is too short or does not decode is logged, and what was cut from it until then stays.
+
+    Args:
+        paths: Videos, or folders with videos anywhere below them.
+        out: Folder of the segments.
+        config: How they are cut.
+
+    Raises:
+        FileNotFoundError: There is no video.
+        ValueError: `out` does not fit the videos, or what it holds already; or no video gave a segment.
+    """
+    totals = Totals()
+    videos = find_videos(paths, out)
+    claim_folder(out, config)
+    for number, video in enumerate(videos, start=1):
+        try:
+            _cut_one(Segments(video, out, config), f"{number}/{len(videos)} {video.name}", totals)
+        except VideoReadError as err:
+            logger.warning("%s", err)
+    if not totals.segments:
+        raise ValueError(f"no video gave a segment of {config.frames} frames")
+    return totals
+
+
+def _cut_one(segments: Segments, title: str, totals: Totals) -> None:
+    """Cut one video and add it to the totals."""
+    frames = segments.config.frames
+    if not segments.paths:
+        logger.warning("%s: skipped, a segment has %d frames, it has %d", segments.video, frames, segments.length)
+    try:
+        for _ in progress_bar(segments, desc=title, unit="segment", leave=False):
+            totals.new += 1
+    finally:
+        there = sum(path.exists() for path in segments.paths)
+        totals.videos += there > 0
+        totals.segments += there
+        totals.seconds += float(there * frames / segments.fps)
