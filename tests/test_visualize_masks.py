@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tats_gym.agents.training import pictures
 from tats_gym.agents.training.load_run import SavedRun
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.figures import masks
+from tats_gym.figures import files, masks
 from tats_gym.runs.checkpoint import CheckpointError
 from tests.layouts import moving_frames
 from tests.runs import load_script, tiny_config
@@ -44,7 +45,7 @@ def _videos(tmp_path_factory):
     return folder
 
 
-def test_every_form_is_drawn_of_any_video_with_every_mask_ratio(script, runs, videos, tmp_path, capsys):
+def test_every_form_is_drawn_of_any_video_with_every_mask_ratio(script, runs, videos, tmp_path, capsys, caplog):
     arguments = [str(runs["tats"]), "--compare", str(runs["motion"]), "--videos", str(videos / "noise one.mp4"),
                  str(videos / "broken.mp4"), "--mask-ratio", "0.5", "0.75", "--out", str(tmp_path)]  # fmt: skip
     assert script.main(arguments) == 0
@@ -52,21 +53,21 @@ def test_every_form_is_drawn_of_any_video_with_every_mask_ratio(script, runs, vi
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"00-noise one-visible{k}.{form}" for k in (2, 4) for form in ("gif", "mp4", "png")
     ]
-    assert "left out: " in printed.err
-    assert "broken.mp4" in printed.err
+    assert "left out: " in caplog.text
+    assert "broken.mp4" in caplog.text
     assert "2 of 8 tokens visible: 00-noise one; mean error" in printed.out
     assert " under untrained tats's mask, " in printed.out
     assert " under motion's mask" in printed.out
 
 
-def _drawn(script, runs, videos, **settings):
+def _drawn(runs, videos, **settings):
     """What the script would draw of two videos: the runs, the clips' pixels, and what each agent shows."""
     files = (videos / "noise one.mp4", videos / "moving.mp4")
-    config = script.PictureConfig(run=runs[0], compare=tuple(runs[1:]), videos=files, **settings)
+    config = pictures.PictureConfig(run=runs[0], compare=tuple(runs[1:]), videos=files, **settings)
     saved = [SavedRun.read(path) for path in runs]
-    with script.clips_to_draw(config, saved[0]) as clips:
-        _, pixels = script.read_clips(config, clips, saved[0].config.grid)
-        return saved, pixels, script.masked(config, saved, clips, pixels, saved[0].config.grid)
+    with pictures.clips_to_draw(config, saved[0]) as clips:
+        _, pixels = pictures.read_clips(config, clips, saved[0].config.grid)
+        return saved, pixels, pictures.masked(config, saved, clips, pixels, saved[0].config.grid)
 
 
 def test_two_runs_of_one_agent_go_by_the_names_of_their_folders(script, runs, videos, tmp_path, capsys):
@@ -78,8 +79,8 @@ def test_two_runs_of_one_agent_go_by_the_names_of_their_folders(script, runs, vi
     assert "under untrained colder's mask" in printed
 
 
-def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_own(script, runs, videos):
-    saved, pixels, seen = _drawn(script, [runs["tats"], runs["ppo"]], videos)
+def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_own(runs, videos):
+    saved, pixels, seen = _drawn([runs["tats"], runs["ppo"]], videos)
     first, second = (run.agent(run.config.clips) for run in saved)
     ids = second.mask(pixels)[0]
     assert [each.name for each in seen] == ["untrained tats", "untrained ppo"]
@@ -90,8 +91,8 @@ def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_o
         assert wanted.item() != pytest.approx(other.item())
 
 
-def test_the_seed_draws_the_mask_and_a_clip_has_the_same_one_whatever_it_is_among(script, runs, videos):
-    saved, pixels, seen = _drawn(script, [runs["tats"]], videos, seed=3)
+def test_the_seed_draws_the_mask_and_a_clip_has_the_same_one_whatever_it_is_among(runs, videos):
+    saved, pixels, seen = _drawn([runs["tats"]], videos, seed=3)
     agent = saved[0].agent(saved[0].config.clips)
     shown = (~seen[0].reconstruction.mask).nonzero()[:, 1].reshape(2, -1)
     assert torch.equal(agent.mask(pixels[1:], seed=3)[0].sort().values, shown[1:])
@@ -99,17 +100,17 @@ def test_the_seed_draws_the_mask_and_a_clip_has_the_same_one_whatever_it_is_amon
     assert len(masks) > 1
 
 
-def test_a_video_is_a_clip_of_its_own_with_the_runs_stride_or_another(script, runs, videos):
+def test_a_video_is_a_clip_of_its_own_with_the_runs_stride_or_another(runs, videos):
     run = SavedRun.read(runs["tats"])
     clips = replace(run.config.clips, data="ucf101", fold=2, subset=0.5)
     odd = replace(run, config=replace(run.config, env="TatsMask-ucf101-v0", clips=clips))
     video = (videos / "noise one.mp4",)
     pixels = {}
     for stride in (None, 1, 3):
-        config = script.PictureConfig(run=runs["tats"], videos=video, stride=stride)
-        with script.clips_to_draw(config, odd) as clips:
+        config = pictures.PictureConfig(run=runs["tats"], videos=video, stride=stride)
+        with pictures.clips_to_draw(config, odd) as clips:
             assert clips.stride == stride or stride is None
-            pixels[stride] = script.read_clips(config, clips, run.config.grid)[1]
+            pixels[stride] = pictures.read_clips(config, clips, run.config.grid)[1]
     assert torch.equal(pixels[None], pixels[1])
     assert not torch.equal(pixels[1], pixels[3])
 
@@ -122,13 +123,13 @@ def test_colours_mean_the_same_at_every_ratio(script, runs, tmp_path, monkeypatc
         batches.append(seen)
         return torch.zeros(2, 2, 3, dtype=torch.uint8).numpy()
 
-    monkeypatch.setattr(script, "mask_figure", figure)
+    monkeypatch.setattr(files, "mask_figure", figure)
     monkeypatch.setattr(masks, "_rounded_up", float)  # which makes near scales one
     arguments = [str(runs["tats"]), "--mask-ratio", "0.5", "0.85", "--clips", "1", "--forms", "png"]
     assert script.main([*arguments, "--out", str(tmp_path)]) == 0
-    together = script.Scales.of([each for seen in batches for each in seen])
+    together = masks.Scales.of([each for seen in batches for each in seen])
     assert used == [together, together]
-    assert script.Scales.of(batches[0]) != script.Scales.of(batches[1])
+    assert masks.Scales.of(batches[0]) != masks.Scales.of(batches[1])
 
 
 @pytest.mark.parametrize("agent", ["ppo", "motion"])
@@ -202,9 +203,9 @@ def test_what_cannot_be_drawn_is_said(script, runs, videos, tmp_path, capsys, ch
         ({"frames_per_s": 0.0}, r"--frames-per-s must lie in \(0, 100\], got 0"),
     ],
 )
-def test_numbers_out_of_range_are_refused(script, settings, message):
+def test_numbers_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        script.PictureConfig(run="a run", **settings)
+        pictures.PictureConfig(run="a run", **settings)
 
 
 def test_runs_of_other_tokens_and_what_is_no_run_are_refused(script, runs, clips_root, tmp_path, capsys):

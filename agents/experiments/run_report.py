@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.training.command_line import command_for, differing
 from tats_gym.agents.training.learning import NOT_UPDATED
-from tats_gym.runs.folder import read_config, read_record
+from tats_gym.runs.folder import names_apart, read_config, read_record
 from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.metrics import read_metrics, speed
 from tats_gym.statistics import of_clips, with_interval
@@ -173,15 +173,6 @@ def report(folders: Sequence[Path]) -> str:
         commands=[command_for(run.config, run.record.get("processes", 1)) for run in runs],
         settings=[json.dumps(run.record["config"], indent=2) for run in runs],
     )
-
-
-def names_apart(folders: Sequence[Path]) -> list[str]:
-    """Return as many of the last parts of each path as tell all apart."""
-    for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
-        names = ["/".join(folder.parts[-parts:]) for folder in folders]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _curves(panel: Panel, runs: Sequence[ReportedRun], colours: Sequence[str]) -> bytes:

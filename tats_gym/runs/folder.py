@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -180,6 +181,15 @@ def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
     if kind in RUNS and wanted in RUNS and kind is not wanted:
         raise ValueError(f"{folder} is {kind.what}, not {wanted.what}: {kind.use}")
     return config
+
+
+def names_apart(folders: Sequence[Path]) -> list[str]:
+    """Return as many of the last parts of each path as tell all apart."""
+    for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-parts:]) for folder in folders]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _now() -> str:

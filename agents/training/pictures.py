@@ -1,0 +1,165 @@
+"""Pictures of what trained agents show of any video, and of what the MAE makes of it."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from tats_gym.agents import check_asked_for
+from tats_gym.agents.training.load_run import SavedRun
+from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
+from tats_gym.clips.datasets.folder_and_list import LIST_FILES, write_list
+from tats_gym.clips.datasets.layout import Video, VideoList
+from tats_gym.figures.files import Form, Picture
+from tats_gym.figures.masks import Masked, Scales
+from tats_gym.files.atomic import make_folder
+from tats_gym.runs.folder import names_apart
+from tats_gym.tokens import TokenGrid
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureConfig:
+    """What to draw of what."""
+
+    run: tyro.conf.Positional[Path]
+    """A run's folder, or one of its checkpoints."""
+    compare: tuple[Path, ...] = ()
+    """Further runs, whose agents mask the same clips."""
+    videos: tuple[Path, ...] = ()
+    """Video files of any kind; none takes held-out clips of the data that RUN was trained on."""
+    clips: int = 4
+    """Held-out clips, evenly spaced, where no videos are named."""
+    mask_ratio: tuple[float, ...] = ()
+    """Shares of the tokens that are hidden, a picture for each; none takes RUN's K."""
+    stride: int | None = None
+    """Frames of the video from one frame of the clip to the next; None takes RUN's."""
+    forms: tuple[Form, ...] = ("png", "gif", "mp4")
+    """png: all frames beside each other. gif, mp4: the clip plays."""
+    frames_per_s: float = 6.0
+    """Of gif and mp4."""
+    seed: int = 0
+    """Of the agents' draws."""
+    agent: tuple[str, ...] = ()
+    """Agents of yours, `module:function`, that the runs were made by: their modules are imported."""
+    device: str = "auto"
+    """auto takes CUDA where it is present."""
+    out: Path = Path("pictures")
+    """Folder of the pictures; those of the same names are replaced."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("clips", 1), ("stride", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, got {value}")
+        if not 0 < self.frames_per_s <= 100:
+            raise ValueError(f"--frames-per-s must lie in (0, 100], got {self.frames_per_s}")
+
+
+def draw(config: PictureConfig) -> Iterator[str]:
+    """Read the runs, mask clips with their agents and draw; yield what `draw_all` does.
+
+    Raises:
+        CheckpointError: There is no run, or it is broken.
+        ValueError: A run's agent lies in a module that the user has not named.
+    """
+    runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
+    for run in runs:
+        check_asked_for(run.config.agent, config.agent)
+    with clips_to_draw(config, runs[0]) as clips:
+        yield from draw_all(config, runs, clips)
+
+
+@contextmanager
+def clips_to_draw(config: PictureConfig, run: SavedRun) -> Iterator[ClipConfig]:
+    """Give the settings of a stream that holds the clips to be drawn.
+
+    Raises:
+        FileNotFoundError: A video is not there.
+    """
+    clips = run.config.clips.held_out
+    stride = clips.stride if config.stride is None else config.stride
+    clips = replace(clips, num_workers=0, cache_mib=0, cache_windows=0, stride=stride)
+    if not config.videos:
+        yield clips
+        return
+    if gone := [str(path) for path in config.videos if not path.is_file()]:
+        raise FileNotFoundError(f"there is no video at {', '.join(gone)}")
+    with tempfile.TemporaryDirectory() as folder:
+        videos = VideoList(tuple(Video(path, 0) for path in config.videos), ("0",), 0)
+        for file in LIST_FILES.values():
+            write_list(videos, Path(folder) / file)
+        yield replace(clips, data="list", root=folder, index="none", fold=1, subset=None)
+
+
+def draw_all(config: PictureConfig, runs: list[SavedRun], clips: ClipConfig) -> Iterator[str]:
+    """Draw every clip with every mask ratio; yield each picture's path, and the errors in it."""
+    base = runs[0].config.grid
+    grids = [replace(base, mask_ratio=ratio, visible=None) for ratio in config.mask_ratio] or [base]
+    shown = [grid.num_visible for grid in grids]
+    if len(set(shown)) < len(shown):
+        raise ValueError(f"each --mask-ratio must show another number of tokens, got {shown} of {base.num_tokens}")
+    names, pixels = read_clips(config, clips, base)
+    seen = [masked(config, runs, clips, pixels, grid) for grid in grids]
+    scales = Scales.of([each for batch in seen for each in batch])
+    make_folder(config.out)
+    for grid, batch in zip(grids, seen, strict=True):
+        for clip, name in enumerate(names):
+            title = f"{grid.num_visible} of {grid.num_tokens} tokens visible: {name}"
+            picture = Picture(grid, pixels, batch, clip, scales, title)
+            stem = config.out / f"{name}-visible{grid.num_visible}"
+            yield from map(str, picture.write(stem, config.forms, config.frames_per_s))
+            errors = [f"{each.errors(clip).nanmean().item():.4f} under {each.name}'s mask" for each in batch]
+            yield f"  {title}; mean error {', '.join(errors)}"
+
+
+def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tuple[list[str], Tensor]:
+    """Return a name for each clip and the clips (B, C, T, H, W); a video that cannot be read is named and left out.
+
+    Raises:
+        VideoReadError: None can be read.
+    """
+    stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=0)
+    count = len(config.videos) or min(config.clips, len(stream.videos))
+    names, found = [], []
+    for number, id_ in enumerate(np.linspace(0, len(stream.videos) - 1, count).round().astype(int).tolist()):
+        try:
+            found.append(stream.centre([id_]).pixels)
+        except VideoReadError as err:
+            logger.warning("left out: %s", err)
+        else:
+            names.append(f"{number:02d}-{stream.videos.videos[id_].path.stem}")
+    if not found:
+        raise VideoReadError("none of the videos could be read")
+    return names, torch.cat(found)
+
+
+def masked(
+    config: PictureConfig, runs: list[SavedRun], clips: ClipConfig, pixels: Tensor, grid: TokenGrid
+) -> list[Masked]:
+    """Have every run's agent mask the clips with the grid's K; the first run's MAE reconstructs.
+
+    Raises:
+        ValueError: A run divides clips into other tokens than the first.
+    """
+    for run in runs:
+        if replace(run.config.grid, mask_ratio=grid.mask_ratio, visible=grid.visible) != grid:
+            raise ValueError(f"{run.path} has tokens of {run.config.grid}, but {runs[0].path} of {grid}")
+    agents = [run.agent(clips, num_visible=grid.num_visible, device=config.device) for run in runs]
+    names = [agent.name for agent in agents]
+    if len(set(names)) < len(names):
+        folders = names_apart([run.path.resolve() for run in runs])
+        names = [agent.name.replace(agent.config.agent, name) for agent, name in zip(agents, folders, strict=True)]
+    found = []
+    for agent, name in zip(agents, names, strict=True):
+        ids, probabilities = agent.mask(pixels, seed=config.seed)
+        found.append(agents[0].reconstruct(pixels, ids, name, probabilities))
+    return found

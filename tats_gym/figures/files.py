@@ -1,0 +1,47 @@
+"""Mask pictures as files: a still of all frames beside each other, or the clip as it plays."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import matplotlib.image
+from torch import Tensor
+
+from tats_gym.figures.animation import mask_animation, write_gif, write_mp4
+from tats_gym.figures.masks import Masked, Scales, mask_figure, sharp_dpi
+from tats_gym.tokens import TokenGrid
+
+Form = Literal["png", "gif", "mp4"]
+
+
+class Picture(NamedTuple):
+    """One clip under one mask of each agent."""
+
+    grid: TokenGrid
+    pixels: Tensor
+    seen: list[Masked]
+    clip: int
+    scales: Scales
+    title: str
+
+    def write(self, stem: Path, forms: Sequence[Form], frames_per_s: float) -> Iterator[Path]:
+        """Write the picture in every form, and yield each path.
+
+        Args:
+            stem: Of the paths; the form is their suffix.
+            forms: Which.
+            frames_per_s: Of gif and mp4.
+        """
+        what = self.grid, self.pixels, self.seen
+        if set(forms) != {"png"}:
+            pictures = mask_animation(*what, clip=self.clip, scales=self.scales, title=self.title)
+        for form in forms:
+            path = stem.with_name(f"{stem.name}.{form}")
+            if form == "png":
+                title = f"Time runs from left to right; {self.title}"
+                dpi = sharp_dpi(self.grid)
+                still = mask_figure(*what, clip=self.clip, scales=self.scales, title=title, dpi=dpi)
+                matplotlib.image.imsave(path, still)
+            else:
+                {"gif": write_gif, "mp4": write_mp4}[form](path, pictures, frames_per_s)
+            yield path
