@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a che
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.files.atomic import make_folder
-from tats_gym.probe.scoring import wilson
+from tats_gym.statistics import wilson
 
 SHOTS = 8
 """Frames taken from each clip, evenly spaced from a random first one."""

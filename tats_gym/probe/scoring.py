@@ -1,10 +1,8 @@
 """How often a classifier is right: top-1, top-5, by class, each video counted once."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.files.atomic import make_folder
+from tats_gym.statistics import wilson
 from tats_gym.train.distributed import summed
 
 TOP = 5
@@ -125,15 +124,6 @@ def scored(scores: Tensor, labels: Tensor) -> Scores:
     tally = Tally(scores.shape[-1], scores.device)
     tally.add(scores, labels)
     return tally.scores()
-
-
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, 95 %; made for proportions, it holds for few videos too."""
-    z = NormalDist().inv_cdf(0.975)
-    share = hits / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return centre - half, centre + half
 
 
 def confusion_picture(scores: Scores, classes: Sequence[str], path: Path) -> Path:
