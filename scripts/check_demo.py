@@ -5,156 +5,19 @@ the differences between eight frames in order. Both accuracies on unseen clips a
 intervals.
 """
 
-import datetime
-import itertools
-import json
-import math
-import platform
 import shlex
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import numpy as np
-import torch
 import tyro
-from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
 
 from tats_gym.agents.training.command_line import exit_code
-from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
-from tats_gym.files.atomic import make_folder
-from tats_gym.statistics import wilson
-
-SHOTS = 8
-"""Frames taken from each clip, evenly spaced from a random first one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckConfig:
-    """How much to render and for how long to train."""
-
-    train: int = 2400
-    """Clips rendered for training."""
-    validation: int = 1200
-    """Clips rendered for validation."""
-    frame_epochs: int = 3
-    """Passes over every kept frame of the training clips."""
-    motion_epochs: int = 24
-    """Passes over the training clips."""
-    batch_size: int = 64
-    seed: int = 0
-    out: Path = Path("benchmarks/results/demo_single_frame.json")
-    """Where the result is written."""
-
-
-def shots(split: str, index: int) -> Tensor:
-    """Evenly spaced frames of one clip at half the size; uint8 (SHOTS, 3, H / 2, W / 2)."""
-    frames = torch.from_numpy(render_demo_clip(split, index).frames)
-    step = FRAMES // SHOTS
-    first = int(np.random.default_rng([index, len(split)]).integers(step))
-    kept = frames[first::step].permute(0, 3, 1, 2).float()  # (SHOTS, 3, H, W)
-    return nn.functional.avg_pool2d(kept, 2).round().to(torch.uint8)
-
-
-def render(split: str, count: int) -> tuple[Tensor, Tensor]:
-    """Shots of the first `count` clips, uint8 (count, SHOTS, 3, H / 2, W / 2), and their labels (count,)."""
-    with ThreadPoolExecutor(2) as pool:
-        clips = list(pool.map(lambda index: shots(split, index), range(count)))
-    return torch.stack(clips), torch.arange(count) % len(DEMO_CLASSES)
-
-
-def changes(clips: Tensor) -> Tensor:
-    """Halved differences between successive frames around a grey of 128; uint8 (N, 3 * (SHOTS - 1), H, W)."""
-    wide = clips.to(torch.int16)
-    return ((wide[:, 1:] - wide[:, :-1]) // 2 + 128).to(torch.uint8).flatten(1, 2)
-
-
-def network(in_channels: int) -> nn.Sequential:
-    """Four strided convolutions and a linear layer that sees where things are."""
-    layers: list[nn.Module] = []
-    widths = [in_channels, 16, 32, 64, 64]
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.LazyLinear(len(DEMO_CLASSES)))
-
-
-def fit(inputs: Tensor, labels: Tensor, *, epochs: int, batch_size: int) -> nn.Sequential:
-    """Train a network on uint8 images (N, C, H, W) with AdamW, one learning-rate cycle and small random shifts."""
-    net = network(inputs.shape[1])
-    net(inputs[:2] / 255)  # gives the lazy layer its size
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
-    steps = epochs * math.ceil(len(inputs) / batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(inputs)).split(batch_size):
-            shift = torch.randint(-4, 5, (2,)).tolist()
-            images = torch.roll(inputs[batch], shift, dims=(2, 3)) / 255
-            loss = nn.functional.cross_entropy(net(images), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def hits(net: nn.Sequential, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Whether each image (N, C, H, W) is classified rightly; bool (N,)."""
-    guesses = torch.cat([net(images / 255).argmax(1) for images in inputs.split(256)])
-    return guesses == labels
-
-
-def report(right: Tensor, labels: Tensor) -> dict[str, object]:
-    """Accuracy with its interval, and per class."""
-    low, high = wilson(int(right.sum()), len(right))
-    per_class = {name: round(right[labels == i].float().mean().item(), 3) for i, name in enumerate(DEMO_CLASSES)}
-    return {
-        "accuracy": round(right.float().mean().item(), 4),
-        "interval_95": [round(low, 4), round(high, 4)],
-        "per_class": per_class,
-    }
+from tats_gym.clips.demo.single_frame import CheckConfig, check
 
 
 def main(config: CheckConfig) -> None:
-    """Render, train twice, print and write."""
-    torch.manual_seed(config.seed)
-    train, labels = render("train", config.train)
-    test, test_labels = render("validation", config.validation)
-    print(f"rendered {config.train + config.validation} clips")
-    frame_net = fit(
-        train.flatten(0, 1),
-        labels.repeat_interleave(SHOTS),
-        epochs=config.frame_epochs,
-        batch_size=4 * config.batch_size,
-    )
-    # One frame of each validation clip: the answers stay independent, and averaging over frames would show motion.
-    moment = torch.randint(SHOTS, (len(test),))
-    frame_hits = hits(frame_net, test[torch.arange(len(test)), moment], test_labels)
-    print(f"one frame: {int(frame_hits.sum())} of {len(test)} clips are right")
-    motion_net = fit(changes(train), labels, epochs=config.motion_epochs, batch_size=config.batch_size)
-    motion_hits = hits(motion_net, changes(test), test_labels)
-    result = {
-        "what": "accuracy on unseen demo clips, from one frame at a random time and from the changes between eight",
-        "chance": round(1 / len(DEMO_CLASSES), 4),
-        "single_frame": report(frame_hits, test_labels),
-        "motion": report(motion_hits, test_labels),
-        "config": {name: value for name, value in asdict(config).items() if name != "out"},
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "demo_version": DEMO_VERSION,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-    }
-    text = json.dumps(result, indent=2)
-    make_folder(config.out.parent)
-    config.out.write_text(text + "\n")
-    print(text)
+    """Check, and print what was found."""
+    for line in check(config, shlex.join(["python", *sys.argv])):
+        print(line)
 
 
 if __name__ == "__main__":
