@@ -7,14 +7,10 @@ from pathlib import Path
 
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]  # a checkout runs without being installed
-
-from tats_gym.agents.training.command_line import exit_code  # noqa: E402
-from tats_gym.finetune.config import FinetuneConfig, finetune_preset  # noqa: E402
-from tats_gym.finetune.resume import begin_or_resume, resume, run_config  # noqa: E402
-from tats_gym.finetune.training import Result  # noqa: E402
-from tats_gym.train.distributed import Ranks, joined  # noqa: E402
+from tats_gym.agents.training.command_line import exit_code
+from tats_gym.finetune.config import FinetuneConfig, finetune_preset
+from tats_gym.finetune.resume import begin_or_resume, resume, run_config
+from tats_gym.train.distributed import Ranks, joined
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 
@@ -68,20 +64,8 @@ def _train(chosen: argparse.Namespace, config: FinetuneConfig, ranks: Ranks) -> 
     finally:
         run.close()
     if ranks.first:
-        _report(result, config)
+        print(result.summary(config))
     return result.exit_code
-
-
-def _report(result: Result, config: FinetuneConfig) -> None:
-    if result.scores is None:
-        print(f"stopped; go on with: python scripts/finetune.py --resume {result.folder}")
-        return
-    scores, views = result.scores, f"{config.temporal_views} x {config.spatial_views} views"
-    low, high = scores.top1_interval  # Wilson's
-    top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.1%}"
-    broken = f" ({scores.broken} of them broken, counted as wrong)" if scores.broken else ""
-    print(f"test, {views}: top-1 {scores.top1:.1%} [{low:.1%}, {high:.1%}]{top5} of {scores.videos} videos{broken}")
-    print(f"by class:   {result.folder / 'test.json'}\npicture:    {result.folder / 'pictures' / 'confusion.png'}")
 
 
 if __name__ == "__main__":

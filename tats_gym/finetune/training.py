@@ -44,6 +44,19 @@ class Result:
     exit_code: int
     """0 where the run came to its end, else that of who stopped it, see `tats_gym.train.signals`."""
 
+    def summary(self, config: FinetuneConfig) -> str:
+        """Return what the test gave and where it lies; of a run that was stopped, how it goes on."""
+        if self.scores is None:
+            return f"stopped; go on with: python scripts/finetune.py --resume {self.folder}"
+        scores, views = self.scores, f"{config.temporal_views} x {config.spatial_views} views"
+        low, high = scores.top1_interval  # Wilson's
+        top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.1%}"
+        broken = f" ({scores.broken} of them broken, counted as wrong)" if scores.broken else ""
+        return (
+            f"test, {views}: top-1 {scores.top1:.1%} [{low:.1%}, {high:.1%}]{top5} of {scores.videos} videos{broken}\n"
+            f"by class:   {self.folder / 'test.json'}\npicture:    {self.folder / 'pictures' / 'confusion.png'}"
+        )
+
 
 class Finetuning:
     """A run's parts, from its settings.
