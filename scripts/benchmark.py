@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/ lies there and is not installed
 
 from benchmarks import data, growth, step
 from tats_gym.agents.training.command_line import exit_code

@@ -12,8 +12,6 @@ from typing import Literal
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
-
 from tats_gym.agents.sampler_export import export_sampler, sampler_loading
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.encoders.find import EncoderSource

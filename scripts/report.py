@@ -10,8 +10,6 @@ from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a checkout runs without being installed
-
 from tats_gym.agents.experiments.run_report import report
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.files.atomic import make_folder, write_whole
