@@ -15,7 +15,7 @@ from tats_gym.clips.demo.single_frame import CheckConfig, check
 
 
 def main(config: CheckConfig) -> None:
-    """Check, and print what was found."""
+    """Check, and print the accuracies."""
     for line in check(config, shlex.join(["python", *sys.argv])):
         print(line)
 

@@ -22,7 +22,7 @@ Numbers and picture go to --results. What was stopped goes on where it was. docs
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, run what is missing, and print what came out and where it lies."""
+    """Parse, run the missing cells, and print the results and where they lie."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--env", default="TatsMask-demo-v0")
     first.add_argument("--preset")

@@ -17,7 +17,7 @@ from tats_gym.clips.prepare.segments import CutConfig, cut_all
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptConfig:
-    """What to cut, how, and where the segments go."""
+    """The videos, how they are cut, and where the segments go."""
 
     paths: tyro.conf.Positional[tuple[Path, ...]]
     """Videos, or folders with videos anywhere below them."""

@@ -21,7 +21,7 @@ from tats_gym.export.loading import loading
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What to write where."""
+    """A run or another encoder, and the format and folder that it is written in."""
 
     run: tyro.conf.Positional[Path]
     """A run's folder or checkpoint, or another encoder."""

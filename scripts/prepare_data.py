@@ -23,7 +23,7 @@ Command = Annotated[Verify, tyro.conf.subcommand("verify")] | Annotated[Export, 
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, check or export, and print what was found."""
+    """Parse, check or export, and print the findings."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     return exit_code(lambda: _run(arguments), "the same command goes on from here")
 
@@ -38,7 +38,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _verify(command: Verify, split: Split) -> int:
-    """Check one split and print what was found; return 1 if it has no usable video."""
+    """Check one split and print the report; return 1 if it has no usable video."""
     verification = Verification(command.config(split))
     if verification.resumed:
         print(f"{split}: going on after the {verification.resumed:,} videos of an earlier run")

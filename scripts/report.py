@@ -18,7 +18,7 @@ from tats_gym.runs.kinds import refuse_to_replace
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """About what, and where to."""
+    """The runs, and the page about them."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, finished or not."""

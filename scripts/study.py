@@ -13,7 +13,7 @@ from tats_gym.agents.training.command_line import exit_code
 
 
 def main(config: StudyConfig) -> None:
-    """Run what is missing, and print what came out and where it lies."""
+    """Run the missing cells, and print the results and where they lie."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for text in carry_out(config):
         print(text)

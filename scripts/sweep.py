@@ -27,7 +27,7 @@ same command may be given on many machines that share --out: each takes the cell
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, run what is missing, and print what came out and where it lies."""
+    """Parse, run the missing cells, and print the results and where they lie."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--env", default="TatsMask-demo-v0")
     first.add_argument("--preset")

@@ -15,7 +15,7 @@ from tats_gym.agents.training.pictures import PictureConfig, draw
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, mask, draw, and say what lies where."""
+    """Parse, mask, draw, and print the paths and the errors."""
     logging.basicConfig(format="%(message)s")
     return exit_code(lambda: _draw(arguments), "give the same command again")
 

@@ -64,7 +64,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareCommand:
-    """Who is compared, on what, and where the results go."""
+    """The agents that are compared, their clips and seeds, and where the results go."""
 
     agents: tuple[str, ...] = ("tats", "adamae", "random", "tube", "motion", "group")
     """Names of agents, or module:function of your own; with `random` among them the others are compared with it."""
@@ -91,7 +91,7 @@ class CompareCommand:
 
     @property
     def comparison(self) -> Comparison:
-        """What is run, at the size that is asked for; probing on the demo data makes their set first.
+        """The comparison, at the size that is asked for; the demo set that its encoders are probed on is made here.
 
         Raises:
             ValueError: See `sized` and `Comparison`.

@@ -73,10 +73,10 @@ UNREPORTED = ("shown", "curve")
 
 
 def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str]:
-    """Run what is missing of a comparison, then write; yield the tables, and where the results lie.
+    """Run the missing cells of a comparison and write the results; yield the tables, and where the results lie.
 
     Args:
-        command: What is compared.
+        command: The agents, and how they are compared.
         arguments: The words of the command line, for the record.
 
     Raises:

@@ -194,7 +194,7 @@ class FinetuneDemo:
 
 
 def finetune_demo(config: FinetuneDemo) -> Iterator[str]:
-    """Make the demo data, run what is missing, then write; yield a line an arm, and where the results lie.
+    """Make the demo data, run the missing arms and write the results; yield a line an arm, and where the results lie.
 
     Raises:
         StoppedError: If a run was stopped; the next call goes on with it.

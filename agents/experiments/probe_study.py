@@ -181,7 +181,7 @@ class ProbeDemo:
 
 
 def probe_demo(config: ProbeDemo) -> Iterator[str]:
-    """Make the demo data, run what is missing, then write; yield the table, and where the results lie.
+    """Make the demo data, run the missing cells and write the results; yield the table, and where the results lie.
 
     Raises:
         ValueError: If `epochs` is no multiple of `points`.

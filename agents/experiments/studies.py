@@ -127,7 +127,7 @@ STUDIES: Mapping[str, Study] = {
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What to run, and where."""
+    """A study, its data, arms and seeds, and where its results go."""
 
     name: Annotated[Literal["frozen", "group", "critic", "joint", "decoder"], tyro.conf.Positional]
     """Which study; see agents/experiments/studies.py."""
@@ -181,7 +181,7 @@ def on_folder(study: Study, root: str) -> Study:
 
 
 def carry_out(config: StudyConfig) -> Iterator[str]:
-    """Run the missing cells of a study, then estimate and write; yield the tables, and where the results lie.
+    """Run the missing cells of a study and write the results; yield the tables, and where the results lie.
 
     Raises:
         ValueError: See `StudyConfig.study`.
@@ -207,7 +207,7 @@ def carry_out(config: StudyConfig) -> Iterator[str]:
 
 
 def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Say what the numbers are, and where they come from."""
+    """Describe the numbers and their origin."""
     clips = {"start": study.start, "arm": study.base}
     return {
         "about": study.about,

@@ -25,7 +25,7 @@ from tats_gym.statistics import Estimate, estimate
 
 @dataclass(frozen=True, kw_only=True)
 class SweepCommand:
-    """What to sweep, and where the results go."""
+    """The table that is swept, its budget and seeds, and where the results go."""
 
     table: Annotated[Literal["table2", "table3", "table6"], tyro.conf.Positional]
     """Of the supplement."""
@@ -48,7 +48,7 @@ class SweepCommand:
 
     @property
     def sweep(self) -> Sweep:
-        """What the table's rows and columns are."""
+        """The rows and columns of the table."""
         return SWEEPS[self.table]
 
 
@@ -216,10 +216,10 @@ def _shown(value: Estimate, digits: int) -> str:
 
 
 def carry_out(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
-    """Run what is missing of a sweep, then write; yield its table, and where the numbers lie.
+    """Run the missing cells of a sweep and write the results; yield its table, and where the numbers lie.
 
     Args:
-        command: What is swept.
+        command: The table, and how it is swept.
         arguments: The words of the command line, for the record.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures of what trained agents show of any video, and of what the MAE makes of it."""
+"""Pictures of any video under the masks of trained agents, with the MAE's reconstruction."""
 
 import logging
 import tempfile
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PictureConfig:
-    """What to draw of what."""
+    """The runs, the clips that their agents mask, and the pictures."""
 
     run: tyro.conf.Positional[Path]
     """A run's folder, or one of its checkpoints."""
@@ -65,7 +65,7 @@ class PictureConfig:
 
 
 def draw(config: PictureConfig) -> Iterator[str]:
-    """Read the runs, mask clips with their agents and draw; yield what `draw_all` does.
+    """Read the runs, mask clips with their agents and draw; yield each picture's path, and the errors in it.
 
     Raises:
         CheckpointError: There is no run, or it is broken.

@@ -1,4 +1,4 @@
-"""Probes of many encoders: what is asked for, and a record of each result."""
+"""Probes of many encoders: the settings of all, and a record of each result."""
 
 import json
 import shlex
@@ -34,7 +34,7 @@ from tats_gym.tokens import TokenGrid
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeCommand:
-    """Which encoders, on what, by which methods."""
+    """The encoders, the clips that they are probed on, and the methods."""
 
     encoder: tuple[str, ...]
     """Runs, exports, Hugging Face VideoMAE folders, published .pth files, or presets; each a column of the table."""
@@ -104,7 +104,7 @@ class ProbeCommand:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the environment is made with."""
+        """Settings of the environment that the id names."""
         return gymnasium.spec(self.env).kwargs
 
     @property
@@ -184,7 +184,7 @@ class ProbeCommand:
 
 
 def line_of(record: dict[str, Any]) -> str:
-    """Say what came out, in a line."""
+    """Describe a record in a line."""
     low, high = record["top1_interval"]
     method = record["method"]
     if method == "knn":
@@ -201,7 +201,7 @@ def recorded(command: ProbeCommand, arguments: Sequence[str]) -> Iterator[dict[s
     """Probe, write the records so far after each, and yield it.
 
     Args:
-        command: What is probed, and the file of the records.
+        command: The probes, and the file of the records.
         arguments: The words of the command line, for that file.
     """
     if command.out is not None:
@@ -216,14 +216,14 @@ def recorded(command: ProbeCommand, arguments: Sequence[str]) -> Iterator[dict[s
 
 
 def write_records(path: Path, records: list[dict[str, Any]], arguments: Sequence[str]) -> None:
-    """Write what was found so far, with what made it."""
+    """Write records with the command, commit, date and versions that made them."""
     command = shlex.join(["python", "scripts/linear_probe.py", *arguments])
     made = {name: value for name, value in origin().items() if name != "machine"}
     write_whole(path, json.dumps({"command": command, **made, "records": records}, indent=1) + "\n")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_records` wrote."""
+    """Read the records that `write_records` wrote."""
     if not path.is_file():
         raise FileNotFoundError(f"--add must name a file that linear_probe.py --out wrote, got {path}{told(path)}")
     try:

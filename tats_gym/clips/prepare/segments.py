@@ -183,7 +183,7 @@ class Segments:
 
 @dataclass
 class Totals:
-    """What the folder of segments holds of the videos that were given."""
+    """Counts of the videos that were given, and of their segments in the folder."""
 
     videos: int = 0
     """Videos with a segment or more."""

@@ -38,7 +38,7 @@ class Source:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the environment is made with."""
+        """Settings of the environment that the id names."""
         return gymnasium.spec(self.env).kwargs
 
     @property
@@ -77,7 +77,7 @@ class Verify:
             raise ValueError(f"--index must be an existing folder where --split names several parts, got {self.index}")
 
     def config(self, split: Split) -> VerifyConfig:
-        """Return how one of the parts is verified."""
+        """Return the settings of the check of one part."""
         settings = self.source.settings
         return VerifyConfig(
             **self.source.part,
