@@ -1,8 +1,6 @@
 """The export as a user calls it, and docs/export.md's code as it stands."""
 
 import re
-import runpy
-import sys
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ from tats_gym.model.encoder import VideoEncoder
 from tats_gym.runs.checkpoint import save_checkpoint
 from tats_gym.runs.folder import create_run
 from tests.encoders import CONFIG, GRID, clips_for, normalised, random_mae, write_run
+from tests.runs import load_script
 from tests.test_sampler_export import random_run
 
 ROOT = Path(__file__).parent.parent
@@ -23,10 +22,8 @@ RUN = Path("runs/ssv2-tats-seed0-1")
 
 
 @pytest.fixture(name="main")
-def _main(monkeypatch):
-    """The script's own main, in this process."""
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    return runpy.run_path(str(ROOT / "scripts" / "export_encoder.py"))["main"]
+def _main():
+    return load_script("export_encoder").main
 
 
 @pytest.fixture(name="run")

@@ -1,15 +1,11 @@
 """scripts/finetune.py as a user runs it."""
 
-import runpy
-import sys
-from pathlib import Path
-
 import pytest
 
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.finetune.config import finetune_preset
+from tests.runs import load_script
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "finetune.py"
 SMALL = [
     "--frames", "4", "--size", "32", "--batch-size", "8", "--test-batch-size", "4", "--optim.epochs", "2",
     "--optim.warmup-epochs", "1", "--eval-interval", "1", "--device", "cpu", "--quiet",
@@ -17,9 +13,8 @@ SMALL = [
 
 
 @pytest.fixture(name="main")
-def _main(monkeypatch):
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    return runpy.run_path(str(SCRIPT))["main"]
+def _main():
+    return load_script("finetune").main
 
 
 def test_help_names_the_sources(main, capsys):

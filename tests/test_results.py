@@ -1,0 +1,40 @@
+"""What experiments write: tables, commands that give the numbers again, records and pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tats_gym.agents.experiments.finetune_study import FinetuneDemo
+from tats_gym.agents.experiments.probe_study import ProbeDemo
+from tats_gym.runs.results import aligned, command_of, origin_of, write_results
+
+
+def test_columns_stand_below_each_other():
+    assert aligned([["arm", "gain"], ["uniform", "0"], ["", "+1"]]) == ["arm      gain", "uniform  0", "         +1"]
+
+
+def test_a_command_asks_for_the_numbers_and_not_for_where_they_lie():
+    probes = ProbeDemo(agents=("random", "tats"), epoch_clips=32, jobs=7, out=Path("x"), results=Path("y"))
+    assert command_of("probe_demo.py", probes) == ("python scripts/probe_demo.py --agents random tats --epoch-clips 32")
+    assert command_of("finetune_demo.py", FinetuneDemo()) == "python scripts/finetune_demo.py"
+    assert command_of("finetune_demo.py", FinetuneDemo(agent="my agents:build", seed=3)) == (
+        "python scripts/finetune_demo.py --agent 'my agents:build' --seed 3"
+    )
+
+
+def test_numbers_have_the_commits_of_all_runs():
+    found = origin_of([{"commit": "zz"}, {"commit": None}, {"commit": "zz"}])
+    assert set(found["commits"]) == {"zz", None, found["commit"]}
+    assert found["commits"].count("zz") == 1
+
+
+def test_a_record_and_its_picture_keep_a_name_with_a_point(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    said = write_results(tmp_path / "study_v1.5", {"seeds": [0]}, picture)
+    assert said.split() == ["numbers:", str(tmp_path / "study_v1.5.json"), "picture:", str(tmp_path / "study_v1.5.png")]
+    assert json.loads((tmp_path / "study_v1.5.json").read_text()) == {"seeds": [0]}
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "study_v1.5.png").convert("RGB")), picture)
+    assert write_results(tmp_path / "table", {}) == f"numbers: {tmp_path / 'table.json'}"
+    assert not (tmp_path / "table.png").exists()
