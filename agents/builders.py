@@ -15,7 +15,6 @@ from tats_gym.agents.fixed import (
     RandomPolicy,
     TubePolicy,
 )
-from tats_gym.agents.requirements import needs
 from tats_gym.agents.rollouts import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -27,7 +26,6 @@ def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
     return _tats(env, config, baseline=config.tats.baseline)
 
 
-@needs(masks_per_clip=4)
 def build_group(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
     """Make TATS without a value network: a clip's masks are paid by how they compare with its other masks."""
     config = replace(config, sampler=replace(config.sampler, critic="none"), tats=replace(config.tats, vf_coef=0.0))

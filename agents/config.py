@@ -113,7 +113,7 @@ class PretrainConfig:
     env: str = "TatsMask-demo-v0"
     """Id of the environment."""
     agent: str = "tats"
-    """Name of a registered agent, or module:function of your own; see agents/__init__.py."""
+    """Name of a registered agent, or module:function of your own; see agents/registry.py."""
     num_envs: int = 32
     """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
     masks_per_clip: int | None = None

@@ -291,7 +291,7 @@ def test_unknown_agents_are_named(name, message):
 def test_what_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # as where it is not installed
     for name in ("trpo", "tqc"):
-        monkeypatch.delitem(sys.modules, AGENTS[name].partition(":")[0], raising=False)
+        monkeypatch.delitem(sys.modules, AGENTS[name].builder.partition(":")[0], raising=False)
         with pytest.raises(ValueError, match=rf"--agent {name} needs sb3_contrib: pip install 'tats-gym\[contrib\]'"):
             find_agent(name)
     assert find_agent("sac").__name__ == "build_sac"

@@ -8,7 +8,6 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.requirements import needs
 from tats_gym.agents.stock.policies import TokenSACPolicy, TokenTD3Policy
 from tats_gym.agents.stock.replay import ClipReplayBuffer
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -16,13 +15,11 @@ from tats_gym.envs.sb3 import TokenSelectionVecEnv
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 
 
-@needs(action="scores")
 def build_sac(env: TokenSelectionVecEnv, config: PretrainConfig) -> SAC:
     """Make SB3's SAC."""
     return with_replay(SAC(TokenSACPolicy, env, **shared_settings(env, config), **entropy_settings(env, config)), env)
 
 
-@needs(action="scores")
 def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
     """Make SB3's TD3, which explores by noise on its scores."""
     deviation = np.full(env.vector_env.grid.num_tokens, config.off_policy.action_noise)

@@ -8,7 +8,6 @@ from sb3_contrib.tqc.policies import TQCPolicy
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.requirements import needs
 from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic
 from tats_gym.agents.stock.off_policy import entropy_settings, shared_settings, with_replay
 from tats_gym.agents.stock.policies import LOG_STD_INIT, ScorePolicy
@@ -46,7 +45,6 @@ class TokenTQCPolicy(ScorePolicy, TQCPolicy):
         return QuantileCritic(*self.parts, n_critics=n_critics, n_quantiles=n_quantiles).to(self.device)
 
 
-@needs(action="scores")
 def build_tqc(env: TokenSelectionVecEnv, config: PretrainConfig) -> TQC:
     """Make sb3-contrib's TQC."""
     return with_replay(TQC(TokenTQCPolicy, env, **shared_settings(env, config), **entropy_settings(env, config)), env)

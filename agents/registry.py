@@ -1,0 +1,102 @@
+"""The table of agents: what builds each, and what each needs. An agent's module is imported when the agent is named.
+
+Another package adds an agent by an entry point of the group "tats_gym.agents", or the user names it as
+`module:function`. The function takes the environment and the settings of the run, and returns the algorithm:
+
+    def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> BaseAlgorithm
+
+It says by `tats_gym.agents.needs` what the agent needs of its environment: `@needs(action="scores")`, if not ids.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.requirements import needs
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.files.messages import check_choice
+
+Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
+
+ENTRY_POINTS = "tats_gym.agents"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """What builds an agent, and what it needs."""
+
+    builder: str
+    """`module:function`; see `Builder`."""
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of its environment, see `tats_gym.agents.needs`."""
+    extra: str | None = None
+    """The extra of tats-gym that installs the further package it imports."""
+
+
+AGENTS = {
+    "tats": Agent(builder="tats_gym.agents.builders:build_tats"),
+    "group": Agent(builder="tats_gym.agents.builders:build_group", needs={"masks_per_clip": 4}),
+    "adamae": Agent(builder="tats_gym.agents.builders:build_adamae"),
+    "ppo": Agent(builder="tats_gym.agents.stock.on_policy:build_ppo"),
+    "a2c": Agent(builder="tats_gym.agents.stock.on_policy:build_a2c"),
+    "trpo": Agent(builder="tats_gym.agents.stock.trpo:build_trpo", extra="contrib"),
+    "random": Agent(builder="tats_gym.agents.builders:build_random"),
+    "tube": Agent(builder="tats_gym.agents.builders:build_tube"),
+    "frame": Agent(builder="tats_gym.agents.builders:build_frame"),
+    "block": Agent(builder="tats_gym.agents.builders:build_block"),
+    "motion": Agent(builder="tats_gym.agents.builders:build_motion"),
+    "constant": Agent(builder="tats_gym.agents.builders:build_constant"),
+    "sac": Agent(builder="tats_gym.agents.stock.off_policy:build_sac", needs={"action": "scores"}),
+    "td3": Agent(builder="tats_gym.agents.stock.off_policy:build_td3", needs={"action": "scores"}),
+    "tqc": Agent(builder="tats_gym.agents.stock.tqc:build_tqc", needs={"action": "scores"}, extra="contrib"),
+}
+"""Name of an agent to its record."""
+
+
+def find_agent(name: str) -> Builder:
+    """Return the builder of the agent of this name: built in, from an entry point, or `module:function`.
+
+    Raises:
+        ValueError: If there is none, with the nearest name.
+    """
+    points = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    if ":" in name:
+        _find_modules_here()
+    else:
+        check_choice("--agent", name, (*points, *AGENTS))
+    path = AGENTS[name].builder if name in AGENTS else points.get(name, name)
+    agent = next((each for each in AGENTS.values() if each.builder == path), Agent(builder=path))
+    module, _, function = path.partition(":")
+    try:
+        builder: Builder = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as err:
+        if agent.extra and isinstance(err, ModuleNotFoundError):
+            raise ValueError(f"--agent {name} needs {err.name}: pip install 'tats-gym[{agent.extra}]'") from err
+        raise ValueError(f"--agent {name}: there is no {function!r} to import from {module!r}: {err}") from err
+    return needs(**agent.needs)(builder) if agent.needs else builder
+
+
+def _find_modules_here() -> None:
+    """Let modules of the working directory be imported, as `python -m` does; child processes import them too."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def check_asked_for(name: str, asked: Collection[str]) -> None:
+    """Refuse an agent that a run's file names as `module:function` unless the user did too: importing runs a module.
+
+    Raises:
+        ValueError: If the user did not ask for it.
+    """
+    if ":" in name and name not in asked:
+        raise ValueError(
+            f"the run's agent {name!r} lies in a module, which would be run: give --agent {name} to allow it"
+        )
