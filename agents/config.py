@@ -10,6 +10,8 @@ import tyro
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.clips import ClipConfig
+from tats_gym.envs.rewards import RewardName
+from tats_gym.envs.settings import EnvConfig
 from tats_gym.files.atomic import absolute, keep_absolute
 from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
@@ -118,9 +120,9 @@ class PretrainConfig:
     """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
     masks_per_clip: int | None = None
     """G: environments in a row that hold the same clip; num_envs counts masks. None takes what the agent needs."""
-    reward: Literal["neg_error", "error", "gain"] = "neg_error"
-    """What a clip is paid; per-token credit (tats.credit token) does not use it."""
-    decode_ratio: float = 1.0
+    reward: RewardName = EnvConfig.reward
+    """Reward of a clip; per-token credit (tats.credit token) does not use it."""
+    decode_ratio: float = EnvConfig.decode_ratio
     """Share of the hidden tokens that the MAE predicts while training, drawn anew for each mask (VideoMAE V2 takes
     half); errors, rewards and per-token credit are then of these, under a decoder that sees fewer tokens."""
     recompute: bool = False

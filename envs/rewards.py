@@ -1,28 +1,58 @@
-"""The rewards by name: pure functions of the hidden tokens' errors."""
+"""The rewards: pure functions of the hidden tokens' errors, and the table of their names."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-Reward = Callable[[Tensor, Tensor | None], Tensor]
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward by name: its function, and the errors that the function takes."""
+
+    function: Callable[..., Tensor]
+    """From errors (B, M) of the hidden tokens to rewards (B,)."""
+    needs_random_mask: bool = False
+    """Whether the function also takes errors (B, M) under a random mask of the same clips: one more forward."""
+
+    def __call__(self, errors: Tensor, random_errors: Tensor | None = None) -> Tensor:
+        """Return the rewards (B,) for errors (B, M).
+
+        Raises:
+            ValueError: If errors under a random mask are needed and missing.
+        """
+        if not self.needs_random_mask:
+            return self.function(errors)
+        if random_errors is None:
+            raise ValueError(f"the reward {self.function.__name__!r} needs the errors under a random mask")
+        return self.function(errors, random_errors)
 
 
-def error(errors: Tensor, random_errors: Tensor | None = None) -> Tensor:
-    """Pay (B,) the mean error of the hidden tokens (B, M): adversarial, it pays for hiding what is hard."""
-    return errors.mean(1)
-
-
-def neg_error(errors: Tensor, random_errors: Tensor | None = None) -> Tensor:
-    """Pay (B,) minus the mean error of the hidden tokens (B, M): it pays for showing what helps most."""
+def neg_error(errors: Tensor) -> Tensor:
+    """Return minus the mean error of the hidden tokens: it rewards showing the tokens that help most."""
     return -errors.mean(1)
 
 
-def gain(errors: Tensor, random_errors: Tensor | None = None) -> Tensor:
-    """Pay (B,) how much lower the mean error (B, M) is than under a random mask of the same clips."""
-    if random_errors is None:
-        raise ValueError("the reward 'gain' needs the errors under a random mask")
+def error(errors: Tensor) -> Tensor:
+    """Return the mean error of the hidden tokens: adversarial, it rewards hiding the tokens that are hard."""
+    return errors.mean(1)
+
+
+def gain(errors: Tensor, random_errors: Tensor) -> Tensor:
+    """Return by how much the mean error is lower than under a random mask of the same clips."""
     return random_errors.mean(1) - errors.mean(1)
 
 
-REWARDS: dict[str, Reward] = {"error": error, "neg_error": neg_error, "gain": gain}
-NEEDS_RANDOM_MASK = frozenset({"gain"})
+REWARDS = {
+    "neg_error": Reward(neg_error),
+    "error": Reward(error),
+    "gain": Reward(gain, needs_random_mask=True),
+}
+"""Name of a reward, as settings and command lines give it, to the reward."""
+
+if TYPE_CHECKING:
+    RewardName = str
+else:
+    RewardName = Literal[tuple(REWARDS)]
+    """The type of settings that name a reward: command lines offer these choices."""

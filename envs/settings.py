@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.rewards import REWARDS, RewardName
 from tats_gym.files.config_io import check_numbers
 from tats_gym.files.messages import did_you_mean
 from tats_gym.train.precision import Precision
@@ -18,8 +18,8 @@ class EnvConfig:
     """The model built where none is attached: a preset's name, or the path of a run or checkpoint."""
     mae_seed: int = 0
     """Seed of the weights of a model built from a preset."""
-    reward: Literal["neg_error", "error", "gain"] = "neg_error"
-    """What a mask is paid; see `tats_gym.envs.rewards`."""
+    reward: RewardName = "neg_error"
+    """Reward of a mask; see `tats_gym.envs.rewards`."""
     action: Literal["ids", "scores"] = "ids"
     """ids: K distinct token indices. scores: one number a token, the K highest become visible."""
     decode_ratio: float = 1.0

@@ -13,7 +13,7 @@ from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
 from tats_gym.envs.clip_buffer import Hand
-from tats_gym.envs.rewards import NEEDS_RANDOM_MASK, REWARDS
+from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.figures.masks import Masked, mask_figure
@@ -178,7 +178,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self.loss = errors.mean()
         errors = errors.detach()
         random_errors = None
-        if self.config.reward in NEEDS_RANDOM_MASK:
+        if REWARDS[self.config.reward].needs_random_mask:
             random_errors = self._reconstruct(pixels, self._random_ids(), keep_graph=False)[1]
         rewards = self.last_rewards = REWARDS[self.config.reward](errors, random_errors)
         if self.render_mode is not None:

@@ -15,7 +15,7 @@ from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic
 from tats_gym.agents.subset_policy import MaskDistribution
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
-from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.rewards import Reward
 from tats_gym.model.videomae import Reconstruction
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.train import nonfinite
@@ -24,7 +24,7 @@ from tests.runs import tiny_config
 
 AGENTS = ["tats", "group", "adamae", "ppo", "sac"]
 QUANTITIES = {
-    "the reward": [(REWARDS, "neg_error", None)],
+    "the reward": [(Reward, "__call__", None)],
     "the MAE's loss": [(Reconstruction, "errors", None)],
     "a value of the sampler": [(TatsPolicy, "score", 1), (AdaMAEPolicy, "score", 1), (ScoreCritic, "judge", 0)],
     "a log-probability of the sampler": [(MaskDistribution, "log_prob", None), (GaussianScores, "action_log_prob", 1)],
@@ -56,11 +56,9 @@ class _Spoiler:
         """All weights of the moment when it began."""
         patch.setattr(run, "save", self._save)
         for owner, name, part in QUANTITIES[quantity]:
-            whole = owner[name] if isinstance(owner, dict) else vars(owner)[name]
+            whole = vars(owner)[name]
             if isinstance(whole, property):
                 patch.setattr(owner, name, property(self._wrap(whole.fget, part)))
-            elif isinstance(owner, dict):
-                patch.setitem(owner, name, self._wrap(whole, part))
             else:
                 patch.setattr(owner, name, self._wrap(whole, part))
 

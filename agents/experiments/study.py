@@ -7,7 +7,7 @@ from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
-from tats_gym.envs.rewards import NEEDS_RANDOM_MASK
+from tats_gym.envs.rewards import REWARDS
 
 UNPAID = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
 """Agents that learn nothing, or from the errors of tokens, or by comparing masks of the same clip with each other."""
@@ -52,7 +52,7 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
 
 def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
     """Return the settings with another agent; its reward needs no second forward where that would teach it nothing."""
-    unpaid = agent in UNPAID and config.reward in NEEDS_RANDOM_MASK
+    unpaid = agent in UNPAID and REWARDS[config.reward].needs_random_mask
     return replace(config, agent=agent, reward="neg_error" if unpaid else config.reward)
 
 

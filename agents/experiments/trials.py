@@ -24,7 +24,7 @@ from tats_gym.agents.training.evaluation import HeldOut, held_out_for, mean_lift
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume, run_config
-from tats_gym.envs.rewards import NEEDS_RANDOM_MASK
+from tats_gym.envs.rewards import REWARDS
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.folder import commit
 from tats_gym.runs.metrics import read_metrics, speed
@@ -186,7 +186,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         "shown": [round(share, 4) for share in shown.tolist()],
         **speed(logged),
         # One a clip, uniform masks at the start included.
-        "extra_forwards": run.agent.num_timesteps if config.reward in NEEDS_RANDOM_MASK else 0,
+        "extra_forwards": run.agent.num_timesteps if REWARDS[config.reward].needs_random_mask else 0,
         "curve": list(_curve(logged)),
     }
     return row, chosen.numpy()
