@@ -10,6 +10,7 @@ import tyro
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.clips import ClipConfig
+from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import RewardName
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.files.atomic import absolute, keep_absolute
@@ -17,7 +18,7 @@ from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
-from tats_gym.registration import DATASETS, ENV_IDS, data_of
+from tats_gym.registration import ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import Precision
 
@@ -214,18 +215,20 @@ def _paper(data: str, epochs: int) -> PretrainConfig:
     """Return Table 1's recipe; epochs are Table 7's for SSv2, our reading for the others."""
     return PretrainConfig(
         env=f"TatsMask-{data}-v0",
-        clips=ClipConfig(data=data, stride=4 if data == "k400" else 2, num_workers=8),
+        clips=ClipConfig(data=data, stride=DATASETS[data].stride, num_workers=8),
         mae_optim=MAEOptimConfig(epochs=epochs),
     )
 
+
+_SMALL = DATASETS["demo"].settings
 
 _DEMO = PretrainConfig(
     env="TatsMask-demo-v0",
     num_envs=16,
     reward="gain",
     clips=ClipConfig(data="demo", cache_mib=1024),
-    grid=TokenGrid(size=48, mask_ratio=0.8),
-    mae=MAE_PRESETS["tiny"],
+    grid=TokenGrid(size=_SMALL["size"], mask_ratio=_SMALL["mask_ratio"]),
+    mae=MAE_PRESETS[_SMALL["mae"]],
     mae_optim=MAEOptimConfig(epochs=10, warmup_epochs=1, base_lr=0.016, min_lr=0.0032),
     sampler=SamplerConfig(width=64, positions="learned", critic="separate"),  # of 72 tokens, pooling spares little
     tats=TatsConfig(
@@ -269,4 +272,4 @@ def preset_for(env_id: str, name: str | None = None) -> PretrainConfig:
     clips = replace(preset.clips, data=data)
     if name or own:
         return replace(preset, env=env_id, clips=clips)
-    return replace(preset, env=env_id, clips=replace(clips, stride=DATASETS[data]["stride"]))
+    return replace(preset, env=env_id, clips=replace(clips, stride=DATASETS[data].stride))

@@ -1,19 +1,8 @@
-"""The environment ids, registered with Gymnasium as strings: importing tats_gym is all it takes."""
-
-from typing import Any
+"""The environment ids, one for each dataset, registered with Gymnasium by the names of their classes."""
 
 import gymnasium
 
-DATASETS: dict[str, dict[str, Any]] = {
-    "ssv2": {"stride": 2},
-    "k400": {"stride": 4},
-    "ucf101": {"stride": 2},
-    "hmdb51": {"stride": 2},
-    "list": {"stride": 2},
-    "folder": {"stride": 2, "mae": "tiny", "size": 48, "mask_ratio": 0.8},
-    "demo": {"stride": 2, "mae": "tiny", "size": 48, "mask_ratio": 0.8},
-}
-"""What each id's environment is made with where it departs from the defaults (16 frames, 224 px, ViT-B, .95)."""
+from tats_gym.datasets import DATASETS
 
 ENV_IDS = tuple(f"TatsMask-{data}-v0" for data in DATASETS)
 
@@ -25,12 +14,12 @@ def data_of(env_id: str) -> str:
 
 def register_envs() -> None:
     """Register every id that Gymnasium does not know yet."""
-    for data, settings in DATASETS.items():
-        env_id = f"TatsMask-{data}-v0"
+    for env_id in ENV_IDS:
+        data = data_of(env_id)
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,
                 entry_point="tats_gym.envs.single:TokenSelectionEnv",
                 vector_entry_point="tats_gym.envs.token_selection:TokenSelectionVectorEnv",
-                kwargs={"data": data, **settings},
+                kwargs={"data": data, "stride": DATASETS[data].stride, **DATASETS[data].settings},
             )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tats_gym.registration import DATASETS
+from tats_gym.datasets import DATASETS
 from tests.video_files import write_video
 
 SMALL = {"frames": 4, "stride": 1, "size": 32, "mae": "tiny", "visible": 3, "device": "cpu"}

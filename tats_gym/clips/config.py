@@ -6,19 +6,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tats_gym.clips.augment import Sampling
-from tats_gym.clips.datasets.layout import Split
 from tats_gym.clips.datasets.registry import check_source
 from tats_gym.clips.readers import READERS, Reader
+from tats_gym.datasets import DATASETS, Dataset, Split
 from tats_gym.files.atomic import keep_absolute
 from tats_gym.files.config_io import check_numbers
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 
-
-SIDED = ("ssv2", "demo")
-"""Datasets with classes that differ in left and right alone."""
-
-LEAST = {"stride": 1, "repeats": 1, "memory_limit_mib": 1, "num_workers": 0, "cache_mib": 0, "cache_windows": 0}
+LOWEST = {"stride": 1, "repeats": 1, "memory_limit_mib": 1, "num_workers": 0, "cache_mib": 0, "cache_windows": 0}
 
 RANDAUG = re.compile(r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|-t[a-z0-9]+)*")
 """The policies that timm reads."""
@@ -29,7 +25,7 @@ class ClipConfig:
     """Which clips a stream yields, and how they are read."""
 
     data: str = "demo"
-    """Dataset: ssv2, k400, ucf101, hmdb51, list, folder or demo."""
+    """Name of the dataset, as in the id TatsMask-NAME-v0: one of `tats_gym.datasets`."""
     root: str | None = None
     """The dataset's folder, kept as an absolute path, as are all paths here; None looks below $TATS_GYM_DATA, then in
     the user's cache."""
@@ -43,7 +39,7 @@ class ClipConfig:
     """Another one gives another subset."""
     index: str | None = None
     """What scripts/prepare_data.py found: a file, "none", or None for the one in the dataset's folder, if any."""
-    stride: int = 2
+    stride: int = Dataset.stride
     """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""
     sampling: Sampling = "stride"
     """stride: a window of frames `stride` apart, from a random start. segments: one frame from a random place in each
@@ -89,14 +85,14 @@ class ClipConfig:
         keep_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))
         check_numbers(self)
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
-        if self.flip and self.data in SIDED:
+        if self.flip and DATASETS[self.data].flip_keeps_class is False:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
         for name, choices in (("sampling", get_args(Sampling)), ("crop", get_args(Crop)), ("reader", READERS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, lowest in LOWEST.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
         for name, holds, rule in (
             ("time_limit_s", self.time_limit_s > 0, "be above 0"),
             ("crop_scale", 0 < self.crop_scale <= 1, "lie in (0, 1]"),

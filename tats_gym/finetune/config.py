@@ -1,12 +1,13 @@
 """Everything that fine-tuning can be told, and the settings of each dataset."""
 
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import tyro
 
 from tats_gym.clips import ClipConfig
+from tats_gym.datasets import DATASETS, Dataset
 from tats_gym.files.atomic import absolute, keep_absolute
 from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
@@ -78,7 +79,7 @@ class FinetuneConfig:
     """Folder in which the run's own folder is made."""
     eval_interval: int = 1
     """Epochs from one measurement on the held-out videos, in one view, to the next."""
-    temporal_views: int = 2
+    temporal_views: int = Dataset.finetune_views
     """Windows of each video in the test at the end."""
     spatial_views: int = 3
     """Squares of each window in the test at the end."""
@@ -125,36 +126,38 @@ class FinetuneConfig:
 
 
 def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
-    """Return the recipe for an id: Table 4's for the real datasets, a small one for demo.
+    """Return the recipe for an id: Table 4's, with VideoMAE's settings for its dataset, or a small one for demo.
 
     Raises:
         ValueError: If there is no such id, or its dataset has no labels.
     """
     check_choice("--env", env_id, ENV_IDS)
     data = data_of(env_id)
-    if data == "folder":
+    if data == "demo":
+        return _demo_preset(encoder)
+    dataset = DATASETS[data]
+    if not dataset.labelled:
         raise ValueError(f"{env_id} has no labels to learn; name the classes in a list, see TatsMask-list-v0")
-    config = FinetuneConfig(
-        encoder=encoder,
-        env=env_id,
-        clips=ClipConfig(
-            data=data,
-            stride=4 if data == "k400" else 2,
-            sampling="segments" if data == "ssv2" else "stride",
-            crop="random_resized",
-            crop_scale=0.08,
-            randaug=RANDAUG,
-            erase=0.25,
-            flip=data not in ("ssv2", "demo", "list"),
-            repeats=2,
-            num_workers=8,
-        ),
-        temporal_views=5 if data == "k400" else 2,
+    clips = ClipConfig(
+        data=data,
+        stride=dataset.stride,
+        sampling=dataset.finetune_sampling,
+        crop="random_resized",
+        crop_scale=0.08,
+        randaug=RANDAUG,
+        erase=0.25,
+        flip=bool(dataset.flip_keeps_class),
+        repeats=2,
+        num_workers=8,
     )
-    if data != "demo":
-        return config
-    return replace(
-        config,
+    return FinetuneConfig(encoder=encoder, env=env_id, clips=clips, temporal_views=dataset.finetune_views)
+
+
+def _demo_preset(encoder: str) -> FinetuneConfig:
+    """Return a recipe of minutes on two cores, without mixing."""
+    return FinetuneConfig(
+        encoder=encoder,
+        env="TatsMask-demo-v0",
         batch_size=16,
         drop_path=0.0,
         eval_interval=5,
@@ -162,6 +165,6 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
         spatial_views=1,
         test_batch_size=42,
         clips=ClipConfig(data="demo", cache_mib=1024),
-        mix=replace(config.mix, mixup=0.0, cutmix=0.0),
-        optim=replace(config.optim, epochs=60, base_lr=0.016, layer_decay=1.0),
+        mix=MixConfig(mixup=0.0, cutmix=0.0),
+        optim=FinetuneOptimConfig(epochs=60, base_lr=0.016, layer_decay=1.0),
     )

@@ -3,11 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+from tats_gym.datasets import DATASETS
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.finetune.config import FinetuneConfig
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
-from tats_gym.registration import DATASETS, data_of
+from tats_gym.registration import data_of
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 
@@ -21,7 +22,8 @@ def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> Video
         return VideoEncoder(mae, grid, norm="none", drop_path=config.drop_path)
     changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}
     if config.encoder in MAE_PRESETS:
-        own = {name: value for name, value in DATASETS[data_of(config.env)].items() if name in ("frames", "size")}
+        settings = DATASETS[data_of(config.env)].settings
+        own = {name: settings[name] for name in ("frames", "size") if name in settings}
         source = EncoderSource.find(
             config.encoder, TokenGrid(**{**own, **changes, "mask_ratio": 0.5}), seed=config.seed
         )

@@ -13,9 +13,9 @@ import tyro
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.augment import Sampling
 from tats_gym.clips.config import Crop
-from tats_gym.clips.datasets.layout import Split
 from tats_gym.clips.decoder import Views
 from tats_gym.clips.readers import Reader
+from tats_gym.datasets import Split
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.files.atomic import check_writable, write_whole
 from tats_gym.files.messages import check_choice

@@ -15,13 +15,13 @@ from tats_gym.clips.datasets.layout import (
     Entry,
     Listing,
     Part,
-    Split,
     Tree,
     VideoList,
     contradiction,
     name_hash,
 )
 from tats_gym.clips.paths import missing_data
+from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import read_text

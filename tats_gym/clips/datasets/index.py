@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from tats_gym.clips.datasets.layout import Part, Split
+from tats_gym.clips.datasets.layout import Part
+from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.config_io import from_plain
 from tats_gym.files.messages import shown

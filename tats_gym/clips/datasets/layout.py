@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from tats_gym.clips.paths import missing_data
+from tats_gym.datasets import Split
 from tats_gym.files.messages import shown
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Part(NamedTuple):

@@ -10,27 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tats_gym.clips.datasets.layout import Entry, Listing, Part, Split, Tree, refuse_two_classes
+from tats_gym.clips.datasets.layout import Entry, Listing, Part, Tree, refuse_two_classes
 from tats_gym.clips.paths import missing_data
+from tats_gym.datasets import Split
 from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json, read_text
-
-OFFICIAL_COUNTS: Mapping[tuple[str, Part], int] = MappingProxyType(
-    {
-        ("ssv2", Part("train")): 168_913,
-        ("ssv2", Part("validation")): 24_777,
-        ("ssv2", Part("test")): 27_157,
-        ("ucf101", Part("train", 1)): 9_537,
-        ("ucf101", Part("validation", 1)): 3_783,
-        ("ucf101", Part("train", 2)): 9_586,
-        ("ucf101", Part("validation", 2)): 3_734,
-        ("ucf101", Part("train", 3)): 9_624,
-        ("ucf101", Part("validation", 3)): 3_696,
-        **{("hmdb51", Part("train", fold)): 3_570 for fold in (1, 2, 3)},
-        **{("hmdb51", Part("validation", fold)): 1_530 for fold in (1, 2, 3)},
-    }
-)
-"""How many videos the annotations name; copies of Kinetics-400 differ, as its videos go from YouTube."""
 
 KINETICS_FILES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
     {

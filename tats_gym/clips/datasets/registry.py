@@ -1,47 +1,21 @@
 """Lists the videos of a dataset as they lie on this disk."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
+from pkgutil import resolve_name
 
-from tats_gym.clips.datasets.folder_and_list import read_folder, read_list
 from tats_gym.clips.datasets.index import find_index, read_index
-from tats_gym.clips.datasets.layout import SPLITS, Listing, Part, Split, Tree, Video, VideoList
-from tats_gym.clips.datasets.official import read_hmdb51, read_k400, read_ssv2, read_ucf101
+from tats_gym.clips.datasets.layout import Listing, Part, Tree, Video, VideoList
 from tats_gym.clips.datasets.subsets import check_subset, choose_subset
-from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.clips.paths import data_root, missing_data
+from tats_gym.datasets import DATASETS, Split
 from tats_gym.files.messages import listed, shown
 
-__all__ = ["LAYOUTS", "Layout", "Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
+__all__ = ["Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 
 logger = logging.getLogger(__name__)
-
-
-class Layout(NamedTuple):
-    """How a dataset is read, and what parts it has."""
-
-    read: Callable[[Tree, Part], Listing]
-    splits: tuple[Split, ...] = SPLITS
-    folds: int = 1
-    """Official divisions into train and validation."""
-
-
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
-    {
-        "ssv2": Layout(read_ssv2),
-        "k400": Layout(read_k400),
-        "ucf101": Layout(read_ucf101, SPLITS[:2], folds=3),
-        "hmdb51": Layout(read_hmdb51, SPLITS[:2], folds=3),
-        "list": Layout(read_list),
-        "folder": Layout(read_folder, SPLITS[:2]),
-        "demo": Layout(read_ssv2, SPLITS[:2]),
-    }
-)
-"""Name of a dataset to its layout."""
 
 
 def list_videos(
@@ -57,7 +31,7 @@ def list_videos(
     """List a dataset's videos. The demo data are made first where they are missing.
 
     Args:
-        data: A name in `LAYOUTS`.
+        data: A name in `tats_gym.datasets.DATASETS`.
         root: The dataset's folder, see `data_root`; for the demo, see `demo_root`. Files may lie anywhere below it.
         split: Which part.
         fold: Which of the three official divisions of UCF101 and HMDB51; the others have one.
@@ -87,7 +61,8 @@ def list_videos(
 
 def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
     """The videos that the annotations name and the disk has."""
-    split, listing = part.split, LAYOUTS[data].read(Tree(data, folder), part)
+    read: Callable[[Tree, Part], Listing] = resolve_name(DATASETS[data].reader)
+    split, listing = part.split, read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
     absent = [name for name, path, _ in listing.entries if path is None]
     first = ", ".join(map(shown, absent[:3]))
@@ -153,18 +128,19 @@ def _name_empty_classes(data: str, videos: VideoList) -> None:
 
 def dataset_folder(data: str, root: str | Path | None = None) -> Path:
     """Where a dataset lies; the demo data are made there where they are missing."""
-    if data == "demo":
-        return make_demo_data(None if root is None else data_root(data, root))
-    return data_root(data, root)
+    if (generator := DATASETS[data].generator) is None:
+        return data_root(data, root)
+    make: Callable[[Path | None], Path] = resolve_name(generator)
+    return make(None if root is None else data_root(data, root))
 
 
 def check_source(data: str, split: str, *, fold: int = 1, subset: float | None = None, subset_seed: int = 0) -> None:
     """Raise ValueError where `data` is not a known name, it has no such part, or the subset is none."""
-    if data not in LAYOUTS:
-        raise ValueError(f"data must be one of {tuple(LAYOUTS)}, got {shown(data)}")
-    layout = LAYOUTS[data]
-    if split not in layout.splits:
-        raise ValueError(f"split must be one of {layout.splits} for {data}, got {split!r}")
-    if fold not in range(1, layout.folds + 1):
-        raise ValueError(f"fold must lie in [1, {layout.folds}] for {data}, got {fold}")
+    if data not in DATASETS:
+        raise ValueError(f"data must be one of {tuple(DATASETS)}, got {shown(data)}")
+    dataset = DATASETS[data]
+    if split not in dataset.splits:
+        raise ValueError(f"split must be one of {dataset.splits} for {data}, got {split!r}")
+    if fold not in range(1, dataset.folds + 1):
+        raise ValueError(f"fold must lie in [1, {dataset.folds}] for {data}, got {fold}")
     check_subset(subset, subset_seed)

@@ -9,10 +9,10 @@ import gymnasium
 import tyro
 
 from tats_gym.clips.datasets.folder_and_list import write_list
-from tats_gym.clips.datasets.layout import Split
 from tats_gym.clips.datasets.registry import VideoList, list_videos
 from tats_gym.clips.prepare.verify import VerifyConfig
 from tats_gym.clips.readers import Reader
+from tats_gym.datasets import Split
 from tats_gym.files.messages import check_choice
 from tats_gym.registration import ENV_IDS
 from tats_gym.runs.kinds import refuse_to_replace

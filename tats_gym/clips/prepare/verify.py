@@ -23,13 +23,14 @@ from tats_gym.clips.datasets.index import (
     read_finding,
     write_index,
 )
-from tats_gym.clips.datasets.layout import Part, Split
+from tats_gym.clips.datasets.layout import Part
 from tats_gym.clips.datasets.registry import dataset_folder, list_videos
 from tats_gym.clips.prepare.frame_check import hands_out_other_frames
 from tats_gym.clips.prepare.verify_report import Report
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
 from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import Lost
+from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace

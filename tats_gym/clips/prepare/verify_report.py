@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, NamedTuple, Self
 
 from tats_gym.clips.datasets.index import Header, Row, Status
-from tats_gym.clips.datasets.official import OFFICIAL_COUNTS
+from tats_gym.datasets import DATASETS
 from tats_gym.files.messages import listed
 
 SHOWN = 10
@@ -72,7 +72,7 @@ class Report:
             header=header,
             root=root,
             index=index,
-            official=OFFICIAL_COUNTS.get((header.data, header.part)),
+            official=DATASETS[header.data].count(header.split, header.fold),
             ok=sum(row.finding.status == "ok" for row in rows),
             short=sum(row.finding.status == "short" for row in rows),
             broken=_causes(rows, "broken"),
