@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.rollouts import TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset_policy import Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.positions import sinusoid
+from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import autocast
 
 NUM_HEADS = 8
@@ -91,7 +92,7 @@ class AdaMAE(TokenRollouts, A2C):
     def __init__(
         self,
         env: TokenSelectionVecEnv,
-        learning_rate: float | Schedule = 1.5e-4,
+        learning_rate: float | Schedule = MAEOptimConfig.base_lr,
         n_steps: int = 1,
         *,
         coef: float = 1e-4,
@@ -118,7 +119,7 @@ class AdaMAE(TokenRollouts, A2C):
             policy_kwargs={
                 "credit": "token",
                 "masks_per_clip": masks_per_clip,
-                "optimizer_kwargs": {"betas": (0.9, 0.95), "weight_decay": 0.05},
+                "optimizer_kwargs": dict(OPTIMIZER_KWARGS),
                 **(policy_kwargs or {}),
             },
             **kwargs,

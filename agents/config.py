@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tyro
 
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.subset_policy import Credit
+from tats_gym.agents.tats import TatsConfig
 from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import RewardName
@@ -21,53 +21,6 @@ from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.registration import ENV_IDS, data_of
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import Precision
-
-
-@dataclass(frozen=True, kw_only=True)
-class TatsConfig:
-    """How the sampler learns; the defaults are Table 1's, what it does not give is our reading."""
-
-    learning_rate: float = 1.5e-6
-    """AdamW's, constant."""
-    warmup_epochs: int = 10
-    """m_o: epochs at the start with uniform masks, in which the MAE alone is trained; below mae_optim.epochs."""
-    n_steps: int = 1
-    """k: environment steps, each with a step of the MAE, for one update of the sampler."""
-    n_epochs: int = 1
-    """PPO's passes over a rollout."""
-    batch_size: int | None = None
-    """Clips in a PPO minibatch; None takes the whole rollout."""
-    clip_range: float = 0.2
-    """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
-    credit: Credit = "token"
-    """What is paid: each hidden token its error (the paper's), or the clip its reward (position, joint)."""
-    baseline: Literal["value", "none"] = "value"
-    """What is subtracted from what is paid; the agent `group` takes the mean over the clip's other masks instead."""
-    policy_coef: float = 1e-4
-    """c1."""
-    vf_coef: float = 1e-4
-    """c2."""
-    ent_coef: float = 1e-4
-    """c3; c1 / c3 is the sampler's inverse temperature."""
-    reuse_scores: bool = True
-    """Compute what draws the masks once for rollout and first PPO pass, where that is exact. Its activations wait in
-    memory while the MAE is stepped; False saves that memory."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_steps", "n_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup_epochs", "policy_coef", "vf_coef", "ent_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
-        if self.baseline not in ("value", "none"):
-            raise ValueError(f"baseline must be 'value' or 'none', got {self.baseline!r}")
-        if self.clip_range <= 0:
-            raise ValueError(f"clip_range must be positive, got {self.clip_range}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
 
 
 @dataclass(frozen=True, kw_only=True)

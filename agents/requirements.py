@@ -1,18 +1,20 @@
-"""What an agent needs of its environment, said by what builds it."""
+"""The settings of the environment that an agent needs, as its builder names them."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.envs.settings import EnvConfig
 
 Build = TypeVar("Build", bound=Callable[..., Any])
 
-DEFAULTS: dict[str, Any] = {"action": "ids", "masks_per_clip": 1}
+DEFAULTS: dict[str, Any] = {"action": EnvConfig.action, "masks_per_clip": EnvConfig.masks_per_clip}
+"""Of an agent that leaves both open."""
 
 
 def needs(**settings: Any) -> Callable[[Build], Build]:
-    """Mark what builds an agent with settings of `PretrainConfig` that it has where the user leaves them None."""
+    """Mark a builder with the settings of `PretrainConfig` that its agent takes where the user leaves them None."""
 
     def mark(build: Build) -> Build:
         build.needs = settings  # type: ignore[attr-defined]
@@ -22,10 +24,10 @@ def needs(**settings: Any) -> Callable[[Build], Build]:
 
 
 def settled(config: PretrainConfig, build: Callable[..., Any]) -> PretrainConfig:
-    """Return the settings with what was left to the agent filled in.
+    """Return the settings, those that are None filled in with the agent's.
 
     Raises:
-        ValueError: If the actions are not those that the agent answers with.
+        ValueError: If the user asks for another form of actions than the agent's.
     """
     needed = getattr(build, "needs", {})
     answer = needed.get("action", config.action)

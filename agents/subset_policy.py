@@ -16,10 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
+from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import Precision
 
 Credit = Literal["token", "position", "joint"]
 
+OPTIMIZER_KWARGS = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfig.weight_decay}
+"""AdamW's settings for samplers, those of the MAE: betas of Table 1, weight decay of AdaMAE."""
 
 Scores = tuple[PlackettLuce, Tensor]
 """A distribution over masks for each clip, and values (B, 1)."""

@@ -1,6 +1,7 @@
 """TATS: PPO over masks, its loss written out; rollouts stay on the device and credit may be each token's own."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from stable_baselines3 import PPO
@@ -10,7 +11,54 @@ from torch import Tensor
 
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollouts import Baseline, TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset_policy import Credit, Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Credit, Scores, SubsetPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class TatsConfig:
+    """How the sampler learns; the defaults are Table 1's, what it does not give is our reading."""
+
+    learning_rate: float = 1.5e-6
+    """AdamW's, constant."""
+    warmup_epochs: int = 10
+    """m_o: epochs at the start with uniform masks, in which the MAE alone is trained; below mae_optim.epochs."""
+    n_steps: int = 1
+    """k: environment steps, each with a step of the MAE, for one update of the sampler."""
+    n_epochs: int = 1
+    """PPO's passes over a rollout."""
+    batch_size: int | None = None
+    """Clips in a PPO minibatch; None takes the whole rollout."""
+    clip_range: float = 0.2
+    """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
+    credit: Credit = "token"
+    """What is paid: each hidden token its error (the paper's), or the clip its reward (position, joint)."""
+    baseline: Literal["value", "none"] = "value"
+    """What is subtracted from what is paid; the agent `group` takes the mean over the clip's other masks instead."""
+    policy_coef: float = 1e-4
+    """c1."""
+    vf_coef: float = 1e-4
+    """c2."""
+    ent_coef: float = 1e-4
+    """c3; c1 / c3 is the sampler's inverse temperature."""
+    reuse_scores: bool = True
+    """Compute what draws the masks once for rollout and first PPO pass, where that is exact. Its activations wait in
+    memory while the MAE is stepped; False saves that memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "n_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup_epochs", "policy_coef", "vf_coef", "ent_coef"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
+        if self.baseline not in ("value", "none"):
+            raise ValueError(f"baseline must be 'value' or 'none', got {self.baseline!r}")
+        if self.clip_range <= 0:
+            raise ValueError(f"clip_range must be positive, got {self.clip_range}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
 
 
 class TATS(TokenRollouts, PPO):
@@ -47,19 +95,19 @@ class TATS(TokenRollouts, PPO):
         self,
         policy: str | type[SubsetPolicy] = "TatsPolicy",
         env: VecEnv | str | None = None,
-        learning_rate: float = 1.5e-6,
-        n_steps: int = 1,
-        n_epochs: int = 1,
-        batch_size: int | None = None,
+        learning_rate: float = TatsConfig.learning_rate,
+        n_steps: int = TatsConfig.n_steps,
+        n_epochs: int = TatsConfig.n_epochs,
+        batch_size: int | None = TatsConfig.batch_size,
         *,
-        credit: Credit = "token",
-        baseline: Baseline = "value",
+        credit: Credit = TatsConfig.credit,
+        baseline: Baseline = TatsConfig.baseline,
         masks_per_clip: int = 1,
-        policy_coef: float = 1e-4,
-        vf_coef: float = 1e-4,
-        ent_coef: float = 1e-4,
+        policy_coef: float = TatsConfig.policy_coef,
+        vf_coef: float = TatsConfig.vf_coef,
+        ent_coef: float = TatsConfig.ent_coef,
         warmup_timesteps: int = 0,
-        reuse_scores: bool = True,
+        reuse_scores: bool = TatsConfig.reuse_scores,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -92,7 +140,7 @@ class TATS(TokenRollouts, PPO):
             policy_kwargs={
                 "credit": credit,
                 "masks_per_clip": masks_per_clip,
-                "optimizer_kwargs": {"betas": (0.9, 0.95), "weight_decay": 0.05},
+                "optimizer_kwargs": dict(OPTIMIZER_KWARGS),
                 **(policy_kwargs or {}),
             },
             **kwargs,

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tats_gym.agents.config import PRESETS, PretrainConfig, TatsConfig
+from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.measures import measured
 from tats_gym.agents.experiments.study import Changes, Study, run_study
 from tats_gym.agents.experiments.study_report import as_plain, as_table, race, race_table, study_figure, summarise
+from tats_gym.agents.tats import TatsConfig
 from tats_gym.files.atomic import make_folder
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.runs.parallel_jobs import default_jobs
