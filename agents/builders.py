@@ -1,4 +1,4 @@
-"""How each built-in agent is made for a run; stock algorithms of SB3 are in `tats_gym.agents.stock.off_policy`."""
+"""Builders of the agents of our own; those of stock SB3 algorithms are in `tats_gym.agents.stock`."""
 
 from collections.abc import Callable
 from dataclasses import replace

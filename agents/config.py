@@ -1,4 +1,4 @@
-"""Everything that a training run can be told, and the named presets."""
+"""All settings of a training run, and the named presets."""
 
 import math
 import os
@@ -25,12 +25,12 @@ from tats_gym.train.precision import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class OffPolicyConfig:
-    """How SAC, TD3 and TQC learn. gamma and tau are left out: an episode is one step, so nothing is bootstrapped."""
+    """How SAC, TD3 and TQC learn. Without gamma and tau: an episode is one step, and no value is bootstrapped."""
 
     learning_rate: float = 3e-4
     """Adam's, constant; of actor, critics and temperature."""
     buffer_size: int = 10_000
-    """Transitions that are kept. A small one forgets sooner what an MAE paid that has learned since."""
+    """Transitions that are kept. A small buffer forgets sooner the rewards of an MAE that has learned since."""
     batch_size: int = 32
     """Transitions in an update, whose clips are decoded and embedded again."""
     learning_starts: int = 1_000
@@ -40,11 +40,11 @@ class OffPolicyConfig:
     gradient_steps: int = 1
     """Updates in a round."""
     ent_coef: float = 0.01
-    """SAC's and TQC's temperature at the start, for one token: what a nat of a token's score is worth, in rewards that
-    changed with that token alone. It is learned."""
+    """SAC's and TQC's temperature at the start, for one token: the worth of a nat of a token's score, in rewards that
+    change with that token alone. It is learned."""
     target_entropy: float = -1.0
-    """Entropy of a token's score in [-1, 1] that the temperature is learned for, in nats; -1 is SB3's, a deviation of
-    0.09, and ln 2 = 0.69 would be uniform."""
+    """Entropy of a token's score in [-1, 1], in nats, that the learned temperature aims at; -1 is SB3's (deviation
+    0.09), ln 2 = 0.69 would be uniform."""
     action_noise: float = 0.1
     """Deviation of TD3's noise on scores in [-1, 1]."""
 
@@ -73,16 +73,16 @@ class PretrainConfig:
     num_envs: int = 32
     """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
     masks_per_clip: int | None = None
-    """G: environments in a row that hold the same clip; num_envs counts masks. None takes what the agent needs."""
+    """G: environments in a row that hold the same clip; num_envs counts masks. None takes the agent's number."""
     reward: RewardName = EnvConfig.reward
     """Reward of a clip; per-token credit (tats.credit token) does not use it."""
     decode_ratio: float = EnvConfig.decode_ratio
     """Share of the hidden tokens that the MAE predicts while training, drawn anew for each mask (VideoMAE V2 takes
     half); errors, rewards and per-token credit are then of these, under a decoder that sees fewer tokens."""
     recompute: bool = False
-    """Compute what lies within the MAE's blocks again in the backward pass: less memory, a third more work."""
+    """Recompute the activations within the MAE's blocks in the backward pass: less memory, a third more work."""
     action: Literal["ids", "scores"] | None = None
-    """K token indices, or a score for each token, of which the K highest count; None takes what the agent answers."""
+    """K token indices, or a score for each token, of which the K highest count; None takes the agent's form."""
     seed: int = 0
     """Of weights, clips, crops and draws."""
     device: str = "auto"
@@ -110,7 +110,7 @@ class PretrainConfig:
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
     keep_checkpoint_hours: float | None = None
-    """Of older checkpoints, one of every so many hours is kept for good; None keeps none."""
+    """Hours from one older checkpoint that is kept for good to the next; None keeps none."""
     quiet: bool = False
     """No progress bar, but a line every ten minutes."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
@@ -143,7 +143,7 @@ class PretrainConfig:
             raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
-        """Return the environment steps of an epoch of which each of so many ranks has `num_clips` training clips."""
+        """Return the environment steps of an epoch; each of `ranks` processes has `num_clips` training clips."""
         epoch = num_clips * (self.masks_per_clip or 1) if self.epoch_clips is None else self.epoch_clips / ranks
         return math.ceil(epoch / self.num_envs)
 
@@ -153,7 +153,7 @@ class PretrainConfig:
 
 
 def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
-    """Build the settings back from what `as_dict` returned (tuples may have become lists on the way).
+    """Build the settings back from the values that `as_dict` returned (tuples may have become lists on the way).
 
     Parts that did not exist yet have their defaults.
 
@@ -198,7 +198,7 @@ _DEMO = PretrainConfig(
     eval_interval=3200,
     log_interval=5,
 )
-"""A few minutes on two cores: everything small, learning rates high, credit and reward what the studies found best."""
+"""A few minutes on two cores: everything small, learning rates high, credit and reward the best of the studies."""
 
 PRESETS = {
     "paper-ssv2": _paper("ssv2", 800),

@@ -1,11 +1,11 @@
-"""The table of agents: what builds each, and what each needs. An agent's module is imported when the agent is named.
+"""The table of agents: the builder of each, and its needs. An agent's module is imported when the agent is named.
 
 Another package adds an agent by an entry point of the group "tats_gym.agents", or the user names it as
 `module:function`. The function takes the environment and the settings of the run, and returns the algorithm:
 
     def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> BaseAlgorithm
 
-It says by `tats_gym.agents.needs` what the agent needs of its environment: `@needs(action="scores")`, if not ids.
+`tats_gym.agents.needs` marks it with settings that the agent needs of its environment: `@needs(action="scores")`.
 """
 
 import importlib
@@ -30,7 +30,7 @@ ENTRY_POINTS = "tats_gym.agents"
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """What builds an agent, and what it needs."""
+    """The builder of an agent, and its needs."""
 
     builder: str
     """`module:function`; see `Builder`."""

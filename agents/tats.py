@@ -16,7 +16,7 @@ from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Credit, Scores, Subs
 
 @dataclass(frozen=True, kw_only=True)
 class TatsConfig:
-    """How the sampler learns; the defaults are Table 1's, what it does not give is our reading."""
+    """How the sampler learns; the defaults are Table 1's, those that it lacks our reading."""
 
     learning_rate: float = 1.5e-6
     """AdamW's, constant."""
@@ -31,9 +31,9 @@ class TatsConfig:
     clip_range: float = 0.2
     """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
     credit: Credit = "token"
-    """What is paid: each hidden token its error (the paper's), or the clip its reward (position, joint)."""
+    """Credit: each hidden token has its own error (the paper's), or the clip its reward (position, joint)."""
     baseline: Literal["value", "none"] = "value"
-    """What is subtracted from what is paid; the agent `group` takes the mean over the clip's other masks instead."""
+    """Baseline of the advantage: the value or none; the agent `group` takes the mean over the clip's other masks."""
     policy_coef: float = 1e-4
     """c1."""
     vf_coef: float = 1e-4
@@ -41,7 +41,7 @@ class TatsConfig:
     ent_coef: float = 1e-4
     """c3; c1 / c3 is the sampler's inverse temperature."""
     reuse_scores: bool = True
-    """Compute what draws the masks once for rollout and first PPO pass, where that is exact. Its activations wait in
+    """Score the tokens once for the rollout and the first PPO pass, where that is exact. Its activations wait in
     memory while the MAE is stepped; False saves that memory."""
 
     def __post_init__(self) -> None:

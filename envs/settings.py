@@ -12,7 +12,7 @@ from tats_gym.train.precision import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """What an environment is made with beyond its clips (ClipConfig) and its geometry (TokenGrid)."""
+    """Settings of an environment beyond its clips (ClipConfig) and its geometry (TokenGrid)."""
 
     mae: str = "base"
     """The model built where none is attached: a preset's name, or the path of a run or checkpoint."""

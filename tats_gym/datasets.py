@@ -11,14 +11,14 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """How one dataset is read, what it holds, and the settings that suit it."""
+    """How one dataset is read, its parts, and the settings that suit it."""
 
     reader: str
     """`module:function`, from a `Tree` of files and a `Part` to a `Listing`; imported when videos are listed."""
     files: str
     """The files that a user must have."""
     distributor: str
-    """Who distributes them."""
+    """The owner or site that distributes them."""
     generator: str | None = None
     """`module:function` that makes the files where they are missing; None where they are distributed."""
     splits: tuple[Split, ...] = SPLITS

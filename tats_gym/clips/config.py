@@ -1,4 +1,4 @@
-"""Which clips a stream yields, and how they are read: the settings of the data."""
+"""The settings of the data: the clips that a stream yields, and how they are read."""
 
 import re
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ RANDAUG = re.compile(r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|-t[a-z0-9]+)*")
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """Which clips a stream yields, and how they are read."""
+    """The clips that a stream yields, and how they are read."""
 
     data: str = "demo"
     """Name of the dataset, as in the id TatsMask-NAME-v0: one of `tats_gym.datasets`."""
@@ -32,13 +32,13 @@ class ClipConfig:
     split: Split = "train"
     """Part of the dataset."""
     fold: int = 1
-    """Which of the three official divisions of UCF101 and HMDB51."""
+    """One of the three official divisions of UCF101 and HMDB51."""
     subset: float | None = None
     """Only this share of every class, in (0, 1), or this many clips of every class; None takes all."""
     subset_seed: int = 0
-    """Another one gives another subset."""
+    """Each seed gives another subset."""
     index: str | None = None
-    """What scripts/prepare_data.py found: a file, "none", or None for the one in the dataset's folder, if any."""
+    """Index that scripts/prepare_data.py wrote: a file, "none", or None for the one in the dataset's folder, if any."""
     stride: int = Dataset.stride
     """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""
     sampling: Sampling = "stride"
@@ -47,14 +47,14 @@ class ClipConfig:
     VideoMAE's parts are of N // T frames, so that the last frames are never seen, and of a video with fewer than T
     frames only the first is; here the parts cover the video, and in a short one frames repeat."""
     crop: Crop = "multiscale"
-    """Where `take` cuts: MultiScaleCrop, random resized crops (supplement 2.1), or the largest square in the middle."""
+    """Square that is cut: MultiScaleCrop, a random resized crop (supplement 2.1), or the largest one in the middle."""
     crop_scale: float = 0.5
     """Least share of the frame's area that a random resized crop takes, in (0, 1]: 0.5 in the supplement (2.1), 0.08
     where VideoMAE fine-tunes; it may take all of it."""
     flip: bool = False
-    """Swap left and right of every other clip; refused where labels know left and right."""
+    """Mirror every other clip; refused for datasets with classes that differ in left and right alone."""
     randaug: str | None = None
-    """RandAugment of the whole frames before the crop, in timm's words, alike in all frames of a clip; None is none.
+    """RandAugment of the whole frames before the crop, in timm's notation, alike in all frames of a clip; None is none.
     Table 4 (9, 0.5) is "rand-m9-n2-mstd0.5-inc1", where n and inc are open; VideoMAE's is "rand-m7-n4-mstd0.5-inc1"."""
     erase: float = 0.0
     """Probability that a box of the clip, the same in all frames, is replaced by noise, in [0, 1]; VideoMAE takes 0.25
@@ -105,7 +105,7 @@ class ClipConfig:
 
     @property
     def held_out(self) -> "ClipConfig":
-        """The same for the held-out clips: all of them, unchanged, and by an index of their own where there is one."""
+        """The settings of the held-out clips: all of them, unaltered, and by an index of their own if there is one."""
         one_file = self.index is not None and self.index != "none" and not Path(self.index).is_dir()
         index = None if one_file else self.index
         return replace(self, split="validation", subset=None, index=index, randaug=None, erase=0.0, repeats=1)

@@ -1,4 +1,4 @@
-"""Where a dataset lies on this machine, and the error that says how to get it."""
+"""The folders of datasets on this machine, and the error for a missing one."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ from tats_gym.datasets import DATASETS
 
 
 class MissingDataError(FileNotFoundError):
-    """A dataset, or a part of it, is not where it was looked for."""
+    """A dataset, or a part of it, is not in its folder."""
 
 
 def data_root(data: str, root: str | Path | None = None) -> Path:
-    """Folder of a dataset: `root`, else `$TATS_GYM_DATA/<data>`, else `<data>` in the user's cache."""
+    """Return the folder of a dataset: `root`, else `$TATS_GYM_DATA/<data>`, else `<data>` in the user's cache."""
     if root is not None:
         return Path(root).expanduser()
     home = os.environ.get("TATS_GYM_DATA")
@@ -22,7 +22,7 @@ def data_root(data: str, root: str | Path | None = None) -> Path:
 
 
 def missing_data(data: str, root: Path, problem: str) -> MissingDataError:
-    """The error for a dataset that is absent or incomplete, with the ways out of it."""
+    """Return the error for a missing or incomplete dataset: files wanted, folder searched, distributor."""
     dataset = DATASETS[data]
     return MissingDataError(
         f"{data}: {problem}. Looked below {root.absolute()} for {dataset.files}. "

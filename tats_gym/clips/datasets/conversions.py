@@ -1,4 +1,4 @@
-"""The way out for lists and folders that are known but not read as they are: which id reads them, how to convert."""
+"""Advice for lists and folders in known forms that are not read directly: the id that reads them, or a conversion."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ FROM_FRAMES = (
 
 
 def of_line(line: str) -> str:
-    """Return the way out for a line of a list that is neither `path label` nor a path; nothing where none is known."""
+    """Return advice for a line of a list that is neither `path label` nor a path; "" for an unknown form."""
     if "youtube_id" in line or re.search(r",\d+,\d+,(train|val|validate|validation|test)\b", line):
         return "; it is a Kinetics list: TatsMask-k400-v0 reads it, beside its videos"
     if re.fullmatch(r"\s*\"?[^,]*\"?,\s*\"?\d+\"?\s*", line):
@@ -26,7 +26,7 @@ def of_line(line: str) -> str:
 
 
 def of_missing(entries: Sequence[Entry]) -> str:
-    """Return the way out where a list names frames, as VideoMAE V2's `path total_frames label`; else nothing."""
+    """Return advice where a list names frames, as VideoMAE V2's `path total_frames label`; "" for any other list."""
     frames = [entry for entry in entries if entry.path is None and re.fullmatch(r".*\S[ \t]+\d+", entry.name)]
     if not entries or len(frames) < len(entries):
         return ""
@@ -34,7 +34,7 @@ def of_missing(entries: Sequence[Entry]) -> str:
 
 
 def of_folder(paths: Sequence[str]) -> str:
-    """Say what a folder without a video holds instead: pictures, and the way out, or nothing that is known."""
+    """Describe a folder without a video: pictures, with the command that converts them, or other files."""
     pictures = sum(path.lower().endswith(PICTURES) for path in paths)
     if not pictures:
         return f"no file there is a video ({' '.join(VIDEO_SUFFIXES)})"

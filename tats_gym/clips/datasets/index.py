@@ -1,4 +1,4 @@
-"""The index of a verified split: lines of JSON that spare a start the walk through its files and annotations."""
+"""The index of a verified split: lines of JSON, read at a start in place of the files and annotations."""
 
 import json
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from tats_gym.files.text import parse_json
 T = TypeVar("T")
 
 FORMAT = 1
-"""Version of the form; it grows when older readers would misread a newer file."""
+"""Version of the format; it grows when older readers would misread a newer file."""
 
 Status = Literal["ok", "short", "broken", "misplaced"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The first line: what was verified, and how."""
+    """The first line: the split that was verified, and the window that was decoded of each video."""
 
     format: int = FORMAT
     data: str
@@ -35,7 +35,7 @@ class Header:
     annotated: int
     """Videos that the annotations of the whole split name."""
     missing: int
-    """How many of them the disk lacked."""
+    """Those of them that the disk lacked."""
     videos: int
     """Lines that follow."""
     frames: int
@@ -51,7 +51,7 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What opening a video and decoding one window showed."""
+    """The result of opening a video and decoding one window."""
 
     frames: int | None = None
     fps: float | None = None
@@ -71,7 +71,7 @@ class Finding:
 
 
 class Row(NamedTuple):
-    """A video and what is known of it."""
+    """A video and its finding."""
 
     path: str
     """Relative to the dataset's root where it lies below it."""
@@ -87,14 +87,14 @@ def index_name(data: str, part: Part) -> str:
 
 
 def find_index(index: str | Path | None, root: Path, data: str, part: Part) -> Path | None:
-    """The index to read.
+    """Return the index to read, None for none.
 
     Args:
         index: A file, a folder that holds files with the names of `index_name`, "none" for none, or None for the
             file of that name in `root` if there is one.
         root: Folder of the dataset.
         data: Name of the dataset.
-        part: Which part.
+        part: Part of the dataset.
 
     Raises:
         FileNotFoundError: The file that `index` names does not exist.
@@ -112,7 +112,7 @@ def find_index(index: str | Path | None, root: Path, data: str, part: Part) -> P
 
 
 def write_index(path: Path, header: Header, rows: list[Row]) -> None:
-    """Write an index whole or not at all."""
+    """Write an index atomically."""
     lines = [header_line(header), *(_row_line(row) for row in rows)]
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
@@ -130,7 +130,7 @@ def read_index(path: Path) -> tuple[Header, list[Row]]:
     """Read an index.
 
     Raises:
-        ValueError: It is not what `write_index` writes; the message names the line.
+        ValueError: It is not in the format of `write_index`; the message names the line.
     """
     lines = _read_lines(path)
     number, first = next(lines, (1, {}))
@@ -185,11 +185,11 @@ def _read_row(content: dict[str, Any], place: str, num_classes: int) -> Row:
 
 
 def read_finding(content: dict[str, Any], place: str) -> Finding:
-    """What a line says of its video.
+    """Read the finding in a line.
 
     Raises:
-        KeyError: Something is missing.
-        ValueError: Something is not what it should be; the message begins with `place`.
+        KeyError: A field is missing.
+        ValueError: A field has another type or value; the message begins with `place`.
     """
     return _built(Finding, {field.name: content[field.name] for field in fields(Finding)}, place)
 

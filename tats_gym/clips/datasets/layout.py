@@ -1,4 +1,4 @@
-"""What every dataset's layout has in common: annotations and a tree of files in, named videos out."""
+"""The parts that all readers share: annotations and a tree of files in, named videos out."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ class Part(NamedTuple):
 
     split: Split = "train"
     fold: int = 1
-    """Which of the official divisions into train and validation, from 1 on."""
+    """Number of the official division into train and validation, from 1 on."""
 
 
 class Entry(NamedTuple):
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a dataset's annotations say of one part."""
+    """Classes and videos of one part, as the annotations name them."""
 
     classes: tuple[str, ...]
     entries: list[Entry]
@@ -47,7 +47,7 @@ class Video:
     label: int | None
     """Index into the classes, None where the dataset has none."""
     name: str = field(default="", compare=False)
-    """What the annotations call it, the same on every machine."""
+    """Its name in the annotations, the same on every machine."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class VideoList:
     videos: tuple[Video, ...]
     classes: tuple[str, ...]
     missing: int
-    """Videos that the annotations of the whole split name and the disk lacks, whatever the subset."""
+    """Videos that the annotations of the whole split name and the disk lacks, with or without a subset."""
     annotated: int = 0
     """Videos that the annotations of the whole split name."""
     broken: int = 0
@@ -68,7 +68,7 @@ class VideoList:
 
 
 class Tree:
-    """Every file below a folder, to be found by its name wherever it lies.
+    """All files below a folder, to be found by their names at any depth.
 
     Hidden files and folders are passed over, links are followed.
     """
@@ -93,7 +93,7 @@ class Tree:
         return paths
 
     def annotation(self, *names: str) -> Path:
-        """The file with the first of `names` that occurs, the one nearest to the root.
+        """Return the file with the first of `names` that occurs, the one nearest to the root.
 
         Raises:
             MissingDataError: There is none.
@@ -105,7 +105,7 @@ class Tree:
         raise missing_data(self.data, self.root, f"there is no {' or '.join(names)}")
 
     def videos(self, key: Callable[[str], str]) -> dict[str, str]:
-        """Paths of all videos by `key(path without suffix)`; of several with one key, the first in order."""
+        """Return the paths of all videos by `key(path without suffix)`; of several with one key, the first in order."""
         found: dict[str, str] = {}
         for path in self.paths:
             stem, suffix = os.path.splitext(path)
@@ -127,7 +127,7 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def contradiction(entries: Iterable[Entry]) -> str | None:
-    """Say which video has two classes, None where no video has; the same one twice may stand."""
+    """Describe a video that has two classes, None without one; the same class twice is allowed."""
     classes: dict[str, int | None] = {}
     for name, _, label in entries:
         first = classes.setdefault(name, label)
@@ -144,6 +144,6 @@ def refuse_two_classes(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def name_hash(name: str, salt: str = "") -> int:
-    """A number of 64 bits that a name has on every machine; another one for each salt."""
+    """Return a hash of 64 bits, the same on every machine; each salt gives another."""
     portable = os.fsencode(salt + name.replace(os.sep, "/"))
     return int.from_bytes(hashlib.blake2b(portable, digest_size=8).digest(), "big")

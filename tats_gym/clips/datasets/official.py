@@ -66,7 +66,7 @@ def _class_number(number: Any, name: str, path: Path) -> int:
 
 
 def _is_one_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a value of a JSON file is of these very types, and not blank: True is no number here."""
+    """Whether a value of a JSON file is of exactly these types, and not blank: True is no number."""
     return type(value) in kinds and bool(str(value).strip())
 
 
@@ -120,7 +120,7 @@ def _read_kinetics_csv(path: Path, fields: set[str]) -> Iterator[tuple[int, dict
         if not fields.issubset(header) or len(set(header)) < len(header):
             raise ValueError(f"{path}: expected a header with {sorted(fields)}, each column once, got {shown(header)}")
         for row in reader:
-            if any(row[field] is None for field in fields) or None in row:  # under None lies what is too much
+            if any(row[field] is None for field in fields) or None in row:  # None is the key of surplus columns
                 raise ValueError(f"{path}, line {reader.line_num}: expected {len(header)} columns, got {shown(row)}")
             if not all(row[field].strip() for field in fields):
                 raise ValueError(f"{path}, line {reader.line_num}: expected a value for each of {sorted(fields)}")
@@ -195,12 +195,12 @@ def _entry(name: str, found: str | None, label: int | None) -> Entry:
 
 
 def _with_folder(path: str) -> str:
-    """The last folder and the name."""
+    """Return the last folder and the name."""
     return "/".join(Path(path).parts[-2:])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines, without the empty ones."""
+    """Yield line numbers and lines, without the empty ones."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line.strip()

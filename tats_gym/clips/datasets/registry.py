@@ -28,23 +28,23 @@ def list_videos(
     subset_seed: int = 0,
     index: str | Path | None = None,
 ) -> VideoList:
-    """List a dataset's videos. The demo data are made first where they are missing.
+    """List a dataset's videos; the demo data are made first if they are missing.
 
     Args:
         data: A name in `tats_gym.datasets.DATASETS`.
         root: The dataset's folder, see `data_root`; for the demo, see `demo_root`. Files may lie anywhere below it.
-        split: Which part.
-        fold: Which of the three official divisions of UCF101 and HMDB51; the others have one.
+        split: Part of the dataset.
+        fold: One of the three official divisions of UCF101 and HMDB51; the others have one.
         subset: A share of every class, in (0, 1), or a number of clips of every class, see `choose_subset`. None
-            takes all, or what the index was made of.
-        subset_seed: Another one gives another choice.
+            takes all, or the subset of the index.
+        subset_seed: Each seed gives another choice.
         index: An index made by scripts/prepare_data.py, see `find_index`. With it the folder is not searched, and
             videos that it knows to be broken or misplaced are left out.
 
     Raises:
         MissingDataError: The folder, the annotations or all videos are missing.
-        ValueError: A name is unknown, an annotation file is not what its owner distributes, or the index is
-            damaged or of something else.
+        ValueError: A name is unknown, an annotation file is not in its owner's format, or the index is damaged or of
+            another dataset, part or subset.
     """
     check_source(data, split, fold=fold, subset=subset, subset_seed=subset_seed)
     part = Part(split, fold)
@@ -55,12 +55,12 @@ def list_videos(
     else:
         found = _list_index(index_path, data, folder, part, subset, subset_seed)
     if split == "train":
-        _name_empty_classes(data, found)
+        _warn_of_empty_classes(data, found)
     return found
 
 
 def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
-    """The videos that the annotations name and the disk has."""
+    """Return the videos that the annotations name and the disk has."""
     read: Callable[[Tree, Part], Listing] = resolve_name(DATASETS[data].reader)
     split, listing = part.split, read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
@@ -72,19 +72,19 @@ def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subs
         raise missing_data(data, folder, f"none of the {len(absent)} videos of {split} is there ({first}, ...)")
     if absent:
         total = len(listing.entries)
-        _say_once(logging.WARNING, f"{data} {split}: {len(absent)} of {total} videos are missing: {first}, ...")
+        _log_once(logging.WARNING, f"{data} {split}: {len(absent)} of {total} videos are missing: {first}, ...")
     chosen = tuple(choose_subset(videos, subset, subset_seed))
     return VideoList(chosen, listing.classes, missing=len(absent), annotated=len(listing.entries))
 
 
 @cache
-def _say_once(level: int, message: str) -> None:
-    """Log what the many streams of a process would all say."""
+def _log_once(level: int, message: str) -> None:
+    """Log a message once, however many streams of a process repeat it."""
     logger.log(level, "%s", message)
 
 
 def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
-    """The videos that an index names, less those that cannot be used."""
+    """Return the usable videos of an index."""
     if not folder.is_dir():
         raise missing_data(data, folder, "the folder does not exist")
     header, rows = read_index(path)
@@ -96,7 +96,7 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
     if header.subset is not None:
         made_of = f"the subset {header.subset:g} with seed {header.subset_seed}"
         if subset is None:
-            _say_once(logging.INFO, f"{data} {part.split}: the index {path} holds {made_of}, which is taken")
+            _log_once(logging.INFO, f"{data} {part.split}: the index {path} holds {made_of}, which is taken")
         elif (subset, subset_seed) != (header.subset, header.subset_seed):
             raise ValueError(
                 f"{path}, line 1: the index is of {made_of}, but the subset {subset:g} with seed {subset_seed} is "
@@ -110,12 +110,12 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
         raise missing_data(data, folder, f"the index {path} says that none of its {len(videos)} videos can be used")
     broken = len(videos) - len(usable)
     unusable = f"{broken} that cannot be used"
-    _say_once(logging.INFO, f"{data} {part.split}: {len(usable)} videos, and {unusable}, in {path}")
+    _log_once(logging.INFO, f"{data} {part.split}: {len(usable)} videos, and {unusable}, in {path}")
     return VideoList(usable, header.classes, header.missing, header.annotated, broken)
 
 
-def _name_empty_classes(data: str, videos: VideoList) -> None:
-    """Warn of classes that no training video has: a classifier has an output for each of them."""
+def _warn_of_empty_classes(data: str, videos: VideoList) -> None:
+    """Warn of classes without a training video: a classifier has an output for each of them."""
     labels = {video.label for video in videos.videos}
     empty = [name for label, name in enumerate(videos.classes) if label not in labels]
     if empty and labels != {None}:
@@ -127,7 +127,7 @@ def _name_empty_classes(data: str, videos: VideoList) -> None:
 
 
 def dataset_folder(data: str, root: str | Path | None = None) -> Path:
-    """Where a dataset lies; the demo data are made there where they are missing."""
+    """Return the folder of a dataset; the demo data are made there if they are missing."""
     if (generator := DATASETS[data].generator) is None:
         return data_root(data, root)
     make: Callable[[Path | None], Path] = resolve_name(generator)
@@ -135,7 +135,7 @@ def dataset_folder(data: str, root: str | Path | None = None) -> Path:
 
 
 def check_source(data: str, split: str, *, fold: int = 1, subset: float | None = None, subset_seed: int = 0) -> None:
-    """Raise ValueError where `data` is not a known name, it has no such part, or the subset is none."""
+    """Raise ValueError if the dataset, its part or its subset does not exist."""
     if data not in DATASETS:
         raise ValueError(f"data must be one of {tuple(DATASETS)}, got {shown(data)}")
     dataset = DATASETS[data]

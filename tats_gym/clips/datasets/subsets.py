@@ -7,7 +7,7 @@ from tats_gym.clips.datasets.layout import Video, name_hash
 
 
 def check_subset(subset: float | None, seed: int) -> None:
-    """Raise ValueError for what is neither a share nor a count."""
+    """Raise ValueError for a subset that is neither a share nor a count, and for a negative seed."""
     if subset is not None and not (0 < subset < 1 or (subset >= 1 and float(subset).is_integer())):
         raise ValueError(f"subset must be a share in (0, 1) or a whole number of clips a class, got {subset}")
     if seed < 0:
@@ -15,13 +15,13 @@ def check_subset(subset: float | None, seed: int) -> None:
 
 
 def choose_subset(videos: Sequence[Video], subset: float | None, seed: int) -> list[Video]:
-    """The videos with the lowest hashes of seed and name within each class, in the order in which they came.
+    """Return the videos with the lowest hashes of seed and name within each class, in their given order.
 
     Args:
         videos: Of all classes; those without labels count as one class.
         subset: A share of each class, of which at least one video stays, or a number of videos of each class, of
             which all stay where there are fewer; None takes all.
-        seed: Another one gives another choice.
+        seed: Each seed gives another choice.
     """
     check_subset(subset, seed)
     if subset is None:
