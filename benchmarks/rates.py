@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.peers import published_loader
 from tats_gym.clips import ClipConfig, ClipStream
-from tats_gym.clips.datasets.registry import Video, list_videos
+from tats_gym.clips.datasets.listing import Video, list_videos
 from tats_gym.clips.decoder import ClipDecoder, Order, empty_views
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.workers.supervisor import WORKER_ENVIRONMENT

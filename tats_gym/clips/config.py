@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tats_gym.clips.augment import Sampling
-from tats_gym.clips.datasets.registry import check_source
+from tats_gym.clips.datasets.listing import check_source
 from tats_gym.clips.readers import READERS, Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
 from tats_gym.files.atomic import keep_absolute

@@ -26,7 +26,7 @@ from tats_gym.clips.augment import (
     window_at,
 )
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.datasets.registry import Video
+from tats_gym.clips.datasets.listing import Video
 from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
 from tats_gym.clips.paths import data_root
 from tats_gym.clips.readers import VideoReader, VideoReadError

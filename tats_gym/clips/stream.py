@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.datasets.registry import list_videos
+from tats_gym.clips.datasets.listing import list_videos
 from tats_gym.clips.decoder import ClipDecoder, Views, empty_views
 from tats_gym.clips.eval_loader import ViewsAhead, ViewsHere
 from tats_gym.clips.plan import Plan

@@ -24,7 +24,7 @@ from tats_gym.clips.datasets.index import (
     write_index,
 )
 from tats_gym.clips.datasets.layout import Part
-from tats_gym.clips.datasets.registry import dataset_folder, list_videos
+from tats_gym.clips.datasets.listing import dataset_folder, list_videos
 from tats_gym.clips.prepare.frame_check import hands_out_other_frames
 from tats_gym.clips.prepare.verify_report import Report
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
