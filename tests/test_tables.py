@@ -1,0 +1,44 @@
+"""Names in the tables of agents, datasets and rewards: the command line and the pages know the same."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tyro
+
+from tats_gym.agents import AGENTS
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.datasets import DATASETS
+from tats_gym.envs.rewards import REWARDS
+
+ROOT = Path(__file__).parent.parent
+
+
+def _first_column(page: str, head: str) -> list[str]:
+    """The names in backquotes in the first column of the table that begins with this cell."""
+    text = (ROOT / "docs" / page).read_text()
+    rows = text[text.index(f"| {head} |") :].split("\n\n")[0].splitlines()[2:]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_the_pages_name_every_agent_and_reward():
+    assert sorted(_first_column("agents.md", "`--agent`")) == sorted(AGENTS)
+    assert sorted(_first_column("rewards.md", "`--reward`")) == sorted(REWARDS)
+
+
+def test_the_readme_names_every_dataset():
+    (named,) = re.findall(r"registers TatsMask-\{(.*?)\}-v0", (ROOT / "README.md").read_text())
+    assert sorted(named.split(",")) == sorted(DATASETS)
+
+
+@pytest.mark.parametrize("reward", ["neg_error", "error", "gain"])
+def test_the_command_line_offers_every_reward(reward):
+    assert tyro.cli(PretrainConfig, args=["--reward", reward]) == replace(PretrainConfig(), reward=reward)
+
+
+def test_another_reward_is_refused_with_the_choices(capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(PretrainConfig, args=["--reward", "gains"])
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("neg_error", "error", "gain"))
