@@ -27,7 +27,7 @@ def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
 
 
 def build_group(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
-    """Make TATS without a value network: a clip's masks are paid by how they compare with its other masks."""
+    """Make TATS without a value network: the baseline of a mask is the mean reward of the clip's other masks."""
     config = replace(config, sampler=replace(config.sampler, critic="none"), tats=replace(config.tats, vf_coef=0.0))
     return _tats(env, config, baseline="group")
 
