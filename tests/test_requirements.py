@@ -22,6 +22,7 @@ def build_without_a_word(env, config):
         ("tats", None, "ids"),
         ("sac", None, "scores"),
         ("sac", "scores", "scores"),
+        ("tats_gym.agents.stock.off_policy:build_sac", None, "scores"),
         ("tests.test_requirements:build_for_test", None, "scores"),
         ("tests.test_requirements:build_without_a_word", None, "ids"),
         ("tests.test_requirements:build_without_a_word", "scores", "scores"),
