@@ -15,9 +15,9 @@ from typing import Annotated
 import tyro
 
 from tats_gym.agents.training.command_line import exit_code
-from tats_gym.clips.datasets.layout import Split
 from tats_gym.clips.prepare.settings import Export, Verify
 from tats_gym.clips.prepare.verify import Verification
+from tats_gym.datasets import Split
 
 Command = Annotated[Verify, tyro.conf.subcommand("verify")] | Annotated[Export, tyro.conf.subcommand("list")]
 

@@ -9,7 +9,7 @@ import gymnasium
 import tyro
 
 from tats_gym.clips.datasets.folder_and_list import write_list
-from tats_gym.clips.datasets.registry import VideoList, list_videos
+from tats_gym.clips.datasets.listing import VideoList, list_videos
 from tats_gym.clips.prepare.verify import VerifyConfig
 from tats_gym.clips.readers import Reader
 from tats_gym.datasets import Split
