@@ -1,7 +1,7 @@
-"""The process that worker processes are forked from: it has imported all that they need, and nothing else.
+"""The forkserver: a process with only the needed imports, from which worker processes are forked.
 
-Workers that are replaced are there again within milliseconds, hold no copy of the training process, and do not run
-the user's script again, as processes started by `multiprocessing` would.
+A worker is replaced within milliseconds. Unlike a process started by `multiprocessing`, it holds no copy of the
+training process and does not run the user's script again.
 """
 
 import ctypes
@@ -25,24 +25,24 @@ from tats_gym.train.memory import out_of_memory
 from tats_gym.train.signals import FROM_SYSTEM
 
 BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
-"""What a worker says of a task: (number, one of these, its time, result, cause or traceback)."""
+"""States of a task. A worker reports (task number, state, time, content): the result, the cause or the traceback."""
 
 
 LAST_WAIT_S = 5.0
-"""How long the workers are waited for at the end."""
+"""Longest wait for killed workers to end when the server stops, in seconds."""
 PR_SET_PDEATHSIG = 1
-"""Of Linux's `prctl`: names the signal that a process gets when its parent ends."""
+"""Option of Linux's `prctl` that sets the signal a process gets when its parent ends."""
 TASK_MEMORY = 2
-"""One task may take so many times the memory at which a worker is replaced after it."""
+"""Memory that one task may take, as a multiple of the limit at which a worker is replaced."""
 
 
 def serve(handle: int) -> None:
-    """Fork and kill workers as the connection `handle` asks, until it closes; then every worker is killed.
+    """Fork and kill workers on the orders that arrive on file descriptor `handle`; kill all when it closes.
 
-    The first message is (function, memory limit in bytes or None). Then each ("fork", None) is followed by the file
-    descriptor of the worker's own connection and answered with its process id; ("kill", id) is not answered.
+    The first message is (function, memory limit in bytes or None). Each ("fork", None) is followed by the file
+    descriptor of the worker's own connection and answered with the worker's process id; ("kill", id) has no answer.
     """
-    # Terminals and schedulers signal every process of a job; the training process decides what that means.
+    # Terminals and schedulers signal every process of a job; only the training process reacts.
     for number in (signal.SIGINT, *FROM_SYSTEM):
         signal.signal(number, signal.SIG_IGN)
     workers: set[int] = set()
@@ -85,7 +85,7 @@ def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int
 
 
 def _end_with(parent: int) -> None:
-    """Have the system kill this process when its parent ends: one that hangs or is stopped would not see it."""
+    """Have the system kill this process when its parent ends; a hung or stopped process cannot check by itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -93,8 +93,8 @@ def _end_with(parent: int) -> None:
 
 
 def _kill(process: int, workers: set[int]) -> None:
-    """Have a worker killed. It is not waited for: one that waits for a disk dies only when that answers."""
-    if process in workers:  # else it is reaped, and the number may be another's
+    """Kill a worker without waiting for its end: a process that waits for a disk ends only when the disk answers."""
+    if process in workers:  # otherwise it is reaped, and its id may belong to another process
         os.kill(process, signal.SIGKILL)
 
 
@@ -112,7 +112,7 @@ def _reap(workers: set[int]) -> None:
 
 
 def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int | None) -> None:
-    """Do what comes until the connection closes, or this process has grown past the limit."""
+    """Run tasks until the connection closes or this process exceeds the memory limit."""
     while True:
         try:
             number, task = tasks.recv()
@@ -134,14 +134,14 @@ def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int |
 
 
 def _memory() -> int:
-    """Bytes of this process's own memory; 0 where the system does not tell."""
-    return _status("RssAnon:")  # not what is mapped from files, such as the clips that workers share
+    """Private memory of this process in bytes; 0 where the system does not report it."""
+    return _status("RssAnon:")  # without mapped files, such as the clips that workers share
 
 
 def _cap_memory(size: int) -> None:
-    """Let this process take `size` bytes more than it has, where the system can count them.
+    """Limit this process to `size` bytes more than it has now, where the system can enforce it.
 
-    A frame of a few kilobytes can call for gigabytes, with which a system would end whichever process it likes.
+    A frame of a few kilobytes can demand gigabytes, for which the system may kill any process.
     """
     before = _status("VmData:")
     _, highest = resource.getrlimit(resource.RLIMIT_DATA)
@@ -150,7 +150,7 @@ def _cap_memory(size: int) -> None:
 
 
 def _status(name: str) -> int:
-    """Bytes that the system tells of this process; 0 where it does not."""
+    """A size from /proc/self/status in bytes; 0 where the system does not report it."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith(name):

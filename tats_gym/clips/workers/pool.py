@@ -1,4 +1,4 @@
-"""Worker processes that can be killed and replaced: a file that hangs or crashes a decoder costs one task."""
+"""A pool of replaceable worker processes: a file that hangs or crashes a decoder costs one task."""
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,18 +13,18 @@ Out = TypeVar("Out")
 
 
 class WorkerPool:
-    """Calls one function in worker processes; answers come in the order in which they are ready.
+    """Calls one function in worker processes; answers arrive in the order of completion.
 
     Args:
-        function: Picklable. A VideoReadError that it raises makes its task `Lost`.
-        num_workers: Processes.
-        time_limit_s: A task that takes longer is lost, and its worker is killed and replaced; None waits for ever.
-        memory_limit_mib: A worker that has grown beyond it is replaced after its task; a task that takes twice as much
-            is lost. None lets workers grow.
-        pass_fds: File descriptors that the workers have under the same numbers.
+        function: Picklable. If it raises VideoReadError, the answer is `Lost`.
+        num_workers: Number of processes.
+        time_limit_s: A task that takes longer is lost, and its worker is killed and replaced; None sets no limit.
+        memory_limit_mib: A worker that exceeds it is replaced after its task; a task that takes twice as much is lost.
+            None sets no limit.
+        pass_fds: File descriptors that the workers inherit under the same numbers.
 
     Raises:
-        WorkerError: In `next`, if workers do not start, or the function raises anything else.
+        WorkerError: From `next`, if workers do not start or the function raises another error.
     """
 
     def __init__(
@@ -42,19 +42,19 @@ class WorkerPool:
         self._close = weakref.finalize(self, self._foreman.close)
 
     def submit(self, number: int, task: Any) -> None:
-        """Queue a task; `number` comes back with its answer."""
+        """Queue a task; its answer carries the same `number`."""
         self._foreman.submit(number, task)
 
     def next(self) -> Answer:
-        """Wait for the next answer; there must be a task without one."""
+        """Wait for the next answer; at least one task must be unanswered."""
         answer = self._foreman.answers.get()
         if isinstance(answer, BaseException):
-            self._foreman.answers.put(answer)  # for whoever asks again
+            self._foreman.answers.put(answer)  # for later calls
             raise WorkerError(str(answer)) from answer
         return answer
 
     def close(self) -> None:
-        """Kill the workers; what was not answered is dropped."""
+        """Kill the workers and drop unanswered tasks."""
         self._close()
 
 
@@ -66,12 +66,12 @@ def run_all(
     time_limit_s: float | None = None,
     memory_limit_mib: int | None = None,
 ) -> Iterator[tuple[In, Out | Lost]]:
-    """Call a function with every task, and yield each with its result or `Lost` as they come.
+    """Call a function with every task; yield each task with its result or `Lost`, in the order of completion.
 
     Args:
         function: See `WorkerPool`.
-        tasks: Taken a few ahead.
-        num_workers: Processes; 0 calls in this one, without limits.
+        tasks: Consumed a few ahead of the workers.
+        num_workers: Number of processes; 0 calls the function in this process, without limits.
         time_limit_s: See `WorkerPool`.
         memory_limit_mib: See `WorkerPool`.
     """

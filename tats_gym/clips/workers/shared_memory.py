@@ -1,4 +1,4 @@
-"""Memory in which worker processes leave pixels: through a pipe, 36 MB take 250 ms, from here 15 ms."""
+"""Shared memory for decoded pixels: 36 MB take 15 ms from here, 250 ms through a pipe."""
 
 import mmap
 import os
@@ -9,9 +9,10 @@ import torch
 
 
 class SharedRoom:
-    """Room for pixels that processes share: without a name, so that nothing is left, and whatever /dev/shm allows.
+    """Pixels in memory that processes share.
 
-    Memory is taken as it is first written. To pickle it, the other process must have the same file descriptor.
+    The memory has no name, so that none is left behind after a crash, and it does not depend on the size of /dev/shm.
+    Pages are allocated when they are first written. Unpickling needs the same file descriptor in the other process.
 
     Args:
         shape: Of `views`.
@@ -40,5 +41,5 @@ class SharedRoom:
         self._map()
 
     def close(self) -> None:
-        """Let go of the file; memory is given back with the last tensor that shows it."""
+        """Close the file; the memory is freed with the last tensor that maps it."""
         os.close(self.fd)

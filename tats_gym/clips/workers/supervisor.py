@@ -1,4 +1,4 @@
-"""Looks after worker processes: hands out tasks, replaces who hangs, dies or grows, and the process they come from."""
+"""Assigns tasks to workers; restarts workers that hang, crash or exceed their memory limit, and the forkserver."""
 
 import os
 import queue
@@ -19,40 +19,40 @@ from typing import Any, NamedTuple
 from tats_gym.clips.workers.forkserver import BEGUN, DONE, LAST_WAIT_S, LOST, RAISED
 
 IN_HAND = 2
-"""Tasks that a worker holds at most: the one it does, and the next, so that it never waits for it."""
+"""Most tasks assigned to a worker: the running one and the next, so that it never idles between them."""
 BIRTHS = 3
-"""Starts before the pool gives up: of a worker without a task begun, of the process they come from without one done."""
+"""Most starts of a worker before a task begins, and of the forkserver before a task is done; then the pool gives up."""
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
-"""One thread each, and large tensors in large pages: every clip takes fresh memory, page by page else."""
+"""One thread each, and large pages for large tensors: every clip is allocated anew, else page by page."""
 DIED = "the process that read it died"
 SERVER_S = 300.0
-"""How long it may take to start a worker: the first waits until all is imported, which may lie on a network's disk."""
+"""Longest start of a worker, in seconds: the first one waits for all imports, possibly from a network disk."""
 END_S = LAST_WAIT_S + 5.0
-"""How long the process that they come from may take to end."""
+"""Longest wait for the forkserver to end, in seconds."""
 
 
 class WorkerError(RuntimeError):
-    """The workers do not start, or the function raised what it should not."""
+    """The workers do not start, or the function raised an unexpected error."""
 
 
 class _ServerEndedError(Exception):
-    """The process that starts the workers is no more."""
+    """The forkserver has ended."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A task without a result: its video cannot be read, took too long, or brought the process down."""
+    """A failed task: its video cannot be read, took too long, or crashed the worker."""
 
     cause: str
 
     def cause_at(self, path: str) -> str:
-        """The cause, after the path of the video where it does not name it."""
+        """The cause, prefixed with the path of the video unless it begins with it."""
         return self.cause if self.cause.startswith(path) else f"{path}: {self.cause}"
 
 
 class Answer(NamedTuple):
-    """What came of the task with this number: the function's result, or `Lost`."""
+    """The answer to a task: the function's result, or `Lost`."""
 
     number: int
     result: Any
@@ -64,13 +64,13 @@ class _Worker:
     connection: Connection
     tasks: deque[tuple[int, Any]] = field(default_factory=deque)
     since_s: float = 0.0
-    """When the first of its tasks came to be the first, or was begun, by the clock that all processes share."""
+    """When its first task was assigned or begun, by the monotonic clock that all processes share."""
     begun: bool = False
-    """Whether it has said that it began with it."""
+    """Whether it has reported the start of that task."""
 
 
 class Foreman(threading.Thread):
-    """Hands out tasks and looks after the workers while the training process does something else."""
+    """Thread that assigns tasks and supervises the workers beside the training."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Foreman(threading.Thread):
         self._bell, self._ring = socket.socketpair()
         self._ring.setblocking(False)
         self._first, self._pass_fds = (function, memory_limit), pass_fds
-        self._starts = 0  # of the server since a task was done
+        self._starts = 0  # of the server, since a task was last done
         self._start_server()
 
     def _start_server(self) -> None:
@@ -114,28 +114,28 @@ class Foreman(threading.Thread):
         self._wake()
 
     def close(self) -> None:
-        """Kill all of them."""
+        """Stop the forkserver and kill the workers."""
         self._closing = True
         self._wake()
         self._hang_up()
         self.join()
-        self._end_server()  # it may just have started another one
+        self._end_server()  # the thread may just have started another one
         for each in (self._line, self._bell, self._ring):
             each.close()
         for connection in (self._control, *(worker.connection for worker in self._workers)):
             connection.close()
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it was rung often enough
+        with suppress(BlockingIOError):  # enough wake-ups are pending
             self._ring.send(b"\0")
 
     def _hang_up(self) -> None:
-        """Have the server see that it is over; it kills the workers then."""
+        """Close the connection to the server, which then kills the workers and ends."""
         with suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
 
     def _end_server(self) -> int:
-        """Return the exit code of the server, which is killed if it does not end by itself; its workers end with it."""
+        """End the server and with it the workers; return its exit code. It is killed if it does not end by itself."""
         self._hang_up()
         try:
             return self._server.wait(END_S)
@@ -144,7 +144,7 @@ class Foreman(threading.Thread):
             return self._server.wait()
 
     def run(self) -> None:
-        """Do so until it is closed."""
+        """Supervise the workers until `close`."""
         try:
             while not self._closing:
                 try:
@@ -167,7 +167,7 @@ class Foreman(threading.Thread):
             self._bell.recv(4096)
         for worker in [worker for worker in self._workers if worker.connection in ready]:
             self._listen(worker)
-        if self._control in ready:  # it says nothing unasked
+        if self._control in ready:  # it sends only answers
             raise _ServerEndedError
         self._kill_overdue()
 
@@ -178,7 +178,7 @@ class Foreman(threading.Thread):
             raise _ServerEndedError from err
 
     def _replace_server(self) -> None:
-        """Start the server anew, and with it the workers, which nobody would reap or replace any more."""
+        """Restart the server and all workers: without their server, workers are neither reaped nor replaced."""
         if self._closing:
             return
         for worker in list(self._workers):
@@ -211,7 +211,7 @@ class Foreman(threading.Thread):
             self._workers.append(_Worker(process, Connection(ours.detach())))
 
     def _hand_out(self) -> None:
-        """Give waiting tasks to those who have least to do."""
+        """Assign waiting tasks to the workers with the fewest tasks."""
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.tasks))
             if len(worker.tasks) >= IN_HAND:
@@ -220,11 +220,11 @@ class Foreman(threading.Thread):
             if not worker.tasks:
                 worker.since_s = time.monotonic()
             worker.tasks.append(task)
-            with suppress(OSError):  # it is gone, which `_listen` will see
+            with suppress(OSError):  # the worker has ended; `_listen` notices it
                 worker.connection.send(task)
 
     def _listen(self, worker: _Worker) -> None:
-        """Take in what a worker has said, or that it has ended."""
+        """Process the reports of a worker, or its end."""
         try:
             while worker.connection.poll():
                 number, word, time_s, content = worker.connection.recv()
@@ -255,11 +255,11 @@ class Foreman(threading.Thread):
             self._dismiss(worker, f"reading it took more than {self._time_limit_s:g} s")
 
     def _dismiss(self, worker: _Worker, cause: str) -> None:
-        """Let a worker go that is no more; what it had begun is lost, the rest is done by others."""
+        """Remove a worker that has ended: the task it had begun is lost, its other tasks are queued again."""
         self._workers.remove(worker)
         worker.connection.close()
         if worker.begun:
-            self._births = 0  # it started well: what ended it is the task
+            self._births = 0  # it started well: the task ended it
             number, _ = worker.tasks.popleft()
             self.answers.put(Answer(number, Lost(cause)))
         self._waiting.extendleft(reversed(worker.tasks))
