@@ -1,4 +1,4 @@
-"""Reads chosen frames of a video file, through PyAV, decord or torchcodec behind one small protocol."""
+"""Readers of chosen video frames: PyAV, decord and torchcodec behind one small protocol."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,14 +30,14 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
 
     Args:
         path: The file.
-        reader: "auto" takes PyAV: of the three it alone reads every file of the tests correctly, and it is the
-            quickest. What a file holds never changes the choice.
+        reader: "auto" takes PyAV, the only one of the three that reads every file of the tests correctly, and the
+            fastest. The choice does not depend on the file.
 
     Raises:
         VideoReadError: The file is missing, empty, or holds no video that the reader can decode.
         ImportError: The reader needs a package that is not installed.
     """
-    path = Path(path).absolute()  # a relative name with a colon would be taken for a protocol
+    path = Path(path).absolute()  # a relative name with a colon would be parsed as a protocol
     if facts_of(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
     if reader in ("auto", "pyav"):

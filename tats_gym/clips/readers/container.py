@@ -1,4 +1,4 @@
-"""A video file as PyAV opens it: the packets of one stream, and the frames that they decode to."""
+"""A video file opened by PyAV: the packets and decoded frames of one stream."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,20 +10,20 @@ from av.stream import Disposition
 from tats_gym.clips.readers.video_reader import VideoReadError, facts_of, undecodable
 
 SkipLevel = Literal["DEFAULT", "NONREF", "ALL"]
-"""FFmpeg's discard levels: decode every frame, only those that others need, none."""
+"""FFmpeg's discard levels: decode every frame, only reference frames, none."""
 
 
 class Container:
-    """The first stream of a file that is a video and no cover picture, decoded on one thread.
+    """The first video stream of a file, cover pictures excepted, decoded on one thread.
 
     Raises:
-        VideoReadError: The file holds no video that PyAV knows.
+        VideoReadError: The file holds no video that PyAV can decode.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.version = _version(path)
-        """What tells this file from another of the same name."""
+        """Inode, size and modification time, which distinguish this file from another one at the same path."""
         self._closed = False
         self._open()
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
@@ -66,33 +66,33 @@ class Container:
 
     @property
     def time_base(self) -> float:
-        """Seconds of one unit of the packets' times."""
+        """Unit of the packets' times, in seconds."""
         return float(self._stream.time_base or 1)
 
     @property
     def intra_only(self) -> bool:
-        """Whether the codec decodes every frame without any other."""
+        """Whether the codec decodes every frame independently of others."""
         return self._codec.codec.intra_only
 
     @property
     def reorders(self) -> bool:
-        """Whether frames may be shown in another order than they are decoded in, as the stream itself says."""
+        """Whether the stream declares that frames may be shown in another order than they are decoded in."""
         return self._codec.has_b_frames
 
     @property
     def palettised(self) -> bool:
-        """Whether pixels are numbers of colours, which come with the first packet alone."""
+        """Whether pixels are palette indices; the palette comes with the first packet alone."""
         return self._codec.pix_fmt == "pal8"
 
     def packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
-        """The packets from the first on."""
+        """Yield the packets from the first on."""
         if not self._at_start:
             self._file.close()
             self._open()
         yield from self._demux()
 
     def packets_from(self, position: int, time: int) -> Iterator["av.Packet[av.VideoStream]"]:
-        """The packets from the one at this position and decoding time on; none where seeking misses it."""
+        """Yield the packets from the one at this position and decoding time on; none where seeking misses it."""
         self._at_start = False
         self._file.seek(time, stream=self._stream)
         packets = self._demux()
@@ -107,9 +107,7 @@ class Container:
         self._at_start = False
         try:
             for packet in self._file.demux(self._stream):
-                if (
-                    packet.size
-                ):  # an empty one of Theora repeats a frame, which FFmpeg does not; the last one is PyAV's own
+                if packet.size:  # PyAV's last packet is empty, and so are Theora's repeated frames, which FFmpeg skips
                     yield packet
         except IndexError as err:
             raise VideoReadError(f"{self.path}: a stream begins within it, which PyAV does not read") from err
@@ -117,10 +115,10 @@ class Container:
     def decode(
         self, packets: Iterable["av.Packet[av.VideoStream]"], skip: Callable[[int | None], SkipLevel] | None = None
     ) -> Iterator[av.VideoFrame]:
-        """The frames of packets; `skip` says, of the time at which one is shown, whether it may be left out.
+        """Yield the frames of packets; `skip` maps the time at which a packet is shown to its discard level.
 
         Raises:
-            av.FFmpegError: A packet does not decode; the frames of those before it have come.
+            av.FFmpegError: A packet does not decode; the frames of earlier packets have been yielded.
         """
         for packet in packets:
             if skip:
@@ -134,12 +132,12 @@ class Container:
         yield from self._flush()
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Every frame from the first on, up to a packet that does not decode.
+        """Yield every frame from the first on, up to a packet that does not decode.
 
-        A file may begin between two keyframes: packets before the first frame are left out where they do not decode.
+        A file may begin between two keyframes: packets that do not decode are skipped until the first frame.
 
         Raises:
-            av.FFmpegError: A later packet does not decode; the frames before it have come.
+            av.FFmpegError: A later packet does not decode; the frames before it have been yielded.
         """
         packets = self.packets()
         for packet in packets:
@@ -150,7 +148,7 @@ class Container:
         yield from self.decode(packets)
 
     def count_frames(self) -> int:
-        """How many frames `frames` would give if it passed over every packet that does not decode."""
+        """Count the frames of all packets that decode."""
         return sum(len(self._decode_or_pass_over(packet)) for packet in self.packets()) + len(self._flush())
 
     def _decode_or_pass_over(self, packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
@@ -160,7 +158,7 @@ class Container:
             return []
 
     def _flush(self) -> list[av.VideoFrame]:
-        """The frames that the decoder still holds."""
+        """Return the frames that the decoder still holds."""
         try:
             return self._codec.decode(None)
         except av.FFmpegError:

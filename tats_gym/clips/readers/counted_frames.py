@@ -1,4 +1,4 @@
-"""Frames of a file whose order only decoding tells: decoded from the beginning, and counted."""
+"""Frames of a file whose packet times are unreliable: decoded from the beginning and counted."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -10,11 +10,11 @@ from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.video_reader import Placed, frame_missing
 
 COUNTS_KEPT = 1 << 16
-"""Files whose number of frames a process remembers."""
+"""Files whose frame count a process caches."""
 
 
 class CountedFrames:
-    """Decodes on from where it stands, so that reading in order decodes every frame once."""
+    """Finds frames by counting; continues from the last frame, so that reading in order decodes each frame once."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -26,10 +26,10 @@ class CountedFrames:
         return self._length
 
     def decode(self, wanted: Sequence[int]) -> Placed:
-        """The frames at the ascending indices `wanted`, each with its place among them.
+        """Yield the frames at the ascending indices `wanted`, each with its place among them.
 
         Raises:
-            VideoReadError: One of them is damaged, or a packet before it does not decode.
+            VideoReadError: A wanted frame is damaged, or a packet before it does not decode.
         """
         if wanted[0] < self._next:
             self._decoded = enumerate(self._container.frames())
@@ -52,7 +52,7 @@ class CountedFrames:
 
 @lru_cache(COUNTS_KEPT)
 def _count_frames(path: Path, version: tuple[int, int, int]) -> int:
-    """Frames of a file; a file of another version is counted anew."""
+    """Count the frames of a file, once for each version of it."""
     container = Container(path)
     try:
         return container.count_frames()

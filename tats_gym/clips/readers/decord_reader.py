@@ -1,4 +1,4 @@
-"""Frames through decord."""
+"""The reader that decodes with decord."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +10,17 @@ from tats_gym.clips.readers.video_reader import check_indices, undecodable
 
 
 class DecordReader:
-    """Frames through decord, on one thread.
+    """Reads frames with decord, on one thread.
 
     Known defects of decord 0.6, none of which PyAV has:
 
-    - It takes the wrong frames, without an error, from an AVI whose MPEG-4 B-frames lie in packets of their own,
-      and from an MP4 whose edit list hides frames, as a cut without encoding leaves it.
+    - It returns wrong frames, without an error, from an AVI whose MPEG-4 B-frames lie in packets of their own,
+      and from an MP4 whose edit list hides frames, as cutting without re-encoding leaves it.
     - It does not open an MP4 that ends before its index says, nor a WebM of one frame, and refuses some frames
       less than 64 pixels wide.
-    - It decodes ahead: where a packet does not decode, frames well before it fail too, now and then, and no frame
-      comes any more after such a failure.
-    - It counts packets that hold no picture as frames. On some such files it never returns and cannot be interrupted
+    - It decodes ahead: where a packet does not decode, frames well before it sometimes fail too, and after such a
+      failure every frame fails.
+    - It counts packets without a picture as frames. On some such files it hangs and cannot be interrupted
       (dmlc/decord#373 and #375); on those of the tests it raises.
 
     Raises:
@@ -57,4 +57,4 @@ class DecordReader:
 
     def close(self) -> None:
         """See `VideoReader.close`."""
-        self._video = ()  # decord frees a video with its last reference
+        self._video = ()  # decord closes a video with its last reference

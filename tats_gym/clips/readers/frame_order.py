@@ -1,4 +1,4 @@
-"""Which packet of a file holds which frame, told from the packets' times alone, where these can be trusted."""
+"""The order of a file's frames, derived from its packets' times without decoding, where these are reliable."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -10,61 +10,61 @@ from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.headers import invisible, spliced
 
 TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
-"""Container formats that have room for the time at which each frame is shown. AVI, ASF and bare streams have none, and
-the times that FFmpeg makes up put B-frames in the wrong order; MPEG-PS and Ogg hold it for some frames only."""
+"""Container formats that store the time at which each frame is shown. AVI, ASF and bare streams do not, and the times
+that FFmpeg makes up put B-frames in the wrong order; MPEG-PS and Ogg store it for some frames only."""
 
 UNTIMED_CODECS = frozenset({"gif", "mpeg4"})
-"""GIF draws each frame over the one before, and shows even frames that an edit list hides. MPEG-4 has packets that hold
-no frame, and files of it call frames keyframes that are none."""
+"""Codecs for which the times are not enough. GIF draws each frame over the one before, and shows even frames that an
+edit list hides. MPEG-4 has packets without a frame, and its files mark frames as keyframes that are none."""
 
 JUMP_LIMIT_S = 60
-"""Seconds from one frame to the next above which a clock is taken to have jumped or run over."""
+"""Longest plausible time between two frames, in seconds; above it the clock has jumped or wrapped around."""
 
 REORDER_LIMIT = 32
-"""Places by which a codec moves a frame at most between decoding and showing: 16 in H.264 and HEVC, in fields 32."""
+"""Most places between a frame's decoding and display order: 16 in H.264 and HEVC, 32 in fields."""
 
 
 class Start(NamedTuple):
-    """A keyframe, from which decoding can start."""
+    """A keyframe at which decoding can start."""
 
     before: int
     """Frames that are shown before it."""
     position: int
-    """Of its packet in the file, in bytes."""
+    """Offset of its packet in the file, in bytes."""
     decoded_at: int
-    """In the stream's time base, as all times here."""
+    """Decoding time in the stream's time base, like all times here."""
 
 
 @dataclass(frozen=True)
 class FrameOrder:
-    """When each frame is shown, and the keyframes, in ascending order."""
+    """The times at which frames are shown, and the keyframes, both ascending."""
 
     times: Sequence[int]
     starts: Sequence[Start]
     cut_short: frozenset[int]
-    """Times of the frames whose packets the file does not hold whole."""
+    """Times of the frames whose packets are truncated."""
 
 
 class _Entry(NamedTuple):
-    """What the order follows from, of a packet."""
+    """The properties of a packet that determine the order."""
 
     shown_at: int
     number: int
-    """Packets before it."""
+    """Number of packets before it."""
     decoded_at: int
     position: int
     keyframe: bool
     whole: bool
     visible: bool
-    """False where its frame only serves others, or an edit list cuts it off."""
+    """False where its frame is only a reference for others, or an edit list hides it."""
 
 
 def frame_order(container: Container) -> FrameOrder | None:
-    """Tell the order of a file's frames from the times of its packets.
+    """Derive the order of a file's frames from the times of its packets.
 
     Returns:
-        The order in which a decode from the beginning gives them; None where only decoding tells: times are missing,
-        made up, repeated or jump, the file begins with frames that lack others, or HEVC was spliced.
+        The order in which decoding from the beginning yields them; None where only decoding shows it: times are
+        missing, made up, repeated or jump, the first frames lack their references, or HEVC was spliced.
 
     Raises:
         av.FFmpegError: The packets cannot be read.
@@ -91,10 +91,10 @@ def frame_order(container: Container) -> FrameOrder | None:
 
 
 def _trusted(entries: Sequence[_Entry], ordered: Sequence[_Entry], jump_limit: float, *, reorders: bool) -> bool:
-    """Whether packets in the order of decoding, and in that of showing, can be those of a file as it was encoded."""
+    """Whether packets, in decoding order and in display order, are consistent with a file as it was encoded."""
     if not entries or not entries[0].keyframe or ordered[0] is not entries[0]:
         return False
-    if reorders and ordered == entries:  # times of decoding stand in the place of those of showing
+    if reorders and ordered == entries:  # the file gives decoding times as display times
         return False
     times = [entry.shown_at for entry in ordered if entry.visible]
     steps = [after - before for before, after in pairwise(times)]

@@ -1,27 +1,27 @@
-"""Reads from the headers within a packet what its container does not say of its frame."""
+"""Parses the codec headers within packets for frame properties that the container lacks."""
 
 from collections.abc import Iterator
 
 import av
 
 SPLICES = frozenset({16, 17, 18, 36, 37})
-"""Types of HEVC's units behind which frames are left out that lack others: BLA_W_LP to BLA_N_LP, EOS_NUT and EOB_NUT
-(ITU-T H.265, table 7-1)."""
+"""Types of HEVC's NAL units after which decoders drop frames without references: BLA_W_LP to BLA_N_LP, EOS_NUT and
+EOB_NUT (ITU-T H.265, table 7-1)."""
 
 SLICES = range(1, 6)
-"""Types of H.264's units that hold a part of a picture (ITU-T H.264, table 7-1)."""
+"""Types of H.264's NAL units that hold a slice of a picture (ITU-T H.264, table 7-1)."""
 EMPTY_BELOW = 64
-"""Bytes of a packet of H.264 below which it is looked at whether it holds a picture."""
+"""Size in bytes below which a packet of H.264 is checked for a picture."""
 
 FRAME_HEADERS = frozenset({3, 6})
-"""Types of AV1's units that begin with a frame's header: OBU_FRAME_HEADER and OBU_FRAME (AV1 specification, 6.2.2)."""
+"""Types of AV1's OBUs that begin with a frame header: OBU_FRAME_HEADER and OBU_FRAME (AV1 specification, 6.2.2)."""
 
 
 def invisible(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
-    """Whether no frame is shown of a packet: it holds none, or one of VP8 or AV1 that serves others alone.
+    """Whether a packet shows no frame: it holds none, or in VP8 and AV1 only a reference for others.
 
-    The bit `show_frame` tells the latter: of VP8 in the first byte (RFC 6386, 9.1); of AV1 behind `show_existing_frame`
-    and the frame's type, in each frame's header (AV1 specification, 5.9.2).
+    The bit `show_frame` marks the latter: of VP8 in the first byte (RFC 6386, 9.1); of AV1 in each frame header, after
+    `show_existing_frame` and the frame type (AV1 specification, 5.9.2).
     """
     if codec == "vp8":
         return not memoryview(packet)[0] >> 4 & 1
@@ -34,17 +34,17 @@ def invisible(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
 
 
 def spliced(packet: "av.Packet[av.VideoStream]", codec: str) -> bool:
-    """Whether frames of HEVC may be left out around a packet, as two streams were put together there."""
+    """Whether two streams of HEVC are joined at this packet, where a decoder may drop frames."""
     if codec != "hevc":
         return False
     content = bytes(packet)
-    if content[-2] >> 1 in SPLICES and content[-1] == 1:  # a unit of two bytes, at the end of the sequence
+    if content[-2] >> 1 in SPLICES and content[-1] == 1:  # a NAL unit of two bytes, which ends the sequence
         return True
     return packet.is_keyframe and any(unit[0] >> 1 in SPLICES for unit in _units(content))
 
 
 def _frame_headers(content: bytes) -> Iterator[int]:
-    """The first byte of each frame's header in a packet of AV1."""
+    """Yield the first byte of each frame header in a packet of AV1."""
     place = 0
     while place < len(content):
         kind, extended, sized = content[place] >> 3 & 15, content[place] >> 2 & 1, content[place] >> 1 & 1
@@ -59,7 +59,7 @@ def _frame_headers(content: bytes) -> Iterator[int]:
 
 
 def _units(content: bytes) -> Iterator[bytes]:
-    """The first bytes of the units of a packet of H.264 or H.265, from their headers on."""
+    """Yield the NAL units of a packet of H.264 or H.265, from their headers on; at least their first two bytes."""
     if content.startswith((b"\0\0\1", b"\0\0\0\1")):
         yield from (unit for unit in content.split(b"\0\0\1")[1:] if unit)
         return

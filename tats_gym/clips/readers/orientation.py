@@ -1,4 +1,4 @@
-"""How a video is to be turned and mirrored, as its display matrix says."""
+"""Rotation and mirroring of decoded frames by their display matrix."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, cast
@@ -10,15 +10,15 @@ from typing_extensions import Buffer
 
 
 class Orientation(NamedTuple):
-    """The way from decoded to shown pixels; quarter turns and mirrors, all that keeps pixels whole."""
+    """The map from decoded to displayed pixels: quarter turns and mirrorings, which need no resampling."""
 
     transposed: bool
-    """Rows become columns, before the mirrors."""
+    """Rows become columns, before any mirroring."""
     upside_down: bool
     mirrored: bool
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Frames (..., H, W, 3) as they are shown."""
+        """Turn and mirror frames (..., H, W, 3) for display."""
         if self.transposed:
             pixels = pixels.swapaxes(-3, -2)
         down, across = (-1 if self.upside_down else 1), (-1 if self.mirrored else 1)
@@ -26,12 +26,12 @@ class Orientation(NamedTuple):
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """Read a frame's display matrix; other angles than quarter turns are rounded to the nearest.
+    """Read a frame's display matrix; angles are rounded to the nearest quarter turn.
 
-    The matrix (a b u, c d v, x y w) shows the decoded pixel (p, q), p to the right and q down, at
+    The matrix (a b u, c d v, x y w) maps the decoded pixel (p, q), p to the right and q down, to
     (a p + c q + x, b p + d q + y).
     """
-    side_data = cast(Mapping[str, Buffer], frame.side_data)  # PyAV declares one kind of many
+    side_data = cast(Mapping[str, Buffer], frame.side_data)  # PyAV's stub declares only one of the value types
     if "DISPLAYMATRIX" not in side_data:
         return Orientation(transposed=False, upside_down=False, mirrored=False)
     a, b, _, c, d = np.frombuffer(memoryview(side_data["DISPLAYMATRIX"]), np.int32, count=5).tolist()

@@ -1,4 +1,4 @@
-"""Frames through PyAV: those that a decode from the beginning gives, in every file that it opens."""
+"""The reader that decodes with PyAV; its frames are always those of a decode from the beginning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ from tats_gym.clips.readers.video_reader import Placed, VideoReadError, check_in
 
 
 class PyAVReader:
-    """Frames through PyAV, on one thread.
+    """Reads frames with PyAV, on one thread.
 
-    Where the times of the packets can be trusted, they say which packet holds which frame, and decoding starts at the
-    keyframe before what is asked for. Elsewhere (AVI with B-frames, bare streams, Ogg, ASF, recordings that begin
-    between two keyframes) the file is decoded from its beginning and its frames are counted.
+    Where the packets' times are reliable, they tell the packet of each frame, and decoding starts at the keyframe
+    before the wanted frames. Elsewhere (AVI with B-frames, bare streams, Ogg, ASF, recordings that begin between two
+    keyframes) the file is decoded from its beginning and its frames are counted.
 
     Raises:
-        VideoReadError: The file holds no video that decodes.
+        VideoReadError: The file holds no video that can be decoded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class PyAVReader:
 
 
 def _convert(frames: Placed, count: int) -> NDArray[np.uint8]:
-    """`count` frames in RGB, in the size and the orientation in which the first of them is to be shown."""
+    """Convert `count` frames to RGB, in the display size and orientation of the first one yielded."""
     reformatter = VideoReformatter()
     pixels: NDArray[np.uint8] | None = None
     for place, frame in frames:

@@ -1,4 +1,4 @@
-"""Frames of a file whose packets' times tell their order: decoded from the keyframe before them."""
+"""Frames of a file with reliable packet times: decoded from the keyframe before them."""
 
 import math
 from bisect import bisect_right
@@ -13,18 +13,18 @@ from tats_gym.clips.readers.video_reader import Placed, frame_missing
 DECODED: SkipLevel = "DEFAULT"
 
 SEEK_GAP = 8
-"""Frames that are cheaper to decode than to jump over."""
+"""Longest gap between wanted frames, in frames, that is cheaper to decode than to seek over."""
 
 SKIPPABLE: dict[str, SkipLevel] = {"h264": "NONREF", "mjpeg": "ALL"}
-"""Codec to which of its frames need not be decoded for others."""
+"""Codec to the discard level for unwanted frames that leaves the wanted ones intact."""
 
 
 class TimedFrames:
     """Finds frames by the times at which they are shown.
 
-    A seek may land behind the keyframe, a recovery point of H.264 gives its first frames only after some others, and
-    after a damaged keyframe frames look otherwise than in a decode from the beginning. Where a frame does not come
-    whole, decoding starts again at the keyframe before, and then at the beginning.
+    A seek may land after the keyframe, a recovery point of H.264 yields intact frames only after some others, and after
+    a damaged keyframe frames differ from those of a decode from the beginning. Where a frame is missing or damaged,
+    decoding starts again at the previous keyframe, and then at the beginning.
     """
 
     def __init__(self, container: Container, order: FrameOrder) -> None:
@@ -34,7 +34,7 @@ class TimedFrames:
         return len(self._order.times)
 
     def decode(self, wanted: Sequence[int]) -> Placed:
-        """The frames at the ascending indices `wanted`; where some come twice, the later ones count.
+        """Yield the frames at the ascending indices `wanted`; of a frame yielded twice, the later one counts.
 
         Raises:
             VideoReadError: A frame does not decode.
@@ -56,7 +56,7 @@ class TimedFrames:
                 raise frame_missing(self._container.path, wanted[min(left.values())], len(self), failure)
 
     def _stretches(self, wanted: Sequence[int]) -> list[tuple[int, list[int]]]:
-        """What to decode at one go: the number of a keyframe, and the places in `wanted` that follow it."""
+        """Split `wanted` into runs that are decoded in one pass: (number of the keyframe, places in `wanted`)."""
         stretches: list[tuple[int, list[int]]] = []
         reached = -math.inf
         for place, index in enumerate(wanted):
@@ -68,7 +68,7 @@ class TimedFrames:
         return stretches
 
     def _attempts(self, start: int) -> Iterator[tuple[Iterator["av.Packet[av.VideoStream]"], bool]]:
-        """The packets from a keyframe on, from the one before it, and, with True, all from the beginning."""
+        """Yield the packets from a keyframe on, from the one before it, and all packets, the latter with True."""
         for each in reversed(self._order.starts[max(start - 1, 0) : start + 1]):
             yield self._container.packets_from(each.position, each.decoded_at), False
         yield self._container.packets(), True
@@ -76,7 +76,7 @@ class TimedFrames:
     def _pick(
         self, packets: Iterator["av.Packet[av.VideoStream]"], left: dict[int, int], *, from_the_beginning: bool
     ) -> Placed:
-        """The frames that are shown at the times in `left`, each with its place, which is taken out of `left`.
+        """Yield the frames shown at the times in `left`, each with its place, and remove them from `left`.
 
         Args:
             packets: From a keyframe on.
@@ -84,7 +84,7 @@ class TimedFrames:
             from_the_beginning: Whether these are all packets; else decoding stops at a damaged frame.
 
         Raises:
-            av.FFmpegError: A packet does not decode; the frames of those before it have come.
+            av.FFmpegError: A packet does not decode; the frames of earlier packets have been yielded.
         """
         needless = None if from_the_beginning else SKIPPABLE.get(self._container.codec)
         skip = (lambda time: DECODED if time in left else needless) if needless else None

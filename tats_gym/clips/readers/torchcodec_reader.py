@@ -1,4 +1,4 @@
-"""Frames through torchcodec."""
+"""The reader that decodes with torchcodec."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,13 +11,13 @@ from tats_gym.clips.readers.video_reader import check_indices, undecodable
 
 
 class TorchcodecReader:
-    """Frames through torchcodec, on one thread.
+    """Reads frames with torchcodec, on one thread.
 
-    A known defect of torchcodec 0.17: like decord, it takes the wrong frames from an AVI whose MPEG-4 B-frames lie in
+    A known defect of torchcodec 0.17: like decord, it returns wrong frames from an AVI whose MPEG-4 B-frames lie in
     packets of their own.
 
     Raises:
-        ImportError: torchcodec is not installed, or finds no FFmpeg.
+        ImportError: torchcodec is not installed or finds no FFmpeg.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,10 +44,10 @@ class TorchcodecReader:
         try:
             frames: NDArray[np.uint8] = self._video.get_frames_at(list(indices)).data.numpy()
         except RuntimeError as err:
-            self._video = self._open()  # one that has failed once gives no frame any more
+            self._video = self._open()  # after one failure, every frame fails
             raise undecodable(self._path, err) from err
         return frames  # (T, H, W, 3)
 
     def close(self) -> None:
         """See `VideoReader.close`."""
-        self._video = ()  # torchcodec frees a video with its last reference
+        self._video = ()  # torchcodec closes a video with its last reference

@@ -1,4 +1,4 @@
-"""The protocol of an open video, and the error of one that cannot be read."""
+"""The protocol of video readers, and the errors of unreadable videos."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Placed = Iterator[tuple[int, av.VideoFrame]]
-"""Frames, each with its place among those that were asked for."""
+"""Frames, each with its place among the wanted ones."""
 
 
 class VideoReadError(OSError):
@@ -19,18 +19,18 @@ class VideoReadError(OSError):
 
 
 class VideoReader(Protocol):
-    """An open video; frame i is the i-th that a decode from the beginning gives, turned as it is to be shown."""
+    """An open video; frame i is the i-th of a decode from the beginning, in display orientation."""
 
     fps: float
-    """Mean frames a second, 0 where the container does not say."""
+    """Mean frames per second, 0 where the container does not give it."""
 
     def __len__(self) -> int: ...
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """RGB frames (T, H, W, 3) at `indices`, in that order; an index may repeat.
+        """Decode the RGB frames (T, H, W, 3) at `indices`, in that order; an index may repeat.
 
         Raises:
-            VideoReadError: A frame lies beyond the end, or does not decode.
+            VideoReadError: A frame lies beyond the end or does not decode.
         """
         ...
 
@@ -40,7 +40,7 @@ class VideoReader(Protocol):
 
 
 def facts_of(path: Path) -> os.stat_result:
-    """Ask the disk about a video's file; raises VideoReadError where there is none, or the disk does not answer."""
+    """Return the status of a video's file; raises VideoReadError where it is missing or the disk fails."""
     try:
         facts = path.stat()
     except OSError as err:
@@ -51,7 +51,7 @@ def facts_of(path: Path) -> os.stat_result:
 
 
 def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
-    """Raise IndexError for indices that no video has, VideoReadError for those beyond the end of this one."""
+    """Raise ValueError for no indices, IndexError for negative ones, VideoReadError for those beyond the end."""
     if len(indices) == 0:
         raise ValueError("indices must name at least one frame, got none")
     if min(indices) < 0:
@@ -61,12 +61,12 @@ def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
 
 
 def frame_missing(path: Path, index: int, length: int, err: Exception | None) -> VideoReadError:
-    """The error for a frame that does not come, with the library's reason if it gave one."""
+    """The error for a frame that does not decode, with the library's reason if there is one."""
     return VideoReadError(f"{path}: frame {index} of {length} does not decode{f' ({reason(err)})' if err else ''}")
 
 
 def undecodable(path: Path, err: Exception) -> VideoReadError:
-    """The error for a file that a library refuses, with the library's reason."""
+    """The error for a file that a library cannot decode, with the library's reason."""
     return VideoReadError(f"{path}: it does not decode ({reason(err)})")
 
 
