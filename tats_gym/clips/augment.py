@@ -1,4 +1,4 @@
-"""Where a clip is cut from its video: the window of frames, the crop box, and the resize."""
+"""Sampling of clips from videos: the window of frames, the crop box, and the resize."""
 
 from itertools import product
 from typing import Literal
@@ -13,11 +13,11 @@ Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
 
 Sampling = Literal["stride", "segments"]
-"""Which frames make a window: every so manieth, or one from each of T equal parts of the whole video."""
+"""Frames of a window: every `stride`-th frame, or one from each of T equal segments of the whole video."""
 
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 SNAP = 3
-"""A side that differs from the output by less than this many pixels is cut at the output's size."""
+"""Difference in pixels below which a side of the crop is set to the output's size."""
 
 SCALE_PAIRS = tuple(pair for pair in product(range(len(CROP_SCALES)), repeat=2) if abs(pair[0] - pair[1]) <= 1)
 """The 10 choices of (height, width) among `CROP_SCALES`: at most one scale apart."""
@@ -27,16 +27,16 @@ OFFSETS = (
     *((0, 2), (2, 0), (2, 2), (2, 4), (4, 2)),  # centre and middles of the edges
     *product((1, 3), (1, 3)),  # quarter points
 )
-"""The 13 places of a crop as (top, left), in quarters of the free space."""
+"""The 13 positions of a crop as (top, left), in quarters of the free space."""
 
 
 def random_start(num_frames: int, frames: int, stride: int, rng: np.random.Generator) -> int:
-    """First frame of a window, uniform over the places where it fits; 0 in a video that is too short."""
+    """Draw the first frame of a window uniformly among all that fit; 0 in a video that is too short."""
     return int(rng.integers(max(num_frames - frames * stride, 0), endpoint=True))
 
 
 def start_at(num_frames: int, frames: int, stride: int, where: float) -> int:
-    """First frame of the window at `where`, in [0, 1), among those that fit; 0 in a video that is too short."""
+    """First frame of the window at the fraction `where`, in [0, 1), of all that fit; 0 in a video that is too short."""
     return int(where * (max(num_frames - frames * stride, 0) + 1))
 
 
@@ -46,7 +46,7 @@ def centre_start(num_frames: int, frames: int, stride: int) -> int:
 
 
 def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDArray[np.int64]:
-    """Every `stride`-th frame from `start` on; past the end of the video its last frame repeats.
+    """Every `stride`-th frame from `start` on; past the end of the video, its last frame repeats.
 
     Returns:
         Indices of shape (T,).
@@ -55,12 +55,12 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDA
 
 
 def segment_indices(num_frames: int, frames: int, places: float | NDArray[np.float64]) -> NDArray[np.int64]:
-    """One frame from each of T equal segments of the video, whatever its length; in a short one frames repeat.
+    """One frame from each of T equal segments of a video of any length; in a short one, frames repeat.
 
     Args:
-        num_frames: Of the video.
-        frames: Segments, T.
-        places: Where in its segment each frame lies, in [0, 1): (T,), or one for all.
+        num_frames: Frames in the video.
+        frames: Number of segments, T.
+        places: Place of each frame in its segment, in [0, 1): (T,), or one for all.
 
     Returns:
         Indices of shape (T,).
@@ -71,24 +71,24 @@ def segment_indices(num_frames: int, frames: int, places: float | NDArray[np.flo
 def random_window(
     num_frames: int, frames: int, stride: int, sampling: Sampling, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Indices (T,) of a window of a training: its start is drawn, or each frame within its segment."""
+    """Indices (T,) of a random window: its start is drawn, or the place of each frame in its segment."""
     if sampling == "segments":
         return segment_indices(num_frames, frames, rng.random(frames))
     return window_indices(num_frames, frames, stride, random_start(num_frames, frames, stride, rng))
 
 
 def window_at(num_frames: int, frames: int, stride: int, sampling: Sampling, where: float) -> NDArray[np.int64]:
-    """Indices (T,) of the window at `where`, in [0, 1): the share of the starts before it, or of every segment."""
+    """Indices (T,) of the window at `where`, in [0, 1): a fraction of all starts, or of every segment."""
     if sampling == "segments":
         return segment_indices(num_frames, frames, where)
     return window_indices(num_frames, frames, stride, start_at(num_frames, frames, stride, where))
 
 
 def view_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, count: int) -> NDArray[np.int64]:
-    """Windows of a test; a single one lies in the middle, of the video or of every segment.
+    """Windows for testing; a single one lies in the middle of the video or of every segment.
 
-    Several with a stride are spread evenly from the first that fits to the last. Of several by segments, window k
-    takes the frames at k/count of each segment: two are the starts and the centres, as VideoMAE tests on SSv2.
+    With a stride, several windows are evenly spaced from the first that fits to the last. With segments, window k takes
+    the frames at k/count of each segment: two windows are the starts and the centres, as VideoMAE tests on SSv2.
 
     Returns:
         Indices of shape (count, T).
@@ -102,15 +102,15 @@ def view_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, 
 
 
 def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Generator) -> Box:
-    """A box of VideoMAE's MultiScaleCrop, one of 10 shapes in one of 13 places, both drawn uniformly.
+    """A box of VideoMAE's MultiScaleCrop: one of 10 shapes at one of 13 positions, both drawn uniformly.
 
-    A side is a share (`CROP_SCALES`) of the frame's shorter side, or `size` where it is less than 3 pixels
-    off. Departure: it never exceeds the frame, where the original would pad with black.
+    A side is a share (`CROP_SCALES`) of the frame's shorter side, or `size` if it differs from that by less than 3
+    pixels. Departure: a box never exceeds the frame, where the original would pad with black.
 
     Args:
-        height: Of the frame, in pixels.
-        width: Of the frame, in pixels.
-        size: Side of the square that the crop will be resized to.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        size: Side in pixels of the square to which the crop is resized.
         rng: Source of the draw.
     """
     base = min(height, width)
@@ -124,7 +124,7 @@ def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Gene
 def random_box(
     height: int, width: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Box | None:
-    """A box of random area, shape and place; None if none of 10 fits. See `random_resized_crop_box`."""
+    """A box of random area, aspect ratio and position, or None if none of 10 fits; see `random_resized_crop_box`."""
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
         shape = np.exp(rng.uniform(*np.log(ratio)))
@@ -142,16 +142,15 @@ def random_resized_crop_box(
     scale: tuple[float, float] = (0.5, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A box of random area and shape, anywhere in the frame.
+    """A box of random area and aspect ratio, anywhere in the frame.
 
-    The paper (supplement, 2.1) names random resized crops and the range of `scale`; of `ratio`, which it leaves open,
-    and of what happens where no box fits, this takes what torchvision's RandomResizedCrop does: width over height
-    is drawn uniformly in its logarithm, and after 10 boxes that do not fit the largest one in the middle is taken
-    whose shape lies within `ratio`.
+    The paper (supplement, 2.1) names random resized crops and the range of `scale`. It leaves `ratio` open, and the
+    case that no box fits; both follow torchvision's RandomResizedCrop: the logarithm of width over height is drawn
+    uniformly, and after 10 boxes that do not fit, the largest centred box with an aspect ratio within `ratio` is taken.
 
     Args:
-        height: Of the frame, in pixels.
-        width: Of the frame, in pixels.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
         rng: Source of the draw.
         scale: Range of the box's share of the frame's area.
         ratio: Range of the box's width over its height.
@@ -171,9 +170,9 @@ def centre_crop_box(height: int, width: int) -> Box:
 
 
 def view_boxes(height: int, width: int, count: int) -> list[Box]:
-    """Squares of a test, as large as the frame allows, spread evenly along its longer side; a single one in the middle.
+    """The largest squares for testing, evenly spaced along the frame's longer side; a single one in the middle.
 
-    Three are left, centre and right of a wide frame, top, centre and bottom of a tall one.
+    Three are left, centre and right in a wide frame, top, centre and bottom in a tall one.
     """
     side = min(height, width)
     down, right = height - side, width - side
@@ -182,13 +181,13 @@ def view_boxes(height: int, width: int, count: int) -> list[Box]:
 
 
 def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool = False) -> Tensor:
-    """Cut the same box out of every frame and resize it, in uint8 throughout.
+    """Crop the same box from every frame and resize it, in uint8 throughout.
 
     Args:
         frames: Pixels of shape (T, H, W, 3).
-        box: What to cut, within the frame.
+        box: Part to crop, within the frame.
         size: Side of the result in pixels; a smaller box is enlarged.
-        flip: Swap left and right of what was cut.
+        flip: Mirror the crop horizontally.
 
     Returns:
         Pixels of shape (C, T, size, size), uint8.

@@ -1,4 +1,4 @@
-"""How a training changes the pixels of its clips beyond cutting them: RandAugment and random erasing."""
+"""Augmentations that change pixel values: RandAugment and random erasing."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -19,19 +19,19 @@ from tats_gym.train.memory import out_of_memory
 ERASED_SHARE = (0.02, 1 / 3)
 """Range of the erased box's share of the frame."""
 ERASED_RATIO = (0.3, 1 / 0.3)
-"""Range of its width over its height."""
+"""Range of the erased box's width over its height."""
 
 
 class DistortionError(Exception):
-    """An operation failed on a clip; the message names the operation and the cause."""
+    """An augmentation failed on a clip; the message names the operation and the cause."""
 
 
 @contextmanager
 def distorting(operation: str) -> Iterator[None]:
-    """Name the operation where it fails; a lack of memory stays as it is.
+    """Translate an error of an operation into one that names it; out-of-memory errors pass unchanged.
 
     Raises:
-        DistortionError: An error was raised within.
+        DistortionError: The operation raised an error.
     """
     try:
         yield
@@ -42,16 +42,16 @@ def distorting(operation: str) -> Iterator[None]:
 
 
 class RandAugment:
-    """timm's RandAugment, the same operations with the same strengths and signs on every frame of a clip.
+    """timm's RandAugment with the same operations, magnitudes and signs on every frame of a clip.
 
-    As VideoMAE does, it works on whole frames, interpolates bicubically and fills what it uncovers with grey 128.
-    A picture that keeps none of its bits is black with every version of Pillow: since 13 its own `posterize` refuses 0.
+    As in VideoMAE, it works on whole frames, interpolates bicubically and fills uncovered pixels with grey 128.
+    Posterising to 0 bits makes a black picture in every version of Pillow; since 13, its own `posterize` rejects 0.
 
     Args:
         policy: Such as "rand-m9-n2-mstd0.5-inc1", see `timm.data.rand_augment_transform`.
 
     Raises:
-        ValueError: timm does not take the policy.
+        ValueError: timm rejects the policy.
     """
 
     def __init__(self, policy: str) -> None:
@@ -61,17 +61,17 @@ class RandAugment:
             self._augment = rand_augment_transform(policy, {"interpolation": Image.Resampling.BICUBIC})
             for operation in self._augment.ops:
                 operation.aug_fn = partial(_named, operation.name, operation.aug_fn)
-            self(np.zeros((1, 1, 1, 3), np.uint8), np.random.default_rng(0))  # some policies fail with any picture
+            self(np.zeros((1, 1, 1, 3), np.uint8), np.random.default_rng(0))  # some policies fail on every picture
         except (AssertionError, ValueError) as err:
             raise ValueError(f"randaug must be a policy that timm can follow, got {policy!r}: {err}") from err
 
     def __call__(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Change frames (T, H, W, 3), into new memory."""
+        """Return augmented copies of frames (T, H, W, 3)."""
         changed = np.empty_like(frames)
         seed = int(rng.integers(2**32))
         with _global_states_kept():
             for frame, out in zip(frames, changed, strict=True):
-                random.seed(seed)  # timm draws from the global generators, for each picture anew
+                random.seed(seed)  # timm draws from the global generators, anew for each picture
                 np.random.seed(seed)  # noqa: NPY002
                 out[:] = self._augment(Image.fromarray(frame))
         return changed
@@ -80,7 +80,7 @@ class RandAugment:
 def _named(
     operation: str, change: Callable[..., Image.Image], picture: Image.Image, *strength: Any, **settings: Any
 ) -> Image.Image:
-    """Change a picture by one of timm's operations, which an error names with its strength."""
+    """Apply one of timm's operations; an error names the operation and its magnitude."""
     with distorting(f"{operation}{strength}"):
         if operation.startswith("Posterize") and strength[0] <= 0:
             return Image.new(picture.mode, picture.size)
@@ -98,11 +98,11 @@ def _global_states_kept() -> Iterator[None]:
 
 
 def erase(clip: Tensor, rng: np.random.Generator) -> None:
-    """Put noise into the same random box of every frame of a clip (C, T, H, W), uint8, in place.
+    """Fill the same random box of every frame of a clip (C, T, H, W), uint8, with noise, in place.
 
-    Random erasing (https://arxiv.org/abs/1708.04896) as VideoMAE has it: each pixel is drawn from a normal
-    distribution that has ImageNet's mean and deviation; what leaves [0, 255] is clipped. Where none of 10 boxes fits,
-    the clip stays as it is.
+    Random erasing (https://arxiv.org/abs/1708.04896) as in VideoMAE: each pixel is drawn from a normal distribution
+    with ImageNet's mean and standard deviation and clipped to [0, 255]. If none of 10 boxes fits, the clip stays
+    unchanged.
     """
     height, width = clip.shape[-2:]
     box = random_box(height, width, rng, ERASED_SHARE, ERASED_RATIO)
