@@ -1,4 +1,4 @@
-"""Clips: where videos lie, how they are read and cut, and the stream that hands them out."""
+"""Clips: listing, reading and cropping videos, and the stream that yields the clips."""
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig

@@ -1,4 +1,4 @@
-"""Clips as a stream hands them out, with what is known of them."""
+"""A batch of clips as the stream yields it, with ids, labels and positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips and what is known of them."""
+    """Clips with their ids, labels and positions."""
 
     pixels: Tensor
     """(B, C, T, H, W), uint8."""
@@ -18,18 +18,18 @@ class ClipBatch:
     labels: Tensor
     """Classes (B,), int64; -1 where unknown."""
     positions: Tensor
-    """Places in the stream (B,), int64, by which `ClipStream.again` finds clips; -1 for those asked for by their id."""
+    """Positions in the stream (B,), int64, from which `ClipStream.again` finds clips; -1 for clips read by their id."""
     missing: tuple[int, ...] = ()
-    """Ids of videos that `ClipStream.each` came to on its way to these clips, and could not read."""
+    """Ids of unreadable videos that `ClipStream.each` met before these clips."""
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def at(self, rows: Sequence[int]) -> "ClipBatch":
-        """Copy the clips at these rows."""
+        """Copy the clips in these rows."""
         return ClipBatch(self.pixels[rows], self.ids[rows], self.labels[rows], self.positions[rows])
 
     @classmethod
     def around(cls, pixels: Tensor) -> "ClipBatch":
-        """Around pixels that are yet to be written, with room for the rest."""
+        """Wrap pixels that are still to be written, with empty ids, labels and positions."""
         return cls(pixels, *torch.empty(3, len(pixels), dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""What decides a clip, and the making of it: its video, its window of frames, its crops."""
+"""Decodes clips: from a draw to its video, its window of frames and its crops."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -34,21 +34,21 @@ from tats_gym.clips.video_cache import VideoCache
 from tats_gym.clips.window_cache import WindowCache
 
 ORDER, CLIP = 0, 1
-"""Keep the random numbers of an epoch's order and of a clip apart."""
+"""First entries of the random seeds, which separate the numbers of an epoch's order from those of a clip."""
 
 
 class Draw(NamedTuple):
-    """All that decides a clip: its video, its window and its crops follow from these."""
+    """The seed of one clip: video, window and crops follow from it."""
 
     seed: int
     epoch: int
     id: int
-    """The video that the epoch's order names; another one where that cannot be read."""
+    """The video at this place of the epoch's order; another one replaces it if it cannot be read."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Which parts of a video a test looks at."""
+    """The number of test views of a video."""
 
     temporal: int
     """Windows of frames, see `view_windows`."""
@@ -67,13 +67,13 @@ class Views:
 
 
 class Order:
-    """Which video comes when: every one once an epoch, each epoch in its own order, without end.
+    """The endless order of the videos: each video once per epoch, every epoch shuffled anew.
 
     Args:
         seed: Source of the orders.
-        length: Videos.
-        shard: Rank and number of ranks; each takes every so manieth video. So that all take as many, the last ones
-            of an epoch may begin it anew.
+        length: Number of videos.
+        shard: (rank, ranks); a rank takes every `ranks`-th video. Where `ranks` does not divide `length`, the epoch's
+            first videos fill up the last ranks.
     """
 
     def __init__(self, seed: int, length: int, shard: tuple[int, int] = (0, 1)) -> None:
@@ -81,11 +81,11 @@ class Order:
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        """Videos that this rank takes in an epoch."""
+        """Number of videos that this rank takes per epoch."""
         return -(-self._length // self._shard[1])
 
     def __getitem__(self, number: int) -> Draw:
-        """The draw at this place, counted from the start of the training."""
+        """Return the draw at this place, counted from the start of the training."""
         epoch, place = divmod(number, len(self))
         if epoch != self._epoch:
             order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self._length)
@@ -95,11 +95,11 @@ class Order:
 
 
 class ClipDecoder:
-    """Makes clips; picklable, and what a worker process holds.
+    """Decodes, crops and augments clips; picklable, so that each worker process holds one.
 
     Args:
-        config: Which clips.
-        videos: The dataset's.
+        config: The settings of the data.
+        videos: The dataset's videos.
         frames: Frames in a clip, T.
         size: Height and width of a clip in pixels.
     """
@@ -113,21 +113,21 @@ class ClipDecoder:
             folder = data_root("windows", config.cache_dir)
             step = config.stride if config.sampling == "stride" else config.sampling
             self._windows = WindowCache(folder, config.cache_windows, frames, step, config.reader)
-        # Made before workers are forked: they need not import what it needs, each for itself.
+        # Built before workers are forked, so that not each of them imports timm.
         self._rand_augment = RandAugment(config.randaug) if config.randaug else None
-        # One block of bytes: workers share it, while they would copy objects as they count references.
+        # One block of bytes, which forked workers share; of Python objects, reference counts would force copies.
         self._paths = np.array([os.fsencode(video.path) for video in videos])
 
     def path(self, id_: int) -> str:
-        """Where a video lies."""
+        """Return the path of a video."""
         return os.fsdecode(bytes(self._paths[id_]))
 
     def id(self, draw: Draw, attempt: int) -> int:
-        """The video that is tried at this attempt: the one drawn, then others at random."""
+        """Return the video of this attempt: first the one drawn, then random ones."""
         return self._begin(draw, attempt)[0]
 
     def draw(self, draw: Draw, attempt: int, out: Tensor) -> int:
-        """Cut one window into as many views as `out` (R, C, T, H, W) holds, and return the id of its video.
+        """Decode one window, write R views of it into `out` (R, C, T, H, W), and return the id of its video.
 
         Raises:
             VideoReadError: The video cannot be read, or its frames cannot be augmented.
@@ -143,9 +143,9 @@ class ClipDecoder:
         return id_
 
     def views(self, id_: int, views: Views, out: Tensor) -> None:
-        """Cut the views of a test into `out` (V, C, T, H, W), the squares of a window after each other.
+        """Write the test views of a video into `out` (V, C, T, H, W), window by window.
 
-        The video is opened once, and no frame of it is decoded twice.
+        The video is opened once, and no frame is decoded twice.
 
         Raises:
             VideoReadError: The video cannot be read.
@@ -162,12 +162,12 @@ class ClipDecoder:
                 next(rows).copy_(crop_and_resize(chosen, box, self.size))
 
     def _begin(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
-        """Return the video of this attempt, and what its window and its crops are drawn with."""
+        """Return the video of this attempt, and the random generator of its window and crops."""
         rng = np.random.default_rng([CLIP, *draw, attempt])
         return draw.id if attempt == 0 else int(rng.integers(len(self._paths))), rng
 
     def _window(self, id_: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Decode a window that is drawn: (T, H, W, 3)."""
+        """Decode a random window (T, H, W, 3), or read it from the cache."""
         if self._windows is None:
             return self._decode(id_, partial(random_window, rng=rng))
         which, path = int(rng.integers(self._windows.windows)), Path(self.path(id_))
@@ -181,7 +181,7 @@ class ClipDecoder:
             return video.get_batch(window(len(video), *self._window_kind).tolist())
 
     def _augmented(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Cut a window (T, H, W, 3) into one of its views (C, T, H, W), changed as the settings say."""
+        """Crop and augment a window (T, H, W, 3) into one view (C, T, H, W)."""
         with distorting("RandAugment"):
             pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
         with distorting("crop_and_resize"):
@@ -202,5 +202,5 @@ class ClipDecoder:
 
 
 def empty_views(count: int, frames: int, size: int, *, pin_memory: bool = False) -> Tensor:
-    """Room for so many views (count, C, T, H, W), uint8."""
+    """Allocate `count` views (count, C, T, H, W), uint8, uninitialised."""
     return torch.empty((count, 3, frames, size, size), dtype=torch.uint8, pin_memory=pin_memory)

@@ -1,4 +1,4 @@
-"""Makes chosen cuts in order, in this process or ahead of time in workers: what a test looks at, or what was drawn."""
+"""Evaluation loaders: decode given cuts in order, inline or prefetched by workers, and report unreadable videos."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,21 +15,21 @@ from tats_gym.clips.workers.supervisor import IN_HAND, Lost
 
 
 class ViewsHere:
-    """Decodes each video when it is asked for."""
+    """Decodes each cut in this process when it is requested."""
 
     def __init__(self, decoder: ClipDecoder) -> None:
         self._decoder = decoder
 
     def read(self, cuts: Iterable[Cut], most: int, ahead: int = 0) -> Iterator[tuple[int, Tensor | Lost]]:
-        """Yield the id of each cut's video with its clips (count, C, T, H, W), or with why there are none.
+        """Yield the id of each cut's video with its clips (count, C, T, H, W), or with the cause of the failure.
 
         Args:
-            cuts: In the order in which they are yielded.
-            most: Clips of a cut at most.
-            ahead: Nothing is decoded ahead.
+            cuts: Cuts in the order of the results.
+            most: Most clips in a cut.
+            ahead: Ignored, as there are no workers.
 
         Yields:
-            Clips that are valid until the next ones.
+            Clips that are valid until the next ones are requested.
         """
         room = empty_views(most, self._decoder.frames, self._decoder.size)
         for cut in cuts:
@@ -42,14 +42,14 @@ class ViewsHere:
                 yield id_, out
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there are no workers."""
 
 
 class ViewsAhead:
-    """Decodes in worker processes, which start with the first reading and stay for the next.
+    """Decodes cuts ahead of time in worker processes, which start with the first `read` and serve later ones too.
 
     Args:
-        decoder: Makes the views; its settings say how many processes there are, and their limits.
+        decoder: Decodes the clips; its settings give the number of workers and their limits.
     """
 
     def __init__(self, decoder: ClipDecoder) -> None:
@@ -61,19 +61,22 @@ class ViewsAhead:
     def read(self, cuts: Iterable[Cut], most: int, ahead: int = 0) -> Iterator[tuple[int, Tensor | Lost]]:
         """See `ViewsHere.read`.
 
-        A reading that is left before its end ends the workers, as does another one that begins meanwhile.
+        Leaving the iterator before its end stops the workers, as does a second `read` in the meantime.
 
         Args:
-            cuts: Taken as there is room for them.
-            most: Clips of a cut at most.
-            ahead: Cuts that wait decoded, beyond those that the workers have in hand.
+            cuts: Consumed as slots become free.
+            most: Most clips in a cut.
+            ahead: Decoded cuts that may wait, beyond those assigned to the workers.
 
         Raises:
-            RuntimeError: Another reading has begun, or the workers were ended.
+            RuntimeError: Another `read` has begun, or the loader was closed.
         """
         pool, room = self._prepare(most, ahead + IN_HAND * self._decoder.config.num_workers)
-        free, under_way = deque(range(room.shape[0])), deque[tuple[Cut, int]]()  # (cut, slot), as they were asked for
-        answers: dict[int, Lost | None] = {}  # by slot: at most one task has it
+        free, under_way = (
+            deque(range(room.shape[0])),
+            deque[tuple[Cut, int]](),
+        )  # (cut, slot), in the order of the results
+        answers: dict[int, Lost | None] = {}  # by slot, which at most one task has
         coming = iter(cuts)
         try:
             while True:
@@ -94,17 +97,17 @@ class ViewsAhead:
                 free.append(slot)
         finally:
             if under_way and pool is self._pool:
-                self.close()  # what the workers still do would be taken for the answers of the next reading
+                self.close()  # answers to the remaining tasks would be taken for those of the next `read`
 
     def close(self) -> None:
-        """End the workers; the next reading starts them again."""
+        """Stop the workers; the next `read` starts them again."""
         if self._pool is not None and self._room is not None:
             self._pool.close()
             self._room.close()
         self._pool, self._room, self._busy = None, None, False
 
     def _prepare(self, count: int, slots: int) -> tuple[WorkerPool, SharedRoom]:
-        """Workers with room for so many videos of `count` views."""
+        """Return workers and shared memory with at least `slots` slots for cuts of `count` clips."""
         shape = (slots, *empty_views(count, self._decoder.frames, self._decoder.size).shape)
         if self._room is not None and (self._busy or self._room.shape[0] < slots or self._room.shape[1] < count):
             self.close()

@@ -1,4 +1,4 @@
-"""Remembers which draws were replaced, so that a resumed run replaces the same ones."""
+"""A journal of replaced draws, so that a resumed run replaces the same ones."""
 
 import json
 import logging
@@ -18,25 +18,25 @@ class Replacement:
     """A draw whose video could not be read."""
 
     seed: int
-    """Of the stream."""
+    """Seed of the stream."""
     rank: int
-    """Of the process that drew it."""
+    """Rank of the process that drew it."""
     draw: int
-    """Its number, counted from the start of the training."""
+    """Number of the draw, counted from the start of the training."""
     attempt: int
-    """How many videos had been tried before."""
+    """Number of videos tried before."""
     video: str
-    """Path of the video that could not be read."""
+    """Path of the unreadable video."""
     cause: str
-    """Why."""
+    """Reason of the failure."""
     ranks: int = 1
-    """Processes that drew: with others the same draws are of other videos."""
+    """Number of ranks: with another number the same draw is of another video."""
 
 
 class Journal:
-    """Replacements in the order in which they were made; written line by line once `keep` has named a file.
+    """Replacements in the order in which they were made; written line by line once `keep` has set a file.
 
-    Broken files would be found broken again, but a decoder that hung, or a disk that was slow, may not.
+    A broken file would fail again in a resumed run, but a decoder that hung or a disk that was slow may not.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Journal:
         self._path: Path | None = None
 
     def keep(self, path: Path) -> None:
-        """Read what the file holds, and write all that is missing there, now and from now on."""
+        """Read the replacements in the file, add those of this journal, and append later ones."""
         unwritten, self._unwritten, self._attempts, self._path = self._unwritten, [], {}, path
         if path.is_file():
             for each in _read(path):
@@ -55,7 +55,7 @@ class Journal:
             self.add(each)
 
     def add(self, replacement: Replacement) -> None:
-        """Take note of a replacement; one that is known already is not written again."""
+        """Record a replacement, unless it is already known."""
         if not self._is_new(replacement):
             return
         if self._path is None:
@@ -65,16 +65,16 @@ class Journal:
             file.write(json.dumps(asdict(replacement)) + "\n")
 
     def attempts(self, seed: int, shard: tuple[int, int]) -> dict[int, int]:
-        """Return, for each draw that was replaced, the attempt that comes after the last one that failed; it grows.
+        """Return, for each replaced draw, the attempt after the last failure; the dict is updated in place.
 
         Args:
-            seed: Of the stream.
-            shard: Rank and number of ranks.
+            seed: Seed of the stream.
+            shard: (rank, ranks).
         """
         return self._attempts.setdefault((seed, *shard), {})
 
     def _is_new(self, replacement: Replacement) -> bool:
-        """Remember a replacement, as little of it as is needed: hours make many. False where it was known."""
+        """Keep only the next attempt of a replacement, as a long run makes many; return False if it was known."""
         attempts = self.attempts(replacement.seed, (replacement.rank, replacement.ranks))
         if replacement.attempt < attempts.get(replacement.draw, 0):
             return False
@@ -83,7 +83,7 @@ class Journal:
 
 
 def _read(path: Path) -> Iterator[Replacement]:
-    """What the lines hold; those that were cut off or damaged are passed over, which is said."""
+    """Yield the replacements of a file; truncated or damaged lines are skipped with a warning."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, start=1):
         place = f"{path}, line {number}"

@@ -1,4 +1,4 @@
-"""What comes when in a stream, and what takes the place of videos that cannot be read."""
+"""The plan of a stream: the draws in their order, and replacements for unreadable videos."""
 
 import logging
 from collections import Counter
@@ -11,52 +11,52 @@ from tats_gym.clips.tasks import Drawn
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20
-"""Videos that are tried for one clip before the stream gives up."""
+"""Videos tried for one clip before the stream gives up."""
 JUDGED = 100
-"""Draws after which the share of replaced ones is held against `max_broken`."""
+"""Number of draws from which on the share of replaced ones is compared with `max_broken`."""
 
 
 class Plan:
-    """The draws of a seed in their order: what each is cut from follows from the seed and the journal.
+    """The draws of a seed in their order; the seed and the journal determine the video of each.
 
     Args:
-        decoder: Knows which video an attempt falls on, and the settings.
-        length: Videos.
-        shard: Rank and number of ranks.
+        decoder: Maps attempts to videos, and holds the settings.
+        length: Number of videos.
+        shard: (rank, ranks).
     """
 
     def __init__(self, decoder: ClipDecoder, length: int, shard: tuple[int, int]) -> None:
         self._decoder, self._length, self._shard = decoder, length, shard
         self.broken: Counter[str] = Counter()
-        """Path of each video that could not be read to the number of times."""
+        """Path of each unreadable video to its number of failures."""
         self.journal = Journal()
-        """What was replaced."""
+        """The replacements of draws that were delivered."""
         self._done = self._replaced = 0
-        self._found: dict[int, list[Replacement]] = {}  # of draws that are not handed out yet
+        self._found: dict[int, list[Replacement]] = {}  # of draws not delivered yet
         self.begin(0)
 
     def begin(self, seed: int) -> None:
-        """Order the draws as this seed says, and replace what the journal says was replaced."""
+        """Order the draws by this seed, with the replacements that the journal holds."""
         self.seed = seed
         self._order = Order(seed, self._length, self._shard)
-        self._attempts = self.journal.attempts(seed, self._shard)  # of draws that were handed out
+        self._attempts = self.journal.attempts(seed, self._shard)  # of delivered draws
         self._found.clear()
 
     def __len__(self) -> int:
-        """Draws of an epoch."""
+        """Number of draws in an epoch."""
         return len(self._order)
 
     def drawn(self, number: int, count: int | None = None) -> Drawn:
-        """What is cut at this place, as far as is known which videos can be read: all views, or the first `count`."""
+        """Return the cut at this place, past the videos known to be unreadable: all views, or the first `count`."""
         found = self._found.get(number)
         attempt = found[-1].attempt + 1 if found else self._attempts.get(number, 0)
         return Drawn(self._order[number], attempt, count or self._decoder.config.repeats)
 
     def failed(self, number: int, drawn: Drawn, cause: str) -> Drawn:
-        """Take note that a video could not be read, and return what is cut in its place.
+        """Record an unreadable video, and return the cut that replaces it.
 
         Raises:
-            VideoReadError: Too many in a row could not be read.
+            VideoReadError: Too many videos in a row could not be read.
         """
         path = self._decoder.path(drawn.video(self._decoder))
         if path not in self.broken:
@@ -70,9 +70,10 @@ class Plan:
         return drawn.following
 
     def done(self, number: int) -> None:
-        """Count a draw that is handed out; raises VideoReadError where too many of them were replaced.
+        """Count a delivered draw and journal its replacements; raises VideoReadError if too many draws were replaced.
 
-        What was replaced is noted no sooner: of a folder that is gone for a while, a run that goes on knows nothing.
+        Replacements are journalled only here, so that a resumed run does not repeat those of a folder that was briefly
+        unreachable.
         """
         for replacement in self._found.pop(number, ()):
             self.journal.add(replacement)
@@ -81,7 +82,7 @@ class Plan:
         self.judge(self._replaced, self._done)
 
     def judge(self, lost: int, asked: int) -> None:
-        """Raise VideoReadError where too many of the clips that were asked for had to be replaced or left out."""
+        """Raise VideoReadError if too many of the requested clips were replaced or left out."""
         most = self._decoder.config.max_broken
         if asked >= JUDGED and lost > most * asked:
             raise VideoReadError(

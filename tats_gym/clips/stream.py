@@ -1,4 +1,4 @@
-"""An endless, shuffled, repeatable stream of clips, decoded here or in worker processes."""
+"""An endless, shuffled, reproducible stream of clips, decoded in this process or in workers."""
 
 import logging
 import time
@@ -23,23 +23,22 @@ from tats_gym.clips.workers.supervisor import Lost
 logger = logging.getLogger(__name__)
 
 PREFETCHED = 2
-"""Batches that are decoded ahead."""
+"""Batches decoded ahead."""
 
 
 class ClipStream:
-    """Clips of a dataset, shuffled anew each epoch, without end.
+    """An endless stream of a dataset's clips, shuffled anew each epoch.
 
-    The clip at a position follows from the seed and the journal: neither the number of workers, nor the sizes of the
-    batches, nor what was taken before has a part in it. A video that cannot be read is logged, counted in
-    `broken`, and another one takes its place.
+    The clip at a position depends on the seed and the journal alone, not on the number of workers, the batch sizes or
+    earlier calls. An unreadable video is logged, counted in `broken` and replaced by another one.
 
     Args:
-        config: Which clips.
+        config: The settings of the data.
         frames: Frames in a clip, T.
         size: Height and width of a clip in pixels.
         seed: Source of the order, the windows and the crops; not negative.
-        shard: Rank and number of ranks; each takes its own part of every epoch.
-        pin_memory: Hand out batches in page-locked memory, for copies to a GPU that overlap with its work.
+        shard: (rank, ranks); each rank takes its own part of every epoch.
+        pin_memory: Return batches in page-locked memory, for copies to a GPU that overlap with its work.
 
     Raises:
         MissingDataError: The dataset is not on the disk.
@@ -76,9 +75,9 @@ class ClipStream:
         self._decoder = ClipDecoder(config, self.videos.videos, frames, size)
         self._plan = Plan(self._decoder, len(self.videos), shard)
         self.broken = self._plan.broken
-        """Path of each video that could not be read to the number of times."""
+        """Path of each unreadable video to its number of failures."""
         self.journal = self._plan.journal
-        """What was replaced; a run keeps it in a file, and goes on with it."""
+        """The replaced draws; a run keeps them in a file, and reads them when it resumes."""
         self._labels = torch.tensor([-1 if v.label is None else v.label for v in self.videos.videos])
         self._lost_again = self._asked_again = 0  # clips
         self._shape = (frames, size)
@@ -88,7 +87,7 @@ class ClipStream:
         self.seek(0, seed)
 
     def __len__(self) -> int:
-        """Clips in an epoch of this rank: every video once, `repeats` views of each."""
+        """Number of clips in an epoch of this rank: `repeats` views of every video."""
         return len(self._plan) * self.config.repeats
 
     @property
@@ -97,10 +96,10 @@ class ClipStream:
         return self._plan.seed
 
     def take(self, count: int) -> ClipBatch:
-        """The next `count` clips.
+        """Return the next `count` clips.
 
         Raises:
-            VideoReadError: Too many videos could not be read, in a row or in all.
+            VideoReadError: Too many videos could not be read, in a row or in total.
             WorkerError: The worker processes do not start.
         """
         if count < 1:
@@ -108,7 +107,7 @@ class ClipStream:
         start = time.perf_counter()
         repeats = self.config.repeats
         batch = self._room(count)
-        pixels = batch.pixels.numpy()  # a copy by torch keeps all its threads spinning, which workers could use
+        pixels = batch.pixels.numpy()  # a copy by torch would keep all its threads spinning, at the workers' expense
         try:
             loader = self._loader = self._loader or self._start(count)
             loader.prefetch(-(-(self.position + count) // repeats))
@@ -119,7 +118,7 @@ class ClipStream:
                 if view % repeats == 0:
                     self._plan.done(view // repeats)
         except BaseException:
-            self.close()  # what was decoded ahead is lost; the next call goes on from `position`
+            self.close()  # drops the prefetched clips; the next call starts again from `position`
             raise
         batch.positions[:] = torch.arange(self.position, self.position + count)
         self.position += count
@@ -130,15 +129,15 @@ class ClipStream:
         return batch
 
     def again(self, positions: Sequence[int]) -> ClipBatch:
-        """The very clips that `take` gives at these positions of the present seed, cut anew; `position` stays.
+        """Decode again the clips that `take` returns at these positions of the current seed; `position` stays.
 
-        Which videos were replaced is known from having taken them, or from the journal. Those that cannot be read any
-        more are logged, counted in `broken` and left out: `positions` of the batch says which are there. Workers are
-        others than those of `take`: as many, with as large a cache each.
+        Replaced videos are known from `take` or from the journal. Videos that have become unreadable are logged,
+        counted in `broken` and left out: the batch's `positions` name the remaining clips. Separate workers are used,
+        as many as for `take`, each with as large a cache.
 
         Raises:
             IndexError: A position is negative.
-            VideoReadError: None can be read, or too many could not so far, see `max_broken`.
+            VideoReadError: No clip can be read, or too many could not so far, see `max_broken`.
         """
         start = time.perf_counter()
         rows: dict[int, list[tuple[int, int]]] = defaultdict(list)  # number of a draw -> (row, view)
@@ -147,7 +146,7 @@ class ClipStream:
                 raise IndexError(f"positions must not be negative, got {position}")
             number, view = divmod(position, self.config.repeats)
             rows[number].append((row, view))
-        numbers = sorted(rows)  # as an epoch's order is made anew for each jump to another one
+        numbers = sorted(rows)  # sorted, as each change of epoch recomputes the order
         cuts = [self._plan.drawn(number, 1 + max(view for _, view in rows[number])) for number in numbers]
         batch, lost = self._room(len(positions)), list[int]()
         batch.positions[:] = torch.tensor(positions)
@@ -176,18 +175,18 @@ class ClipStream:
         self.broken[path] += 1
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
-        """The clips `ids` in their centre view, the window and the square in the middle; raises as `views` does."""
+        """Return the centre view of the videos `ids`, with the middle window and square; raises as `views` does."""
         return self.views(ids)
 
     def views(self, ids: Sequence[int], *, temporal: int = 1, spatial: int = 1) -> ClipBatch:
-        """The videos `ids` as a test looks at them: `temporal` windows of each, and `spatial` squares of each window.
+        """Return the test views of the videos `ids`: `temporal` windows of each, and `spatial` squares of each window.
 
-        Both are spread evenly from one end of the video, or of the frame, to the other; a single one lies in the
-        middle. Nothing is drawn, and `position` stays.
+        Both are evenly spaced from one end of the video, or of the frame, to the other; a single one lies in the
+        middle. No random numbers are drawn, and `position` stays.
 
         Returns:
-            V = temporal * spatial clips of each video, (B * V, C, T, H, W): one video after the other, and within it
-            one window after the other. `scores.unflatten(0, (-1, V)).mean(1)` averages scores over the views.
+            V = temporal * spatial clips of each video, (B * V, C, T, H, W): video by video, and within a video window
+            by window. `scores.unflatten(0, (-1, V)).mean(1)` averages scores over the views.
 
         Raises:
             IndexError: An id is not in the dataset.
@@ -208,19 +207,19 @@ class ClipStream:
     def each(
         self, ids: Sequence[int], batch_size: int, *, temporal: int = 1, spatial: int = 1, total: int | None = None
     ) -> Iterator[ClipBatch]:
-        """The views of many videos, see `views`: `batch_size` videos at a time, which the workers decode ahead.
+        """Yield the test views of many videos, see `views`, in batches, which workers decode ahead.
 
-        Every id is met once, in order: among the clips, or in `missing` where its video cannot be read, which is
-        logged and counted in `broken` too. Only the last batch may hold fewer videos, and it is empty only where a
-        part has none that can be read. What waits decoded takes (batch_size + 2 * num_workers) * V clips of memory.
+        Every id comes once, in order: among the clips, or in `missing` if its video cannot be read, which is also
+        logged and counted in `broken`. Only the last batch may hold fewer videos, and it is empty only if no video of a
+        part can be read. Prefetched clips take the memory of (batch_size + 2 * num_workers) * V clips.
 
         Args:
             ids: Positions in the list of videos.
             batch_size: Videos in a batch.
             temporal: See `views`.
             spatial: See `views`.
-            total: Of how many videos these are a part, of all of which no more than `max_broken` may be missing; None
-                for these alone.
+            total: Number of videos of which `ids` are a part, and of which at most `max_broken` may be missing; None
+                for `ids` alone.
 
         Raises:
             IndexError: An id is not in the dataset.
@@ -242,9 +241,9 @@ class ClipStream:
                 self._leave_out(id_, found)
                 missing.append(id_)
                 lost += 1
-                self._plan.judge(lost, total)  # not of those met so far: the broken ones may come first
+                self._plan.judge(lost, total)  # of all, not of those read so far: the broken ones may come first
                 continue
-            if len(shown) == batch_size:  # handed out no earlier, so that those missing at the end have a batch too
+            if len(shown) == batch_size:  # yielded no earlier, so that ids missing at the end have a batch too
                 yield self._viewed(room, shown, missing)
                 room, shown, missing = self._views_room(batch_size, views), [], []
             room.numpy()[len(shown)] = found.numpy()
@@ -255,7 +254,7 @@ class ClipStream:
             yield self._viewed(room, shown, missing)
 
     def seek(self, position: int, seed: int | None = None) -> None:
-        """Go on from `position` as a stream that came there by `take` would; `seed` gives a new order."""
+        """Continue from `position`, as if reached by `take`; a new `seed` gives a new order."""
         seed = self.seed if seed is None else seed
         if position < 0 or seed < 0:
             raise ValueError(f"position and seed must not be negative, got {position} and {seed}")
@@ -265,12 +264,12 @@ class ClipStream:
         self._plan.begin(seed)
 
     def keep_journal(self, path: Path) -> None:
-        """Keep what is replaced in this file, and replace again from now on what it says was replaced."""
+        """Keep the journal in this file, and repeat the replacements that it already holds."""
         self.journal.keep(path)
         self.seek(self.position)
 
     def close(self) -> None:
-        """End the worker processes; a later `take` or `views` starts them again."""
+        """Stop the worker processes; a later `take` or `views` starts them again."""
         for each in (self._loader, self._viewer):
             if each is not None:
                 each.close()
@@ -286,7 +285,7 @@ class ClipStream:
         return Views(temporal, spatial)
 
     def _views_room(self, count: int, views: Views) -> Tensor:
-        """Room for the views of so many videos (count, V, C, T, H, W)."""
+        """Allocate the views of `count` videos (count, V, C, T, H, W)."""
         room = empty_views(count * views.count, *self._shape, pin_memory=self._pin_memory)
         return room.view(count, views.count, *room.shape[1:])
 

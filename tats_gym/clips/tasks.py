@@ -1,4 +1,4 @@
-"""Cuts as tasks: the clips of a window that was drawn, or a video as a test looks at it; done here or in a worker."""
+"""Cuts, the tasks of decoding: views of a random training window, or the test views of a video."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,34 +11,34 @@ from tats_gym.clips.workers.shared_memory import SharedRoom
 
 
 class Cut(Protocol):
-    """What is cut from one video; picklable."""
+    """The clips to cut from one video; picklable."""
 
     @property
     def count(self) -> int:
-        """Clips that it makes."""
+        """Number of clips."""
         ...
 
     def video(self, decoder: ClipDecoder) -> int:
-        """The id of the video."""
+        """Return the id of the video."""
         ...
 
     def make(self, decoder: ClipDecoder, out: Tensor) -> None:
-        """Cut into `out` (count, C, T, H, W); raises VideoReadError where the video cannot be read."""
+        """Write the clips into `out` (count, C, T, H, W); raises VideoReadError if the video cannot be read."""
         ...
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The first `count` views of a window that is drawn, from the video of this attempt."""
+    """The first `count` views of a random window, from the video of this attempt."""
 
     draw: Draw
     attempt: int
-    """How many videos were tried before."""
+    """Number of videos tried before."""
     count: int
 
     @property
     def following(self) -> "Drawn":
-        """The same from the video that is tried next."""
+        """The same cut from the video of the next attempt."""
         return replace(self, attempt=self.attempt + 1)
 
     def video(self, decoder: ClipDecoder) -> int:
@@ -52,7 +52,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Shown:
-    """The views of a video that a test looks at."""
+    """The test views of a video."""
 
     id: int
     views: Views
@@ -72,7 +72,7 @@ class Shown:
 
 
 class _Cutter:
-    """What a worker does: a cut goes into its slot of the room."""
+    """The function of the workers: writes a cut into its slot of the shared memory."""
 
     def __init__(self, decoder: ClipDecoder, room: SharedRoom) -> None:
         self.decoder, self.room = decoder, room
@@ -83,7 +83,7 @@ class _Cutter:
 
 
 def cutters(decoder: ClipDecoder, room: SharedRoom) -> WorkerPool:
-    """Workers, as the decoder's settings say, that do tasks (cut, slot): a slot of the room holds a cut's clips."""
+    """Start workers, by the decoder's settings, for tasks (cut, slot): a slot of the shared memory holds one cut."""
     config = decoder.config
     return WorkerPool(
         _Cutter(decoder, room),

@@ -1,4 +1,4 @@
-"""Decodes draws in order, in this process or ahead of time in workers, and replaces what cannot be read."""
+"""Training loaders: decode draws in order, inline or prefetched by workers, and replace unreadable videos."""
 
 from collections import deque
 from typing import NamedTuple
@@ -14,22 +14,22 @@ from tats_gym.clips.workers.supervisor import Lost
 
 
 class Loaded(NamedTuple):
-    """A draw that is decoded."""
+    """A decoded draw."""
 
     id: int
     views: Tensor
-    """(R, C, T, H, W) uint8, valid until it is dropped."""
+    """(R, C, T, H, W), uint8, valid until the draw is dropped."""
 
 
 class Here:
-    """Decodes each draw when it is asked for."""
+    """Decodes each draw in this process when it is requested."""
 
     def __init__(self, decoder: ClipDecoder, plan: Plan, room: Tensor) -> None:
         self._decoder, self._plan, self._room = decoder, plan, room  # room (R, C, T, H, W)
         self._number, self._loaded = -1, Loaded(-1, room)
 
     def get(self, number: int) -> Loaded:
-        """Return the draw at this place; a video that cannot be read is replaced as the plan says."""
+        """Return the draw at this place; the plan replaces unreadable videos."""
         if number != self._number:
             self._number, drawn = -1, self._plan.drawn(number)
             while self._number != number:
@@ -42,17 +42,17 @@ class Here:
         return self._loaded
 
     def drop_before(self, number: int) -> None:
-        """Forget the draws before this one."""
+        """Do nothing: one draw is held at a time."""
 
     def prefetch(self, until: int) -> None:
-        """Do nothing ahead."""
+        """Do nothing: there are no workers."""
 
     def forget(self) -> None:
-        """Forget what was decoded."""
+        """Drop the decoded draw."""
         self._number = -1
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there are no workers."""
 
 
 class _UnderWay(NamedTuple):
@@ -62,13 +62,13 @@ class _UnderWay(NamedTuple):
 
 
 class Ahead:
-    """Decodes in worker processes, ahead of what is asked for.
+    """Decodes draws ahead of time in worker processes.
 
     Args:
-        decoder: Makes the clips.
-        plan: Says what comes when.
-        slots: Draws that are kept at most, decoded or under way.
-        shape: Of the views of one draw, (R, C, T, H, W).
+        decoder: Decodes the clips.
+        plan: Gives the draws and replaces unreadable videos.
+        slots: Most draws held at once, decoded or in progress.
+        shape: Shape of the views of one draw, (R, C, T, H, W).
     """
 
     def __init__(self, decoder: ClipDecoder, plan: Plan, slots: int, shape: tuple[int, ...]) -> None:
@@ -76,14 +76,14 @@ class Ahead:
         self._room = SharedRoom((slots, *shape))
         self._free = deque(range(slots))
         self._loaded: dict[int, tuple[int, int]] = {}  # number of a draw -> slot, id
-        self._under_way: dict[int, _UnderWay] = {}  # ticket -> what
+        self._under_way: dict[int, _UnderWay] = {}  # by ticket
         self._forgotten: dict[int, int] = {}  # ticket -> slot
         self._tickets = 0
-        self._next: int | None = None  # the first draw that is neither loaded nor under way
+        self._next: int | None = None  # the first draw that is neither loaded nor in progress
         self._pool = cutters(decoder, self._room)
 
     def get(self, number: int) -> Loaded:
-        """See `Here.get`; draws must be asked for in order, until `forget`."""
+        """See `Here.get`; draws must be requested in order, until `forget`."""
         self._next = number if self._next is None else self._next
         while number not in self._loaded:
             self.prefetch(number + 1)
@@ -92,18 +92,18 @@ class Ahead:
         return Loaded(id_, self._room.views[slot])
 
     def drop_before(self, number: int) -> None:
-        """Give the room of the draws before this one to others."""
+        """Free the slots of the draws before this one."""
         for done in [done for done in self._loaded if done < number]:
             self._free.append(self._loaded.pop(done)[0])
 
     def prefetch(self, until: int) -> None:
-        """Begin with the draws before `until`, as far as there is room."""
+        """Start decoding the draws before `until`, as far as slots are free."""
         while self._next is not None and self._next < until and self._free:
             self._begin(_UnderWay(self._next, self._plan.drawn(self._next), self._free.popleft()))
             self._next += 1
 
     def forget(self) -> None:
-        """Drop what is decoded and under way: the next draw that is asked for may be any."""
+        """Drop all draws, decoded or in progress; the next request may be for any draw."""
         self._forgotten |= {ticket: task.slot for ticket, task in self._under_way.items()}
         self._under_way.clear()
         self._free.extend(slot for slot, _ in self._loaded.values())
@@ -111,7 +111,7 @@ class Ahead:
         self._next = None
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         self._pool.close()
         self._room.close()
 
@@ -121,7 +121,7 @@ class Ahead:
         self._pool.submit(self._tickets, (task.drawn, task.slot))
 
     def _listen(self) -> None:
-        """Wait for one answer."""
+        """Wait for one answer of the workers and process it."""
         ticket, result = self._pool.next()
         if ticket in self._forgotten:
             self._free.append(self._forgotten.pop(ticket))

@@ -1,4 +1,4 @@
-"""Decoded videos kept in memory, for sets that are small enough: every epoch after the first only crops."""
+"""A memory cache of decoded videos for small datasets: after the first epoch, clips are only cropped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from tats_gym.clips.readers import Reader, VideoReader, VideoReadError, check_in
 
 
 class KeptVideo:
-    """A video whose frames lie in memory; a `VideoReader`."""
+    """A `VideoReader` of a video whose frames lie in memory."""
 
     def __init__(self, path: Path, frames: NDArray[np.uint8], fps: float) -> None:
         self._path, self._frames, self.fps = path, frames, fps
@@ -24,17 +24,16 @@ class KeptVideo:
         return self._frames[list(indices)]  # (T, H, W, 3)
 
     def close(self) -> None:
-        """Keep the frames: another clip may be cut from them."""
+        """Keep the frames for the next clips."""
 
 
 class VideoCache:
-    """Opens videos, and keeps them decoded until the memory for that is used up.
+    """Opens videos, and keeps them decoded until its memory is used up.
 
-    Nothing is dropped for something newer: where a set does not fit, every epoch would drop each video just before
-    it is wanted again.
+    Videos are never evicted: in a dataset that does not fit, each would be evicted just before its next use.
 
     Args:
-        size_mib: Memory for frames; 0 keeps none.
+        size_mib: Memory for frames in MiB; 0 keeps none.
         reader: Library that decodes, see `open_video`.
     """
 
@@ -56,7 +55,7 @@ class VideoCache:
                 self._left = 0
                 return video
             frames = video.get_batch(range(len(video)))
-        except VideoReadError:  # clips may still be cut from the part that decodes, as they are where nothing is kept
+        except VideoReadError:  # clips can still be cut from the part that decodes, as without a cache
             video.close()
             return open_video(path, self.reader)
         video.close()

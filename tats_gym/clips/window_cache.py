@@ -1,4 +1,4 @@
-"""Decoded windows kept on the disk, for epochs after the first: reading one costs no decoding."""
+"""A disk cache of decoded windows: after the first epoch, they are read without decoding."""
 
 import hashlib
 import io
@@ -21,25 +21,25 @@ from tats_gym.files.atomic import delete_abandoned
 logger = logging.getLogger(__name__)
 
 SPARED = 0.05
-"""Share of the disk that is left free."""
+"""Share of the disk that stays free."""
 CHECKSUM = 4
-"""Bytes of a checksum."""
+"""Size of a checksum in bytes."""
 PARTIALS = ".partial"
-"""Folder, within that of the windows, of those that are being written."""
+"""Subfolder of the files that are being written."""
 
 
 class WindowCache:
-    """Keeps windows of frames as they were decoded, one file each; any number of processes and runs can share it.
+    """Stores decoded windows of frames, one file each; any number of processes and runs can share it.
 
-    A file is written whole or not at all, and ends with a CRC-32 of what comes before. Once the disk is nearly full,
-    or cannot be written, nothing is added. What a changed video or another reader gives is kept apart; old files are
+    A file is written whole or not at all, and ends with a CRC-32 of its content. Once the disk is nearly full or cannot
+    be written, no file is added. Windows of a changed video or another reader have files of their own; old files are
     for the user to delete.
 
     Args:
-        folder: Holds the windows; made where it is missing.
-        windows: Of each video.
-        frames: Of each window, T.
-        made_with: All else that decides what a window holds, such as the library that decodes.
+        folder: Folder of the windows; created if missing.
+        windows: Windows per video.
+        frames: Frames in a window, T.
+        made_with: All else that determines the pixels of a window, such as the library that decodes.
     """
 
     def __init__(self, folder: Path, windows: int, frames: int, *made_with: object) -> None:
@@ -50,12 +50,13 @@ class WindowCache:
         """Return a window (T, H, W, 3) of a video, from the disk or else from `decode`.
 
         Args:
-            path: Of the video.
-            which: Which of its windows, in [0, windows).
-            decode: Is given where the window lies, in [0, 1): the windows are spread evenly, shifted at random.
+            path: Path of the video.
+            which: Number of the window, in [0, windows).
+            decode: Decodes the window at a place in [0, 1); the places are evenly spaced, with a shift that depends on
+                the video.
 
         Raises:
-            VideoReadError: The video cannot be reached, or from `decode`.
+            VideoReadError: The video cannot be reached, or `decode` raised it.
         """
         about = facts_of(path)
         facts = (os.fsencode(path), about.st_size, about.st_mtime_ns, self.windows, self.frames, *self._made_with)
@@ -71,7 +72,7 @@ class WindowCache:
         return window
 
     def _load(self, kept: Path) -> NDArray[np.uint8] | None:
-        """Return a window from the disk; None where it is not there, or is not what was kept: then it is made again."""
+        """Return a window from the disk; None if it is missing or damaged, and has to be decoded again."""
         with suppress(OSError, ValueError):
             content: Any = np.memmap(kept, np.uint8, mode="r")
             if zlib.crc32(content[:-CHECKSUM]) == int.from_bytes(content[-CHECKSUM:].tobytes(), "little"):
@@ -100,7 +101,7 @@ class WindowCache:
             logger.warning("no more windows are kept in %s: %s", self.folder, err)
 
     def _partials(self) -> Path:
-        """Return the folder of what is not written whole yet; at first, what killed processes left there goes."""
+        """Return the folder of unfinished files; the first call deletes those of killed processes."""
         partials = self.folder / PARTIALS
         if not self._cleared:
             partials.mkdir(exist_ok=True)
