@@ -1,1 +1,1 @@
-"""The demo data set: procedural videos, drawn and encoded on the spot."""
+"""The demo dataset: procedural videos, rendered and encoded locally."""

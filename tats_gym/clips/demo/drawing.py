@@ -1,7 +1,7 @@
-"""Drawing for the demo videos: textures, shapes, and pasting turned and scaled sprites into frames.
+"""Drawing for the demo videos: textures, shapes, and rotated, scaled sprites pasted into frames.
 
-Everything that could differ in its last bit between machines (sines) is rounded before it is used, and colours are
-mixed in integers, so that the same numbers give the same pixels everywhere.
+Values whose last bit could differ between machines (sines) are rounded before use, and colours are mixed in integers,
+so that the same numbers give the same pixels on every machine.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ SPRITE_SIZE = 96
 """Height and width of a sprite in texels; an object of radius r pixels is r / 48 pixels a texel."""
 
 SPRITE_REACH = 1.05
-"""Half a sprite's side in object radii: a little more than one, so that a sprite's border is transparent."""
+"""Half a sprite's side in object radii: slightly more than one, so that a sprite's border is transparent."""
 
 
 def cosine(angle: Floats | float) -> Floats:
-    """Cosine, rounded to a grid on which every mathematics library agrees."""
+    """Cosine, rounded to a grid on which all mathematics libraries agree."""
     return np.asarray(np.rint(np.cos(angle) * 2**20) / 2**20)
 
 
@@ -33,13 +33,13 @@ def sine(angle: Floats | float) -> Floats:
 
 
 def ease(fraction: Floats) -> Floats:
-    """Rise smoothly from 0 to 1 as `fraction` does; flat outside [0, 1]."""
+    """Smoothstep: rise from 0 to 1 with `fraction`, flat outside [0, 1]."""
     fraction = np.clip(fraction, 0, 1)
     return fraction * fraction * (3 - 2 * fraction)
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Floats:
-    """Random values on a lattice of `cell` pixels, smoothly interpolated; (height, width) in [0, 1]."""
+    """Value noise: random values on a lattice of `cell` pixels, smoothly interpolated; (height, width) in [0, 1]."""
     rows, cols = np.arange(height) / cell, np.arange(width) / cell
     top, left = rows.astype(np.intp), cols.astype(np.intp)
     lattice = rng.random((top[-1] + 2, left[-1] + 2))
@@ -85,7 +85,7 @@ def background(rng: np.random.Generator, height: int, width: int, cell: float) -
 
 
 def shape_depth(name: str) -> Floats:
-    """How deep inside a shape each texel lies, in object radii, negative outside; (SPRITE_SIZE, SPRITE_SIZE)."""
+    """Depth of each texel inside a shape in object radii, negative outside; (SPRITE_SIZE, SPRITE_SIZE)."""
     grid = ((np.arange(SPRITE_SIZE) + 0.5) / SPRITE_SIZE * 2 - 1) * SPRITE_REACH
     x, y = np.meshgrid(grid, grid)
     r = np.sqrt(x * x + y * y)
@@ -117,7 +117,7 @@ def sprite(rng: np.random.Generator) -> Bytes:
     depth = shape_depth(SHAPES[rng.integers(len(SHAPES))])
     field = texture(rng, SPRITE_SIZE, SPRITE_SIZE, cell=int(rng.integers(14, 29)))
     rim = 0.35 + 0.65 * np.clip(depth / 0.16, 0, 1)
-    light = np.linspace(0.8, 1.0, SPRITE_SIZE)  # one side is darker: turning shows on every shape
+    light = np.linspace(0.8, 1.0, SPRITE_SIZE)  # one side is darker, so that rotation shows on every shape
     shade = np.rint(rim * light * 256).astype(np.int32)[..., None]
     colours = colourise(field, _bright_colour(rng), _bright_colour(rng))
     opacity = np.rint(np.clip(depth / 0.08 + 0.5, 0, 1) * 255)[..., None]
@@ -125,7 +125,7 @@ def sprite(rng: np.random.Generator) -> Bytes:
 
 
 def _bright_colour(rng: np.random.Generator) -> NDArray[np.int64]:
-    """A saturated RGB colour: one strong channel, one weak, one anywhere, in random order."""
+    """A saturated RGB colour: one strong, one weak and one arbitrary channel, in random order."""
     levels = np.array([rng.integers(200, 256), rng.integers(0, 60), rng.integers(0, 256)])
     return levels[np.argsort(rng.random(3))]
 
@@ -145,14 +145,14 @@ class Patches:
 
 
 def place(image: Bytes, *, x: Floats, y: Floats, radius: Floats, angle: Floats, presence: Floats) -> Patches:
-    """Turn, scale and shift a sprite for each frame.
+    """Rotate, scale and shift a sprite for each frame.
 
     Args:
         image: The sprite, (SPRITE_SIZE, SPRITE_SIZE, 4).
         x: Column of the object's centre, in pixels, (T,).
         y: Row of the centre, (T,).
-        radius: In pixels, (T,).
-        angle: Clockwise, in radians, (T,).
+        radius: Radius of the object in pixels, (T,).
+        angle: Clockwise rotation in radians, (T,).
         presence: Factor on the sprite's opacity, from 0 to 1, (T,).
     """
     half = int(np.ceil(radius.max() * SPRITE_REACH)) + 1
@@ -167,7 +167,7 @@ def place(image: Bytes, *, x: Floats, y: Floats, radius: Floats, angle: Floats, 
     middle = SPRITE_SIZE / 2
     col = _texel((cos * dx + middle)[:, None, :], (sin * dy)[:, :, None])  # (T, n, n)
     row = _texel((cos * dy + middle)[:, :, None], (-sin * dx)[:, None, :])
-    pixels = image.view(np.uint32).ravel()  # four bytes are fetched as one number
+    pixels = image.view(np.uint32).ravel()  # fetches four bytes as one number
     seen = pixels.take(row * SPRITE_SIZE + col)[..., None].view(np.uint8)  # (T, n, n, 4)
     strength = np.rint(presence * 256).astype(np.uint16)[:, None, None, None]
     opacity = (
@@ -182,13 +182,13 @@ def _texel(one: Floats, other: Floats) -> NDArray[np.int32]:
 
 
 def paste(patches: Patches, frames: Bytes, owners: Bytes, owner: int) -> None:
-    """Blend an object into every frame, in place, and note `owner` where it hides at least half of what is behind.
+    """Blend an object into every frame, in place, and write `owner` where its opacity is at least one half.
 
     Args:
         patches: The object; its windows must lie within the frames.
         frames: (T, H, W, 3).
         owners: (T, H, W).
-        owner: What to write into `owners`.
+        owner: Value to write into `owners`.
     """
     n = patches.opacity.shape[1]
     through = 256 - patches.opacity

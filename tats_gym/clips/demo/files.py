@@ -1,4 +1,4 @@
-"""The demo data set: procedural videos written to disk in Something-Something v2's own layout, once."""
+"""Files of the demo dataset: its videos, written once in the layout of Something-Something v2."""
 
 import json
 import logging
@@ -23,26 +23,26 @@ __all__ = ["DEMO_CLASSES", "DemoClip", "demo_data_of", "demo_root", "make_demo_d
 VIDEO_FOLDER = "20bn-something-something-v2"
 LABEL_FOLDER = "labels"
 GENERATOR_FILE = "generator.json"
-"""Tells which generator made the folder and how many clips; a folder without it is not a demo set."""
+"""Records the generator's version and the number of clips; a folder without it is not a demo set."""
 
 TRAIN_CLIPS, VALIDATION_CLIPS = 300, 84
 
 LEAST_BIT_RATE = 1_000
-"""The encoder counts in thousands; of none it makes a video without frames."""
+"""Lowest bit rate: the encoder counts in thousands, and at 0 it writes a video without frames."""
 
 FIRST_ID = {"train": 100_000, "validation": 200_000}
-"""A clip's id is this plus its index."""
+"""Id of the first clip of each split; a clip's id is this plus its index."""
 
 logger = logging.getLogger(__name__)
 
 
 def demo_root() -> Path:
-    """The default folder: demo-v1 (the generator's version) under $TATS_GYM_DATA, or else under the user's cache."""
+    """The default folder: demo-v1 (the generator's version) under $TATS_GYM_DATA, else under the user's cache."""
     return data_root(f"demo-v{DEMO_VERSION}")
 
 
 def demo_data_of(train: int, validation: int) -> Path:
-    """Make a demo set of this size beside the default one, unless it is there; return its folder."""
+    """Make a demo set of this size beside the default one, unless it exists; return its folder."""
     root = data_root(f"demo-v{DEMO_VERSION}-{train}-{validation}")
     return make_demo_data(root, train=train, validation=validation)
 
@@ -54,19 +54,19 @@ def make_demo_data(
     validation: int | None = None,
     workers: int = 2,
 ) -> Path:
-    """Render and encode the demo set unless it is there; return its folder.
+    """Render and encode the demo set unless it exists; return its folder.
 
-    The set is written beside `root` and renamed into place when it is whole, so that no reader ever sees a part of one,
-    and several processes may call this at once: the first to finish wins.
+    The set is written beside `root` and renamed into place when it is complete, so that no reader sees an incomplete
+    one. Several processes may call this at once: the first to finish wins.
 
     Args:
-        root: Where the set lies, by default `demo_root()`.
-        train: Number of training clips; by default what is there, or `TRAIN_CLIPS`.
-        validation: Number of validation clips; by default what is there, or `VALIDATION_CLIPS`.
-        workers: Threads; NumPy and the encoder let go of the interpreter lock for most of the time.
+        root: Folder of the set, by default `demo_root()`.
+        train: Number of training clips; by default that of the existing set, or `TRAIN_CLIPS`.
+        validation: Number of validation clips; by default that of the existing set, or `VALIDATION_CLIPS`.
+        workers: Threads; NumPy and the encoder release the interpreter lock for most of the time.
 
     Raises:
-        FileExistsError: `root` holds something else, for example a demo set of another version or size.
+        FileExistsError: `root` holds other files, for example a demo set of another version or size.
     """
     root = demo_root() if root is None else Path(root)
     asked = {split: n for split, n in (("train", train), ("validation", validation)) if n is not None}
@@ -86,7 +86,7 @@ def make_demo_data(
 
 
 def _holds(root: Path, asked: dict[str, int]) -> bool:
-    """Whether a demo set of the size asked for lies at `root`; False for nothing there, an error for anything else."""
+    """Whether `root` holds a demo set of this size; False if it is absent or empty, an error for other content."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     generator = root / GENERATOR_FILE
@@ -110,7 +110,7 @@ def _holds(root: Path, asked: dict[str, int]) -> bool:
 
 
 def _move_into_place(partial: Path, root: Path, counts: dict[str, int]) -> None:
-    """Rename, unless another process was faster with the same set."""
+    """Rename the set, unless another process has written the same one."""
     try:
         partial.rename(root)
     except OSError:
@@ -134,7 +134,7 @@ def _write(folder: Path, counts: dict[str, int], workers: int) -> None:
 
 
 def _write_split(videos: Path, split: str, count: int, workers: int) -> Iterator[dict[str, object]]:
-    """Write one split's videos; yield their entries in Something-Something's form."""
+    """Write one split's videos; yield their entries in the format of Something-Something."""
 
     def write_one(index: int) -> dict[str, object]:
         clip = render_demo_clip(split, index)
@@ -154,7 +154,7 @@ def _entry(name: str, clip: DemoClip) -> dict[str, object]:
 
 
 def _plain(template: str) -> str:
-    """A template as labels.json spells it, without brackets."""
+    """Return a template without brackets, as in labels.json."""
     return template.replace("[", "").replace("]", "")
 
 
@@ -163,13 +163,13 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: int = 500_000) -> None:
-    """Write RGB frames (T, H, W, 3) as a WebM video. VP8: at small sizes twice as fast to encode as VP9.
+    """Encode RGB frames (T, H, W, 3) as WebM with VP8, at small sizes twice as fast as VP9.
 
     Args:
         path: The file; it is overwritten.
-        frames: Height and width must be even.
-        fps: Frames a second.
-        bit_rate: Bits a second that the encoder aims at, at least `LEAST_BIT_RATE`.
+        frames: Frames of even height and width.
+        fps: Frames per second.
+        bit_rate: Target in bits per second; the encoder gets at least `LEAST_BIT_RATE`.
     """
     options = {"deadline": "realtime", "cpu-used": "16"}
     with av.open(path, "w") as container:
@@ -177,7 +177,7 @@ def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: in
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = max(LEAST_BIT_RATE, bit_rate)
-        stream.thread_count = 1  # clips are encoded side by side
+        stream.thread_count = 1  # clips are encoded in parallel
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))

@@ -1,11 +1,11 @@
-"""The demo videos: small procedural scenes whose class shows only in how something moves.
+"""Scenes of the demo videos: procedural clips in which only motion reveals the class.
 
-There is one law of scenes for all classes: a backdrop under a slightly shaking camera, two or three single objects, one
-that may be absent, and a pair. A few numbers of a scene (`MOTIONS`) are drawn as a rising path over time. A class lets
-exactly one of them follow its path, forwards or backwards, and freezes the others at a random moment of theirs. At a
-random moment every number therefore has the same distribution whether it moves or not: a single frame, taken at a
-random time, says nothing about the class. (The time itself does: who knows that a frame is the first one knows that an
-object on the left has not yet moved to the left.)
+All classes share one distribution of scenes: a backdrop under a slightly shaking camera, two or three single objects,
+one that may be absent, and a pair. A few parameters of a scene (`MOTIONS`) are drawn as a rising path over time. A
+class lets exactly one of them follow its path, forwards or backwards, and freezes the others at a random moment of
+theirs. At a random time every parameter therefore has the same distribution, moving or not: a single frame at a random
+time is independent of the class. (Frame and time together are not: an object on the left of the first frame has not
+yet moved to the left.)
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from tats_gym.clips.demo.drawing import Bytes, Floats, background, cosine, ease, paste, place, sine, sprite
 
 DEMO_VERSION = 1
-"""Version of the generator: whatever changes a pixel or a label raises it."""
+"""Version of the generator; any change of a pixel or a label raises it."""
 
 FRAMES, HEIGHT, WIDTH, FPS = 48, 112, 144, 12
 
 SPLITS = ("train", "validation")
 
 MOTIONS = ("x", "y", "size", "angle", "presence", "gap")
-"""The numbers of a scene that a class may move, each rising for one class and falling for the next."""
+"""The parameters of a scene that a class may move, each rising for one class and falling for the next."""
 
 DEMO_CLASSES = (
     "Moving [something] from left to right",
@@ -59,22 +59,22 @@ NOUNS = (
 )
 
 MARGIN = 32
-"""Pixels drawn beyond each edge of the frame, so that objects can be cut by it."""
+"""Pixels drawn beyond each edge of the frame, so that the edge can cut objects."""
 
 SHAKE = 3
-"""Furthest that the camera leaves its place, in pixels."""
+"""Largest displacement of the camera in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoClip:
-    """One video with its label and with what an annotator could not give: where the objects are."""
+    """One video with its label and the exact pixels of its objects."""
 
     frames: Bytes
     """RGB, (T, H, W, 3)."""
     objects: NDArray[np.bool_]
     """Pixels of any object, (T, H, W)."""
     acting: NDArray[np.bool_]
-    """Pixels of the one or two objects that the label speaks about, (T, H, W)."""
+    """Pixels of the one or two objects that the label describes, (T, H, W)."""
     label: int
     """Position of the template in `DEMO_CLASSES`."""
     template: str
@@ -86,7 +86,7 @@ class DemoClip:
 
 @dataclass(frozen=True, kw_only=True)
 class _Body:
-    """One object: its look, where it is in each frame (T,), and whether the label speaks about it."""
+    """One object: its sprite, its pose in each frame (T,), and whether the label describes it."""
 
     image: Bytes
     x: Floats
@@ -102,7 +102,7 @@ def render_demo_clip(split: str, index: int) -> DemoClip:
 
     Args:
         split: One of `SPLITS`.
-        index: Any number from 0; the data set on disk takes the first few, others are as good.
+        index: Number from 0; the dataset on disk holds the first ones, higher ones give further clips.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -129,7 +129,7 @@ def render_demo_clip(split: str, index: int) -> DemoClip:
 
 
 class _Scene:
-    """Draws the objects of one clip; `moving` names the one number that follows its path."""
+    """Draws the objects of one clip; `moving` names the one parameter that follows its path."""
 
     def __init__(self, rng: np.random.Generator, *, moving: str, falling: bool) -> None:
         self.rng = rng
@@ -137,7 +137,7 @@ class _Scene:
         self.falling = falling
 
     def bodies(self) -> list[_Body]:
-        """All objects, furthest first."""
+        """All objects in drawing order, the furthest first."""
         main = self.single("x", "y", "size", "angle")
         guest = self.single("presence")
         others = [self.single() for _ in range(self.rng.integers(2))]
@@ -145,7 +145,7 @@ class _Scene:
         return [bodies[i] for i in np.argsort(self.rng.random(len(bodies)))]
 
     def single(self, *motions: str) -> _Body:
-        """An object anywhere in the frame; `motions` names what may move about it, and thus may be absent."""
+        """An object anywhere in the frame; `motions` names its movable parameters; with presence, it may be absent."""
         return self.body(
             x=12 + 120 * self.track("x" in motions and "x"),
             y=12 + 88 * self.track("y" in motions and "y"),
@@ -156,7 +156,7 @@ class _Scene:
         )
 
     def pair(self) -> tuple[_Body, _Body]:
-        """Two objects side by side, touching when their gap is closed."""
+        """Two objects side by side, which touch at gap 0."""
         rng = self.rng
         sizes = self.track(), self.track()
         reach = 0.42 * (_radius(sizes[0]) + _radius(sizes[1])) + 26 * self.track("gap")
@@ -178,7 +178,7 @@ class _Scene:
     def body(
         self, *, x: Floats, y: Floats, size: Floats, angle: Floats, presence: Floats | None, acting: bool
     ) -> _Body:
-        """An object on its way, swaying a little around it as all do."""
+        """An object on its path, with a slight sway around it."""
         rng = self.rng
         turn = 2 * np.pi * rng.random() + (2 + 3 * rng.random()) * angle
         threshold = 0.4 + 0.2 * rng.random()
@@ -193,7 +193,7 @@ class _Scene:
         )
 
     def track(self, motion: str | bool = False) -> Floats:
-        """A path from 0 to 1 if `motion` is what moves here, else one random moment of such a path; (T,)."""
+        """A path from 0 to 1 if `motion` is the moving parameter, else one random moment of such a path; (T,)."""
         rng = self.rng
         start, end = 0.25 * rng.random(), 1 - 0.25 * rng.random()
         low, high = 0.25 * rng.random(), 1 - 0.25 * rng.random()
@@ -205,12 +205,12 @@ class _Scene:
 
 
 def _radius(size: Floats) -> Floats:
-    """From 11 to 26 pixels for a size from 0 to 1."""
+    """Radius from 11 to 26 pixels for a size from 0 to 1."""
     return 11 + 15 * size
 
 
 def _sway(rng: np.random.Generator, most: float) -> Floats:
-    """A slow swing around zero with a random amplitude of up to `most`; (T,)."""
+    """A slow oscillation around zero with a random amplitude of up to `most`; (T,)."""
     period = 16 + 32 * rng.random()
     return most * rng.random() * sine(2 * np.pi * (np.arange(FRAMES) / period + rng.random()))
 
@@ -219,7 +219,7 @@ def _film(rng: np.random.Generator, bodies: list[_Body]) -> tuple[Bytes, Bytes]:
     """Draw the bodies before a backdrop; frames (T, H, W, 3) and owners (T, H, W): 0 none, 1 idle, 2 acting."""
     pan = np.rint(2 * np.stack([_sway(rng, SHAKE), _sway(rng, SHAKE)])).astype(np.int64)  # in half pixels
     height, width = HEIGHT + 2 * SHAKE + 1, WIDTH + 2 * SHAKE + 1
-    # Drawn at twice the size, the backdrop holds its own shifts by half a pixel: every second row, every second column.
+    # Drawn at twice the size, the backdrop holds its own half-pixel shifts: every second row and column.
     backdrop = background(rng, 2 * height, 2 * width, cell=int(rng.integers(14, 33)))
     shifted = backdrop.reshape(height, 2, width, 2, 3).transpose(1, 3, 0, 2, 4).copy()  # (2, 2, height, width, 3)
     frames = np.zeros((FRAMES, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, 3), np.uint8)

@@ -1,1 +1,1 @@
-"""Preparing videos before a training: checking them, and cutting long ones."""
+"""Preparation of videos before a training: verifying a dataset and cutting long videos."""

@@ -1,4 +1,4 @@
-"""Holds a few frames of a video, as a reader hands them out, against a decode from the beginning."""
+"""Compares a few frames that a reader returns with those of a decode from the beginning."""
 
 from contextlib import closing, suppress
 from itertools import islice
@@ -13,15 +13,15 @@ from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
 
 SAMPLE = (20, 7)
-"""Frames that are asked for, each alone and the last first, so that a reader has to seek."""
+"""Indices of the compared frames; each is read alone and the last first, so that the reader has to seek."""
 TOLERANCE = 1.0
-"""Mean difference of a frame's pixels, of 255, that two decoders may have."""
+"""Largest mean difference between two decoders in a frame's pixels, on a scale of 255."""
 
 
 def hands_out_other_frames(video: VideoReader, path: Path) -> bool:
-    """Ask for some of the first frames, and compare them with a decode from the beginning by PyAV.
+    """Compare some of the first frames with a decode from the beginning by PyAV; True if one differs.
 
-    A frame that does not decode passes: it is refused by name, not taken for another.
+    A frame that does not decode passes: the reader raises an error and returns no wrong frame.
 
     Raises:
         VideoReadError: PyAV opens no video in the file.
@@ -37,7 +37,7 @@ def hands_out_other_frames(video: VideoReader, path: Path) -> bool:
 
 
 def _sample(path: Path) -> dict[int, NDArray[np.uint8]]:
-    """The frames (H, W, 3) that are asked for, by their numbers in a decode from the beginning."""
+    """Decode the compared frames (H, W, 3) from the beginning, by index."""
     frames: dict[int, NDArray[np.uint8]] = {}
     with closing(Container(path)) as container, suppress(av.FFmpegError):
         for number, frame in enumerate(islice(container.frames(), SAMPLE[0] + 1)):

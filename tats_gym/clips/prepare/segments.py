@@ -1,4 +1,4 @@
-"""Cuts long videos into short segments, each a small video file of its own."""
+"""Cuts long videos into short segments, each in a video file of its own."""
 
 import json
 import logging
@@ -29,21 +29,21 @@ from tats_gym.runs.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 BITS_PER_PIXEL = 1.0
-"""Bits that the encoder may spend on a pixel of a frame: at these sizes a loss that is hard to see."""
+"""Bits per pixel and frame for the encoder: at these sizes the loss is barely visible."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutConfig:
-    """Where segments begin, how long they are and how large."""
+    """Starts, length and size of segments."""
 
     frames: int = 48
     """Frames in a segment."""
     stride: int | None = None
-    """Frames from one start to the next, by default `frames`. Less makes segments overlap, more leaves gaps."""
+    """Frames from one start to the next, by default `frames`. Fewer make segments overlap, more leave gaps."""
     short_side: int = 112
-    """Pixels of the shorter side, even. Frames that are smaller already keep their size."""
+    """Pixels of the shorter side, even. Smaller frames keep their size."""
     limit: int | None = None
-    """Most segments of one video, the first ones; by default all."""
+    """Number of segments of a video, counted from its start; by default all."""
 
     def __post_init__(self) -> None:
         counts = {"frames": self.frames, "stride": self.step, "limit": 1 if self.limit is None else self.limit}
@@ -69,7 +69,7 @@ class CutConfig:
 
 
 def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
-    """The files among `paths` and every video below its folders; hidden ones are passed over.
+    """Return the files among `paths` and every video below the folders among them, except hidden ones.
 
     Raises:
         FileNotFoundError: A path does not exist, or no file is a video.
@@ -103,10 +103,10 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def claim_folder(out: Path, config: CutConfig) -> None:
-    """Make the folder and note its settings.
+    """Create the folder and record its settings.
 
     Raises:
-        ValueError: It holds segments that were cut with others, or it is not known with which; `limit` may change.
+        ValueError: The folder holds segments of other or unknown settings; `limit` may differ.
     """
     settings = {"frames": config.frames, "stride": config.step, "short_side": config.short_side}
     note = out / SETTINGS_FILE
@@ -122,7 +122,7 @@ class Segments:
     """The segments of one video. Iterating writes those that `out` lacks, and yields their paths; `len` counts them.
 
     Raises:
-        VideoReadError: The video cannot be opened, or does not say how fast it plays.
+        VideoReadError: The video cannot be opened or has no frame rate.
     """
 
     def __init__(self, video: Path, out: Path, config: CutConfig) -> None:
@@ -130,13 +130,13 @@ class Segments:
         reader = open_video(video, "pyav")
         reader.close()
         self.length = len(reader)
-        """Frames of the video."""
-        self.fps = Fraction(reader.fps).limit_denominator(1001)  # 30000/1001 came as a float
+        """Frames in the video."""
+        self.fps = Fraction(reader.fps).limit_denominator(1001)  # restores 30000/1001, which was read as a float
         if self.fps <= 0:
             raise VideoReadError(f"{video}: it does not say how many frames it shows a second")
         starts = config.starts(self.length)
         self.paths = [out / f"{video.stem}-{index:04d}.webm" for index in range(len(starts))]
-        """Every segment, whether there or not."""
+        """Files of all segments, existing or not."""
         self._missing = {s: path for s, path in zip(starts, self.paths, strict=True) if not path.exists()}
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ class Segments:
                 yield path
 
     def _decode(self, count: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The first `count` frames with their numbers, in one pass."""
+        """Yield the first `count` frames with their numbers, in one pass."""
         number = -1
         try:
             with closing(Container(self.video.absolute())) as container:
@@ -171,7 +171,7 @@ class Segments:
             raise VideoReadError(f"{self.video}: only {number + 1} of its {self.length} frames decode")
 
     def _write(self, path: Path, frames: Bytes) -> None:
-        """Encode under a hidden name and rename, so that no reader ever sees a part of a file."""
+        """Encode under a hidden name, then rename, so that no reader sees an incomplete file."""
         partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
         try:
             pixels_per_second = frames.shape[1] * frames.shape[2] * self.fps

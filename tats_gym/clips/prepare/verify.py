@@ -1,4 +1,4 @@
-"""Opens every video of a split, decodes one window of it and checks some frames; the findings are the split's index."""
+"""Verifies a split: opens every video, decodes one window and checks some frames; the findings form its index."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig:
-    """What is verified, how, and where the index goes."""
+    """Dataset to verify, method, and place of the index."""
 
     data: str
     """Dataset, see `list_videos`."""
@@ -51,25 +51,25 @@ class VerifyConfig:
     split: Split = ClipConfig.split
     """Part of the dataset."""
     fold: int = ClipConfig.fold
-    """Which official division of UCF101 and HMDB51."""
+    """Number of the official fold of UCF101 and HMDB51."""
     subset: float | None = None
     """Verify only this share of every class, or this number of clips of every class."""
     subset_seed: int = ClipConfig.subset_seed
-    """Another one gives another subset."""
+    """Seed of the subset."""
     index: str | None = None
-    """File of the index, or a folder for it; None takes the dataset's own folder."""
+    """File or folder of the index; None takes the dataset's own folder."""
     frames: int = TokenGrid.frames
-    """Frames of the window, T."""
+    """Frames in the window, T."""
     stride: int = ClipConfig.stride
-    """Frames from one of them to the next."""
+    """Frames of the video from one frame of the window to the next."""
     reader: Reader = ClipConfig.reader
     """Library that decodes, see `open_video`."""
     num_workers: int = ClipConfig.num_workers
-    """Processes that decode; 0 decodes in the calling process, without limits."""
+    """Worker processes; 0 decodes in the calling process, without limits."""
     time_limit_s: float = ClipConfig.time_limit_s
-    """Seconds after which a video counts as broken, and the process that reads it is replaced."""
+    """Seconds after which a video counts as broken and its worker is replaced."""
     memory_limit_mib: int = ClipConfig.memory_limit_mib
-    """Memory at which a process is replaced; a video that takes twice as much counts as broken."""
+    """Memory in MiB above which a worker is replaced; a video that takes twice as much counts as broken."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "memory_limit_mib"):
@@ -83,14 +83,14 @@ class VerifyConfig:
 
 @dataclass(frozen=True)
 class WindowCheck:
-    """Decodes the window in the middle of a video, and checks that its frames come at their places."""
+    """Decodes the middle window of a video, and checks that the reader returns the right frames."""
 
     frames: int
     stride: int
     reader: Reader
 
     def __call__(self, path: str) -> Finding:
-        """What the video is like.
+        """Return the finding about a video.
 
         Raises:
             VideoReadError: The window does not decode.
@@ -106,7 +106,7 @@ class WindowCheck:
                 misplaced = hands_out_other_frames(video, Path(path))
         except VideoReadError:
             raise
-        except OSError as err:  # the disk's own, such as a file that may not be read
+        except OSError as err:  # an error of the disk, such as missing permissions
             raise VideoReadError(f"{path}: {err.strerror or err}") from err
         status: Status = "ok" if length >= self.frames * self.stride else "short"
         return Finding(
@@ -120,13 +120,13 @@ class WindowCheck:
 
 
 class Verification:
-    """The check of one split. Iterating opens the videos that no earlier run came to; `len` counts them.
+    """The check of one split. Iterating checks the videos that no earlier run has checked; `len` counts them.
 
-    What is found is kept line by line in `INDEX.partial`, so that a run that was stopped goes on where it was.
+    Findings are appended line by line to `INDEX.partial`, from which an interrupted run continues.
 
     Raises:
         MissingDataError: The dataset is not on the disk.
-        PermissionError: The index cannot be written where it should go.
+        PermissionError: The index cannot be written at its place.
     """
 
     def __init__(self, config: VerifyConfig) -> None:
@@ -143,10 +143,10 @@ class Verification:
         )
         self.header = self._make_header()
         self.index = self._index_path()
-        """Where the index goes."""
+        """Path of the index."""
         refuse_to_replace(self.index, "--index", b"{")
         self.seconds = 0.0
-        """How long this run has decoded."""
+        """Time that this run has spent decoding."""
         self._paths = {_stored(video.path, self.root): video.path for video in self.listing.videos}
         self._findings: dict[str, Finding] = {}
         self._partial = self.index.with_name(f"{self.index.name}.partial")
@@ -157,7 +157,7 @@ class Verification:
                 f"{self.index} cannot be written ({err.strerror}); name another place for the index with --index"
             ) from err
         self.resumed = len(self._findings)
-        """Videos that an earlier run had checked."""
+        """Videos checked by an earlier run."""
 
     def __len__(self) -> int:
         return len(self._paths) - len(self._findings)
@@ -203,7 +203,7 @@ class Verification:
         write_index(self.index, self.header, rows)
         report = Report.of(self.header, rows, root=self.root, index=self.index, seconds=self.seconds)
         write_whole(report.path, json.dumps(report.as_dict(), indent=1) + "\n")
-        self._partial.unlink(missing_ok=True)  # another check of the same split may have ended first
+        self._partial.unlink(missing_ok=True)  # a parallel check of the same split may have deleted it
         return report
 
     def _make_header(self) -> Header:
@@ -230,7 +230,7 @@ class Verification:
         return path / name if path.is_dir() else path
 
     def _read_partial(self) -> None:
-        """Take up what an earlier run found, up to the line that it was writing when it was killed."""
+        """Read the findings of an earlier run, up to the line at which it was killed."""
         header = header_line(self.header)
         text = self._partial.read_text(encoding="utf-8", errors="replace") if self._partial.exists() else header
         first, *lines = text.splitlines() or [""]
@@ -252,13 +252,13 @@ class Verification:
 
 
 def _stored(path: Path, root: Path) -> str:
-    """A path as the index has it: relative to the root where it lies below."""
+    """Return a path as the index stores it: relative to the root if it lies below."""
     file, folder = os.path.abspath(path), os.path.abspath(root)
     return Path(file).relative_to(folder).as_posix() if file.startswith(folder + os.sep) else file
 
 
 def _broken(path: str, lost: Lost) -> Finding:
-    """A finding whose cause holds neither the path nor decord's time of day, so that equal causes can be counted."""
+    """Return a finding without the path and decord's time of day in its cause, so that equal causes can be counted."""
     file = str(Path(path).absolute())
     cause = lost.cause.removeprefix(f"{file}: ").replace(file, "the file")
     return Finding(status="broken", cause=re.sub(r"\[\d\d:\d\d:\d\d\] ", "", cause))

@@ -1,4 +1,4 @@
-"""What the check of a split found, in numbers and in words."""
+"""The report on a verified split, in numbers and in words."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +12,11 @@ from tats_gym.datasets import DATASETS
 from tats_gym.files.messages import listed
 
 SHOWN = 10
-"""Causes, sizes and empty classes that the words name; the numbers hold them all."""
+"""Most causes, sizes and empty classes listed in words; the numbers hold all."""
 
 
 class Spread(NamedTuple):
-    """Smallest, middle and largest of some numbers."""
+    """Minimum, median and maximum of some numbers."""
 
     least: float
     median: float
@@ -24,7 +24,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self | None:
-        """The spread of `values`, None where there are none."""
+        """Return the spread of `values`, or None if there are none."""
         values = list(values)
         return cls(min(values), median(values), max(values)) if values else None
 
@@ -34,35 +34,35 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the check of a split found."""
+    """The result of verifying a split."""
 
     header: Header
     root: Path
     index: Path
     official: int | None
-    """Videos of the part by its owners' count, None where there is none."""
+    """Number of videos that the dataset's owners give for this part, if any."""
     ok: int
     short: int
-    """Usable, but shorter than the window."""
+    """Usable videos that are shorter than the window."""
     broken: dict[str, str]
     """Path to cause."""
     misplaced: dict[str, str]
-    """Path to cause, of videos whose frames do not come at their places."""
+    """Path to cause, of videos of which the reader returns wrong frames."""
     clips_per_class: Spread | None
-    """Of the usable videos; None without labels."""
+    """Usable videos per class; None without labels."""
     empty_classes: tuple[str, ...]
-    """Classes without a usable video."""
+    """Classes without usable videos."""
     num_frames: Spread | None
-    """Frames of the usable videos."""
+    """Frames in the usable videos."""
     fps: Spread | None
     sizes: dict[str, int]
-    """Width x height to the number of videos, the most frequent first."""
+    """Width x height to the number of usable videos, the most frequent first."""
     seconds: float
-    """How long the last run decoded."""
+    """Time that the last run spent decoding."""
 
     @classmethod
     def of(cls, header: Header, rows: Sequence[Row], *, root: Path, index: Path, seconds: float) -> Self:
-        """Sum up the rows of an index."""
+        """Summarise the rows of an index."""
         usable = [row for row in rows if row.finding.usable]
         labels = Counter(row.label for row in usable if row.label is not None)
         labelled = any(row.label is not None for row in rows)
@@ -87,21 +87,21 @@ class Report:
 
     @property
     def path(self) -> Path:
-        """Where its numbers lie, which name every broken and misplaced video."""
+        """File of the numbers, which names every broken and misplaced video."""
         return self.index.with_suffix(".report.json")
 
     @property
     def usable(self) -> int:
-        """Videos from which clips are cut."""
+        """Number of videos from which clips can be cut."""
         return self.ok + self.short
 
     @property
     def coverage(self) -> float:
-        """Share of the annotated videos that the disk holds, broken or not."""
+        """Share of the annotated videos that exist on the disk, broken or not."""
         return 1 - self.header.missing / self.header.annotated
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers as plain values, for JSON."""
+        """Return the numbers as plain values for JSON."""
         spreads = {name: getattr(self, name) for name in ("clips_per_class", "num_frames", "fps")}
         return {
             **asdict(self),
@@ -114,7 +114,7 @@ class Report:
         }
 
     def lines(self) -> Iterator[str]:
-        """The report in words."""
+        """Yield the lines of the report in words."""
         header = self.header
         fold = f", fold {header.fold}" if header.fold > 1 else ""
         official = "" if self.official is None else f" (officially {self.official:,})"
