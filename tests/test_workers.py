@@ -12,7 +12,7 @@ import torch
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.workers import supervisor
 from tats_gym.clips.workers.pool import WorkerPool, run_all
-from tats_gym.clips.workers.supervisor import Lost, WorkerError
+from tats_gym.clips.workers.supervisor import TaskFailure, WorkerError
 
 HOARD = []
 
@@ -63,7 +63,7 @@ def test_every_task_is_answered_once(num_workers):
     tasks = [("answer", value) for value in range(40)] + [("refuse", "cut.mp4")]
     found = dict(run_all(act, tasks, num_workers=num_workers, time_limit_s=60))
     assert [found[task][1] for task in tasks[:40]] == list(range(40))
-    assert found["refuse", "cut.mp4"] == Lost("cut.mp4: it does not decode")
+    assert found["refuse", "cut.mp4"] == TaskFailure("cut.mp4: it does not decode")
     processes = {found[task][0] for task in tasks[:40]}
     assert (processes == {os.getpid()}) if num_workers == 0 else (os.getpid() not in processes)
 
@@ -73,15 +73,15 @@ def test_a_task_that_hangs_or_kills_its_worker_is_lost_alone(pool_of):
     start = time.monotonic()
     found = answers(pool, [("hang", 0), ("die", 1), *(("answer", value) for value in range(2, 30)), ("hang", 30)])
     assert time.monotonic() - start < 60
-    assert found[0] == found[30] == Lost("reading it took more than 3 s")
-    assert found[1] == Lost("the process that read it died")
+    assert found[0] == found[30] == TaskFailure("reading it took more than 3 s")
+    assert found[1] == TaskFailure("the process that read it died")
     assert [found[number][1] for number in range(2, 30)] == list(range(2, 30))
     assert len(answers(pool, [("answer", 1)] * 3)) == 3  # and it goes on
 
 
 def test_many_tasks_in_a_row_that_end_their_worker_are_lost_alone(pool_of):
     found = answers(pool_of(1, time_limit_s=60), [*(("die", value) for value in range(8)), ("answer", 8)])
-    assert [found[number] for number in range(8)] == [Lost("the process that read it died")] * 8
+    assert [found[number] for number in range(8)] == [TaskFailure("the process that read it died")] * 8
     assert found[8][1] == 8
 
 
@@ -97,7 +97,7 @@ def test_a_worker_that_does_not_begin_is_replaced_and_its_tasks_are_done_by_othe
 def test_a_worker_that_has_grown_is_replaced(pool_of):
     pool = pool_of(1, memory_limit_mib=400)
     found = answers(pool, [("grow", 150)] * 12)
-    assert not any(isinstance(result, Lost) for result in found.values())
+    assert not any(isinstance(result, TaskFailure) for result in found.values())
     processes = [process for process, _ in found.values()]
     assert 3 <= len(set(processes)) <= 12
     assert max(processes.count(process) for process in processes) <= 3
@@ -106,15 +106,15 @@ def test_a_worker_that_has_grown_is_replaced(pool_of):
 def test_the_process_that_starts_workers_is_replaced_too(pool_of):
     pool = pool_of(2, time_limit_s=60)
     before = {process for process, _ in answers(pool, [("answer", 0)] * 40).values()}
-    server = pool._foreman._server.pid
+    server = pool._supervisor._server.pid
     pool.submit(100, ("hang", 0))
     pool.submit(101, ("answer", 0))
     assert pool.next().number == 101
     os.kill(server, signal.SIGKILL)
-    assert pool.next() == (100, Lost("the process that read it died"))
+    assert pool.next() == (100, TaskFailure("the process that read it died"))
     after = answers(pool, [("answer", value) for value in range(40)])
     assert sorted(value for _, value in after.values()) == list(range(40))
-    assert pool._foreman._server.pid != server
+    assert pool._supervisor._server.pid != server
     wait_until_gone(before)  # those that it left behind
 
 
@@ -124,7 +124,7 @@ def test_a_worker_that_is_stopped_ends_with_the_process_that_started_it(monkeypa
         worker, _ = answers(pool, [("answer", 0)])[0]
         monkeypatch.setattr(supervisor, "os", kept)
         os.kill(worker, signal.SIGSTOP)
-        os.kill(pool._foreman._server.pid, signal.SIGKILL)
+        os.kill(pool._supervisor._server.pid, signal.SIGKILL)
         wait_until_gone([worker])
 
 
@@ -141,33 +141,33 @@ class Large:
 def test_a_server_that_is_killed_before_it_has_begun_is_replaced_too():
     with closing(WorkerPool(Large(), 1)) as pool:
         pool.submit(0, ("answer", 5))
-        os.kill(pool._foreman._server.pid, signal.SIGKILL)
+        os.kill(pool._supervisor._server.pid, signal.SIGKILL)
         assert pool.next().result[1] == 5
 
 
 def test_a_server_that_hangs_is_replaced_too_and_keeps_no_pool_from_closing(monkeypatch):
-    def start_in_peace(self, start=supervisor.Foreman._start_server):
-        monkeypatch.setattr(supervisor, "SERVER_S", 600.0)
+    def start_in_peace(self, start=supervisor.Supervisor._start_server):
+        monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 600.0)
         start(self)
 
-    monkeypatch.setattr(supervisor.Foreman, "_start_server", start_in_peace)
-    monkeypatch.setattr(supervisor, "END_S", 1.0)
+    monkeypatch.setattr(supervisor.Supervisor, "_start_server", start_in_peace)
+    monkeypatch.setattr(supervisor, "STOP_TIMEOUT_S", 1.0)
     with closing(WorkerPool(act, 1)) as pool:
         process, _ = answers(pool, [("answer", 0)])[0]
-        monkeypatch.setattr(supervisor, "SERVER_S", 1.0)
-        os.kill(pool._foreman._server.pid, signal.SIGSTOP)
+        monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 1.0)
+        os.kill(pool._supervisor._server.pid, signal.SIGSTOP)
         pool.submit(1, ("die", 0))
         pool.submit(2, ("answer", 5))
-        assert pool.next() == (1, Lost("the process that read it died"))
+        assert pool.next() == (1, TaskFailure("the process that read it died"))
         other, value = pool.next().result
         assert (other != process, value) == (True, 5)
-        os.kill(pool._foreman._server.pid, signal.SIGSTOP)
+        os.kill(pool._supervisor._server.pid, signal.SIGSTOP)
     wait_until_gone([other])
 
 
 def test_a_pool_that_has_failed_says_so_however_much_is_asked_of_it():
     with closing(WorkerPool(_Local(), 1)) as pool:
-        pool._foreman.join()
+        pool._supervisor.join()
         for number in range(3000):
             pool.submit(number, None)
         with pytest.raises(WorkerError, match="has ended; its messages are above"):
@@ -178,12 +178,12 @@ def test_a_pool_whose_workers_processes_are_killed_again_and_again_gives_up():
     with closing(WorkerPool(act, 1)) as pool:
         pool.submit(0, ("hang", 0))
         deaths = 0
-        while pool._foreman.is_alive():
+        while pool._supervisor.is_alive():
             with suppress(ProcessLookupError):
-                os.kill(pool._foreman._server.pid, signal.SIGKILL)
+                os.kill(pool._supervisor._server.pid, signal.SIGKILL)
                 deaths += 1
             time.sleep(0.05)
-        with pytest.raises(WorkerError, match=r"has ended|processes end before they have begun a task"):
+        with pytest.raises(WorkerError, match=r"has ended|processes end before they have started a task"):
             pool.next()
         assert deaths >= 2
 
@@ -207,18 +207,18 @@ def is_alive(process):
 def test_a_task_that_takes_twice_the_memory_is_lost_alone(pool_of, kind):
     pool = pool_of(1, memory_limit_mib=400)
     found = answers(pool, [(kind, 2000), (kind, 200), ("answer", 0)])
-    assert found[0] == Lost("reading it takes more memory than a worker may have")
+    assert found[0] == TaskFailure("reading it takes more memory than a worker may have")
     assert (found[1][1], found[2][1]) == (200, 0)
 
 
 def test_a_pool_can_be_closed_before_its_workers_are_there():
     pool = WorkerPool(act, 2)
     pool.submit(0, ("answer", 0))
-    server = pool._foreman._server
+    server = pool._supervisor._server
     pool.close()
     pool.close()
     assert server.returncode is not None
-    assert not pool._foreman.is_alive()
+    assert not pool._supervisor.is_alive()
 
 
 def test_no_process_outlives_its_pool(pool_of):

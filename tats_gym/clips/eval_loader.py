@@ -11,7 +11,7 @@ from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.tasks import Cut, cutters
 from tats_gym.clips.workers.pool import WorkerPool
 from tats_gym.clips.workers.shared_memory import SharedRoom
-from tats_gym.clips.workers.supervisor import IN_HAND, Lost
+from tats_gym.clips.workers.supervisor import TASKS_PER_WORKER, TaskFailure
 
 
 class ViewsHere:
@@ -20,7 +20,7 @@ class ViewsHere:
     def __init__(self, decoder: ClipDecoder) -> None:
         self._decoder = decoder
 
-    def read(self, cuts: Iterable[Cut], most: int, ahead: int = 0) -> Iterator[tuple[int, Tensor | Lost]]:
+    def read(self, cuts: Iterable[Cut], most: int, ahead: int = 0) -> Iterator[tuple[int, Tensor | TaskFailure]]:
         """Yield the id of each cut's video with its clips (count, C, T, H, W), or with the cause of the failure.
 
         Args:
@@ -37,7 +37,7 @@ class ViewsHere:
             try:
                 cut.make(self._decoder, out)
             except VideoReadError as err:
-                yield id_, Lost(str(err))
+                yield id_, TaskFailure(str(err))
             else:
                 yield id_, out
 
@@ -58,7 +58,7 @@ class ViewsAhead:
         self._room: SharedRoom | None = None
         self._busy = False
 
-    def read(self, cuts: Iterable[Cut], most: int, ahead: int = 0) -> Iterator[tuple[int, Tensor | Lost]]:
+    def read(self, cuts: Iterable[Cut], most: int, ahead: int = 0) -> Iterator[tuple[int, Tensor | TaskFailure]]:
         """See `ViewsHere.read`.
 
         Leaving the iterator before its end stops the workers, as does a second `read` in the meantime.
@@ -71,12 +71,10 @@ class ViewsAhead:
         Raises:
             RuntimeError: Another `read` has begun, or the loader was closed.
         """
-        pool, room = self._prepare(most, ahead + IN_HAND * self._decoder.config.num_workers)
-        free, under_way = (
-            deque(range(room.shape[0])),
-            deque[tuple[Cut, int]](),
-        )  # (cut, slot), in the order of the results
-        answers: dict[int, Lost | None] = {}  # by slot, which at most one task has
+        pool, room = self._prepare(most, ahead + TASKS_PER_WORKER * self._decoder.config.num_workers)
+        free = deque(range(room.shape[0]))
+        under_way = deque[tuple[Cut, int]]()  # (cut, slot), in the order of the results
+        answers: dict[int, TaskFailure | None] = {}  # by slot, which at most one task has
         coming = iter(cuts)
         try:
             while True:

@@ -18,7 +18,7 @@ from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.tasks import Shown
 from tats_gym.clips.train_loader import Ahead, Here
-from tats_gym.clips.workers.supervisor import Lost
+from tats_gym.clips.workers.supervisor import TaskFailure
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class ClipStream:
         batch.positions[:] = torch.tensor(positions)
         found = self._viewing().read(cuts, self.config.repeats)
         for number, (id_, views) in zip(numbers, found, strict=True):
-            if isinstance(views, Lost):
+            if isinstance(views, TaskFailure):
                 self._leave_out(id_, views)
                 lost += [row for row, _ in rows[number]]
                 continue
@@ -168,10 +168,10 @@ class ClipStream:
         self.wait_s += time.perf_counter() - start
         return batch
 
-    def _leave_out(self, id_: int, lost: Lost) -> None:
+    def _leave_out(self, id_: int, failure: TaskFailure) -> None:
         path = self._decoder.path(id_)
         if path not in self.broken:
-            logger.warning("%s; it is left out", lost.cause_at(path))
+            logger.warning("%s; it is left out", failure.cause_at(path))
         self.broken[path] += 1
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
@@ -196,7 +196,7 @@ class ClipStream:
         room, causes = self._views_room(len(ids), views), []
         cuts = [Shown(id_, views) for id_ in ids]
         for row, (id_, found) in zip(room.numpy(), self._viewing().read(cuts, views.count), strict=True):
-            if isinstance(found, Lost):
+            if isinstance(found, TaskFailure):
                 causes.append(found.cause_at(self._decoder.path(id_)))
             else:
                 row[:] = found.numpy()
@@ -237,7 +237,7 @@ class ClipStream:
         cuts = (Shown(id_, views) for id_ in ids)
         read = self._viewing().read(cuts, views.count, ahead=batch_size)
         for id_, found in read:
-            if isinstance(found, Lost):
+            if isinstance(found, TaskFailure):
                 self._leave_out(id_, found)
                 missing.append(id_)
                 lost += 1

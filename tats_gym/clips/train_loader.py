@@ -10,7 +10,7 @@ from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.tasks import Drawn, cutters
 from tats_gym.clips.workers.shared_memory import SharedRoom
-from tats_gym.clips.workers.supervisor import Lost
+from tats_gym.clips.workers.supervisor import TaskFailure
 
 
 class Loaded(NamedTuple):
@@ -128,7 +128,7 @@ class Ahead:
             return
         task = self._under_way.pop(ticket)
         video = task.drawn.video(self._decoder)
-        if not isinstance(result, Lost):
+        if not isinstance(result, TaskFailure):
             self._loaded[task.number] = task.slot, video
             return
         try:

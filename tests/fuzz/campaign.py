@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.clips.workers.pool import WorkerPool
-from tats_gym.clips.workers.supervisor import Lost
+from tats_gym.clips.workers.supervisor import TaskFailure
 from tests.fuzz.mutators import mutate
 from tests.fuzz.target import Target, refused
 
@@ -178,16 +178,16 @@ def judge_all(
             answer = pool.next()
             case = under_way.pop(answer.number)
             verdict = answer.result
-            if isinstance(verdict, Lost):
+            if isinstance(verdict, TaskFailure):
                 verdict = _lost(verdict, judge.targets[case.target])
             yield case, verdict
 
 
-def _lost(lost: Lost, target: Target) -> Verdict:
-    if "died" in lost.cause or "took more than" in lost.cause:
-        outcome = DEATH if "died" in lost.cause else TIME_OUT
-        return Verdict(outcome, None if target.decodes else lost.cause)
-    return Verdict(f"VideoReadError: {lost.cause}")
+def _lost(failure: TaskFailure, target: Target) -> Verdict:
+    if "died" in failure.cause or "took more than" in failure.cause:
+        outcome = DEATH if "died" in failure.cause else TIME_OUT
+        return Verdict(outcome, None if target.decodes else failure.cause)
+    return Verdict(f"VideoReadError: {failure.cause}")
 
 
 def run(

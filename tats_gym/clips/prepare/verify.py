@@ -29,7 +29,7 @@ from tats_gym.clips.prepare.frame_check import hands_out_other_frames
 from tats_gym.clips.prepare.verify_report import Report
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
 from tats_gym.clips.workers.pool import run_all
-from tats_gym.clips.workers.supervisor import Lost
+from tats_gym.clips.workers.supervisor import TaskFailure
 from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import parse_json
@@ -175,7 +175,7 @@ class Verification:
         )
         with self._partial.open("a", encoding="utf-8") as file:
             for path, answer in answers:
-                finding = _broken(path, answer) if isinstance(answer, Lost) else answer
+                finding = _broken(path, answer) if isinstance(answer, TaskFailure) else answer
                 file.write(json.dumps({"path": names[path], **asdict(finding)}) + "\n")
                 file.flush()
                 self._findings[names[path]] = finding
@@ -257,8 +257,8 @@ def _stored(path: Path, root: Path) -> str:
     return Path(file).relative_to(folder).as_posix() if file.startswith(folder + os.sep) else file
 
 
-def _broken(path: str, lost: Lost) -> Finding:
+def _broken(path: str, failure: TaskFailure) -> Finding:
     """Return a finding without the path and decord's time of day in its cause, so that equal causes can be counted."""
     file = str(Path(path).absolute())
-    cause = lost.cause.removeprefix(f"{file}: ").replace(file, "the file")
+    cause = failure.cause.removeprefix(f"{file}: ").replace(file, "the file")
     return Finding(status="broken", cause=re.sub(r"\[\d\d:\d\d:\d\d\] ", "", cause))

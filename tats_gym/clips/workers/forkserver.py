@@ -24,20 +24,20 @@ from tats_gym.clips.readers import VideoReadError
 from tats_gym.train.memory import out_of_memory
 from tats_gym.train.signals import FROM_SYSTEM
 
-BEGUN, DONE, LOST, RAISED = "begun", "done", "lost", "raised"
+STARTED, DONE, FAILED, RAISED = "started", "done", "failed", "raised"
 """States of a task. A worker reports (task number, state, time, content): the result, the cause or the traceback."""
 
 
-LAST_WAIT_S = 5.0
+REAP_TIMEOUT_S = 5.0
 """Longest wait for killed workers to end when the server stops, in seconds."""
 PR_SET_PDEATHSIG = 1
 """Option of Linux's `prctl` that sets the signal a process gets when its parent ends."""
-TASK_MEMORY = 2
+TASK_MEMORY_FACTOR = 2
 """Memory that one task may take, as a multiple of the limit at which a worker is replaced."""
 
 
-def serve(handle: int) -> None:
-    """Fork and kill workers on the orders that arrive on file descriptor `handle`; kill all when it closes.
+def run_forkserver(control_fd: int) -> None:
+    """Fork and kill workers on the orders that arrive on file descriptor `control_fd`; kill all when it closes.
 
     The first message is (function, memory limit in bytes or None). Each ("fork", None) is followed by the file
     descriptor of the worker's own connection and answered with the worker's process id; ("kill", id) has no answer.
@@ -46,7 +46,7 @@ def serve(handle: int) -> None:
     for number in (signal.SIGINT, *FROM_SYSTEM):
         signal.signal(number, signal.SIG_IGN)
     workers: set[int] = set()
-    with Connection(handle) as control:
+    with Connection(control_fd) as control:
         try:
             function, memory_limit = control.recv()
             while True:
@@ -71,25 +71,25 @@ def _fork(control: Connection, function: Callable[[Any], Any], memory_limit: int
         return process
     status = 1
     try:
-        _end_with(server)
+        _end_with_parent(server)
         os.close(control.fileno())
         torch.set_num_threads(1)
         if memory_limit is not None:
-            _cap_memory(TASK_MEMORY * memory_limit)
+            _limit_memory(TASK_MEMORY_FACTOR * memory_limit)
         with Connection(handle) as tasks:
-            _work(function, tasks, memory_limit)
+            _run_tasks(function, tasks, memory_limit)
         status = 0
     except BaseException:
         traceback.print_exc()
     os._exit(status)
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """Have the system kill this process when its parent ends; a hung or stopped process cannot check by itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        raise ProcessLookupError("the process that starts the workers has ended")
+        raise ProcessLookupError("the forkserver has ended")
 
 
 def _kill(process: int, workers: set[int]) -> None:
@@ -99,7 +99,7 @@ def _kill(process: int, workers: set[int]) -> None:
 
 
 def _reap_all(workers: set[int]) -> None:
-    deadline = time.monotonic() + LAST_WAIT_S
+    deadline = time.monotonic() + REAP_TIMEOUT_S
     while workers and time.monotonic() < deadline:
         _reap(workers)
         time.sleep(0.005)
@@ -111,45 +111,45 @@ def _reap(workers: set[int]) -> None:
             workers.discard(process)
 
 
-def _work(function: Callable[[Any], Any], tasks: Connection, memory_limit: int | None) -> None:
+def _run_tasks(function: Callable[[Any], Any], tasks: Connection, memory_limit: int | None) -> None:
     """Run tasks until the connection closes or this process exceeds the memory limit."""
     while True:
         try:
             number, task = tasks.recv()
-            tasks.send((number, BEGUN, time.monotonic(), None))
+            tasks.send((number, STARTED, time.monotonic(), None))
             try:
                 answer = (DONE, function(task))
             except VideoReadError as err:
-                answer = (LOST, str(err))
+                answer = (FAILED, str(err))
             except Exception as err:
                 if out_of_memory(err):
-                    answer = (LOST, "reading it takes more memory than a worker may have")
+                    answer = (FAILED, "reading it takes more memory than a worker may have")
                 else:
                     answer = (RAISED, traceback.format_exc())
             tasks.send((number, answer[0], time.monotonic(), answer[1]))
         except (EOFError, ConnectionError):
             return
-        if memory_limit is not None and _memory() > memory_limit:
+        if memory_limit is not None and _private_memory() > memory_limit:
             return
 
 
-def _memory() -> int:
+def _private_memory() -> int:
     """Private memory of this process in bytes; 0 where the system does not report it."""
-    return _status("RssAnon:")  # without mapped files, such as the clips that workers share
+    return _process_status("RssAnon:")  # without mapped files, such as the clips that workers share
 
 
-def _cap_memory(size: int) -> None:
+def _limit_memory(size: int) -> None:
     """Limit this process to `size` bytes more than it has now, where the system can enforce it.
 
     A frame of a few kilobytes can demand gigabytes, for which the system may kill any process.
     """
-    before = _status("VmData:")
+    before = _process_status("VmData:")
     _, highest = resource.getrlimit(resource.RLIMIT_DATA)
     if before and highest == resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_DATA, (before + size, highest))
 
 
-def _status(name: str) -> int:
+def _process_status(name: str) -> int:
     """A size from /proc/self/status in bytes; 0 where the system does not report it."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.workers.supervisor import Answer, Foreman, Lost, WorkerError
+from tats_gym.clips.workers.supervisor import Answer, Supervisor, TaskFailure, WorkerError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -16,10 +16,10 @@ class WorkerPool:
     """Calls one function in worker processes; answers arrive in the order of completion.
 
     Args:
-        function: Picklable. If it raises VideoReadError, the answer is `Lost`.
+        function: Picklable. If it raises VideoReadError, the answer is a `TaskFailure`.
         num_workers: Number of processes.
-        time_limit_s: A task that takes longer is lost, and its worker is killed and replaced; None sets no limit.
-        memory_limit_mib: A worker that exceeds it is replaced after its task; a task that takes twice as much is lost.
+        time_limit_s: A task that takes longer fails, and its worker is killed and replaced; None sets no limit.
+        memory_limit_mib: A worker that exceeds it is replaced after its task; a task that takes twice as much fails.
             None sets no limit.
         pass_fds: File descriptors that the workers inherit under the same numbers.
 
@@ -37,19 +37,19 @@ class WorkerPool:
         pass_fds: Sequence[int] = (),
     ) -> None:
         memory_limit = None if memory_limit_mib is None else memory_limit_mib * 2**20
-        self._foreman = Foreman(function, num_workers, time_limit_s, memory_limit, pass_fds)
-        self._foreman.start()
-        self._close = weakref.finalize(self, self._foreman.close)
+        self._supervisor = Supervisor(function, num_workers, time_limit_s, memory_limit, pass_fds)
+        self._supervisor.start()
+        self._close = weakref.finalize(self, self._supervisor.close)
 
     def submit(self, number: int, task: Any) -> None:
         """Queue a task; its answer carries the same `number`."""
-        self._foreman.submit(number, task)
+        self._supervisor.submit(number, task)
 
     def next(self) -> Answer:
         """Wait for the next answer; at least one task must be unanswered."""
-        answer = self._foreman.answers.get()
+        answer = self._supervisor.answers.get()
         if isinstance(answer, BaseException):
-            self._foreman.answers.put(answer)  # for later calls
+            self._supervisor.answers.put(answer)  # for later calls
             raise WorkerError(str(answer)) from answer
         return answer
 
@@ -65,8 +65,8 @@ def run_all(
     num_workers: int,
     time_limit_s: float | None = None,
     memory_limit_mib: int | None = None,
-) -> Iterator[tuple[In, Out | Lost]]:
-    """Call a function with every task; yield each task with its result or `Lost`, in the order of completion.
+) -> Iterator[tuple[In, Out | TaskFailure]]:
+    """Call a function with every task; yield each task with its result or `TaskFailure`, as they complete.
 
     Args:
         function: See `WorkerPool`.
@@ -78,9 +78,9 @@ def run_all(
     if not num_workers:
         for task in tasks:
             try:
-                result: Out | Lost = function(task)
+                result: Out | TaskFailure = function(task)
             except VideoReadError as err:
-                result = Lost(str(err))
+                result = TaskFailure(str(err))
             yield task, result
         return
     pool = WorkerPool(function, num_workers, time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib)
