@@ -17,7 +17,7 @@ import torch
 from benchmarks.peers import published_loader
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.datasets.listing import Video, list_videos
-from tats_gym.clips.decoder import ClipDecoder, Order, empty_views
+from tats_gym.clips.decoder import ClipDecoder, EpochOrder, empty_views
 from tats_gym.clips.readers import Reader
 from tats_gym.clips.workers.supervisor import WORKER_ENVIRONMENT
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
@@ -53,9 +53,9 @@ class Clips:
         """What makes a clip in a worker process of `ClipStream`."""
         return ClipDecoder(replace(self.config, reader=reader), self.videos, self.grid.frames, self.grid.size)
 
-    def order(self, seed: int) -> Order:
+    def order(self, seed: int) -> EpochOrder:
         """Which video comes when."""
-        return Order(seed, len(self.videos))
+        return EpochOrder(seed, len(self.videos))
 
 
 def reader_rate(clips: Clips, reader: Reader, seconds: float, seed: int) -> float:
@@ -87,14 +87,16 @@ def side_by_side_rate(clips: Clips, seconds: float, seed: int) -> float:
 
 
 def _decode_beside(
-    decoder: ClipDecoder, order: Order, seconds: float, barrier: Barrier, rates: "SimpleQueue[float]"
+    decoder: ClipDecoder, order: EpochOrder, seconds: float, barrier: Barrier, rates: "SimpleQueue[float]"
 ) -> None:
     os.environ.update(WORKER_ENVIRONMENT)  # what a loader's workers are started with, to compare like with like
     torch.set_num_threads(1)
     rates.put(_decode_alone(decoder, order, seconds, lambda: barrier.wait(START_LIMIT_S)))
 
 
-def _decode_alone(decoder: ClipDecoder, order: Order, seconds: float, ready: Callable[[], Any] = lambda: None) -> float:
+def _decode_alone(
+    decoder: ClipDecoder, order: EpochOrder, seconds: float, ready: Callable[[], Any] = lambda: None
+) -> float:
     """Clips a second, counted from when `ready` returns, after a first clip."""
     room = empty_views(1, decoder.frames, decoder.size)
     decoder.draw(order[0], 0, room)

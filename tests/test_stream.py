@@ -94,13 +94,13 @@ def test_seek_goes_on_as_an_uninterrupted_stream_would(folder, num_workers):
 def test_seeking_within_what_was_decoded_ahead_keeps_the_workers(folder):
     with stream_of(folder, num_workers=1) as stream:
         first = stream.take(2)
-        workers = stream._loader
+        workers = stream._train_loader
         stream.seek(1)
         later = stream.take(3)
         stream.seek(0)
         assert same(stream.take(2), first)
         assert torch.equal(later.pixels[0], first.pixels[1])
-        assert stream._loader is workers
+        assert stream._train_loader is workers
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

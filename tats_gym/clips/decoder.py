@@ -66,7 +66,7 @@ class Views:
         return self.temporal * self.spatial
 
 
-class Order:
+class EpochOrder:
     """The endless order of the videos: each video once per epoch, every epoch shuffled anew.
 
     Args:
@@ -124,7 +124,7 @@ class ClipDecoder:
 
     def id(self, draw: Draw, attempt: int) -> int:
         """Return the video of this attempt: first the one drawn, then random ones."""
-        return self._begin(draw, attempt)[0]
+        return self._video_and_rng(draw, attempt)[0]
 
     def draw(self, draw: Draw, attempt: int, out: Tensor) -> int:
         """Decode one window, write R views of it into `out` (R, C, T, H, W), and return the id of its video.
@@ -132,7 +132,7 @@ class ClipDecoder:
         Raises:
             VideoReadError: The video cannot be read, or its frames cannot be augmented.
         """
-        id_, rng = self._begin(draw, attempt)
+        id_, rng = self._video_and_rng(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
         for view in out:
             try:
@@ -161,7 +161,7 @@ class ClipDecoder:
             for box in boxes:
                 next(rows).copy_(crop_and_resize(chosen, box, self.size))
 
-    def _begin(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
+    def _video_and_rng(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
         """Return the video of this attempt, and the random generator of its window and crops."""
         rng = np.random.default_rng([CLIP, *draw, attempt])
         return draw.id if attempt == 0 else int(rng.integers(len(self._paths))), rng

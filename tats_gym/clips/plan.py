@@ -3,16 +3,16 @@
 import logging
 from collections import Counter
 
-from tats_gym.clips.decoder import ClipDecoder, Order
+from tats_gym.clips.decoder import ClipDecoder, EpochOrder
 from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import Drawn
+from tats_gym.clips.tasks import TrainCut
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 20
+MAX_ATTEMPTS = 20
 """Videos tried for one clip before the stream gives up."""
-JUDGED = 100
+MIN_DRAWS = 100
 """Number of draws from which on the share of replaced ones is compared with `max_broken`."""
 
 
@@ -31,62 +31,62 @@ class Plan:
         """Path of each unreadable video to its number of failures."""
         self.journal = Journal()
         """The replacements of draws that were delivered."""
-        self._done = self._replaced = 0
-        self._found: dict[int, list[Replacement]] = {}  # of draws not delivered yet
-        self.begin(0)
+        self._num_delivered = self._num_replaced = 0
+        self._pending: dict[int, list[Replacement]] = {}  # of draws not delivered yet
+        self.restart(0)
 
-    def begin(self, seed: int) -> None:
+    def restart(self, seed: int) -> None:
         """Order the draws by this seed, with the replacements that the journal holds."""
         self.seed = seed
-        self._order = Order(seed, self._length, self._shard)
+        self._order = EpochOrder(seed, self._length, self._shard)
         self._attempts = self.journal.attempts(seed, self._shard)  # of delivered draws
-        self._found.clear()
+        self._pending.clear()
 
     def __len__(self) -> int:
         """Number of draws in an epoch."""
         return len(self._order)
 
-    def drawn(self, number: int, count: int | None = None) -> Drawn:
+    def cut(self, number: int, count: int | None = None) -> TrainCut:
         """Return the cut at this place, past the videos known to be unreadable: all views, or the first `count`."""
-        found = self._found.get(number)
+        found = self._pending.get(number)
         attempt = found[-1].attempt + 1 if found else self._attempts.get(number, 0)
-        return Drawn(self._order[number], attempt, count or self._decoder.config.repeats)
+        return TrainCut(self._order[number], attempt, count or self._decoder.config.repeats)
 
-    def failed(self, number: int, drawn: Drawn, cause: str) -> Drawn:
+    def replace(self, number: int, cut: TrainCut, cause: str) -> TrainCut:
         """Record an unreadable video, and return the cut that replaces it.
 
         Raises:
             VideoReadError: Too many videos in a row could not be read.
         """
-        path = self._decoder.path(drawn.video(self._decoder))
+        path = self._decoder.path(cut.video(self._decoder))
         if path not in self.broken:
             logger.warning("%s; another video takes its place", cause)
         self.broken[path] += 1
         rank, ranks = self._shard
-        replacement = Replacement(self.seed, rank, number, drawn.attempt, path, cause, ranks)
-        self._found.setdefault(number, []).append(replacement)
-        if drawn.following.attempt >= ATTEMPTS:
-            raise VideoReadError(f"{ATTEMPTS} videos in a row could not be read; the last: {cause}")
-        return drawn.following
+        replacement = Replacement(self.seed, rank, number, cut.attempt, path, cause, ranks)
+        self._pending.setdefault(number, []).append(replacement)
+        if cut.next_attempt.attempt >= MAX_ATTEMPTS:
+            raise VideoReadError(f"{MAX_ATTEMPTS} videos in a row could not be read; the last: {cause}")
+        return cut.next_attempt
 
-    def done(self, number: int) -> None:
+    def count_delivered(self, number: int) -> None:
         """Count a delivered draw and journal its replacements; raises VideoReadError if too many draws were replaced.
 
         Replacements are journalled only here, so that a resumed run does not repeat those of a folder that was briefly
         unreachable.
         """
-        for replacement in self._found.pop(number, ()):
+        for replacement in self._pending.pop(number, ()):
             self.journal.add(replacement)
-        self._done += 1
-        self._replaced += number in self._attempts
-        self.judge(self._replaced, self._done)
+        self._num_delivered += 1
+        self._num_replaced += number in self._attempts
+        self.check_broken_share(self._num_replaced, self._num_delivered)
 
-    def judge(self, lost: int, asked: int) -> None:
+    def check_broken_share(self, failed: int, requested: int) -> None:
         """Raise VideoReadError if too many of the requested clips were replaced or left out."""
-        most = self._decoder.config.max_broken
-        if asked >= JUDGED and lost > most * asked:
+        max_broken = self._decoder.config.max_broken
+        if requested >= MIN_DRAWS and failed > max_broken * requested:
             raise VideoReadError(
-                f"{lost} of {asked} clips could not be read, more than max_broken "
-                f"{most}; look at the {len(self.broken)} videos that were named, or check all with "
+                f"{failed} of {requested} clips could not be read, more than max_broken "
+                f"{max_broken}; look at the {len(self.broken)} videos that were named, or check all with "
                 "scripts/prepare_data.py verify"
             )

@@ -13,16 +13,16 @@ from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.datasets.listing import list_videos
 from tats_gym.clips.decoder import ClipDecoder, Views, empty_views
-from tats_gym.clips.eval_loader import ViewsAhead, ViewsHere
+from tats_gym.clips.eval_loader import InlineEvalLoader, PrefetchEvalLoader
 from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import Shown
-from tats_gym.clips.train_loader import Ahead, Here
+from tats_gym.clips.tasks import EvalCut
+from tats_gym.clips.train_loader import InlineTrainLoader, PrefetchTrainLoader
 from tats_gym.clips.workers.supervisor import TaskFailure
 
 logger = logging.getLogger(__name__)
 
-PREFETCHED = 2
+PREFETCHED_BATCHES = 2
 """Batches decoded ahead."""
 
 
@@ -82,8 +82,8 @@ class ClipStream:
         self._lost_again = self._asked_again = 0  # clips
         self._shape = (frames, size)
         self._pin_memory = pin_memory
-        self._loader: Here | Ahead | None = None
-        self._viewer: ViewsHere | ViewsAhead | None = None
+        self._train_loader: InlineTrainLoader | PrefetchTrainLoader | None = None
+        self._eval_loader: InlineEvalLoader | PrefetchEvalLoader | None = None
         self.seek(0, seed)
 
     def __len__(self) -> int:
@@ -106,24 +106,24 @@ class ClipStream:
             raise ValueError(f"count must be at least 1, got {count}")
         start = time.perf_counter()
         repeats = self.config.repeats
-        batch = self._room(count)
+        batch = self._empty_batch(count)
         pixels = batch.pixels.numpy()  # a copy by torch would keep all its threads spinning, at the workers' expense
         try:
-            loader = self._loader = self._loader or self._start(count)
+            loader = self._train_loader = self._train_loader or self._make_train_loader(count)
             loader.prefetch(-(-(self.position + count) // repeats))
             for row, view in enumerate(range(self.position, self.position + count)):
                 loader.drop_before(view // repeats)
                 loaded = loader.get(view // repeats)
                 pixels[row], batch.ids[row] = loaded.views[view % repeats].numpy(), loaded.id
                 if view % repeats == 0:
-                    self._plan.done(view // repeats)
+                    self._plan.count_delivered(view // repeats)
         except BaseException:
             self.close()  # drops the prefetched clips; the next call starts again from `position`
             raise
         batch.positions[:] = torch.arange(self.position, self.position + count)
         self.position += count
         loader.drop_before(self.position // repeats)
-        loader.prefetch((self.position + PREFETCHED * count) // repeats)
+        loader.prefetch((self.position + PREFETCHED_BATCHES * count) // repeats)
         self.wait_s += time.perf_counter() - start
         batch.labels[:] = self._labels[batch.ids]
         return batch
@@ -147,10 +147,10 @@ class ClipStream:
             number, view = divmod(position, self.config.repeats)
             rows[number].append((row, view))
         numbers = sorted(rows)  # sorted, as each change of epoch recomputes the order
-        cuts = [self._plan.drawn(number, 1 + max(view for _, view in rows[number])) for number in numbers]
-        batch, lost = self._room(len(positions)), list[int]()
+        cuts = [self._plan.cut(number, 1 + max(view for _, view in rows[number])) for number in numbers]
+        batch, lost = self._empty_batch(len(positions)), list[int]()
         batch.positions[:] = torch.tensor(positions)
-        found = self._viewing().read(cuts, self.config.repeats)
+        found = self._open_eval_loader().read(cuts, self.config.repeats)
         for number, (id_, views) in zip(numbers, found, strict=True):
             if isinstance(views, TaskFailure):
                 self._leave_out(id_, views)
@@ -163,7 +163,7 @@ class ClipStream:
             if not len(batch):
                 raise VideoReadError(f"none of {len(lost)} clips can be read any more; their videos are named above")
         self._lost_again, self._asked_again = self._lost_again + len(lost), self._asked_again + len(positions)
-        self._plan.judge(self._lost_again, self._asked_again)
+        self._plan.check_broken_share(self._lost_again, self._asked_again)
         batch.labels[:] = self._labels[batch.ids]
         self.wait_s += time.perf_counter() - start
         return batch
@@ -193,16 +193,16 @@ class ClipStream:
             VideoReadError: A video cannot be read.
         """
         views = self._views(ids, temporal, spatial)
-        room, causes = self._views_room(len(ids), views), []
-        cuts = [Shown(id_, views) for id_ in ids]
-        for row, (id_, found) in zip(room.numpy(), self._viewing().read(cuts, views.count), strict=True):
+        pixels, causes = self._empty_views(len(ids), views), []
+        cuts = [EvalCut(id_, views) for id_ in ids]
+        for row, (id_, found) in zip(pixels.numpy(), self._open_eval_loader().read(cuts, views.count), strict=True):
             if isinstance(found, TaskFailure):
                 causes.append(found.cause_at(self._decoder.path(id_)))
             else:
                 row[:] = found.numpy()
         if causes:
             raise VideoReadError(causes[0])
-        return self._viewed(room, ids)
+        return self._viewed(pixels, ids)
 
     def each(
         self, ids: Sequence[int], batch_size: int, *, temporal: int = 1, spatial: int = 1, total: int | None = None
@@ -230,38 +230,39 @@ class ClipStream:
         return self._each(ids, batch_size, self._views(ids, temporal, spatial), len(ids) if total is None else total)
 
     def _each(self, ids: Sequence[int], batch_size: int, views: Views, total: int) -> Iterator[ClipBatch]:
-        room = self._views_room(batch_size, views)
+        pixels = self._empty_views(batch_size, views)
         shown: list[int] = []
         missing: list[int] = []
         lost = 0
-        cuts = (Shown(id_, views) for id_ in ids)
-        read = self._viewing().read(cuts, views.count, ahead=batch_size)
+        cuts = (EvalCut(id_, views) for id_ in ids)
+        read = self._open_eval_loader().read(cuts, views.count, ahead=batch_size)
         for id_, found in read:
             if isinstance(found, TaskFailure):
                 self._leave_out(id_, found)
                 missing.append(id_)
                 lost += 1
-                self._plan.judge(lost, total)  # of all, not of those read so far: the broken ones may come first
+                # Of all, not of those read so far: the broken ones may come first.
+                self._plan.check_broken_share(lost, total)
                 continue
             if len(shown) == batch_size:  # yielded no earlier, so that ids missing at the end have a batch too
-                yield self._viewed(room, shown, missing)
-                room, shown, missing = self._views_room(batch_size, views), [], []
-            room.numpy()[len(shown)] = found.numpy()
+                yield self._viewed(pixels, shown, missing)
+                pixels, shown, missing = self._empty_views(batch_size, views), [], []
+            pixels.numpy()[len(shown)] = found.numpy()
             shown.append(id_)
         if missing and lost == total:
             raise VideoReadError(f"none of the {total} videos could be read; they are named above")
         if shown or missing:
-            yield self._viewed(room, shown, missing)
+            yield self._viewed(pixels, shown, missing)
 
     def seek(self, position: int, seed: int | None = None) -> None:
         """Continue from `position`, as if reached by `take`; a new `seed` gives a new order."""
         seed = self.seed if seed is None else seed
         if position < 0 or seed < 0:
             raise ValueError(f"position and seed must not be negative, got {position} and {seed}")
-        if self._loader is not None:
-            self._loader.forget()
+        if self._train_loader is not None:
+            self._train_loader.reset()
         self.position = position
-        self._plan.begin(seed)
+        self._plan.restart(seed)
 
     def keep_journal(self, path: Path) -> None:
         """Keep the journal in this file, and repeat the replacements that it already holds."""
@@ -270,12 +271,12 @@ class ClipStream:
 
     def close(self) -> None:
         """Stop the worker processes; a later `take` or `views` starts them again."""
-        for each in (self._loader, self._viewer):
+        for each in (self._train_loader, self._eval_loader):
             if each is not None:
                 each.close()
-        self._loader = self._viewer = None
+        self._train_loader = self._eval_loader = None
 
-    def _room(self, count: int) -> ClipBatch:
+    def _empty_batch(self, count: int) -> ClipBatch:
         return ClipBatch.around(empty_views(count, *self._shape, pin_memory=self._pin_memory))
 
     def _views(self, ids: Sequence[int], temporal: int, spatial: int) -> Views:
@@ -284,24 +285,26 @@ class ClipStream:
                 raise IndexError(f"ids must lie in [0, {len(self.videos)}), got {id_}")
         return Views(temporal, spatial)
 
-    def _views_room(self, count: int, views: Views) -> Tensor:
+    def _empty_views(self, count: int, views: Views) -> Tensor:
         """Allocate the views of `count` videos (count, V, C, T, H, W)."""
-        room = empty_views(count * views.count, *self._shape, pin_memory=self._pin_memory)
-        return room.view(count, views.count, *room.shape[1:])
+        pixels = empty_views(count * views.count, *self._shape, pin_memory=self._pin_memory)
+        return pixels.view(count, views.count, *pixels.shape[1:])
 
-    def _viewed(self, room: Tensor, ids: Sequence[int], missing: Sequence[int] = ()) -> ClipBatch:
-        shown = torch.tensor(ids, dtype=torch.int64).repeat_interleave(room.shape[1])
+    def _viewed(self, pixels: Tensor, ids: Sequence[int], missing: Sequence[int] = ()) -> ClipBatch:
+        shown = torch.tensor(ids, dtype=torch.int64).repeat_interleave(pixels.shape[1])
         nowhere = torch.full_like(shown, -1)
-        return ClipBatch(room[: len(ids)].flatten(0, 1), shown, self._labels[shown], nowhere, tuple(missing))
+        return ClipBatch(pixels[: len(ids)].flatten(0, 1), shown, self._labels[shown], nowhere, tuple(missing))
 
-    def _viewing(self) -> ViewsHere | ViewsAhead:
-        self._viewer = self._viewer or (ViewsAhead if self.config.num_workers else ViewsHere)(self._decoder)
-        return self._viewer
+    def _open_eval_loader(self) -> InlineEvalLoader | PrefetchEvalLoader:
+        if self._eval_loader is None:
+            loader = PrefetchEvalLoader if self.config.num_workers else InlineEvalLoader
+            self._eval_loader = loader(self._decoder)
+        return self._eval_loader
 
-    def _start(self, count: int) -> Here | Ahead:
+    def _make_train_loader(self, count: int) -> InlineTrainLoader | PrefetchTrainLoader:
         config = self.config
         views = empty_views(config.repeats, *self._shape)
         if not config.num_workers:
-            return Here(self._decoder, self._plan, views)
-        slots = (1 + PREFETCHED) * -(-count // config.repeats) + config.num_workers
-        return Ahead(self._decoder, self._plan, slots, tuple(views.shape))
+            return InlineTrainLoader(self._decoder, self._plan, views)
+        slots = (1 + PREFETCHED_BATCHES) * -(-count // config.repeats) + config.num_workers
+        return PrefetchTrainLoader(self._decoder, self._plan, slots, tuple(views.shape))

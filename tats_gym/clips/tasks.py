@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tats_gym.clips.decoder import ClipDecoder, Draw, Views
 from tats_gym.clips.workers.pool import WorkerPool
-from tats_gym.clips.workers.shared_memory import SharedRoom
+from tats_gym.clips.workers.shared_memory import SharedBuffer
 
 
 class Cut(Protocol):
@@ -28,7 +28,7 @@ class Cut(Protocol):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class TrainCut:
     """The first `count` views of a random window, from the video of this attempt."""
 
     draw: Draw
@@ -37,7 +37,7 @@ class Drawn:
     count: int
 
     @property
-    def following(self) -> "Drawn":
+    def next_attempt(self) -> "TrainCut":
         """The same cut from the video of the next attempt."""
         return replace(self, attempt=self.attempt + 1)
 
@@ -51,7 +51,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Shown:
+class EvalCut:
     """The test views of a video."""
 
     id: int
@@ -71,24 +71,24 @@ class Shown:
         decoder.views(self.id, self.views, out)
 
 
-class _Cutter:
+class _CutWriter:
     """The function of the workers: writes a cut into its slot of the shared memory."""
 
-    def __init__(self, decoder: ClipDecoder, room: SharedRoom) -> None:
-        self.decoder, self.room = decoder, room
+    def __init__(self, decoder: ClipDecoder, buffer: SharedBuffer) -> None:
+        self.decoder, self.buffer = decoder, buffer
 
     def __call__(self, task: tuple[Cut, int]) -> None:
         cut, slot = task
-        cut.make(self.decoder, self.room.views[slot, : cut.count])
+        cut.make(self.decoder, self.buffer.views[slot, : cut.count])
 
 
-def cutters(decoder: ClipDecoder, room: SharedRoom) -> WorkerPool:
+def start_workers(decoder: ClipDecoder, buffer: SharedBuffer) -> WorkerPool:
     """Start workers, by the decoder's settings, for tasks (cut, slot): a slot of the shared memory holds one cut."""
     config = decoder.config
     return WorkerPool(
-        _Cutter(decoder, room),
+        _CutWriter(decoder, buffer),
         config.num_workers,
         time_limit_s=config.time_limit_s,
         memory_limit_mib=config.memory_limit_mib + config.cache_mib,
-        pass_fds=(room.fd,),
+        pass_fds=(buffer.fd,),
     )

@@ -8,8 +8,8 @@ from torch import Tensor
 from tats_gym.clips.decoder import ClipDecoder
 from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import Drawn, cutters
-from tats_gym.clips.workers.shared_memory import SharedRoom
+from tats_gym.clips.tasks import TrainCut, start_workers
+from tats_gym.clips.workers.shared_memory import SharedBuffer
 from tats_gym.clips.workers.supervisor import TaskFailure
 
 
@@ -21,24 +21,24 @@ class Loaded(NamedTuple):
     """(R, C, T, H, W), uint8, valid until the draw is dropped."""
 
 
-class Here:
+class InlineTrainLoader:
     """Decodes each draw in this process when it is requested."""
 
-    def __init__(self, decoder: ClipDecoder, plan: Plan, room: Tensor) -> None:
-        self._decoder, self._plan, self._room = decoder, plan, room  # room (R, C, T, H, W)
-        self._number, self._loaded = -1, Loaded(-1, room)
+    def __init__(self, decoder: ClipDecoder, plan: Plan, buffer: Tensor) -> None:
+        self._decoder, self._plan, self._buffer = decoder, plan, buffer  # buffer (R, C, T, H, W)
+        self._number, self._loaded = -1, Loaded(-1, buffer)
 
     def get(self, number: int) -> Loaded:
         """Return the draw at this place; the plan replaces unreadable videos."""
         if number != self._number:
-            self._number, drawn = -1, self._plan.drawn(number)
+            self._number, cut = -1, self._plan.cut(number)
             while self._number != number:
                 try:
-                    drawn.make(self._decoder, self._room)
+                    cut.make(self._decoder, self._buffer)
                     self._number = number
                 except VideoReadError as err:
-                    drawn = self._plan.failed(number, drawn, str(err))
-            self._loaded = Loaded(drawn.video(self._decoder), self._room)
+                    cut = self._plan.replace(number, cut, str(err))
+            self._loaded = Loaded(cut.video(self._decoder), self._buffer)
         return self._loaded
 
     def drop_before(self, number: int) -> None:
@@ -47,7 +47,7 @@ class Here:
     def prefetch(self, until: int) -> None:
         """Do nothing: there are no workers."""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop the decoded draw."""
         self._number = -1
 
@@ -55,13 +55,13 @@ class Here:
         """Do nothing: there are no workers."""
 
 
-class _UnderWay(NamedTuple):
+class _Task(NamedTuple):
     number: int
-    drawn: Drawn
+    cut: TrainCut
     slot: int
 
 
-class Ahead:
+class PrefetchTrainLoader:
     """Decodes draws ahead of time in worker processes.
 
     Args:
@@ -73,23 +73,23 @@ class Ahead:
 
     def __init__(self, decoder: ClipDecoder, plan: Plan, slots: int, shape: tuple[int, ...]) -> None:
         self._decoder, self._plan = decoder, plan
-        self._room = SharedRoom((slots, *shape))
+        self._buffer = SharedBuffer((slots, *shape))
         self._free = deque(range(slots))
         self._loaded: dict[int, tuple[int, int]] = {}  # number of a draw -> slot, id
-        self._under_way: dict[int, _UnderWay] = {}  # by ticket
-        self._forgotten: dict[int, int] = {}  # ticket -> slot
+        self._in_progress: dict[int, _Task] = {}  # by ticket
+        self._abandoned: dict[int, int] = {}  # ticket -> slot
         self._tickets = 0
         self._next: int | None = None  # the first draw that is neither loaded nor in progress
-        self._pool = cutters(decoder, self._room)
+        self._pool = start_workers(decoder, self._buffer)
 
     def get(self, number: int) -> Loaded:
-        """See `Here.get`; draws must be requested in order, until `forget`."""
+        """See `InlineTrainLoader.get`; draws must be requested in order, until `reset`."""
         self._next = number if self._next is None else self._next
         while number not in self._loaded:
             self.prefetch(number + 1)
-            self._listen()
+            self._receive()
         slot, id_ = self._loaded[number]
-        return Loaded(id_, self._room.views[slot])
+        return Loaded(id_, self._buffer.views[slot])
 
     def drop_before(self, number: int) -> None:
         """Free the slots of the draws before this one."""
@@ -99,13 +99,13 @@ class Ahead:
     def prefetch(self, until: int) -> None:
         """Start decoding the draws before `until`, as far as slots are free."""
         while self._next is not None and self._next < until and self._free:
-            self._begin(_UnderWay(self._next, self._plan.drawn(self._next), self._free.popleft()))
+            self._submit(_Task(self._next, self._plan.cut(self._next), self._free.popleft()))
             self._next += 1
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all draws, decoded or in progress; the next request may be for any draw."""
-        self._forgotten |= {ticket: task.slot for ticket, task in self._under_way.items()}
-        self._under_way.clear()
+        self._abandoned |= {ticket: task.slot for ticket, task in self._in_progress.items()}
+        self._in_progress.clear()
         self._free.extend(slot for slot, _ in self._loaded.values())
         self._loaded.clear()
         self._next = None
@@ -113,27 +113,27 @@ class Ahead:
     def close(self) -> None:
         """Stop the workers."""
         self._pool.close()
-        self._room.close()
+        self._buffer.close()
 
-    def _begin(self, task: _UnderWay) -> None:
+    def _submit(self, task: _Task) -> None:
         self._tickets += 1
-        self._under_way[self._tickets] = task
-        self._pool.submit(self._tickets, (task.drawn, task.slot))
+        self._in_progress[self._tickets] = task
+        self._pool.submit(self._tickets, (task.cut, task.slot))
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         """Wait for one answer of the workers and process it."""
         ticket, result = self._pool.next()
-        if ticket in self._forgotten:
-            self._free.append(self._forgotten.pop(ticket))
+        if ticket in self._abandoned:
+            self._free.append(self._abandoned.pop(ticket))
             return
-        task = self._under_way.pop(ticket)
-        video = task.drawn.video(self._decoder)
+        task = self._in_progress.pop(ticket)
+        video = task.cut.video(self._decoder)
         if not isinstance(result, TaskFailure):
             self._loaded[task.number] = task.slot, video
             return
         try:
-            following = self._plan.failed(task.number, task.drawn, result.cause_at(self._decoder.path(video)))
+            next_cut = self._plan.replace(task.number, task.cut, result.cause_at(self._decoder.path(video)))
         except BaseException:
             self._free.append(task.slot)
             raise
-        self._begin(task._replace(drawn=following))
+        self._submit(task._replace(cut=next_cut))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 
-class SharedRoom:
+class SharedBuffer:
     """Pixels in memory that processes share.
 
     The memory has no name, so that none is left behind after a crash, and it does not depend on the size of /dev/shm.
