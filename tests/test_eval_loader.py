@@ -31,7 +31,7 @@ def stream_of(root, *, frames=4, size=16, decoder=None, **settings):
     config = ClipConfig(data="folder", root=str(root), **settings)
     with closing(ClipStream(config, frames=frames, size=size, seed=0)) as stream:
         if decoder is not None:
-            stream._decoder = decoder(config, stream.videos.videos, frames, size)
+            stream._eval_clips._decoder = decoder(config, stream.videos.videos, frames, size)
         yield stream
 
 

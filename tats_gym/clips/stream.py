@@ -1,26 +1,18 @@
 """An endless, shuffled, reproducible stream of clips, decoded in this process or in workers."""
 
-import logging
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.datasets.listing import list_videos
 from tats_gym.clips.decoder import ClipDecoder, Views, empty_views
-from tats_gym.clips.eval_loader import InlineEvalLoader, PrefetchEvalLoader
+from tats_gym.clips.eval_clips import EvalClips
 from tats_gym.clips.plan import Plan
-from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import EvalCut
 from tats_gym.clips.train_loader import InlineTrainLoader, PrefetchTrainLoader
-from tats_gym.clips.workers.supervisor import TaskFailure
-
-logger = logging.getLogger(__name__)
 
 PREFETCHED_BATCHES = 2
 """Batches decoded ahead."""
@@ -79,11 +71,10 @@ class ClipStream:
         self.journal = self._plan.journal
         """The replaced draws; a run keeps them in a file, and reads them when it resumes."""
         self._labels = torch.tensor([-1 if v.label is None else v.label for v in self.videos.videos])
-        self._lost_again = self._asked_again = 0  # clips
         self._shape = (frames, size)
         self._pin_memory = pin_memory
         self._train_loader: InlineTrainLoader | PrefetchTrainLoader | None = None
-        self._eval_loader: InlineEvalLoader | PrefetchEvalLoader | None = None
+        self._eval_clips = EvalClips(self._decoder, self._plan, self._labels, pin_memory=pin_memory)
         self.seek(0, seed)
 
     def __len__(self) -> int:
@@ -106,7 +97,7 @@ class ClipStream:
             raise ValueError(f"count must be at least 1, got {count}")
         start = time.perf_counter()
         repeats = self.config.repeats
-        batch = self._empty_batch(count)
+        batch = ClipBatch.around(empty_views(count, *self._shape, pin_memory=self._pin_memory))
         pixels = batch.pixels.numpy()  # a copy by torch would keep all its threads spinning, at the workers' expense
         try:
             loader = self._train_loader = self._train_loader or self._make_train_loader(count)
@@ -140,39 +131,9 @@ class ClipStream:
             VideoReadError: No clip can be read, or too many could not so far, see `max_broken`.
         """
         start = time.perf_counter()
-        rows: dict[int, list[tuple[int, int]]] = defaultdict(list)  # number of a draw -> (row, view)
-        for row, position in enumerate(positions):
-            if position < 0:
-                raise IndexError(f"positions must not be negative, got {position}")
-            number, view = divmod(position, self.config.repeats)
-            rows[number].append((row, view))
-        numbers = sorted(rows)  # sorted, as each change of epoch recomputes the order
-        cuts = [self._plan.cut(number, 1 + max(view for _, view in rows[number])) for number in numbers]
-        batch, lost = self._empty_batch(len(positions)), list[int]()
-        batch.positions[:] = torch.tensor(positions)
-        found = self._open_eval_loader().read(cuts, self.config.repeats)
-        for number, (id_, views) in zip(numbers, found, strict=True):
-            if isinstance(views, TaskFailure):
-                self._leave_out(id_, views)
-                lost += [row for row, _ in rows[number]]
-                continue
-            for row, view in rows[number]:
-                batch.pixels.numpy()[row], batch.ids[row] = views[view].numpy(), id_
-        if lost:
-            batch = batch.at(sorted(set(range(len(batch))).difference(lost)))
-            if not len(batch):
-                raise VideoReadError(f"none of {len(lost)} clips can be read any more; their videos are named above")
-        self._lost_again, self._asked_again = self._lost_again + len(lost), self._asked_again + len(positions)
-        self._plan.check_broken_share(self._lost_again, self._asked_again)
-        batch.labels[:] = self._labels[batch.ids]
+        batch = self._eval_clips.again(positions)
         self.wait_s += time.perf_counter() - start
         return batch
-
-    def _leave_out(self, id_: int, failure: TaskFailure) -> None:
-        path = self._decoder.path(id_)
-        if path not in self.broken:
-            logger.warning("%s; it is left out", failure.cause_at(path))
-        self.broken[path] += 1
 
     def centre(self, ids: Sequence[int]) -> ClipBatch:
         """Return the centre view of the videos `ids`, with the middle window and square; raises as `views` does."""
@@ -192,17 +153,7 @@ class ClipStream:
             IndexError: An id is not in the dataset.
             VideoReadError: A video cannot be read.
         """
-        views = self._views(ids, temporal, spatial)
-        pixels, causes = self._empty_views(len(ids), views), []
-        cuts = [EvalCut(id_, views) for id_ in ids]
-        for row, (id_, found) in zip(pixels.numpy(), self._open_eval_loader().read(cuts, views.count), strict=True):
-            if isinstance(found, TaskFailure):
-                causes.append(found.cause_at(self._decoder.path(id_)))
-            else:
-                row[:] = found.numpy()
-        if causes:
-            raise VideoReadError(causes[0])
-        return self._viewed(pixels, ids)
+        return self._eval_clips.views(ids, self._views(ids, temporal, spatial))
 
     def each(
         self, ids: Sequence[int], batch_size: int, *, temporal: int = 1, spatial: int = 1, total: int | None = None
@@ -227,32 +178,8 @@ class ClipStream:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        return self._each(ids, batch_size, self._views(ids, temporal, spatial), len(ids) if total is None else total)
-
-    def _each(self, ids: Sequence[int], batch_size: int, views: Views, total: int) -> Iterator[ClipBatch]:
-        pixels = self._empty_views(batch_size, views)
-        shown: list[int] = []
-        missing: list[int] = []
-        lost = 0
-        cuts = (EvalCut(id_, views) for id_ in ids)
-        read = self._open_eval_loader().read(cuts, views.count, ahead=batch_size)
-        for id_, found in read:
-            if isinstance(found, TaskFailure):
-                self._leave_out(id_, found)
-                missing.append(id_)
-                lost += 1
-                # Of all, not of those read so far: the broken ones may come first.
-                self._plan.check_broken_share(lost, total)
-                continue
-            if len(shown) == batch_size:  # yielded no earlier, so that ids missing at the end have a batch too
-                yield self._viewed(pixels, shown, missing)
-                pixels, shown, missing = self._empty_views(batch_size, views), [], []
-            pixels.numpy()[len(shown)] = found.numpy()
-            shown.append(id_)
-        if missing and lost == total:
-            raise VideoReadError(f"none of the {total} videos could be read; they are named above")
-        if shown or missing:
-            yield self._viewed(pixels, shown, missing)
+        views = self._views(ids, temporal, spatial)
+        return self._eval_clips.each(ids, batch_size, views, len(ids) if total is None else total)
 
     def seek(self, position: int, seed: int | None = None) -> None:
         """Continue from `position`, as if reached by `take`; a new `seed` gives a new order."""
@@ -271,35 +198,16 @@ class ClipStream:
 
     def close(self) -> None:
         """Stop the worker processes; a later `take` or `views` starts them again."""
-        for each in (self._train_loader, self._eval_loader):
-            if each is not None:
-                each.close()
-        self._train_loader = self._eval_loader = None
-
-    def _empty_batch(self, count: int) -> ClipBatch:
-        return ClipBatch.around(empty_views(count, *self._shape, pin_memory=self._pin_memory))
+        if self._train_loader is not None:
+            self._train_loader.close()
+        self._train_loader = None
+        self._eval_clips.close()
 
     def _views(self, ids: Sequence[int], temporal: int, spatial: int) -> Views:
         for id_ in ids:
             if not 0 <= id_ < len(self.videos):
                 raise IndexError(f"ids must lie in [0, {len(self.videos)}), got {id_}")
         return Views(temporal, spatial)
-
-    def _empty_views(self, count: int, views: Views) -> Tensor:
-        """Allocate the views of `count` videos (count, V, C, T, H, W)."""
-        pixels = empty_views(count * views.count, *self._shape, pin_memory=self._pin_memory)
-        return pixels.view(count, views.count, *pixels.shape[1:])
-
-    def _viewed(self, pixels: Tensor, ids: Sequence[int], missing: Sequence[int] = ()) -> ClipBatch:
-        shown = torch.tensor(ids, dtype=torch.int64).repeat_interleave(pixels.shape[1])
-        nowhere = torch.full_like(shown, -1)
-        return ClipBatch(pixels[: len(ids)].flatten(0, 1), shown, self._labels[shown], nowhere, tuple(missing))
-
-    def _open_eval_loader(self) -> InlineEvalLoader | PrefetchEvalLoader:
-        if self._eval_loader is None:
-            loader = PrefetchEvalLoader if self.config.num_workers else InlineEvalLoader
-            self._eval_loader = loader(self._decoder)
-        return self._eval_loader
 
     def _make_train_loader(self, count: int) -> InlineTrainLoader | PrefetchTrainLoader:
         config = self.config
