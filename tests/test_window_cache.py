@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
-from tats_gym.clips.window_cache import PARTIALS, WindowCache
+from tats_gym.clips.window_cache import PARTIAL_FOLDER, WindowCache
 from tests.video_files import noise_frames, write_video
 
 
@@ -69,7 +69,7 @@ def test_what_was_damaged_is_decoded_again(video, tmp_path, damage):
 
 
 def test_what_a_killed_process_left_is_deleted_after_a_day_and_others_may_read(video, tmp_path):
-    old, new = (tmp_path / "kept" / PARTIALS / name for name in ("old", "new"))
+    old, new = (tmp_path / "kept" / PARTIAL_FOLDER / name for name in ("old", "new"))
     old.parent.mkdir(parents=True)
     for path in (old, new):
         path.write_bytes(b"half a window")

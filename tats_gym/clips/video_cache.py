@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tats_gym.clips.readers import Reader, VideoReader, VideoReadError, check_indices, open_video
 
 
-class KeptVideo:
+class CachedVideo:
     """A `VideoReader` of a video whose frames lie in memory."""
 
     def __init__(self, path: Path, frames: NDArray[np.uint8], fps: float) -> None:
@@ -39,26 +39,26 @@ class VideoCache:
 
     def __init__(self, size_mib: int, reader: Reader) -> None:
         self.reader = reader
-        self._left = size_mib * 2**20
-        self._kept: dict[Path, KeptVideo] = {}
+        self._free_bytes = size_mib * 2**20
+        self._cached: dict[Path, CachedVideo] = {}
 
     def open(self, path: Path) -> VideoReader:
         """Open a video; raises as `open_video` does."""
-        if path in self._kept:
-            return self._kept[path]
+        if path in self._cached:
+            return self._cached[path]
         video = open_video(path, self.reader)
-        if not self._left:
+        if not self._free_bytes:
             return video
         try:
             size = video.get_batch([0]).nbytes * len(video)
-            if size > self._left:
-                self._left = 0
+            if size > self._free_bytes:
+                self._free_bytes = 0
                 return video
             frames = video.get_batch(range(len(video)))
         except VideoReadError:  # clips can still be cut from the part that decodes, as without a cache
             video.close()
             return open_video(path, self.reader)
         video.close()
-        self._left -= size
-        self._kept[path] = KeptVideo(path, frames, video.fps)
-        return self._kept[path]
+        self._free_bytes -= size
+        self._cached[path] = CachedVideo(path, frames, video.fps)
+        return self._cached[path]

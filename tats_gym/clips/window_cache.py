@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers import facts_of
+from tats_gym.clips.readers import file_status
 from tats_gym.files.atomic import delete_abandoned
 
 logger = logging.getLogger(__name__)
 
-SPARED = 0.05
+MIN_FREE_SHARE = 0.05
 """Share of the disk that stays free."""
-CHECKSUM = 4
+CHECKSUM_BYTES = 4
 """Size of a checksum in bytes."""
-PARTIALS = ".partial"
+PARTIAL_FOLDER = ".partial"
 """Subfolder of the files that are being written."""
 
 
@@ -44,7 +44,7 @@ class WindowCache:
 
     def __init__(self, folder: Path, windows: int, frames: int, *made_with: object) -> None:
         self.folder, self.windows, self.frames, self._made_with = folder, windows, frames, made_with
-        self._full = self._cleared = False
+        self._disk_full = self._cleaned = False
 
     def get(self, path: Path, which: int, decode: Callable[[float], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Return a window (T, H, W, 3) of a video, from the disk or else from `decode`.
@@ -58,53 +58,53 @@ class WindowCache:
         Raises:
             VideoReadError: The video cannot be reached, or `decode` raised it.
         """
-        about = facts_of(path)
-        facts = (os.fsencode(path), about.st_size, about.st_mtime_ns, self.windows, self.frames, *self._made_with)
+        status = file_status(path)
+        facts = (os.fsencode(path), status.st_size, status.st_mtime_ns, self.windows, self.frames, *self._made_with)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
-        kept = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"
-        window = self._load(kept)
+        file_path = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"
+        window = self._load(file_path)
         if window is not None:
             return window
         shift = int.from_bytes(digest.digest()[:4], "big") / 2**32
         window = decode((which + shift) / self.windows)
-        if not self._full:
-            self._keep(window, kept)
+        if not self._disk_full:
+            self._store(window, file_path)
         return window
 
-    def _load(self, kept: Path) -> NDArray[np.uint8] | None:
+    def _load(self, file_path: Path) -> NDArray[np.uint8] | None:
         """Return a window from the disk; None if it is missing or damaged, and has to be decoded again."""
         with suppress(OSError, ValueError):
-            content: Any = np.memmap(kept, np.uint8, mode="r")
-            if zlib.crc32(content[:-CHECKSUM]) == int.from_bytes(content[-CHECKSUM:].tobytes(), "little"):
-                window: NDArray[np.uint8] = np.load(kept, mmap_mode="c", allow_pickle=False)
+            content: Any = np.memmap(file_path, np.uint8, mode="r")
+            if zlib.crc32(content[:-CHECKSUM_BYTES]) == int.from_bytes(content[-CHECKSUM_BYTES:].tobytes(), "little"):
+                window: NDArray[np.uint8] = np.load(file_path, mmap_mode="c", allow_pickle=False)
                 return window
         return None
 
-    def _keep(self, window: NDArray[np.uint8], kept: Path) -> None:
+    def _store(self, window: NDArray[np.uint8], file_path: Path) -> None:
         content = io.BytesIO()
         np.save(content, window, allow_pickle=False)
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            disk = shutil.disk_usage(kept.parent)
-            if disk.free - window.nbytes < SPARED * disk.total:
-                raise OSError(f"the disk is {1 - SPARED:.0%} full")
-            partial = self._partials() / uuid.uuid4().hex
+            file_path.parent.mkdir(parents=True, exist_ok=True)
+            disk = shutil.disk_usage(file_path.parent)
+            if disk.free - window.nbytes < MIN_FREE_SHARE * disk.total:
+                raise OSError(f"the disk is {1 - MIN_FREE_SHARE:.0%} full")
+            partial = self._partial_folder() / uuid.uuid4().hex
             try:
                 with partial.open("xb") as file:
                     file.write(content.getbuffer())
-                    file.write(zlib.crc32(content.getbuffer()).to_bytes(CHECKSUM, "little"))
-                partial.replace(kept)
+                    file.write(zlib.crc32(content.getbuffer()).to_bytes(CHECKSUM_BYTES, "little"))
+                partial.replace(file_path)
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as err:
-            self._full = True
-            logger.warning("no more windows are kept in %s: %s", self.folder, err)
+            self._disk_full = True
+            logger.warning("no more windows are stored in %s: %s", self.folder, err)
 
-    def _partials(self) -> Path:
+    def _partial_folder(self) -> Path:
         """Return the folder of unfinished files; the first call deletes those of killed processes."""
-        partials = self.folder / PARTIALS
-        if not self._cleared:
+        partials = self.folder / PARTIAL_FOLDER
+        if not self._cleaned:
             partials.mkdir(exist_ok=True)
             delete_abandoned(partials.iterdir())
-            self._cleared = True
+            self._cleaned = True
         return partials

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from tats_gym.clips.readers.decord_reader import DecordReader
 from tats_gym.clips.readers.pyav_reader import PyAVReader
 from tats_gym.clips.readers.torchcodec_reader import TorchcodecReader
-from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices, facts_of
+from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices, file_status
 
 __all__ = [
     "READERS",
@@ -17,7 +17,7 @@ __all__ = [
     "VideoReadError",
     "VideoReader",
     "check_indices",
-    "facts_of",
+    "file_status",
     "open_video",
 ]
 
@@ -38,7 +38,7 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
         ImportError: The reader needs a package that is not installed.
     """
     path = Path(path).absolute()  # a relative name with a colon would be parsed as a protocol
-    if facts_of(path).st_size == 0:
+    if file_status(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
     if reader in ("auto", "pyav"):
         return PyAVReader(path)

@@ -7,7 +7,7 @@ from typing import Literal
 import av
 from av.stream import Disposition
 
-from tats_gym.clips.readers.video_reader import VideoReadError, facts_of, undecodable
+from tats_gym.clips.readers.video_reader import VideoReadError, decode_error, file_status
 
 SkipLevel = Literal["DEFAULT", "NONREF", "ALL"]
 """FFmpeg's discard levels: decode every frame, only reference frames, none."""
@@ -36,7 +36,7 @@ class Container:
         try:
             self._file = av.open(str(self.path), metadata_errors="ignore")
         except av.FFmpegError as err:
-            raise undecodable(self.path, err) from err
+            raise decode_error(self.path, err) from err
         try:
             self._stream = self._choose_stream()
         except BaseException:
@@ -51,7 +51,7 @@ class Container:
         if not videos:
             raise VideoReadError(f"{self.path}: it has no video stream")
         if videos[0].codec_context is None:
-            raise VideoReadError(f"{self.path}: PyAV does not know the format that its video is in")
+            raise VideoReadError(f"{self.path}: PyAV cannot identify the codec of its video")
         return videos[0]
 
     @property
@@ -110,7 +110,9 @@ class Container:
                 if packet.size:  # PyAV's last packet is empty, and so are Theora's repeated frames, which FFmpeg skips
                     yield packet
         except IndexError as err:
-            raise VideoReadError(f"{self.path}: a stream begins within it, which PyAV does not read") from err
+            raise VideoReadError(
+                f"{self.path}: a stream begins in the middle of it, which PyAV does not support"
+            ) from err
 
     def decode(
         self, packets: Iterable["av.Packet[av.VideoStream]"], skip: Callable[[int | None], SkipLevel] | None = None
@@ -141,7 +143,7 @@ class Container:
         """
         packets = self.packets()
         for packet in packets:
-            frames = self._decode_or_pass_over(packet)
+            frames = self._decode_or_skip(packet)
             if frames:
                 yield from frames
                 break
@@ -149,9 +151,9 @@ class Container:
 
     def count_frames(self) -> int:
         """Count the frames of all packets that decode."""
-        return sum(len(self._decode_or_pass_over(packet)) for packet in self.packets()) + len(self._flush())
+        return sum(len(self._decode_or_skip(packet)) for packet in self.packets()) + len(self._flush())
 
-    def _decode_or_pass_over(self, packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+    def _decode_or_skip(self, packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
         try:
             return packet.decode()
         except av.FFmpegError:
@@ -171,5 +173,5 @@ class Container:
 
 
 def _version(path: Path) -> tuple[int, int, int]:
-    facts = facts_of(path)
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+    status = file_status(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 
 from tats_gym.clips.readers.container import Container
-from tats_gym.clips.readers.video_reader import Placed, frame_missing
+from tats_gym.clips.readers.video_reader import PlacedFrames, frame_error
 
-COUNTS_KEPT = 1 << 16
+CACHED_COUNTS = 1 << 16
 """Files whose frame count a process caches."""
 
 
@@ -20,23 +20,23 @@ class CountedFrames:
         self._container = container
         self._length = _count_frames(container.path, container.version)
         self._decoded: Iterator[tuple[int, av.VideoFrame]] = iter(())
-        self._next = self._length
+        self._next_index = self._length
 
     def __len__(self) -> int:
         return self._length
 
-    def decode(self, wanted: Sequence[int]) -> Placed:
+    def decode(self, wanted: Sequence[int]) -> PlacedFrames:
         """Yield the frames at the ascending indices `wanted`, each with its place among them.
 
         Raises:
             VideoReadError: A wanted frame is damaged, or a packet before it does not decode.
         """
-        if wanted[0] < self._next:
+        if wanted[0] < self._next_index:
             self._decoded = enumerate(self._container.frames())
         place = 0
         try:
             for number, frame in self._decoded:
-                self._next = number + 1
+                self._next_index = number + 1
                 if number == wanted[place]:
                     if frame.is_corrupt:
                         break
@@ -45,12 +45,12 @@ class CountedFrames:
                     if place == len(wanted):
                         return
         except av.FFmpegError as err:
-            self._next = self._length
-            raise frame_missing(self._container.path, wanted[place], len(self), err) from err
-        raise frame_missing(self._container.path, wanted[place], len(self), None)
+            self._next_index = self._length
+            raise frame_error(self._container.path, wanted[place], len(self), err) from err
+        raise frame_error(self._container.path, wanted[place], len(self), None)
 
 
-@lru_cache(COUNTS_KEPT)
+@lru_cache(CACHED_COUNTS)
 def _count_frames(path: Path, version: tuple[int, int, int]) -> int:
     """Count the frames of a file, once for each version of it."""
     container = Container(path)

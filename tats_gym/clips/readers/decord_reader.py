@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers.video_reader import check_indices, undecodable
+from tats_gym.clips.readers.video_reader import check_indices, decode_error
 
 
 class DecordReader:
@@ -40,7 +40,7 @@ class DecordReader:
         try:
             self._video = decord.VideoReader(str(path), num_threads=1)
         except self._errors as err:
-            raise undecodable(path, err) from err
+            raise decode_error(path, err) from err
         self.fps = float(self._video.get_avg_fps())
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class DecordReader:
         try:
             frames: NDArray[np.uint8] = self._video.get_batch(list(indices)).asnumpy()
         except self._errors as err:
-            raise undecodable(self._path, err) from err
+            raise decode_error(self._path, err) from err
         return frames  # (T, H, W, 3)
 
     def close(self) -> None:

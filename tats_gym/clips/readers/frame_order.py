@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tats_gym.clips.readers.container import Container
-from tats_gym.clips.readers.headers import invisible, spliced
+from tats_gym.clips.readers.headers import is_splice, shows_no_frame
 
-TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
+TIMED_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
 """Container formats that store the time at which each frame is shown. AVI, ASF and bare streams do not, and the times
 that FFmpeg makes up put B-frames in the wrong order; MPEG-PS and Ogg store it for some frames only."""
 
@@ -24,7 +24,7 @@ REORDER_LIMIT = 32
 """Most places between a frame's decoding and display order: 16 in H.264 and HEVC, 32 in fields."""
 
 
-class Start(NamedTuple):
+class Keyframe(NamedTuple):
     """A keyframe at which decoding can start."""
 
     before: int
@@ -40,12 +40,12 @@ class FrameOrder:
     """The times at which frames are shown, and the keyframes, both ascending."""
 
     times: Sequence[int]
-    starts: Sequence[Start]
-    cut_short: frozenset[int]
+    keyframes: Sequence[Keyframe]
+    truncated: frozenset[int]
     """Times of the frames whose packets are truncated."""
 
 
-class _Entry(NamedTuple):
+class _PacketInfo(NamedTuple):
     """The properties of a packet that determine the order."""
 
     shown_at: int
@@ -69,28 +69,30 @@ def frame_order(container: Container) -> FrameOrder | None:
     Raises:
         av.FFmpegError: The packets cannot be read.
     """
-    if not (container.format in TIMED or container.intra_only):
+    if not (container.format in TIMED_FORMATS or container.intra_only):
         return None
     if container.palettised or container.codec in UNTIMED_CODECS:
         return None
-    entries: list[_Entry] = []
+    entries: list[_PacketInfo] = []
     for packet in container.packets():
-        if packet.pts is None or packet.pos is None or packet.pos < 0 or spliced(packet, container.codec):
+        if packet.pts is None or packet.pos is None or packet.pos < 0 or is_splice(packet, container.codec):
             return None
         decoded_at = packet.pts if packet.dts is None else packet.dts
-        visible = not packet.is_discard and not invisible(packet, container.codec)
+        visible = not packet.is_discard and not shows_no_frame(packet, container.codec)
         kind = packet.is_keyframe, not packet.is_corrupt, visible
-        entries.append(_Entry(packet.pts, len(entries), decoded_at, packet.pos, *kind))
+        entries.append(_PacketInfo(packet.pts, len(entries), decoded_at, packet.pos, *kind))
     ordered = sorted(entries)
-    if not _trusted(entries, ordered, JUMP_LIMIT_S / container.time_base, reorders=container.reorders):
+    if not _reliable(entries, ordered, JUMP_LIMIT_S / container.time_base, reorders=container.reorders):
         return None
     shown = [entry for entry in ordered if entry.visible]
-    starts = [Start(bisect_left(shown, key), key.position, key.decoded_at) for key in ordered if key.keyframe]
-    cut_short = frozenset(entry.shown_at for entry in shown if not entry.whole)
-    return FrameOrder([entry.shown_at for entry in shown], starts, cut_short)
+    keyframes = [Keyframe(bisect_left(shown, key), key.position, key.decoded_at) for key in ordered if key.keyframe]
+    truncated = frozenset(entry.shown_at for entry in shown if not entry.whole)
+    return FrameOrder([entry.shown_at for entry in shown], keyframes, truncated)
 
 
-def _trusted(entries: Sequence[_Entry], ordered: Sequence[_Entry], jump_limit: float, *, reorders: bool) -> bool:
+def _reliable(
+    entries: Sequence[_PacketInfo], ordered: Sequence[_PacketInfo], jump_limit: float, *, reorders: bool
+) -> bool:
     """Whether packets, in decoding order and in display order, are consistent with a file as it was encoded."""
     if not entries or not entries[0].keyframe or ordered[0] is not entries[0]:
         return False

@@ -13,7 +13,7 @@ from tats_gym.clips.readers.counted_frames import CountedFrames
 from tats_gym.clips.readers.frame_order import frame_order
 from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.clips.readers.timed_frames import TimedFrames
-from tats_gym.clips.readers.video_reader import Placed, VideoReadError, check_indices, undecodable
+from tats_gym.clips.readers.video_reader import PlacedFrames, VideoReadError, check_indices, decode_error
 
 
 class PyAVReader:
@@ -38,7 +38,7 @@ class PyAVReader:
                 raise VideoReadError(f"{path}: it holds no frame from which decoding could start")
         except av.FFmpegError as err:
             self.close()
-            raise undecodable(path, err) from err
+            raise decode_error(path, err) from err
         except BaseException:
             self.close()
             raise
@@ -53,7 +53,7 @@ class PyAVReader:
         try:
             frames = _convert(self._frames.decode(wanted), len(wanted))
         except (av.FFmpegError, MemoryError) as err:
-            raise undecodable(self._path, err) from err
+            raise decode_error(self._path, err) from err
         if wanted == list(indices):
             return frames
         return frames[np.searchsorted(wanted, indices)]  # (T, H, W, 3)
@@ -63,7 +63,7 @@ class PyAVReader:
         self._container.close()
 
 
-def _convert(frames: Placed, count: int) -> NDArray[np.uint8]:
+def _convert(frames: PlacedFrames, count: int) -> NDArray[np.uint8]:
     """Convert `count` frames to RGB, in the display size and orientation of the first one yielded."""
     reformatter = VideoReformatter()
     pixels: NDArray[np.uint8] | None = None

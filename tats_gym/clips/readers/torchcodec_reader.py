@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers.video_reader import check_indices, undecodable
+from tats_gym.clips.readers.video_reader import check_indices, decode_error
 
 
 class TorchcodecReader:
@@ -32,7 +32,7 @@ class TorchcodecReader:
         try:
             self._video = self._open()
         except (RuntimeError, ValueError) as err:
-            raise undecodable(path, err) from err
+            raise decode_error(path, err) from err
         self.fps = float(self._video.metadata.average_fps or 0)
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class TorchcodecReader:
             frames: NDArray[np.uint8] = self._video.get_frames_at(list(indices)).data.numpy()
         except RuntimeError as err:
             self._video = self._open()  # after one failure, every frame fails
-            raise undecodable(self._path, err) from err
+            raise decode_error(self._path, err) from err
         return frames  # (T, H, W, 3)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-Placed = Iterator[tuple[int, av.VideoFrame]]
+PlacedFrames = Iterator[tuple[int, av.VideoFrame]]
 """Frames, each with its place among the wanted ones."""
 
 
@@ -39,15 +39,15 @@ class VideoReader(Protocol):
         ...
 
 
-def facts_of(path: Path) -> os.stat_result:
+def file_status(path: Path) -> os.stat_result:
     """Return the status of a video's file; raises VideoReadError where it is missing or the disk fails."""
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError as err:
         raise VideoReadError(f"{path}: {err.strerror}") from err
-    if not stat.S_ISREG(facts.st_mode):
-        raise VideoReadError(f"{path}: it is no file")
-    return facts
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoReadError(f"{path}: it is not a regular file")
+    return status
 
 
 def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
@@ -60,16 +60,16 @@ def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
         raise VideoReadError(f"{path}: frame {max(indices)} was asked for, it has {length}")
 
 
-def frame_missing(path: Path, index: int, length: int, err: Exception | None) -> VideoReadError:
+def frame_error(path: Path, index: int, length: int, err: Exception | None) -> VideoReadError:
     """The error for a frame that does not decode, with the library's reason if there is one."""
-    return VideoReadError(f"{path}: frame {index} of {length} does not decode{f' ({reason(err)})' if err else ''}")
+    return VideoReadError(f"{path}: frame {index} of {length} does not decode{f' ({first_line(err)})' if err else ''}")
 
 
-def undecodable(path: Path, err: Exception) -> VideoReadError:
+def decode_error(path: Path, err: Exception) -> VideoReadError:
     """The error for a file that a library cannot decode, with the library's reason."""
-    return VideoReadError(f"{path}: it does not decode ({reason(err)})")
+    return VideoReadError(f"{path}: it does not decode ({first_line(err)})")
 
 
-def reason(err: Exception) -> str:
+def first_line(err: Exception) -> str:
     """The first line of a library's error."""
     return (str(err) or type(err).__name__).splitlines()[0]
