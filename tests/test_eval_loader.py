@@ -225,7 +225,7 @@ def test_a_reading_that_is_left_or_overtaken_does_no_harm_to_the_next(folder):
         overtaken = stream.each(range(VIDEOS), 1)
         next(overtaken)
         assert torch.equal(stream.views(range(VIDEOS)).pixels, expected)
-        with pytest.raises(RuntimeError, match="another reading has begun"):
+        with pytest.raises(RuntimeError, match="another one has begun"):
             list(overtaken)
         assert torch.equal(stream.views(range(VIDEOS)).pixels, expected)
 

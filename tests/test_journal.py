@@ -64,5 +64,5 @@ def test_a_line_that_is_no_replacement_is_passed_over_which_is_said(tmp_path, ca
     again.keep(path)
     assert again.attempts(0, (0, 1)) == journal.attempts(0, (0, 1))
     assert [message.split(" (")[0] for message in caplog.messages] == [
-        f"{path}, line 2 is no replacement, and is passed over"
+        f"{path}, line 2 is not a replacement and is skipped"
     ]

@@ -14,7 +14,7 @@ import pytest
 from tats_gym.clips import list_videos, open_video
 from tats_gym.clips.datasets.index import read_index
 from tats_gym.clips.prepare import verify
-from tats_gym.clips.prepare.frame_check import hands_out_other_frames
+from tats_gym.clips.prepare.frame_check import returns_wrong_frames
 from tats_gym.clips.prepare.verify import Verification, VerifyConfig
 from tests.layouts import write_layout
 from tests.runs import load_script
@@ -97,7 +97,7 @@ def test_videos_whose_frames_a_reader_misplaces_are_left_out(tmp_path):
         check = verification(tmp_path, reader=reader)
         assert {path.name: finding.status for path, finding in check} == {"b_frames.avi": status, "v.mp4": "ok"}
         report = check.finish()
-        assert any("1 misplaced: reader 'decord' hands out other frames" in line for line in report.lines()) == (
+        assert any("1 misplaced: reader 'decord' returns wrong frames" in line for line in report.lines()) == (
             reader == "decord"
         )
         assert [video.path.name for video in list_videos("list", tmp_path).videos][-report.usable :] == (
@@ -122,7 +122,7 @@ class Shifted:
 def test_a_shift_among_the_first_frames_is_found(tmp_path, first, found):
     path = write_video(tmp_path / "v.mp4", moving_texture(120), options={"g": "8"})
     with closing(open_video(path)) as video:
-        assert hands_out_other_frames(Shifted(video, first), path) == found
+        assert returns_wrong_frames(Shifted(video, first), path) == found
 
 
 def stop_after(check, count):
@@ -158,7 +158,7 @@ def test_a_partial_of_another_check_is_dropped(root, caplog):
     with caplog.at_level(logging.WARNING):
         check = verification(root, frames=8)
     assert check.resumed == 0
-    assert "is of another check (data, subset or window); it is dropped" in caplog.text
+    assert "belongs to another check (data, subset or window) and is discarded" in caplog.text
 
 
 @pytest.mark.parametrize(

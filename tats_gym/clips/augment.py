@@ -16,7 +16,7 @@ Sampling = Literal["stride", "segments"]
 """Frames of a window: every `stride`-th frame, or one from each of T equal segments of the whole video."""
 
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
-SNAP = 3
+SNAP_PX = 3
 """Difference in pixels below which a side of the crop is set to the output's size."""
 
 SCALE_PAIRS = tuple(pair for pair in product(range(len(CROP_SCALES)), repeat=2) if abs(pair[0] - pair[1]) <= 1)
@@ -115,7 +115,7 @@ def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Gene
     """
     base = min(height, width)
     sides = [int(base * scale) for scale in CROP_SCALES]
-    sides = [size if abs(side - size) < SNAP and size <= base else side for side in sides]
+    sides = [size if abs(side - size) < SNAP_PX and size <= base else side for side in sides]
     tall, wide = (max(sides[scale], 1) for scale in SCALE_PAIRS[rng.integers(len(SCALE_PAIRS))])
     down, right = OFFSETS[rng.integers(len(OFFSETS))]
     return down * ((height - tall) // 4), right * ((width - wide) // 4), tall, wide

@@ -33,7 +33,7 @@ from tats_gym.clips.readers import VideoReader, VideoReadError
 from tats_gym.clips.video_cache import VideoCache
 from tats_gym.clips.window_cache import WindowCache
 
-ORDER, CLIP = 0, 1
+ORDER_SEED, CLIP_SEED = 0, 1
 """First entries of the random seeds, which separate the numbers of an epoch's order from those of a clip."""
 
 
@@ -88,7 +88,7 @@ class EpochOrder:
         """Return the draw at this place, counted from the start of the training."""
         epoch, place = divmod(number, len(self))
         if epoch != self._epoch:
-            order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self._length)
+            order = np.random.default_rng([ORDER_SEED, self.seed, epoch]).permutation(self._length)
             rank, ranks = self._shard
             self._epoch, self._order = epoch, np.resize(order, len(self) * ranks)[rank::ranks]
         return Draw(self.seed, epoch, int(self._order[place]))
@@ -163,7 +163,7 @@ class ClipDecoder:
 
     def _video_and_rng(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
         """Return the video of this attempt, and the random generator of its window and crops."""
-        rng = np.random.default_rng([CLIP, *draw, attempt])
+        rng = np.random.default_rng([CLIP_SEED, *draw, attempt])
         return draw.id if attempt == 0 else int(rng.integers(len(self._paths))), rng
 
     def _window(self, id_: int, rng: np.random.Generator) -> NDArray[np.uint8]:

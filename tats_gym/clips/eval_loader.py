@@ -79,7 +79,7 @@ class PrefetchEvalLoader:
         try:
             while True:
                 if pool is not self._pool:
-                    raise RuntimeError("the views cannot be read on: another reading has begun, or it was closed")
+                    raise RuntimeError("this read cannot continue: another one has begun, or the loader was closed")
                 for cut in islice(remaining, len(free)):
                     in_progress.append((cut, free.popleft()))
                     pool.submit(in_progress[-1][1], in_progress[-1])

@@ -91,4 +91,4 @@ def _read(path: Path) -> Iterator[Replacement]:
             if line:
                 yield from_plain(Replacement, parse_json(line, place))
         except (ValueError, TypeError) as err:
-            logger.warning("%s is no replacement, and is passed over (%s)", place, err)
+            logger.warning("%s is not a replacement and is skipped (%s)", place, err)

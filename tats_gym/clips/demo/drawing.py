@@ -109,7 +109,7 @@ def shape_depth(name: str) -> Floats:
         return np.minimum(0.92 - r, np.sqrt((x - 0.5) * (x - 0.5) + y * y) - 0.55)
     if name == "ell":
         return np.minimum(0.66 - np.maximum(abs(x), abs(y)), np.maximum(-0.05 - x, y - 0.05))
-    raise ValueError(f"a shape is one of {', '.join(SHAPES)}, got {name!r}")
+    raise ValueError(f"name must be one of {', '.join(SHAPES)}, got {name!r}")
 
 
 def sprite(rng: np.random.Generator) -> Bytes:

@@ -27,7 +27,7 @@ GENERATOR_FILE = "generator.json"
 
 TRAIN_CLIPS, VALIDATION_CLIPS = 300, 84
 
-LEAST_BIT_RATE = 1_000
+MIN_BIT_RATE = 1_000
 """Lowest bit rate: the encoder counts in thousands, and at 0 it writes a video without frames."""
 
 FIRST_ID = {"train": 100_000, "validation": 200_000}
@@ -72,7 +72,7 @@ def make_demo_data(
     asked = {split: n for split, n in (("train", train), ("validation", validation)) if n is not None}
     if min([workers, *asked.values()]) < 1:
         raise ValueError(f"train, validation and workers must be at least 1, got {train}, {validation}, {workers}")
-    if _holds(root, asked):
+    if _is_demo_set(root, asked):
         return root
     counts = {"train": TRAIN_CLIPS, "validation": VALIDATION_CLIPS} | asked
     make_folder(root.parent)
@@ -85,7 +85,7 @@ def make_demo_data(
     return root
 
 
-def _holds(root: Path, asked: dict[str, int]) -> bool:
+def _is_demo_set(root: Path, asked: dict[str, int]) -> bool:
     """Whether `root` holds a demo set of this size; False if it is absent or empty, an error for other content."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -114,7 +114,7 @@ def _move_into_place(partial: Path, root: Path, counts: dict[str, int]) -> None:
     try:
         partial.rename(root)
     except OSError:
-        if not _holds(root, counts):
+        if not _is_demo_set(root, counts):
             raise
         logger.info("another process wrote %s in the meantime", root)
 
@@ -127,7 +127,7 @@ def _write(folder: Path, counts: dict[str, int], workers: int) -> None:
     logger.info("making %d demo videos for %s", sum(counts.values()), folder.parent)
     for split, count in counts.items():
         _write_json(labels / f"{split}.json", list(_write_split(videos, split, count, workers)))
-    classes = {_plain(template): str(label) for label, template in enumerate(DEMO_CLASSES)}
+    classes = {_without_brackets(template): str(label) for label, template in enumerate(DEMO_CLASSES)}
     _write_json(labels / "labels.json", classes)
     _write_json(labels / "test.json", [])
     _write_json(folder / GENERATOR_FILE, {"version": DEMO_VERSION} | counts)
@@ -153,7 +153,7 @@ def _entry(name: str, clip: DemoClip) -> dict[str, object]:
     return {"id": name, "label": clip.text, "template": clip.template, "placeholders": clip.placeholders}
 
 
-def _plain(template: str) -> str:
+def _without_brackets(template: str) -> str:
     """Return a template without brackets, as in labels.json."""
     return template.replace("[", "").replace("]", "")
 
@@ -169,14 +169,14 @@ def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: in
         path: The file; it is overwritten.
         frames: Frames of even height and width.
         fps: Frames per second.
-        bit_rate: Target in bits per second; the encoder gets at least `LEAST_BIT_RATE`.
+        bit_rate: Target in bits per second; the encoder gets at least `MIN_BIT_RATE`.
     """
     options = {"deadline": "realtime", "cpu-used": "16"}
     with av.open(path, "w") as container:
         stream = container.add_stream("libvpx", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.bit_rate = max(LEAST_BIT_RATE, bit_rate)
+        stream.bit_rate = max(MIN_BIT_RATE, bit_rate)
         stream.thread_count = 1  # clips are encoded in parallel
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

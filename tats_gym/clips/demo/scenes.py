@@ -116,7 +116,7 @@ def render_demo_clip(split: str, index: int) -> DemoClip:
     text = template.lower()
     for noun in placeholders:
         text = text.replace("[something]", noun, 1)
-    frames, owners = _film(rng, _Scene(rng, moving=MOTIONS[label // 2], falling=label % 2 == 1).bodies())
+    frames, owners = _render(rng, _Scene(rng, moving=MOTIONS[label // 2], falling=label % 2 == 1).bodies())
     return DemoClip(
         frames=frames,
         objects=owners > 0,
@@ -209,13 +209,13 @@ def _radius(size: Floats) -> Floats:
     return 11 + 15 * size
 
 
-def _sway(rng: np.random.Generator, most: float) -> Floats:
-    """A slow oscillation around zero with a random amplitude of up to `most`; (T,)."""
+def _sway(rng: np.random.Generator, max_amplitude: float) -> Floats:
+    """A slow oscillation around zero with a random amplitude of up to `max_amplitude`; (T,)."""
     period = 16 + 32 * rng.random()
-    return most * rng.random() * sine(2 * np.pi * (np.arange(FRAMES) / period + rng.random()))
+    return max_amplitude * rng.random() * sine(2 * np.pi * (np.arange(FRAMES) / period + rng.random()))
 
 
-def _film(rng: np.random.Generator, bodies: list[_Body]) -> tuple[Bytes, Bytes]:
+def _render(rng: np.random.Generator, bodies: list[_Body]) -> tuple[Bytes, Bytes]:
     """Draw the bodies before a backdrop; frames (T, H, W, 3) and owners (T, H, W): 0 none, 1 idle, 2 acting."""
     pan = np.rint(2 * np.stack([_sway(rng, SHAKE), _sway(rng, SHAKE)])).astype(np.int64)  # in half pixels
     height, width = HEIGHT + 2 * SHAKE + 1, WIDTH + 2 * SHAKE + 1

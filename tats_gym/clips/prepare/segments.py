@@ -84,7 +84,7 @@ def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         if out.resolve().is_relative_to(path.resolve()):
             raise ValueError(f"out must lie outside the videos' folder {path}, got {out}")
-        for video in sorted(_below(path)) if path.is_dir() else [path]:
+        for video in sorted(_videos_below(path)) if path.is_dir() else [path]:
             other = found.setdefault(video.stem, video)
             if other.resolve() != video.resolve():
                 raise ValueError(
@@ -95,7 +95,7 @@ def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
     return list(found.values())
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _videos_below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not hidden:
@@ -133,7 +133,7 @@ class Segments:
         """Frames in the video."""
         self.fps = Fraction(reader.fps).limit_denominator(1001)  # restores 30000/1001, which was read as a float
         if self.fps <= 0:
-            raise VideoReadError(f"{video}: it does not say how many frames it shows a second")
+            raise VideoReadError(f"{video}: it has no frame rate")
         starts = config.starts(self.length)
         self.paths = [out / f"{video.stem}-{index:04d}.webm" for index in range(len(starts))]
         """Files of all segments, existing or not."""

@@ -25,7 +25,7 @@ from tats_gym.clips.datasets.index import (
 )
 from tats_gym.clips.datasets.layout import Part
 from tats_gym.clips.datasets.listing import dataset_folder, list_videos
-from tats_gym.clips.prepare.frame_check import hands_out_other_frames
+from tats_gym.clips.prepare.frame_check import returns_wrong_frames
 from tats_gym.clips.prepare.verify_report import Report
 from tats_gym.clips.readers import Reader, VideoReadError, open_video
 from tats_gym.clips.workers.pool import run_all
@@ -103,7 +103,7 @@ class WindowCheck:
                 window = length, self.frames, self.stride
                 indices = window_indices(*window, centre_start(*window)).tolist()
                 height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, 3)
-                misplaced = hands_out_other_frames(video, Path(path))
+                misplaced = returns_wrong_frames(video, Path(path))
         except VideoReadError:
             raise
         except OSError as err:  # an error of the disk, such as missing permissions
@@ -115,7 +115,7 @@ class WindowCheck:
             width=width,
             height=height,
             status="misplaced" if misplaced else status,
-            cause=f"reader {self.reader!r} hands out other frames than those asked for" if misplaced else None,
+            cause=f"reader {self.reader!r} returns wrong frames" if misplaced else None,
         )
 
 
@@ -235,7 +235,7 @@ class Verification:
         text = self._partial.read_text(encoding="utf-8", errors="replace") if self._partial.exists() else header
         first, *lines = text.splitlines() or [""]
         if first != header:
-            logger.warning("%s is of another check (data, subset or window); it is dropped", self._partial)
+            logger.warning("%s belongs to another check (data, subset or window) and is discarded", self._partial)
             lines = []
         whole = [header]
         for line in lines:

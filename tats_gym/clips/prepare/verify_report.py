@@ -11,7 +11,7 @@ from tats_gym.clips.datasets.index import Header, Row, Status
 from tats_gym.datasets import DATASETS
 from tats_gym.files.messages import listed
 
-SHOWN = 10
+MAX_LISTED = 10
 """Most causes, sizes and empty classes listed in words; the numbers hold all."""
 
 
@@ -129,18 +129,18 @@ class Report:
             f"{len(self.broken):,} broken, {len(self.misplaced):,} misplaced, {self.seconds:.1f} s"
         )
         for word, causes in (("broken", self.broken), ("misplaced", self.misplaced)):
-            for cause, count in Counter(causes.values()).most_common(SHOWN):
+            for cause, count in Counter(causes.values()).most_common(MAX_LISTED):
                 names = [path for path, each in causes.items() if each == cause]
                 yield f"  {count:,} {word}: {cause}: {listed(names)}"
         if self.clips_per_class is not None:
             yield f"clips a class: {self.clips_per_class}, {len(self.empty_classes)} classes without a clip"
         if self.empty_classes:
-            more = ", ..." if len(self.empty_classes) > SHOWN else ""
-            yield f"  without a clip: {', '.join(self.empty_classes[:SHOWN])}{more}"
+            more = ", ..." if len(self.empty_classes) > MAX_LISTED else ""
+            yield f"  without a clip: {', '.join(self.empty_classes[:MAX_LISTED])}{more}"
         if self.num_frames is not None:
             yield f"frames: {self.num_frames}; frames a second: {self.fps}"
-            sizes = ", ".join(f"{size} ({count:,})" for size, count in list(self.sizes.items())[:SHOWN])
-            more = f" and {len(self.sizes) - SHOWN} others" if len(self.sizes) > SHOWN else ""
+            sizes = ", ".join(f"{size} ({count:,})" for size, count in list(self.sizes.items())[:MAX_LISTED])
+            more = f" and {len(self.sizes) - MAX_LISTED} others" if len(self.sizes) > MAX_LISTED else ""
             yield f"sizes: {sizes}{more}"
         yield f"index: {self.index}"
         yield f"report: {self.path}"
