@@ -42,7 +42,7 @@ class InlineEvalLoader:
                 yield id_, out
 
     def close(self) -> None:
-        """Do nothing: there are no workers."""
+        """No-op: there are no workers."""
 
 
 class PrefetchEvalLoader:

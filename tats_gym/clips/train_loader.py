@@ -42,17 +42,17 @@ class InlineTrainLoader:
         return self._loaded
 
     def drop_before(self, number: int) -> None:
-        """Do nothing: one draw is held at a time."""
+        """No-op: one draw is held at a time."""
 
     def prefetch(self, until: int) -> None:
-        """Do nothing: there are no workers."""
+        """No-op: there are no workers."""
 
     def reset(self) -> None:
         """Drop the decoded draw."""
         self._number = -1
 
     def close(self) -> None:
-        """Do nothing: there are no workers."""
+        """No-op: there are no workers."""
 
 
 class _Task(NamedTuple):
