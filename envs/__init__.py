@@ -1,4 +1,4 @@
-"""The masking problem as Gymnasium environments, and the way into Stable-Baselines3."""
+"""The masking problem as Gymnasium environments, and as a VecEnv for Stable-Baselines3."""
 
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv

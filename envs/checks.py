@@ -1,4 +1,4 @@
-"""What step and reset are handed, checked before anything is changed by it."""
+"""Checks of the arguments of step and reset, made before the environment changes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from tats_gym.files.messages import shown
 
 
 def as_array(values: Any, what: str) -> NDArray[Any]:
-    """Return values as an array, or raise InvalidAction where they are none, such as rows of several lengths."""
+    """Return values as an array, or raise InvalidAction where they do not form one, such as rows of unequal length."""
     try:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError, OverflowError) as err:  # lists, objects and tensors raise their own
@@ -20,7 +20,7 @@ def as_array(values: Any, what: str) -> NDArray[Any]:
 
 
 def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
-    """Return actions (B, K) as int64, or raise InvalidAction naming what is wrong with them."""
+    """Return actions (B, K) as int64, or raise InvalidAction naming their first fault."""
     ids = as_array(actions, "an action")
     expected = (num_envs, space.num_visible)
     if ids.shape != expected:
@@ -34,16 +34,16 @@ def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
 
 
 def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.float32]:
-    """Return actions (B, L) as float32, or raise InvalidAction naming what is wrong with them.
+    """Return actions (B, L) as float32, or raise InvalidAction naming their first fault.
 
-    Scores beyond the space's bounds are taken: only their order counts.
+    Scores outside the bounds of the space are allowed: only their order counts.
     """
     given = as_array(actions, "an action")
     if given.shape != (num_envs, num_tokens):
         raise InvalidAction(f"expected one score a token, shape {(num_envs, num_tokens)}, got {given.shape}")
     if given.dtype.kind not in "iuf":
         raise InvalidAction(f"scores must be real numbers, got {given.dtype}")
-    with np.errstate(over="ignore"):  # it is looked for below
+    with np.errstate(over="ignore"):  # an overflow is found below
         scores = given.astype(np.float32)
     if not np.isfinite(scores).all():
         row, column = np.argwhere(~np.isfinite(scores))[0]
@@ -52,7 +52,7 @@ def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.flo
 
 
 def check_seed(seed: Any) -> int:
-    """Return a seed as int, or raise ValueError or TypeError naming it."""
+    """Return a seed as int, or raise TypeError or ValueError if it is not a whole number of at least 0."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed must be a whole number or None, got {shown(seed)}")
     if seed < 0:
@@ -61,7 +61,7 @@ def check_seed(seed: Any) -> int:
 
 
 def check_seeds(seed: Any, num_envs: int) -> int | None:
-    """Return the seed that counts, None where there is none; of a list, one an environment, it is the first."""
+    """Return the seed to use, or None; of a list with one seed for each environment, the first."""
     if not isinstance(seed, list):
         return None if seed is None else check_seed(seed)
     if len(seed) != num_envs:
@@ -71,7 +71,7 @@ def check_seeds(seed: Any, num_envs: int) -> int | None:
 
 
 def check_options(options: Any) -> Mapping[str, Any]:
-    """Return what reset is told with `clips` or `reset_mask`, or raise gymnasium's Error naming what is wrong."""
+    """Return the options of reset, at most one of `clips` and `reset_mask`, or raise gymnasium's Error."""
     if options is not None and not isinstance(options, Mapping):
         raise Error(f"options must be a dict or None, got {shown(options)}")
     told: Mapping[str, Any] = options or {}
@@ -81,7 +81,7 @@ def check_options(options: Any) -> Mapping[str, Any]:
 
 
 def check_reset_mask(given: Any, num_envs: int) -> NDArray[np.bool_]:
-    """Return a reset mask (B,), or raise gymnasium's Error naming what is wrong with it."""
+    """Return a reset mask (B,), or raise gymnasium's Error if its type, shape or values are wrong."""
     reset_mask = as_array(given, "reset_mask")
     if reset_mask.dtype != np.bool_ or reset_mask.shape != (num_envs,) or not reset_mask.any():
         raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {shown(given)}")

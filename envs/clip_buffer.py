@@ -1,4 +1,4 @@
-"""The clips in hand: those that a batch of environments is about to mask."""
+"""The clip buffer: the clips that a batch of environments masks next."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from tats_gym.train.device_copy import Upload, upload_stream
 
 
 class Hand:
-    """Clips of a stream, on the device; each is held by `masks_per_clip` environments in a row.
+    """Holds the clips of a stream on the device, one for every `masks_per_clip` consecutive environments.
 
     Args:
-        stream: Where clips come from.
-        num_envs: B, environments.
-        masks_per_clip: G, how many of them share a clip; divides B.
-        device: Where the pixels go.
+        stream: Source of the clips.
+        num_envs: B, the number of environments.
+        masks_per_clip: G, the number of environments that share a clip; divides B.
+        device: Device of the pixels.
 
     Raises:
         ValueError: If G does not divide B.
@@ -33,18 +33,18 @@ class Hand:
         self.stream = stream
         self.masks_per_clip = masks_per_clip
         self.num_clips = num_envs // masks_per_clip
-        """Clips in hand, B / G."""
+        """Number of clips, B / G."""
         self.clips = torch.zeros(num_envs, dtype=torch.int64)
-        """Their ids (B,), one an environment, on the host."""
+        """Clip id (B,) of each environment, on the host."""
         self.positions = torch.full((num_envs,), -1)
-        """Their places (B,) in the stream, for `stream.again`; -1 for clips that were asked for by id."""
+        """Stream position (B,) of each environment's clip, for `stream.again`; -1 for clips requested by id."""
         self._pixels: Upload | None = None
         self._device = device
         self._upload_stream = upload_stream(device)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no clips were taken yet."""
+        """Whether no clips have been taken yet."""
         return self._pixels is None
 
     @property
@@ -52,7 +52,7 @@ class Hand:
         """The clips (B / G, C, T, H, W), uint8, on the device.
 
         Raises:
-            ResetNeeded: If none were taken yet.
+            ResetNeeded: If no clips have been taken yet.
         """
         if self._pixels is None:
             raise error.ResetNeeded("call reset() before the first step")
@@ -63,7 +63,7 @@ class Hand:
         self._hold(self.stream.take(self.num_clips))
 
     def check_named(self, clips: Any) -> list[int]:
-        """Return ids that `take_named` takes, or raise an error that says what is wrong with them."""
+        """Return clip ids as `take_named` expects them, or raise gymnasium's Error."""
         try:
             ids = np.asarray(clips).reshape(-1)
         except (ValueError, TypeError, RuntimeError) as err:
@@ -81,21 +81,21 @@ class Hand:
         return [int(id_) for id_ in ids]
 
     def take_named(self, ids: Sequence[int]) -> None:
-        """Take the clips of these ids, B / G of them, in their centre view; see `check_named`."""
+        """Take the B / G clips with these ids, checked by `check_named`, in their centre view."""
         self._hold(self.stream.centre(ids))
 
     def replace(self, which: NDArray[np.bool_]) -> None:
-        """Put the stream's next clips in the place of those where `which` (B,) is True; G must be 1."""
+        """Replace the clips where `which` (B,) is True by the stream's next ones; G must be 1."""
         pixels = self.pixels.clone()
         batch = self.stream.take(int(which.sum()))
         rows = torch.from_numpy(np.flatnonzero(which))
         pixels[rows.to(self._device)] = batch.pixels.to(self._device)
         self._pixels = Upload(pixels, self._device)
-        self.clips, self.positions = self.clips.clone(), self.positions.clone()  # those before were handed out
+        self.clips, self.positions = self.clips.clone(), self.positions.clone()  # infos hold the old ones
         self.clips[rows], self.positions[rows] = batch.ids, batch.positions
 
     def for_each_mask(self, of_clips: Tensor) -> Tensor:
-        """Repeat rows (B / G, ...), one for each clip, for the masks of each: (B, ...)."""
+        """Repeat each clip's row of (B / G, ...) for its G masks: (B, ...)."""
         return of_clips if self.masks_per_clip == 1 else of_clips.repeat_interleave(self.masks_per_clip, 0)
 
     def _hold(self, batch: ClipBatch) -> None:

@@ -1,4 +1,4 @@
-"""The way into Stable-Baselines3: a VecEnv around the vector environment."""
+"""Stable-Baselines3's VecEnv around the vector environment."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +15,16 @@ from tats_gym.files.messages import shown
 
 
 class TokenSelectionVecEnv(VecEnv):
-    """What any SB3 algorithm takes as `env`.
+    """Presents the masking environment to any SB3 algorithm as its `env`.
 
-    Stock algorithms use it as NumPy. Ours set `as_tensors`, and then reach through `vector_env` for tensors.
+    Stock algorithms exchange NumPy arrays with it. Ours set `as_tensors` and use the tensors of `vector_env`.
 
     Args:
-        vector_env: The environment itself, or its id's `gymnasium.make_vec` result; under SAME_STEP.
+        vector_env: A `TokenSelectionVectorEnv`, or the result of `gymnasium.make_vec` for its id; under SAME_STEP.
+
+    Raises:
+        TypeError: If it is another environment.
+        ValueError: If it does not reset under SAME_STEP.
     """
 
     def __init__(self, vector_env: Any) -> None:
@@ -37,15 +41,15 @@ class TokenSelectionVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> Any:
-        """Reset with the seed and options that were set before; returns observations (B, L, D)."""
+        """Reset with the seed and options set before; returns observations (B, L, D)."""
         seed, options = self._seeds[0], self._options[0] or None
-        self._reset_seeds()  # before: one that is refused would be refused at every reset
+        self._reset_seeds()  # first: a rejected seed would otherwise be rejected at every later reset
         self._reset_options()
         self.vector_env.restart(seed=seed, options=options)
         return self._first_observations()
 
     def resume(self, position: int, seed: int) -> Any:
-        """Take in hand the clips at a position of a seed's stream; returns observations (B, L, D)."""
+        """Load the clips at a position of a seed's stream; returns observations (B, L, D)."""
         self.vector_env.resume(position, seed)
         self._reset_seeds()
         return self._first_observations()
@@ -59,11 +63,11 @@ class TokenSelectionVecEnv(VecEnv):
         return self._observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
+        """Store the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Apply the actions; returns the next clips' observations, rewards, dones and infos."""
+        """Apply the actions; returns observations of the next clips, rewards, dones and infos."""
         observations, rewards, dones, _, infos = self.vector_env.step(self._actions)
         errors, clips, positions = (infos["final_info"][name] for name in ("errors", "clips", "positions"))
         details = [
@@ -80,23 +84,23 @@ class TokenSelectionVecEnv(VecEnv):
         return observations, rewards, dones, details
 
     def refresh(self) -> None:
-        """Embed the clips in hand again, into the very array that the last step returned.
+        """Embed the current clips again, in place in the array that the last step returned.
 
-        A trainer calls this after it has changed the MAE: the observation that the algorithm is about to act on
-        was made with the weights before.
+        A trainer calls this after it has changed the MAE: the algorithm's next observation was made with the old
+        weights.
         """
         if self._observations is not None:
             self._observations[:] = self.vector_env.observation()
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seed the next reset; SB3 asks for one seed an environment, the first is used."""
+        """Seed the next reset; SB3 makes one seed for each environment, and the first is used."""
         return super().seed(None if seed is None else check_seed(seed))
 
     def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
-        """Set options for the next reset; of a list, one an environment, the first is used.
+        """Set options for the next reset; of a list with one dict for each environment, the first is used.
 
         Raises:
-            TypeError: They are neither a dict nor so many of them.
+            TypeError: If they are neither a dict nor a list of B dicts.
         """
         each = options if isinstance(options, list) else [{} if options is None else options] * self.num_envs
         if len(each) != self.num_envs or not all(isinstance(one, dict) for one in each):
@@ -112,16 +116,16 @@ class TokenSelectionVecEnv(VecEnv):
         return [getattr(self.vector_env, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the environment; it is one object, so for all clips at once."""
+        """Set an attribute of the environment, one object for all clips."""
         setattr(self.vector_env, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the environment once; the result is repeated for each index."""
+        """Call a method of the environment once, and return its result for each index."""
         result = getattr(self.vector_env, method_name)(*args, **kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
-        """Say that episodes are monitored, since infos carry "episode"; no other wrapper is there."""
+        """Return True for `Monitor`, since infos hold "episode"; there is no other wrapper."""
         return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:

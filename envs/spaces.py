@@ -1,4 +1,4 @@
-"""Spaces that Gymnasium lacks: tokens in a box without arrays of bounds, K distinct indices, and K highest scores."""
+"""Spaces for tokens and masks: a Box without arrays of bounds, K distinct indices, and a score for each token."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 SCORE_LIMIT = 5.0
-"""Scores of unit deviation hardly reach it: with 1 most would tie at the bound."""
+"""Bound of a score, rarely reached at unit standard deviation; at a bound of 1 many scores would tie."""
 
 
 class TokenBox(spaces.Box):
     """A Box for token embeddings (..., L, D) whose bounds take no memory.
 
-    A plain Box keeps four arrays of its own size: 700 MiB for 64 clips of 1568 x 768. Here they are views of a
-    single number.
+    A plain Box holds four arrays of its own size: 700 MiB for 64 clips of 1568 x 768. Here each array is a view of
+    one number.
 
     Args:
         shape: (L, D), or (B, L, D) when batched.
-        grid_shape: (t, h, w) with L = t * h * w, for agents that treat time and space apart.
+        grid_shape: (t, h, w) with L = t * h * w, for agents that treat time and space separately.
         low: Smallest value.
         high: Largest value.
         seed: Seed for `sample`.
@@ -55,7 +55,7 @@ class TokenBox(spaces.Box):
 class Subset(spaces.MultiDiscrete):
     """K distinct indices below L, in any order; `batch` rows of them when batched.
 
-    A MultiDiscrete to whoever asks, but `sample` never repeats an index and `contains` forbids it.
+    A MultiDiscrete whose `sample` never repeats an index and whose `contains` rejects repeated ones.
 
     Args:
         num_tokens: L.
@@ -78,7 +78,7 @@ class Subset(spaces.MultiDiscrete):
         super().__init__(np.full(shape, num_tokens), seed=seed)
 
     def sample(self, mask: Any = None, probability: Any = None) -> NDArray[np.int64]:
-        """Draw uniformly among all subsets; masks and probabilities are not supported."""
+        """Draw uniformly from all subsets; masks and probabilities are not supported."""
         if mask is not None or probability is not None:
             raise ValueError("Subset.sample takes neither mask nor probability")
         noise = self.np_random.random((self.batch or 1, self.num_tokens))
@@ -86,7 +86,7 @@ class Subset(spaces.MultiDiscrete):
         return ids[0] if self.batch is None else ids
 
     def contains(self, x: Any) -> bool:
-        """Tell whether x is a legal action."""
+        """Return whether x is a valid action."""
         if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer) or x.shape != self.shape:
             return False
         return first_fault(x.reshape(-1, self.num_visible), self.num_tokens) is None
@@ -105,7 +105,7 @@ class Subset(spaces.MultiDiscrete):
 
 
 class ScoreBox(spaces.Box):
-    """A score for each of L tokens, of which the K highest become visible: a Box, to whoever does not ask for K.
+    """A Box with a score for each of L tokens, of which the K highest become visible.
 
     Args:
         num_tokens: L.
@@ -157,7 +157,7 @@ def _batch_score_box(space: ScoreBox, n: int = 1) -> ScoreBox:
 
 
 def first_fault(ids: NDArray[Any], num_tokens: int) -> str | None:
-    """Name what is wrong with rows of token indices (B, K): the first one out of range, or the first repeated."""
+    """Describe the first index of rows (B, K) that is out of range, else the first repeated one; None if all fit."""
     out_of_range = (ids < 0) | (ids >= num_tokens)
     if out_of_range.any():
         row, column = np.argwhere(out_of_range)[0]

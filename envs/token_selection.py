@@ -1,4 +1,4 @@
-"""The vector environment: clips in, K visible tokens chosen, the MAE's error out. The only place with the physics."""
+"""The vector environment: holds clips, takes K visible tokens of each, returns the MAE's errors and the reward."""
 
 from typing import Any, NamedTuple
 
@@ -26,49 +26,48 @@ from tats_gym.train.random_state import rank_seed
 
 
 class Outcome(NamedTuple):
-    """What one step tells, as tensors on the environment's device, but for which clips they were."""
+    """Result of one step, as tensors: on the environment's device, clips and positions on the host."""
 
     rewards: Tensor
     """(B,) float32."""
     errors: Tensor
-    """(B, L) mean squared error of every hidden token, zero where there is none; float32, without a graph."""
+    """(B, L) mean squared error of each predicted token, zero elsewhere; float32, without a graph."""
     mask: Tensor
     """(B, L) bool, True where a token was hidden and (see `decode_ratio`) predicted."""
     clips: Tensor
-    """(B,) ids of the clips that were masked, on the host."""
+    """(B,) ids of the masked clips."""
     positions: Tensor
-    """(B,) int64 places of these clips in the stream, on the host; -1 for clips that `reset` was given the ids of."""
+    """(B,) int64 positions of these clips in the stream; -1 for clips that `reset` took by id."""
 
 
 class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """Choose which K of a clip's L tokens a video masked autoencoder may see.
 
     ## Description
-    Each of the B environments holds one clip; with `masks_per_clip` G, each G in a row hold the same one, so that
-    several masks of it can be compared. The agent sees its tokens, chooses K of them, and is paid for how
-    the MAE reconstructs the rest. One MAE forward serves all B masks. The environment never changes the MAE: whoever
-    trains it attaches it with `attach`, sets `keep_graph`, and steps it on `loss` between environment steps.
+    Each of the B environments holds one clip; with `masks_per_clip` G, each G consecutive ones share a clip, so that
+    several of its masks can be compared. The agent observes the clip's tokens, chooses K of them, and is rewarded by
+    the MAE's errors on the rest. One MAE forward serves all B masks. The environment never changes the MAE: a
+    trainer attaches its own with `attach`, sets `keep_graph`, and steps it on `loss` between environment steps.
 
     ## Action Space
     `action="ids"`: `Subset`, K distinct token indices, numbered frame by frame, row by row. `action="scores"`:
-    `ScoreBox`, a Box(-5, 5, (L,)), the K highest become visible, so that any continuous agent fits.
+    `ScoreBox`, a Box(-5, 5, (L,)) for continuous agents, whose K highest scores become visible.
 
     ## Observation Space
-    `TokenBox` (L, D): the embeddings of all tokens under the MAE's present patch embedding, positions added.
+    `TokenBox` (L, D): all tokens under the MAE's current patch embedding, with positions.
 
     ## Rewards
-    `neg_error` (default): minus the mean error of the hidden tokens. `error`: plus it. `gain`: error under a uniform
-    random mask of the same clip minus the agent's, under the same MAE (one more forward).
+    `neg_error` (default): minus the mean error of the hidden tokens. `error`: that mean. `gain`: the error under a
+    uniform random mask of the same clip minus the error under the agent's, by the same MAE (one more forward).
 
     ## Starting State
-    The next clips of a shuffled, endless stream, seeded by `reset(seed=)`. `reset(options={"clips": ids})` shows the
-    named clips in their centre view instead.
+    The next clips of a shuffled, endless stream, seeded by `reset(seed=)`; or, by `reset(options={"clips": ids})`,
+    the named clips in their centre view.
 
     ## Episode End
-    One step is one episode: `terminations` are always True, `truncations` never. Under SAME_STEP the observation
-    returned is the next clip's; the finished episode's `errors` (B, L), `clips` and `positions` are in
-    `infos["final_info"]`.
-    No `final_obs` is kept: it would copy megabytes a clip of what the agent has just seen.
+    One step is one episode: `terminations` are always True, `truncations` never. Under SAME_STEP the observation is
+    of the next clip; `infos["final_info"]` holds the finished episode's `errors` (B, L), `clips` and `positions`.
+    There is no `final_obs`: it would copy megabytes a clip that the agent has just observed.
 
     ## Arguments
     Every field of `ClipConfig`, `TokenGrid` and `EnvConfig`, as keywords of `gymnasium.make_vec`.
@@ -105,11 +104,11 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             pin_memory=self.device.type == "cuda",
         )
         self.hand = Hand(stream, num_envs, self.config.masks_per_clip, self.device)
-        """The clips that are masked next."""
+        """The clips to be masked next."""
         self._set_spaces(self._mae_source.config.embed_dim)
         self.keep_graph = False
         self.loss: Tensor | None = None
-        """Mean hidden error of the last step, with its graph where `keep_graph` is set."""
+        """Mean error of the last step, with its graph if `keep_graph` is set."""
         self.last_rewards = torch.zeros(num_envs)
         self._done = np.ones(num_envs, dtype=np.bool_)
         self._drawn: tuple[Tensor, Reconstruction] | None = None
@@ -131,21 +130,21 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     @property
     def mae(self) -> MaskedAutoencoder:
-        """The attached MAE, or else one built from the settings `mae` and `mae_seed`, which nobody trains."""
+        """The attached MAE; without one, a fixed MAE built from the settings `mae` and `mae_seed`."""
         if self._mae is None:
             self.attach(build_mae(self._mae_source, self.grid, seed=self.config.mae_seed))
         assert self._mae is not None
         return self._mae
 
     def attach(self, mae: MaskedAutoencoder, with_gradients: nn.Module | None = None) -> None:
-        """Use this live MAE from now on; it is moved to the environment's device.
+        """Use this MAE from now on; it is moved to the environment's device.
 
         Args:
             mae: The model.
-            with_gradients: What is called in its place where gradients are kept, as DistributedDataParallel around it.
+            with_gradients: Wrapper to call instead when gradients are kept, such as DistributedDataParallel.
 
         Raises:
-            ValueError: If its grid is another one.
+            ValueError: If its grid differs from the environment's.
         """
         geometry = [(g.shape, g.tubelet_size, g.patch_size) for g in (mae.grid, self.grid)]
         if geometry[0] != geometry[1]:
@@ -156,22 +155,22 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self._mae, self._with_gradients = mae.to(self.device), with_gradients
         self._set_spaces(mae.config.embed_dim)
 
-    # --- Tensors: what our own agents and trainers use ---------------------------------------------------------------
+    # --- Tensors, for our own agents and trainers --------------------------------------------------------------------
 
     def observe(self) -> Tensor:
-        """Embed the clips in hand under the MAE's present weights, each once: (B / G, L, D) on the device, no graph."""
+        """Embed the current clips, each once, with the MAE's current weights: (B / G, L, D) on the device, no graph."""
         return self.embed(self.hand.pixels)
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Embed clips (B, C, T, H, W) in uint8 on the device, as `observe` does those in hand: (B, L, D)."""
+        """Embed clips (B, C, T, H, W), uint8 on the device, as `observe` does the current ones: (B, L, D)."""
         with autocast(self.config.precision, self.device):
             return self.mae.embed(pixels)
 
     def step_tensors(self, ids_keep: Tensor) -> Outcome:
-        """Mask the clips in hand, reconstruct, and (under SAME_STEP) take the next clips; nothing is embedded yet.
+        """Mask the current clips, reconstruct them, and under SAME_STEP load the next clips, not yet embedded.
 
         Args:
-            ids_keep: (B, K) int64 on the device, distinct in each row; not checked, so as not to wait for the device.
+            ids_keep: (B, K) int64 on the device, distinct in each row; unchecked, since a check waits for the device.
         """
         pixels = self.hand.pixels
         reconstruction, errors = self._reconstruct(pixels, ids_keep, keep_graph=self.keep_graph)
@@ -203,33 +202,35 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         return ids.to(self.device)
 
     def resume(self, position: int, seed: int) -> None:
-        """Take in hand the clips that a stream of this seed gives from `position` on, as a run left them."""
+        """Load the clips from `position` of the stream with this seed, as when a run resumes."""
         super().reset(seed=rank_seed(seed, self.config.shard[0]))
         self.hand.stream.seek(position, seed=seed)
         self.hand.take_next()
         self._done[:] = False
 
-    # --- Gymnasium: the same, as NumPy -------------------------------------------------------------------------------
+    # --- Gymnasium: the same with NumPy arrays -----------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Take clips in hand, as `restart` does, and embed them."""
+        """Load clips as `restart` does, and embed them."""
         self.restart(seed=seed, options=options)
         return self.observation(), self._infos()
 
     def restart(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> None:
-        """Take clips in hand: the next ones of the stream, or those that `options` names.
+        """Load the stream's next clips, or those that `options` names, without embedding them.
+
+        After an error the environment is as before.
 
         Args:
-            seed: Restarts the stream in the order that this seed gives.
+            seed: Restarts the stream in this seed's order.
             options: `{"clips": ids}`, B / G clip ids to show in their centre view; or, under DISABLED,
-                `{"reset_mask": (B,) bool}`, which environments to give a new clip.
+                `{"reset_mask": (B,) bool}`, True for each environment that gets a new clip.
 
         Raises:
-            gymnasium.error.Error: Options are others, or do not fit; nothing was changed.
-            TypeError: The seed is no whole number; nothing was changed.
-            ValueError: The seed is negative, or there are not B; nothing was changed.
+            gymnasium.error.Error: If the options are unknown or do not fit.
+            TypeError: If the seed is not a whole number.
+            ValueError: If the seed is negative, or a list does not hold B seeds.
         """
         first_seed, told = check_seeds(seed, self.num_envs), check_options(options)
         clips = self.hand.check_named(told["clips"]) if "clips" in told else None
@@ -260,7 +261,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Apply one action a clip: (B, K) token indices or (B, L) scores, as the setting `action` says."""
+        """Apply one action for each clip: (B, K) token indices or (B, L) scores, by the setting `action`."""
         if not self.hand.is_empty and self._done.any():
             raise error.ResetNeeded(
                 f"environments {np.flatnonzero(self._done).tolist()} have ended; "
@@ -282,7 +283,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         return self.observation(), rewards, ended, np.zeros_like(ended), infos
 
     def observation(self) -> NDArray[np.float32]:
-        """Embed the clips in hand: (B, L, D), the observations of all environments."""
+        """Embed the current clips: observations (B, L, D) of all environments."""
         return self.hand.for_each_mask(self.observe().float().cpu()).numpy()
 
     def _infos(self) -> dict[str, Any]:
@@ -291,7 +292,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         return infos | {f"_{name}": np.ones(self.num_envs, dtype=np.bool_) for name in infos}
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Draw each clip of the last step, its reconstruction, error and mask; after a reset, with nothing hidden."""
+        """Draw each clip of the last step, its reconstruction, error and mask; after a reset, without a mask."""
         if self.render_mode is None:
             return None
         if self._drawn is None:
