@@ -1,1 +1,1 @@
-"""Stock algorithms of SB3 and sb3-contrib, unmodified, with the networks and the replay buffer that they are given."""
+"""Stock algorithms of SB3 and sb3-contrib, unmodified, with our networks and replay buffer."""

@@ -1,4 +1,4 @@
-"""Networks for stock off-policy algorithms: actors that score all tokens alike, and critics that judge the scores."""
+"""Actors and critics for stock off-policy algorithms, with weights shared by all tokens."""
 
 import torch
 from einops import einsum
@@ -13,19 +13,19 @@ from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.train.precision import Precision, autocast
 
 SMALL = 0.01
-"""Deviation of a new actor's last weights: small, but not zero, where tokens would tie and the first ones be shown."""
+"""Standard deviation of a new actor's last weights; at zero all tokens would tie and the first K be visible."""
 SOFTNESS = 0.25
-"""How far from the threshold a score in [-1, 1] still feels what showing or hiding its token would change."""
+"""Temperature of the sigmoid whose gradient replaces that of the K highest scores, for scores in [-1, 1]."""
 
 
 class TokenHead(nn.Module):
-    """Tokens (B, L, D) in, a few numbers for each out (B, L, outputs), in float32.
+    """Maps tokens (B, L, D) to a few numbers for each (B, L, outputs), in float32.
 
     Args:
-        tokens: The space of observations.
-        sampler: The architecture; `critic` and `temperature` have no part in it.
-        precision: Its arithmetic.
-        outputs: Numbers for a token.
+        tokens: Observation space.
+        sampler: Architecture of the trunk; `critic` and `temperature` are unused.
+        precision: Arithmetic of the trunk and the head.
+        outputs: Numbers for each token.
     """
 
     def __init__(self, tokens: TokenBox, sampler: SamplerConfig, precision: Precision, outputs: int) -> None:
@@ -44,14 +44,14 @@ class TokenHead(nn.Module):
 
 
 class GaussianScores(BasePolicy):
-    """SAC's and TQC's actor: a normal score for each token, squashed by tanh, independent given the clip.
+    """SAC's and TQC's actor: a tanh-squashed Gaussian score for each token, independent given the clip.
 
     Args:
-        tokens: The space of observations.
-        scores: The space of actions.
+        tokens: Observation space.
+        scores: Action space.
         sampler: See `TokenHead`.
         precision: See `TokenHead`.
-        log_std_init: Logarithm of the scores' deviation before tanh, at the start.
+        log_std_init: Initial logarithm of the scores' standard deviation before tanh.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class GaussianScores(BasePolicy):
         self.log_std_init = log_std_init
 
     def mean_and_log_std(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Return both (B, L) for tokens (B, L, D), before tanh."""
+        """Return mean and log standard deviation before tanh, each (B, L), for tokens (B, L, D)."""
         mean, log_std = self.net(obs).unbind(-1)
         return mean, (log_std + self.log_std_init).clamp(LOG_STD_MIN, LOG_STD_MAX)
 
@@ -72,13 +72,13 @@ class GaussianScores(BasePolicy):
         return self._distribution(mean).actions_from_params(mean, log_std, deterministic=deterministic)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Draw scores (B, L) in [-1, 1], and return the log-density (B,) of all L together."""
+        """Draw scores (B, L) in [-1, 1], and return their joint log-density (B,)."""
         mean, log_std = self.mean_and_log_std(obs)
         return self._distribution(mean).log_prob_from_params(mean, log_std)
 
     @staticmethod
     def _distribution(mean: Tensor) -> SquashedDiagGaussianDistribution:
-        # A new one each time: it keeps the graph of its last answer, and a module that holds a graph cannot be copied.
+        # A new one for each call: it keeps the graph of its last sample, and a module with a graph cannot be copied.
         return SquashedDiagGaussianDistribution(mean.shape[1])
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
@@ -87,11 +87,11 @@ class GaussianScores(BasePolicy):
 
 
 class TanhScores(BasePolicy):
-    """TD3's actor: a score for each token, without chance.
+    """TD3's actor: a deterministic score for each token.
 
     Args:
-        tokens: The space of observations.
-        scores: The space of actions.
+        tokens: Observation space.
+        scores: Action space.
         sampler: See `TokenHead`.
         precision: See `TokenHead`.
     """
@@ -110,10 +110,10 @@ class TanhScores(BasePolicy):
 
 
 def visible(scores: Tensor, num_visible: int) -> Tensor:
-    """Return 1 for the K highest of scores (B, L), 0 for the others, with a gradient.
+    """Return 1 for the K highest of scores (B, L) and 0 for the others, with a straight-through gradient.
 
-    It is that of a sigmoid of what a score exceeds the K-th highest by: greatest there, and as the threshold moves with
-    the scores, adding the same to all of them changes nothing.
+    The gradient is that of a sigmoid of each score minus the K-th highest. It is greatest at that threshold, and zero
+    for a shift of all scores, since the threshold shifts with them.
     """
     highest = scores.topk(num_visible, dim=1)
     shown = torch.zeros_like(scores).scatter(1, highest.indices, 1.0)
@@ -122,11 +122,11 @@ def visible(scores: Tensor, num_visible: int) -> Tensor:
 
 
 class SetValue(nn.Module):
-    """Judges a set of visible tokens: by the mean of what a network makes of them, beside the mean over all tokens.
+    """Values a set of visible tokens from the mean of their features and the mean of all tokens' features.
 
     Args:
-        width: Of the tokens' features.
-        outputs: Numbers for a clip.
+        width: Width of the features.
+        outputs: Numbers for each clip.
     """
 
     def __init__(self, width: int, outputs: int) -> None:
@@ -135,7 +135,7 @@ class SetValue(nn.Module):
         self.both = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, outputs))
 
     def forward(self, features: Tensor, shown: Tensor) -> Tensor:
-        """Map features (B, L, width) and which tokens are shown (B, L), as 0 or 1, to (B, outputs)."""
+        """Map features (B, L, width) and visibility (B, L), 1 for visible tokens and 0 for others, to (B, outputs)."""
         tokens = self.each(features)  # (B, L, width)
         chosen = einsum(tokens, shown / shown.sum(1, keepdim=True), "b l w, b l -> b w")
         judged: Tensor = self.both(torch.cat([chosen, tokens.mean(1)], dim=1))
@@ -143,18 +143,18 @@ class SetValue(nn.Module):
 
 
 class ScoreCritic(BaseModel):
-    """Several networks that judge the scores of a clip, upon one trunk for the tokens.
+    """Q-networks for the scores of a clip, on one shared trunk for the tokens.
 
-    The reward depends on the scores through the mask alone, and so does their answer; see `visible` for what the actor
-    learns from it.
+    Like the reward, the Q-values depend on the scores through the mask alone; the actor's gradient passes through
+    `visible`.
 
     Args:
-        tokens: The space of observations.
-        scores: The space of actions.
+        tokens: Observation space.
+        scores: Action space.
         sampler: See `TokenHead`.
         precision: See `TokenHead`.
-        n_critics: Networks.
-        outputs: Numbers that each gives for a clip.
+        n_critics: Number of Q-networks.
+        outputs: Numbers that each returns for a clip.
     """
 
     def __init__(
@@ -174,15 +174,15 @@ class ScoreCritic(BaseModel):
         self.q_networks = nn.ModuleList(SetValue(width, outputs) for _ in range(n_critics))
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-        """Judge scores (B, L) for tokens (B, L, D): (B, outputs) of each network."""
+        """Return the Q-values (B, outputs) of scores (B, L) for tokens (B, L, D), one tensor for each network."""
         return self.judge(obs, actions, self.n_critics)
 
     def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """The first network's answer alone, (B, outputs)."""
+        """Return the first network's Q-values (B, outputs)."""
         return self.judge(obs, actions, 1)[0]
 
     def judge(self, tokens: Tensor, scores: Tensor, networks: int) -> tuple[Tensor, ...]:
-        """Let the first few networks judge scores (B, L) in [-1, 1] for tokens (B, L, D): (B, outputs) of each."""
+        """Return Q-values (B, outputs) of scores (B, L) in [-1, 1], one tensor for each of the first `networks`."""
         shown = visible(scores, self.num_visible)
         with autocast(self.precision, tokens.device):
             features = self.trunk(tokens)  # (B, L, width)

@@ -1,4 +1,4 @@
-"""Stock off-policy algorithms of SB3, unmodified, with per-token networks and a replay buffer of positions."""
+"""Builds SB3's SAC and TD3, unmodified, with per-token networks and a replay buffer of clip positions."""
 
 from typing import Any, TypeVar
 
@@ -21,14 +21,14 @@ def build_sac(env: TokenSelectionVecEnv, config: PretrainConfig) -> SAC:
 
 
 def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
-    """Make SB3's TD3, which explores by noise on its scores."""
+    """Make SB3's TD3, which explores by Gaussian noise on its scores."""
     deviation = np.full(env.vector_env.grid.num_tokens, config.off_policy.action_noise)
     noise = NormalActionNoise(np.zeros_like(deviation), deviation)
     return with_replay(TD3(TokenTD3Policy, env, action_noise=noise, **shared_settings(env, config)), env)
 
 
 def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
-    """Return the arguments that all of them have."""
+    """Return the arguments common to the off-policy algorithms."""
     off_policy = config.off_policy
     warmup_steps = config.tats.warmup_epochs * config.steps_per_epoch(len(env.vector_env.hand.stream))
     return {
@@ -48,7 +48,7 @@ def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[s
 def entropy_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
     """Return SAC's and TQC's arguments for the entropy of the scores.
 
-    Log-probabilities sum over L tokens, while one token is about an L-th of the error: both are set for a token.
+    The settings are for one token, since log-probabilities sum over L tokens and one token is about 1 / L of the error.
     """
     num_tokens = env.vector_env.grid.num_tokens
     return {
@@ -58,7 +58,7 @@ def entropy_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[
 
 
 def with_replay(agent: Algorithm, env: TokenSelectionVecEnv) -> Algorithm:
-    """Attach the environment to the agent's replay buffer, and return the agent."""
+    """Attach the environment to the agent's replay buffer and return the agent."""
     assert isinstance(agent.replay_buffer, ClipReplayBuffer)
     agent.replay_buffer.attach(env.vector_env)
     return agent

@@ -1,4 +1,4 @@
-"""Stock on-policy algorithms of SB3, unmodified, with the sampler of TATS: credit on the reward, over NumPy."""
+"""Builds SB3's PPO and A2C, unmodified, with the sampler of TATS: rewards per mask, NumPy rollouts."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 
 def build_ppo(env: TokenSelectionVecEnv, config: PretrainConfig) -> PPO:
-    """Make SB3's PPO, with its own coefficients, and advantages normalised as it does."""
+    """Make SB3's PPO with its own loss coefficients and normalised advantages."""
     tats = config.tats
     return PPO(
         TatsPolicy,
@@ -28,10 +28,10 @@ def build_a2c(env: TokenSelectionVecEnv, config: PretrainConfig) -> A2C:
 
 
 def normalised_batch_size(config: PretrainConfig) -> int:
-    """Return the masks in a minibatch over which advantages are normalised: the whole rollout unless it is given.
+    """Return the number of masks in a minibatch, over which advantages are normalised; by default the whole rollout.
 
     Raises:
-        ValueError: If it is a single one.
+        ValueError: If it is 1.
     """
     tats = config.tats
     batch_size = tats.batch_size or tats.n_steps * config.num_envs
@@ -44,7 +44,7 @@ def normalised_batch_size(config: PretrainConfig) -> int:
 
 
 def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
-    """Return the arguments that all of them have."""
+    """Return the arguments common to the on-policy algorithms."""
     return {
         "learning_rate": config.tats.learning_rate,
         "n_steps": config.tats.n_steps,

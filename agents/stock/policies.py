@@ -1,4 +1,4 @@
-"""Policies for stock SAC and TD3 whose networks are shared by all tokens."""
+"""Policies for SB3's SAC and TD3 with per-token networks."""
 
 from typing import Any, ClassVar
 
@@ -14,22 +14,26 @@ from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.train.precision import Precision
 
 LOG_STD_INIT = -1.0
-"""A deviation of 0.37 before tanh: scores are spread, so that masks begin uniform, and hardly saturate."""
+"""A standard deviation of 0.37 before tanh: enough for uniform first masks, with scores far from saturation."""
 
 
 class ScorePolicy(BasePolicy):
-    """What these policies have in common; mix in before the algorithm's own.
+    """Mixin that gives an algorithm's policy per-token networks; mix in before that policy.
 
-    The algorithm's own networks would begin with a layer that takes all L x D numbers of an observation at once.
+    SB3's own networks would begin with a layer on all L x D numbers of an observation.
 
     Args:
         observation_space: The environment's `TokenBox`.
         action_space: The environment's `ScoreBox`.
-        lr_schedule: As SB3 gives it.
-        sampler: The architecture; `critic` and `temperature` have no part in it.
+        lr_schedule: As SB3 passes it.
+        sampler: Architecture of the networks; `critic` and `temperature` are unused.
         precision: Arithmetic of the networks; scores, log-probabilities and values are float32.
-        use_sde: As SB3 gives it; refused.
-        settings: Those of the algorithm's own policy that `known` names.
+        use_sde: As SB3 passes it; must be False.
+        settings: Arguments of the algorithm's own policy, among those in `known`.
+
+    Raises:
+        TypeError: If the spaces are others, or a setting is unknown.
+        ValueError: If `use_sde` is True.
     """
 
     known: ClassVar[tuple[str, ...]] = ("n_critics", "optimizer_class", "optimizer_kwargs")
@@ -61,7 +65,7 @@ class ScorePolicy(BasePolicy):
 
     @property
     def parts(self) -> tuple[TokenBox, ScoreBox, SamplerConfig, Precision]:
-        """The arguments that all networks have."""
+        """The arguments common to all networks."""
         assert isinstance(self.observation_space, TokenBox)
         assert isinstance(self.action_space, ScoreBox)
         return self.observation_space, self.action_space, self.sampler, self.precision
@@ -78,7 +82,7 @@ class ScorePolicy(BasePolicy):
 
 
 class TokenSACPolicy(ScorePolicy, SACPolicy):
-    """For `stable_baselines3.SAC`; see `ScorePolicy`, and `log_std_init` beside it."""
+    """Policy of `stable_baselines3.SAC`; takes the arguments of `ScorePolicy`, and `log_std_init`."""
 
     known = (*ScorePolicy.known, "log_std_init")
 
@@ -93,7 +97,7 @@ class TokenSACPolicy(ScorePolicy, SACPolicy):
 
 
 class TokenTD3Policy(ScorePolicy, TD3Policy):
-    """For `stable_baselines3.TD3`; see `ScorePolicy`."""
+    """Policy of `stable_baselines3.TD3`; takes the arguments of `ScorePolicy`."""
 
     def make_actor(self, features_extractor: Any = None) -> TanhScores:  # type: ignore[override]
         """Make the actor; there is no features extractor."""

@@ -1,4 +1,4 @@
-"""A replay buffer that stores where a clip came from instead of what was seen of it."""
+"""A replay buffer that stores clip positions instead of observations."""
 
 from typing import Any
 
@@ -15,22 +15,25 @@ from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 
 
 class ClipReplayBuffer(ReplayBuffer):
-    """Transitions of one-step episodes: a clip's position in the stream, the scores it was given, and the reward.
+    """Stores one-step episodes: a clip's position in the stream, its scores and its reward.
 
-    As observations, a transition would take 9 MiB at L = 1568; this takes 6 KiB. `sample` makes the clips again and
-    embeds them under the MAE's present weights, so that observations are never out of date. Rewards are: they were
-    paid by the MAE of their time, and a small buffer forgets them sooner.
+    A transition takes 6 KiB at L = 1568; with its observations it would take 9 MiB. `sample` decodes the clips again
+    and embeds them with the MAE's current weights, so that observations are always up to date. Rewards are not: they
+    come from the MAE at the time of the step, and a smaller buffer discards them sooner.
 
-    Give it to an algorithm as `replay_buffer_class`, then `attach` the environment: not an argument, which SB3 would
-    write into its zip.
+    Pass it to an algorithm as `replay_buffer_class`, then `attach` the environment, which SB3 would write into its
+    zip if it were an argument.
 
     Args:
-        buffer_size: Transitions that are kept; the oldest make room for new ones.
-        observation_space: As SB3 gives it.
-        action_space: As SB3 gives it.
-        device: As SB3 gives it.
+        buffer_size: Number of transitions; new ones replace the oldest.
+        observation_space: As SB3 passes it.
+        action_space: As SB3 passes it.
+        device: As SB3 passes it.
         n_envs: B.
-        optimize_memory_usage: Refused: no observations are stored.
+        optimize_memory_usage: Must be False: no observations are stored.
+
+    Raises:
+        ValueError: If `optimize_memory_usage` is True, or `buffer_size` is below B.
     """
 
     def __init__(
@@ -46,23 +49,23 @@ class ClipReplayBuffer(ReplayBuffer):
             raise ValueError("ClipReplayBuffer stores no observations: optimize_memory_usage does not apply")
         if buffer_size < n_envs:
             raise ValueError(f"buffer_size must hold a step of all {n_envs} environments, got {buffer_size}")
-        # Not ReplayBuffer's own, which makes arrays of observations.
+        # ReplayBuffer.__init__ would allocate arrays of observations.
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
         self.optimize_memory_usage = False
         self.vector_env: TokenSelectionVectorEnv | None = None
         self.seed: int | None = None
-        """Of the stream that the positions are of; None while nothing is stored."""
+        """Seed of the stream that the stored positions refer to; None while the buffer is empty."""
         self.positions = torch.zeros(buffer_size, dtype=torch.int64)
-        # The mask is the K highest scores: in float16 close ones would tie, many of them where tanh saturates.
+        # The mask is the K highest scores: in float16 close scores would tie, many of them where tanh saturates.
         self.scores = torch.zeros(buffer_size, self.action_dim)
         self.paid = torch.zeros(buffer_size)
 
     def attach(self, vector_env: TokenSelectionVectorEnv) -> None:
-        """Make clips again from this environment's stream, and embed them under its MAE."""
+        """Take clips from this environment's stream, and embeddings from its MAE."""
         self.vector_env = vector_env
 
     def reset(self) -> None:
-        """Forget all transitions."""
+        """Remove all transitions."""
         super().reset()
         self.seed = None
 
@@ -78,8 +81,8 @@ class ClipReplayBuffer(ReplayBuffer):
         """Store a step of all environments: `infos[i]["position"]`, scaled scores (B, L), rewards (B,).
 
         Raises:
-            ValueError: A clip has no position, or an episode goes on.
-            RuntimeError: The stream has another seed than that of the positions that are stored.
+            ValueError: If a clip has no position, or an episode has not ended.
+            RuntimeError: If the stream's seed differs from that of the stored positions.
         """
         positions = np.array([info["position"] for info in infos])
         if (positions < 0).any():
@@ -98,19 +101,19 @@ class ClipReplayBuffer(ReplayBuffer):
         self.pos = (self.pos + len(positions)) % self.buffer_size
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        """Draw transitions, with replacement, and make their clips again.
+        """Draw transitions with replacement, and decode and embed their clips again.
 
-        Every episode ended, so algorithms multiply what they make of the next observations by zero: they are given
-        the same ones again, which costs no decoding. In the place of clips that cannot be read any more come others of
-        those that were drawn.
+        Next observations equal the observations, which saves decoding: every episode ended, so algorithms multiply
+        the next value by zero. A clip that can no longer be read is replaced by another one of the batch.
 
         Args:
-            batch_size: Transitions.
-            env: Must be None: nothing is normalised.
+            batch_size: Number of transitions.
+            env: Must be None: this buffer does not normalise.
 
         Raises:
-            RuntimeError: There is nothing to draw from, no environment, or its stream has another seed by now.
-            VideoReadError: No clip can be made again, or too many cannot.
+            ValueError: If `env` is not None.
+            RuntimeError: If the buffer is empty, has no environment, or the stream's seed has changed.
+            VideoReadError: If no clip can be read again, or too many cannot.
         """
         if env is not None:
             raise ValueError("ClipReplayBuffer does not normalise: take the environment out of its VecNormalize")
@@ -133,7 +136,7 @@ class ClipReplayBuffer(ReplayBuffer):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is stored, oldest first, as tensors and plain values."""
+        """Return the transitions, oldest first, as tensors and plain values."""
         rows = self._oldest_first()
         return {
             "seed": self.seed,
@@ -143,7 +146,11 @@ class ClipReplayBuffer(ReplayBuffer):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Store what `state_dict` returned instead; of more than there is room for, the newest."""
+        """Replace all transitions by those of a `state_dict`; if it holds more than `buffer_size`, by the newest.
+
+        Raises:
+            ValueError: If its scores are of another number of tokens.
+        """
         if state["scores"].shape[1:] != (self.action_dim,):
             raise ValueError(f"expected scores of {self.action_dim} tokens, got shape {tuple(state['scores'].shape)}")
         count = min(len(state["positions"]), self.buffer_size)
@@ -156,7 +163,7 @@ class ClipReplayBuffer(ReplayBuffer):
         return self.__dict__ | {"vector_env": None}
 
     def _oldest_first(self) -> Tensor:
-        """Rows that are stored, in the order in which they came."""
+        """Return the rows in use, from the oldest transition to the newest."""
         first = self.pos if self.full else 0
         return (first + torch.arange(self.size())) % self.buffer_size
 

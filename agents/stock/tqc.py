@@ -1,4 +1,4 @@
-"""TQC of sb3-contrib, unmodified, with the per-token networks of SAC: its critics answer with quantiles."""
+"""Builds sb3-contrib's TQC, unmodified, with SAC's per-token networks and critics that return quantiles."""
 
 from typing import Any
 
@@ -14,23 +14,23 @@ from tats_gym.agents.stock.policies import LOG_STD_INIT, ScorePolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
 QUANTILES = 25
-"""TQC's own."""
+"""Quantiles of each critic, TQC's default."""
 
 
 class QuantileCritic(ScoreCritic):
-    """`ScoreCritic` as TQC asks for it: the quantiles of all networks in one tensor."""
+    """`ScoreCritic` for TQC: returns the quantiles of all networks in one tensor."""
 
     def __init__(self, *parts: Any, n_critics: int, n_quantiles: int) -> None:
         super().__init__(*parts, n_critics=n_critics, outputs=n_quantiles)
         self.n_quantiles, self.quantiles_total = n_quantiles, n_quantiles * n_critics
 
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:  # type: ignore[override]
-        """Judge scores (B, L) for tokens (B, L, D): (B, n_critics, n_quantiles)."""
+        """Return quantiles (B, n_critics, n_quantiles) for scores (B, L) of tokens (B, L, D)."""
         return torch.stack(super().forward(obs, actions), dim=1)
 
 
 class TokenTQCPolicy(ScorePolicy, TQCPolicy):
-    """For `sb3_contrib.TQC`; see `ScorePolicy`, `log_std_init` and `n_quantiles` beside it."""
+    """Policy of `sb3_contrib.TQC`; takes the arguments of `ScorePolicy`, `log_std_init` and `n_quantiles`."""
 
     known = (*ScorePolicy.known, "log_std_init", "n_quantiles")
 

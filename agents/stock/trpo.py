@@ -1,4 +1,4 @@
-"""TRPO of sb3-contrib, unmodified, with the sampler of TATS."""
+"""Builds sb3-contrib's TRPO, unmodified, with the sampler of TATS."""
 
 from sb3_contrib import TRPO
 
@@ -11,10 +11,10 @@ TARGET_KL_PER_DRAW = 0.01
 
 
 def build_trpo(env: TokenSelectionVecEnv, config: PretrainConfig) -> TRPO:
-    """Make TRPO; its trust region is on the divergence of the whole mask, hundredths of a nat a draw.
+    """Make TRPO; its trust region bounds the KL divergence of the whole mask, by a bound in nats for each draw.
 
-    A gradient of its objective that is not finite fails its line search (`train/is_line_search_success`), which leaves
-    the actor as it was; it is no optimiser's step and not counted as one.
+    A non-finite gradient of its objective fails the line search (`train/is_line_search_success`), which leaves the
+    actor unchanged. This is not an optimiser step and is not counted as one.
     """
     return TRPO(
         TatsPolicy,
