@@ -1,4 +1,4 @@
-"""AdaMAE's sampler (Bandara et al. 2023): a block of self-attention, taught by the errors of hidden tokens."""
+"""AdaMAE's sampler (Bandara et al. 2023): a self-attention block trained on the errors of hidden tokens."""
 
 from typing import Any
 
@@ -22,12 +22,11 @@ DROPOUT = 0.1
 
 
 class AdaMAEPolicy(SubsetPolicy):
-    """Learned positions, one transformer block, a linear layer to a logit for each token; no value network.
+    """Scores tokens by learned positions, one transformer block and a linear layer; has no value network.
 
-    As in the published code: 8 heads, no biases on queries, keys and values, dropout .1 while learning (of what the
-    attention and the MLP give, not within the MLP), positions that start at zero, a head that starts at random. The
-    published sampler sees embeddings without positions: fixed sinusoidal ones are taken off again here, learned ones
-    stay.
+    As in the published code: 8 heads, no biases on queries, keys and values, dropout .1 in training (on the outputs of
+    attention and MLP, not within the MLP), positions that start at zero, a head that starts at random. The published
+    sampler sees embeddings without positions: fixed sinusoidal ones are subtracted here, learned ones stay.
 
     Args:
         sinusoidal: Whether the tokens carry VideoMAE's sinusoidal positions.
@@ -51,7 +50,7 @@ class AdaMAEPolicy(SubsetPolicy):
         self.register_buffer("offset", offset, persistent=False)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
         self.block = Block(width, NUM_HEADS, proj_drop=DROPOUT, norm_layer=nn.LayerNorm)
-        self.block.mlp.drop1 = nn.Identity()  # timm's, behind the activation; the published block has none there
+        self.block.mlp.drop1 = nn.Identity()  # the published block has no dropout behind the activation
         self.head = nn.Linear(width, 1)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -61,7 +60,7 @@ class AdaMAEPolicy(SubsetPolicy):
         self.make_optimizer(lr_schedule)
 
     def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:
-        """Return the distribution over masks for tokens (B, L, D), and zeros (B, 1) for values."""
+        """Return the distribution over masks for tokens (B, L, D), and values (B, 1) of zero."""
         with autocast(self.precision, self.device):
             logits = self.head(self.block(tokens - self.offset + self.pos_embed)).squeeze(-1)  # (B, L)
         return PlackettLuce(logits, self.num_visible), logits.new_zeros(len(logits), 1).float()
@@ -71,20 +70,20 @@ class AdaMAEPolicy(SubsetPolicy):
 
 
 class AdaMAE(TokenRollouts, A2C):
-    """AdaMAE's policy gradient: minus the mean over hidden tokens of log p_i times the token's error.
+    """AdaMAE's policy gradient: the loss is minus the mean over hidden tokens of log p_i times the token's error.
 
-    log p_i is that of the plain categorical; there is no baseline and no entropy term, and the coefficient is the
-    published 1e-4, without effect on what AdamW does. Two departures from the published code, where the sampler is
-    part of the MAE: observations are detached, so its loss does not reach the patch embedding; and it has an optimiser
-    of its own, AdamW with the learning rate that it is given (the published one has the MAE's, as the agent `adamae`
-    has here), and the published decay.
+    p_i is the token's probability in a categorical over all L. There is no baseline and no entropy term; the
+    coefficient is the published 1e-4, and does not change AdamW's steps. The published sampler is part of the MAE, so
+    there are two departures: observations are detached, so that the loss does not reach the patch embedding; and the
+    sampler has its own optimiser, AdamW with the published decay and a learning rate of its own (the published one is
+    the MAE's, which the agent `adamae` takes too).
 
     Args:
         env: A `TokenSelectionVecEnv`.
         learning_rate: Of the sampler.
-        n_steps: Environment steps, each with one of the MAE, for an update of the sampler.
-        coef: Of the loss.
-        masks_per_clip: The environment's; masks that are drawn of one clip.
+        n_steps: Environment steps in a rollout. The MAE is updated after each, the sampler after all of them.
+        coef: Factor of the loss.
+        masks_per_clip: Masks drawn of each clip; must equal the environment's.
         policy_kwargs: Arguments of `AdaMAEPolicy`.
         kwargs: Further arguments of `A2C`.
     """
@@ -126,11 +125,11 @@ class AdaMAE(TokenRollouts, A2C):
         )
 
     def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return -coef * mean over hidden tokens i of e_i log p_i, and what is logged of it.
+        """Return -coef * mean over hidden tokens i of e_i log p_i, and the mean to log.
 
         Args:
-            batch: Of B clips; advantages (B, M) are the errors.
-            scores: What the policy's `score` answers of its observations now.
+            batch: B masks; advantages (B, M) are the errors.
+            scores: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)
         _, log_prob, _ = self.policy.judge(scores, batch.actions.long())  # (B, M)

@@ -1,4 +1,4 @@
-"""Agents that do not learn: the masks that a sampler has to beat."""
+"""Agents with fixed masking rules: the baselines of a learned sampler."""
 
 from abc import abstractmethod
 from typing import Any
@@ -18,7 +18,7 @@ from tats_gym.tokens import TokenGrid
 
 
 class FixedPolicy(BasePolicy):
-    """Masks clips by a rule that is not learned.
+    """Masks clips by a fixed rule.
 
     Raises:
         TypeError: If the environment's actions are not token indices.
@@ -38,12 +38,12 @@ class FixedPolicy(BasePolicy):
                 f"got {observation_space} and {action_space}"
             )
         t, side, _ = observation_space.grid_shape
-        # Clips of one pixel a token: all that most rules have to know.
+        # A grid of one pixel for each token, since most rules need only (t, h, w) and K.
         self.grid = TokenGrid(frames=t, size=side, tubelet_size=1, patch_size=1, visible=action_space.num_visible)
 
     @abstractmethod
     def masks(self, clips: Tensor) -> Tensor:
-        """Mask clips (B, C, T, H, W) in uint8: token ids (B, K) on their device."""
+        """Return visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device."""
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         raise ValueError(
@@ -53,10 +53,10 @@ class FixedPolicy(BasePolicy):
 
 
 class MotionPolicy(FixedPolicy):
-    """Shows the tokens whose pixels change most from one tubelet to the next, by L2."""
+    """Shows the tokens whose pixels change most, in L2 distance, from one tubelet to the next."""
 
     def masks(self, clips: Tensor) -> Tensor:
-        """Mask clips (B, C, T, H, W) in uint8 by what moves: token ids (B, K) on their device."""
+        """Return the K tokens with most motion (B, K) of clips (B, C, T, H, W) in uint8, on their device."""
         (t, side, _), (frames, size) = self.grid.shape, clips.shape[2:4]
         grid = TokenGrid(
             frames=frames, size=size, tubelet_size=frames // t, patch_size=size // side, visible=self.grid.num_visible
@@ -65,27 +65,27 @@ class MotionPolicy(FixedPolicy):
 
 
 class BlindPolicy(FixedPolicy):
-    """Masks clips without looking at them.
+    """Masks clips by a rule that does not depend on their content.
 
     Raises:
-        ValueError: If the rule cannot show K tokens of such a grid.
+        ValueError: If the rule cannot show K tokens of the grid.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.rule(self.grid, 1, torch.Generator())  # so that a K that does not fit is known before anything runs
+        self.rule(self.grid, 1, torch.Generator())  # rejects a K that does not fit before training
 
     @staticmethod
     @abstractmethod
     def rule(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
-        """Mask so many clips: token ids (B, K)."""
+        """Draw visible tokens (B, K) of `batch_size` clips."""
 
     def draw(self, count: int) -> Tensor:
-        """Mask `count` clips: token ids (count, K)."""
+        """Draw visible tokens (count, K) of `count` clips."""
         return self.rule(self.grid, count)
 
     def masks(self, clips: Tensor) -> Tensor:
-        """Mask as many clips as there are: token ids (B, K) on their device."""
+        """Draw visible tokens (B, K) of B clips, on their device."""
         return self.draw(len(clips)).to(clips.device)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
@@ -118,26 +118,26 @@ class BlockPolicy(BlindPolicy):
 
 
 class ConstantPolicy(RandomPolicy):
-    """Shows the same K tokens of every clip, drawn once: what a sampler gains by merely holding still."""
+    """Shows the same K tokens of every clip, drawn once: the control for samplers that ignore the clip."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer("ids", super().draw(1))
 
     def draw(self, count: int) -> Tensor:
-        """Mask `count` clips, all alike: token ids (count, K)."""
+        """Return the same visible tokens for `count` clips (count, K)."""
         assert isinstance(self.ids, Tensor)
         return self.ids.expand(count, -1)
 
 
 class FixedMasks(TokenRollouts):
-    """Trains the MAE with masks that are not learned: the phase before a sampler starts, without end.
+    """Trains the MAE on the masks of a fixed policy, as in an endless warm-up.
 
     Args:
-        policy: Which masks.
+        policy: The policy's class.
         env: A `TokenSelectionVecEnv`.
-        n_steps: Environment steps in a rollout; no matter here but for when callbacks are asked.
-        seed: Of the masks.
+        n_steps: Environment steps in a rollout; affects only the callbacks.
+        seed: Seed of the masks.
         device: As in SB3.
     """
 
@@ -169,11 +169,11 @@ class FixedMasks(TokenRollouts):
 
     @property
     def warming_up(self) -> bool:
-        """Always: nothing is ever learned."""
+        """Always True: a fixed policy is never updated."""
         return True
 
     def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
-        """Mask the clips in hand (B, K)."""
+        """Return the policy's masks (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
         return self.policy.masks(vector_env.hand.for_each_mask(vector_env.hand.pixels))
 

@@ -1,4 +1,4 @@
-"""`tats_gym.train.nonfinite` for agents, whose optimisers SB3 steps and whose losses it logs, stock ones too."""
+"""Guards agents against non-finite gradients, losses, values and log-probabilities, stock SB3 agents included."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tats_gym.train.nonfinite import GradientGuard, check_finite
 
 
 def check_losses(agent: BaseAlgorithm) -> None:
-    """Check the losses that the agent's last update logged.
+    """Check the logged losses of the agent's last update.
 
     Raises:
         NonFiniteError: If one is NaN or infinite.
@@ -23,15 +23,15 @@ def check_losses(agent: BaseAlgorithm) -> None:
 
 
 def when(agent: BaseAlgorithm) -> str:
-    """Name the present step."""
+    """Return the current environment step as text for error messages."""
     return f"environment step {agent.num_timesteps}"
 
 
 class FiniteWatch(BaseCallback):
-    """Leaves out an agent's steps whose gradients are not finite, and ends the run where its other numbers are not.
+    """Skips an agent's optimiser steps with non-finite gradients, and ends the run on other non-finite numbers.
 
-    Values and log-probabilities are checked before the update that would learn from them, its losses after it: this
-    comes before whatever saves. A loss that is not finite has gradients that are not, and so changed nothing.
+    Values and log-probabilities are checked before the update that uses them, its losses after it; this callback must
+    precede those that save. A non-finite loss has non-finite gradients, so its step was skipped.
 
     Args:
         agent: Any SB3 algorithm; its optimisers are guarded from now on.
@@ -61,10 +61,10 @@ class FiniteWatch(BaseCallback):
         check_losses(self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was counted."""
+        """Return the counts of the guards."""
         return {"guards": [guard.state_dict() for guard in self.guards]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from what `state_dict` returned."""
+        """Restore the counts of a `state_dict`."""
         for guard, counted in zip(self.guards, state["guards"], strict=True):
             guard.load_state_dict(counted)

@@ -1,4 +1,4 @@
-"""The distribution over masks: K of L tokens drawn one after another without replacement (Plackett-Luce)."""
+"""The Plackett-Luce distribution over masks: K of L tokens drawn one after another without replacement."""
 
 from functools import cached_property
 
@@ -11,14 +11,16 @@ from tats_gym.train.precision import accurate
 
 
 class PlackettLuce(Distribution):
-    """Draw K of L tokens without replacement, each draw in proportion to exp(logit) among the tokens left.
+    """Draws K of L tokens without replacement, each with probability proportional to exp(logit) among those left.
 
-    Everything is computed in float32 or better whatever the logits come in: noise in half precision ties at the
-    boundary.
+    Computes in float32 or better for logits of any precision: Gumbel noise in half precision ties near the K-th place.
 
     Args:
         logits: (B, L), unnormalised.
         num_visible: K.
+
+    Raises:
+        ValueError: If K is not in (0, L).
     """
 
     arg_constraints = {}  # noqa: RUF012 (PyTorch's own form)
@@ -31,12 +33,12 @@ class PlackettLuce(Distribution):
         super().__init__(logits.shape[:-1], torch.Size((num_visible,)), validate_args=False)
 
     def repeated(self, times: int) -> "PlackettLuce":
-        """Return the distribution of every row `times` times, one after the other: (B * times, L)."""
+        """Return the distribution with each row repeated in `times` consecutive rows: (B * times, L)."""
         return self if times == 1 else PlackettLuce(self.logits.repeat_interleave(times, 0), self.num_visible)
 
     @cached_property
     def token_log_prob(self) -> Tensor:
-        """(B, L) log-probability of every token at the first draw: the plain categorical's."""
+        """(B, L) log-probability of each token in the first draw, a categorical over all tokens."""
         return self.logits.log_softmax(-1)
 
     def sample(  # type: ignore[override] # one draw a row
@@ -48,18 +50,18 @@ class PlackettLuce(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """The K likeliest tokens (B, K), the likeliest first."""
+        """The K most likely tokens (B, K), in descending order."""
         return self.logits.topk(self.num_visible, dim=-1).indices
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability (B, K) of each draw given the draws before it; their sum is the joint one."""
+        """Return the log-probability (B, K) of each draw given the draws before it; the joint one is their sum."""
         return self.logits.gather(-1, value) - self._left(value)
 
     def _left(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """Log of the total weight (B, K) left in the urn before each draw, summed from the last draw backwards.
+        """Return the log of the total weight (B, K) of the tokens left before each draw.
 
-        Adding what was drawn to what was never drawn stays exact where subtracting from the total would cancel. Each
-        weight is exp(logit), or exp(value) of other values (B, L).
+        The sum runs from the last draw back to the first: adding drawn weights to the undrawn ones stays exact where
+        subtracting them from the total would cancel. Weights are exp(logit), or exp(value) of given `values` (B, L).
         """
         values = self.logits if values is None else values
         never = values.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)  # (B, 1)
@@ -67,18 +69,18 @@ class PlackettLuce(Distribution):
         return torch.cat((never, drawn_last_first), -1).logcumsumexp(-1)[..., 1:].flip(-1)
 
     def entropy(self) -> Tensor:
-        """Return the entropy (B,) of the first draw, the plain categorical's: the H of TATS's objective."""
+        """Return the entropy (B,) of the first draw: the H of TATS's objective."""
         return -(self.token_log_prob.exp() * self.token_log_prob).sum(-1)
 
     def entropy_along(self, ids: Tensor) -> Tensor:
-        """Estimate the entropy (B,) of the whole ordered draw: each draw's exact entropy, summed along `ids`.
+        """Estimate the entropy (B,) of all K ordered draws: the sum of the draws' exact entropies along `ids`.
 
-        Its mean over draws is the entropy, with a far smaller deviation than -log_prob's. About K times `entropy`;
-        logged, never optimised.
+        Unbiased over sampled `ids`, with a far smaller deviation than -log_prob. About K times `entropy`; logged,
+        never optimised.
         """
         left = self._left(ids)  # (B, K)
-        # The mean logit of what is left is taken below a number that is above all logits, so that the mean is of
-        # positive numbers: as a difference of logarithms it is finite also where what is left was unlikely at first.
+        # The entropy is left minus the mean logit of the tokens left. That mean is computed as above minus a mean of
+        # positive numbers, whose logarithm exists: it stays finite where the tokens left were unlikely at first.
         above = self.logits.detach().amax(-1, keepdim=True) + 1
         mean_below = (self._left(ids, self.logits + (above - self.logits).log()) - left).exp()
         return (left - above + mean_below).sum(-1)
@@ -86,10 +88,10 @@ class PlackettLuce(Distribution):
 
 @register_kl(PlackettLuce, PlackettLuce)  # type: ignore[untyped-decorator]
 def kl_along_a_draw(p: PlackettLuce, q: PlackettLuce) -> Tensor:
-    """Estimate KL(p || q) (B,) over the whole ordered draw: each draw's exact divergence, summed along one from p.
+    """Estimate KL(p || q) (B,) of all K ordered draws: the sum of each draw's exact divergence, along a sample from p.
 
-    Where p and q are equal, its gradient and curvature are in the mean those of the divergence itself. Takes memory for
-    K * L numbers a row, and can be differentiated twice, as `log_prob` cannot.
+    At p = q its gradient and curvature equal those of the divergence in expectation. Needs memory for K * L numbers in
+    each row; unlike `log_prob`, it is twice differentiable.
     """
     chosen = F.one_hot(p.sample(), p.logits.shape[-1])  # (B, K, L)
     gone = (chosen.cumsum(-2) - chosen).bool()  # drawn before

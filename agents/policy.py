@@ -18,10 +18,10 @@ Critic = Literal["separate", "pooled", "shared", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """The sampler's architecture; the attention is the paper's, what lies around it our reading."""
+    """The sampler's architecture: the attention is the paper's, the rest of the block our reading."""
 
     width: int | None = None
-    """Width of actor and value network; None takes the tokens' own, else a linear layer comes first."""
+    """Width of actor and value network; None for the tokens' width, otherwise a linear layer maps the tokens to it."""
     depth: int = 1
     """Trajectory-attention blocks."""
     head_dim: int = 64
@@ -29,10 +29,10 @@ class SamplerConfig:
     mlp_ratio: float = 0.0
     """Width of an MLP after each attention, in widths; 0 for none."""
     positions: Literal["tokens", "learned"] = "tokens"
-    """tokens: those that the tokens bring, which their content drowns. learned: a norm, then positions of its own."""
+    """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned positions."""
     critic: Critic = "pooled"
-    """pooled: the value network has a trunk of its own, in which the mean of each frame's tokens asks. separate: so it
-    has, and there every token asks. shared: it reads the actor's. none: values are zero."""
+    """Value network. pooled: a separate trunk with one query for each frame, the mean of its tokens. separate: a
+    separate trunk with a query for each token. shared: the actor's trunk. none: values are zero."""
     temperature: float = 1.0
     """Divides the logits; 1 in Table 1."""
 
@@ -52,9 +52,10 @@ class SamplerConfig:
 
 
 class Placed(nn.Module):
-    """Brings tokens to unit variance and adds learned positions that start louder than that.
+    """Normalises tokens to unit variance and adds learned positions of standard deviation 2.
 
-    Where same places look alike at all times, what a mask should do is spread, and only positions can say how.
+    In clips where a place looks the same at all times, a good mask spreads over places, which only positions tell
+    apart.
     """
 
     def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
@@ -69,9 +70,9 @@ class Placed(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Tokens in, tokens out: optionally another width and positions, then trajectory attention, a norm.
+    """Maps tokens to tokens: an optional linear layer, optional positions, trajectory attention and a norm.
 
-    With `pool`, the last block leaves one token a frame.
+    With `pool`, the last block returns one token for each frame.
     """
 
     def __init__(
@@ -98,13 +99,13 @@ class Trunk(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, width), or to (B, t, width) if it pools."""
+        """Map tokens (B, L, D) to (B, L, width), or with `pool` to (B, t, width)."""
         normed: Tensor = self.norm(self.blocks(self.place(self.resize(tokens))))
         return normed
 
 
 class TatsPolicy(SubsetPolicy):
-    """An actor and a value network, each of trajectory attention.
+    """Actor and value network of trajectory attention.
 
     An untrained policy draws uniformly: the last layer of the actor starts at zero.
 
@@ -141,9 +142,9 @@ class TatsPolicy(SubsetPolicy):
         self.make_optimizer(lr_schedule)
 
     def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:
-        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one pass.
+        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one forward pass.
 
-        Values are zero where there is no value network.
+        Values are zero without a value network.
         """
         with autocast(self.precision, self.device):
             acted = self.actor(tokens)  # (B, L, width)

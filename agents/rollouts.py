@@ -1,4 +1,4 @@
-"""Rollouts as tensors: what our agents collect, and the buffer that turns errors into credit."""
+"""Rollouts of tensors: the buffer that computes advantages, and the algorithm that collects and updates on them."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,23 +27,24 @@ Baseline = Literal["value", "group", "none"]
 
 
 class TokenRolloutBuffer(RolloutBuffer):
-    """A rollout of one-step episodes kept as tensors on their device.
+    """Stores a rollout of one-step episodes as tensors on their device.
 
-    Credit "token" is the paper's, read as in AdaMAE: hidden token i of a clip has the advantage e_i - V, visible ones
-    none, and V regresses the mean hidden error. Any other credit pays the clip: advantage reward - V, V regresses the
-    reward. Advantages are never normalised: (c1 / c3) times the advantage is the sampler's inverse temperature.
+    Credit "token" is the paper's, read as in AdaMAE: each hidden token i has the advantage e_i - V, visible ones have
+    none, and V regresses the mean hidden error. With any other credit each mask has the advantage reward - V, and V
+    regresses the reward. Advantages are not normalised: c1 / c3 times the advantage is the sampler's inverse
+    temperature.
 
     Args:
-        buffer_size: Environment steps in a rollout, k.
-        observation_space: As SB3 gives it.
-        action_space: As SB3 gives it.
-        device: As SB3 gives it.
-        gae_lambda: Ignored: an episode is one step.
-        gamma: Ignored: an episode is one step.
+        buffer_size: k, environment steps in a rollout.
+        observation_space: As SB3 passes it.
+        action_space: As SB3 passes it.
+        device: As SB3 passes it.
+        gae_lambda: Unused: an episode is one step.
+        gamma: Unused: an episode is one step.
         n_envs: B.
-        per_token: Whether each hidden token is paid (credit "token") or the clip.
-        baseline: What is subtracted: the value, the mean over the clip's other masks, or nothing.
-        masks_per_clip: G, masks in a row that are of the same clip.
+        per_token: Whether each hidden token has an advantage (credit "token"), or each mask.
+        baseline: Subtracted from the return: the value, the mean return of the clip's other masks, or zero.
+        masks_per_clip: G, consecutive masks of the same clip.
     """
 
     def __init__(
@@ -70,10 +71,10 @@ class TokenRolloutBuffer(RolloutBuffer):
         )
 
     def reset(self) -> None:
-        """Forget the rollout."""
+        """Remove the rollout."""
         self.pos, self.full = 0, False
         self._steps: list[RolloutBufferSamples] = []
-        # PPO.train reads the first two for its explained variance; `FiniteWatch` the last too, a mask's in one number.
+        # (B * k,) arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
         self.values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.returns: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.log_probs: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
@@ -85,8 +86,11 @@ class TokenRolloutBuffer(RolloutBuffer):
             tokens: (B / G, L, D) observations.
             ids: (B, K) actions in draw order.
             values: (B, 1) or (B,) value estimates.
-            log_prob: As the policy's `credit` says: (B, M) of hidden tokens, else (B,).
-            outcome: What the environment told.
+            log_prob: By the policy's `credit`, (B, M) of hidden tokens or (B,) of masks.
+            outcome: The environment's result.
+
+        Raises:
+            ValueError: If the policy's credit is not the buffer's.
         """
         values = values.flatten()
         advantages, returns = self._credit(ids, values, outcome)
@@ -95,7 +99,7 @@ class TokenRolloutBuffer(RolloutBuffer):
                 f"log-probabilities have shape {tuple(log_prob.shape)}, the credit pays {tuple(advantages.shape)}; "
                 "policy and buffer must agree on the credit"
             )
-        # In the order of the fields: observations, actions, old_values, old_log_prob, advantages, returns.
+        # Fields: observations, actions, old_values, old_log_prob, advantages, returns.
         self._steps.append(RolloutBufferSamples(tokens, ids, values, log_prob, advantages, returns))
         self.pos += 1
         self.full = self.pos == self.buffer_size
@@ -120,7 +124,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         return others.flatten()
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[np.bool_]) -> None:
-        """Close the rollout. Nothing is bootstrapped: every step ended its episode."""
+        """Close the rollout, without bootstrapping: every step ended its episode."""
         self.values = torch.cat([step.old_values for step in self._steps]).cpu().numpy()
         self.returns = torch.cat([step.returns for step in self._steps]).cpu().numpy()
         self.log_probs = (
@@ -128,9 +132,12 @@ class TokenRolloutBuffer(RolloutBuffer):
         )
 
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
-        """Yield the rollout in shuffled minibatches; a rollout that fits one minibatch comes whole, uncopied.
+        """Yield shuffled minibatches of the rollout, or the whole rollout, uncopied, if it fits in one.
 
-        The masks of a clip stay together, and its observation comes once.
+        The masks of a clip stay together and share its observation.
+
+        Raises:
+            RuntimeError: If the rollout is incomplete.
         """
         if not self.full:
             raise RuntimeError(f"the rollout holds {self.pos} of {self.buffer_size} steps")
@@ -149,20 +156,20 @@ class TokenRolloutBuffer(RolloutBuffer):
 
 
 class TokenRollouts(OnPolicyAlgorithm):
-    """An on-policy algorithm whose rollouts stay on the device; mix in before the algorithm, and write its `loss`.
+    """Mixin for on-policy algorithms with rollouts on the device; mix in before the algorithm, and define `loss`.
 
-    `warmup_timesteps` environment steps at the start use uniform masks and no update (the paper's m_o epochs).
+    The first `warmup_timesteps` environment steps use uniform masks and no update (the paper's m_o epochs).
 
-    The weights of a sampler do not change between a rollout and the first pass of the update over it. With
-    `reuse_scores` the scores that drew the masks, kept with their graph, serve that pass, where it is over the whole
-    rollout and the policy computes alike in training.
+    The sampler's weights do not change between a rollout and the first pass of the update. With `reuse_scores`, that
+    pass uses the scores that drew the masks, stored with their graph, if it is over the whole rollout and `score`
+    computes the same in training mode.
     """
 
     warmup_timesteps: int = 0
     reuse_scores: bool = True
     n_epochs: int = 1
     scores: list[Scores] | None = None
-    """Of the steps of this rollout, where they serve the update."""
+    """Scores of each step of this rollout, if the update reuses them."""
 
     def _setup_model(self) -> None:
         if self.env is not None and not isinstance(self.env, TokenSelectionVecEnv):
@@ -178,7 +185,7 @@ class TokenRollouts(OnPolicyAlgorithm):
             )
 
     def learn(self, *args: Any, **kwargs: Any) -> Self:
-        """Learn as SB3 does; the environment hands out tensors meanwhile."""
+        """Train as in SB3, with an environment that returns tensors meanwhile."""
         assert isinstance(self.env, TokenSelectionVecEnv), "set_env comes first"
         self.env.as_tensors = True
         try:
@@ -188,20 +195,20 @@ class TokenRollouts(OnPolicyAlgorithm):
 
     @property
     def warming_up(self) -> bool:
-        """Whether masks are still uniform and the sampler does not learn."""
+        """Whether masks are still uniform and the sampler is not updated."""
         return self.num_timesteps < self.warmup_timesteps
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """Step the environment `n_rollout_steps` times; False if the callback stopped the training."""
+        """Step the environment `n_rollout_steps` times; return False if the callback stopped the training."""
         assert isinstance(env, TokenSelectionVecEnv)
         assert isinstance(rollout_buffer, TokenRolloutBuffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         self.scores = [] if self._reuses_scores(n_rollout_steps * env.num_envs) else None
         callback.on_rollout_start()
-        # The rollout's own answer, since num_timesteps moves below and train() comes after.
+        # Stored, since num_timesteps grows before train() asks.
         self.rollout_is_uniform = self.warming_up
         for _ in range(n_rollout_steps):
             if not self._step(env.vector_env, rollout_buffer, callback):
@@ -241,7 +248,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         return callback.on_step()
 
     def choose(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw masks for tokens (B / G, L, D): actions (B, K), values and log-probabilities, without a graph."""
+        """Draw masks for tokens (B / G, L, D); return actions (B, K), values and log-probabilities without a graph."""
         if self.scores is None:
             with torch.no_grad():
                 chosen: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
@@ -253,15 +260,15 @@ class TokenRollouts(OnPolicyAlgorithm):
         return ids, values.detach(), log_prob.detach()
 
     def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
-        """Mask the clips in hand (B, K) while nothing is learnt: uniformly."""
+        """Draw uniform masks (B, K) of the current clips."""
         grid = vector_env.grid
         return random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
 
     def train(self) -> None:
-        """Update the sampler, unless the rollout was made of uniform masks.
+        """Update the sampler, unless the rollout's masks were uniform.
 
         Raises:
-            NonFiniteError: If a loss became NaN or infinite.
+            NonFiniteError: If a loss is NaN or infinite.
         """
         if self.rollout_is_uniform:
             return
@@ -269,16 +276,16 @@ class TokenRollouts(OnPolicyAlgorithm):
         check_losses(self)
 
     def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a minibatch, and what is logged of it.
+        """Return the loss of a minibatch, and the terms to log.
 
         Args:
-            batch: Of B clips.
-            scores: What the policy's `score` answers of its observations now.
+            batch: B masks.
+            scores: The policy's `score` of the batch's observations under the current weights.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
 
     def update(self) -> None:
-        """Take `n_epochs` passes over the rollout, with a step of the optimiser after each minibatch."""
+        """Make `n_epochs` passes over the rollout, with an optimiser step after each minibatch."""
         assert isinstance(self.policy, SubsetPolicy)
         policy, optimizer = self.policy, self.policy.optimizer
         policy.set_training_mode(True)

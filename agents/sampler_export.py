@@ -1,4 +1,4 @@
-"""The sampler alone: from clips to the tokens that a trained TATS would show, without the MAE and the agent."""
+"""Exports the sampler of a run as a module that maps clips to visible tokens, without the MAE and the agent."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ FILE = "sampler.safetensors"
 
 
 class TokenSampler(nn.Module):
-    """The MAE's embedding of clips and the actor of `TatsPolicy`, in float32.
+    """Maps clips to visible tokens by the MAE's embedding and the actor of `TatsPolicy`, in float32.
 
     Args:
         mae: The MAE whose tokens the sampler was trained on.
@@ -38,7 +38,7 @@ class TokenSampler(nn.Module):
     def __init__(self, mae: MAEConfig, grid: TokenGrid, config: SamplerConfig) -> None:
         super().__init__()
         self.grid, self.config = grid, config
-        self.embedding = VideoEncoder(replace(mae, depth=0), grid, norm="none")  # no blocks: the embedding is left
+        self.embedding = VideoEncoder(replace(mae, depth=0), grid, norm="none")  # without blocks: the embedding alone
         self.actor = Trunk(config, mae.embed_dim, grid.shape)
         self.actor_head = nn.Linear(config.width or mae.embed_dim, 1)
 
@@ -47,7 +47,7 @@ class TokenSampler(nn.Module):
     ) -> Tensor:
         """Choose K tokens of clips (B, C, T, H, W), pixels in [0, 255]: distinct ids (B, K) in int64.
 
-        The likeliest ones, the likeliest first; with a generator they are drawn. K is the run's unless it is given.
+        The most likely tokens in descending order, or with a generator a random draw. K defaults to the run's.
         """
         distribution = self.distribution(clips, num_visible)
         return distribution.mode if generator is None else distribution.sample(generator)
@@ -59,12 +59,12 @@ class TokenSampler(nn.Module):
 
 
 def export_sampler(run: Path, out: Path) -> list[Path]:
-    """Write the sampler of a run's folder or checkpoint into the folder `out`, whole or not at all, with SHA256SUMS.
+    """Write the sampler of a run's folder or checkpoint into the folder `out`, atomically, with SHA256SUMS.
 
     Raises:
-        ValueError: The run's agent has no such sampler.
-        CheckpointError: There is no run, or it is broken.
-        FileExistsError: `out` is there and not empty.
+        ValueError: If the run's agent has no such sampler.
+        CheckpointError: If the run is missing or broken.
+        FileExistsError: If `out` exists and is not empty.
     """
     check_kind(run, PRETRAINING)
     state = read_torch(run)
@@ -93,7 +93,7 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
 
 
 def sampler_loading(file: Path) -> str:
-    """Return the lines that load what `export_sampler` wrote and choose tokens with it, and what they take."""
+    """Return lines of Python that load an exported sampler and choose tokens with it, and describe their input."""
     return (
         f"load it with, where {RAW}:\n"
         "    from tats_gym.agents.sampler_export import load_sampler\n"
@@ -102,10 +102,10 @@ def sampler_loading(file: Path) -> str:
 
 
 def load_sampler(path: str | Path) -> TokenSampler:
-    """Make the sampler that `export_sampler` wrote, from its folder or file, in evaluation mode.
+    """Load an exported sampler from its folder or file, in evaluation mode.
 
     Raises:
-        CheckpointError: There is none, or it is broken.
+        CheckpointError: If it is missing or broken.
     """
     path = Path(path) / FILE if Path(path).is_dir() else Path(path)
     if not path.is_file():
@@ -127,7 +127,7 @@ def load_sampler(path: str | Path) -> TokenSampler:
 
 
 def _check_sizes(mae: MAEConfig, grid: TokenGrid, config: SamplerConfig, weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError or CheckpointError where weights are not those of the sizes, before taking memory for these."""
+    """Raise ValueError or CheckpointError if the weights do not fit the sizes, before allocating memory for these."""
     if config.depth > len(weights):  # each block has some
         raise ValueError(f"sampler.depth is {config.depth}, but there are {len(weights)} weights")
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""SB3 policies that draw K of L tokens: all but the network that scores the tokens."""
+"""The base of SB3 policies that draw K of L tokens; subclasses add the network that scores tokens."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ OPTIMIZER_KWARGS = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfi
 """AdamW's settings for samplers, those of the MAE: betas of Table 1, weight decay of AdaMAE."""
 
 Scores = tuple[PlackettLuce, Tensor]
-"""A distribution over masks for each clip, and values (B, 1)."""
+"""The distribution over masks for each clip, and its values (B, 1)."""
 
 
 class MaskDistribution(Distribution):
-    """`PlackettLuce` as SB3 asks for it, with the log-probability that the credit is paid for.
+    """Adapts `PlackettLuce` to SB3's interface, with log-probabilities in the form of `credit`.
 
     Args:
-        distribution: Over masks.
+        distribution: The distribution over masks.
         credit: See `SubsetPolicy`.
     """
 
@@ -43,10 +43,7 @@ class MaskDistribution(Distribution):
         self.distribution, self.credit = distribution, credit
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of masks (B, K), as credit says: of each hidden token (B, M), or of the mask (B,).
-
-        Hidden tokens are in ascending order.
-        """
+        """Return the log-probability of masks (B, K): (B, M) of hidden tokens, in ascending order, or (B,) of masks."""
         if self.credit == "token":
             first_draw = self.distribution.token_log_prob  # (B, L)
             return first_draw.gather(1, hidden_by(x.long(), first_draw.shape[1]))
@@ -66,20 +63,20 @@ class MaskDistribution(Distribution):
         return self.distribution.mode
 
     def proba_distribution(self, logits: Tensor) -> Self:
-        """Become the distribution of other logits (B, L)."""
+        """Take new logits (B, L) and return self."""
         self.distribution = PlackettLuce(logits, self.distribution.num_visible)
         return self
 
     def proba_distribution_net(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
-        """There is none: the policy scores tokens."""
+        """Raise NotImplementedError: a SubsetPolicy has its own network."""
         raise NotImplementedError("a SubsetPolicy scores tokens by a network of its own")
 
     def actions_from_params(self, logits: Tensor, deterministic: bool = False) -> Tensor:
-        """Draw masks (B, K) by logits (B, L)."""
+        """Draw masks (B, K) from logits (B, L)."""
         return self.proba_distribution(logits).get_actions(deterministic)
 
     def log_prob_from_params(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw masks (B, K) by logits (B, L), with their log-probability."""
+        """Draw masks (B, K) from logits (B, L); return them with their log-probability."""
         ids = self.actions_from_params(logits)
         return ids, self.log_prob(ids)
 
@@ -87,20 +84,25 @@ class MaskDistribution(Distribution):
 class SubsetPolicy(ActorCriticPolicy):
     """Scores every token, draws K of them without replacement, and estimates the clip's value.
 
-    A subclass makes its networks in `_build`, which ends with `make_optimizer`, and scores in `score`.
+    A subclass builds its networks in `_build`, which ends with `make_optimizer`, and runs them in `score`.
 
     Args:
         observation_space: The environment's `TokenBox`.
         action_space: The environment's `Subset`.
-        lr_schedule: As SB3 gives it.
-        credit: What the log-probability, and so PPO's ratio, is taken of. "token": each hidden token's own, (B, M),
-            the paper's, for rollout buffers that pay each token. "position": the mean over the K draws, (B,), that is
-            the geometric mean of their ratios. "joint": the sum over the K draws, (B,), whose ratio leaves the clip
-            range after the smallest step.
-        masks_per_clip: Masks that `forward` draws for each observation, one after the other.
+        lr_schedule: As SB3 passes it.
+        credit: Form of the log-probability, and so of PPO's ratio. "token": one for each hidden token, (B, M), as in
+            the paper, for advantages per token. "position": the mean over the K draws, (B,), so that the ratio is the
+            geometric mean of theirs. "joint": the sum over the K draws, (B,), whose ratio leaves the clip range after
+            the smallest step.
+        masks_per_clip: Masks that `forward` draws for each observation, in consecutive rows.
         precision: Arithmetic of the networks; logits and log-probabilities are float32.
         optimizer_class: As in SB3.
         optimizer_kwargs: As in SB3.
+        use_sde: As SB3 passes it; must be False.
+
+    Raises:
+        TypeError: If the spaces are others.
+        ValueError: If the credit is unknown, or `use_sde` is True.
     """
 
     def __init__(
@@ -136,23 +138,23 @@ class SubsetPolicy(ActorCriticPolicy):
         )
 
     estimates_value = True
-    """Whether the values that `score` returns are an estimate; where not, they are zero."""
+    """Whether the values of `score` are estimates; otherwise they are zero."""
 
     @abstractmethod
     def score(self, tokens: Tensor) -> Scores:
-        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one pass."""
+        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one forward pass."""
 
     scores_alike_in_training = False
-    """Whether `score` computes the same in training mode, without dropout or batch statistics. Only then do the scores
-    that drew the masks serve the update too."""
+    """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
+    update reuse the scores that drew the masks."""
 
     def joined(self, scores: Sequence[Scores]) -> Scores:
-        """Put together what `score` answered part by part, in the order of the clips."""
+        """Concatenate the results of several calls of `score`, in the order of the clips."""
         logits, values = torch.cat([each.logits for each, _ in scores]), torch.cat([each for _, each in scores])
         return PlackettLuce(logits, self.num_visible), values
 
     def make_optimizer(self, lr_schedule: Schedule) -> None:
-        """Make the optimiser of all parameters; vectors (biases, and what norms learn) do not decay, as in AdaMAE."""
+        """Make the optimiser of all parameters, without weight decay for vectors (biases, norms), as in AdaMAE."""
         parameters = list(self.parameters())
         order = sorted(range(len(parameters)), key=lambda place: parameters[place].ndim < 2)
         groups: list[dict[str, Any]] = [
@@ -169,7 +171,7 @@ class SubsetPolicy(ActorCriticPolicy):
     def get_distribution(self, obs: PyTorchObs) -> MaskDistribution:
         """Return the distribution over masks for tokens (B, L, D).
 
-        With gradients on, it can be differentiated twice, as TRPO does.
+        With gradients enabled it is twice differentiable, as TRPO needs.
         """
         assert isinstance(obs, Tensor)
         # Fused attention has first derivatives only.
@@ -177,28 +179,28 @@ class SubsetPolicy(ActorCriticPolicy):
             return MaskDistribution(self.score(obs)[0], self.credit)
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose G masks for each of tokens (B, L, D): actions (B * G, K) in draw order, values, log-probabilities.
+        """Draw G masks for each of tokens (B, L, D): actions (B * G, K) in draw order, values, log-probabilities.
 
-        Values (B * G, 1) are the same for the masks of a clip; G is `masks_per_clip`.
+        Values (B * G, 1) are equal for the masks of a clip; G is `masks_per_clip`.
         """
         return self.draw(self.score(obs), deterministic)
 
     def draw(self, scores: Scores, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose masks by what `score` answered, as `forward` does."""
+        """Draw masks from the result of `score`; returns the same as `forward`."""
         distribution, values = self._for_each_mask(scores, self.masks_per_clip)
         ids = distribution.get_actions(deterministic)
         return ids, values, distribution.log_prob(ids)
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge actions (B * G, K) on tokens (B, L, D), see `judge`."""
+        """Evaluate actions (B * G, K) on tokens (B, L, D), as `judge` does."""
         assert isinstance(obs, Tensor)
         return self.judge(self.score(obs), actions)
 
     def judge(self, scores: Scores, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge actions (B * G, K) by what `score` answered.
+        """Evaluate actions (B * G, K) under the result of `score`.
 
         Returns:
-            Values (B * G, 1), log-probabilities in the form that `credit` says, and the first draw's entropy (B * G,).
+            Values (B * G, 1), log-probabilities in the form of `credit`, and the first draw's entropy (B * G,).
         """
         distribution, values = self._for_each_mask(scores, len(actions) // len(scores[1]))
         return values, distribution.log_prob(actions), distribution.entropy()
@@ -232,12 +234,12 @@ class SubsetPolicy(ActorCriticPolicy):
 
 
 def _regrouped(own: torch.optim.Optimizer, state: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
-    """Return an optimiser's state as groups hold it now; older checkpoints have one, in the order of the parameters.
+    """Return an optimiser's state in two parameter groups; older checkpoints have one, in the order of `parameters`.
 
     Args:
-        own: The optimiser that is to take it.
-        state: What is loaded.
-        order: The place among all parameters of those in the groups, one group after the other.
+        own: The optimiser that loads the state.
+        state: The loaded state.
+        order: Index in `parameters` of each parameter of the groups, one group after the other.
     """
     if len(state["param_groups"]) > 1:
         return state

@@ -1,4 +1,4 @@
-"""TATS: PPO over masks, its loss written out; rollouts stay on the device and credit may be each token's own."""
+"""TATS: PPO over masks with its loss written out, for credit per token or per mask."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -64,29 +64,28 @@ class TatsConfig:
 class TATS(TokenRollouts, PPO):
     """The trajectory-guided sampler, trained by PPO.
 
-    Advantages are not normalised and gradients not clipped, so that c1, c2, c3 mean what Table 3 says.
+    Advantages are not normalised and gradients not clipped, so that c1, c2 and c3 mean the same as in Table 3.
 
     Args:
         policy: "TatsPolicy", or another `SubsetPolicy`.
         env: A `TokenSelectionVecEnv`.
-        learning_rate: Of the sampler; Table 1's is made for 800 epochs.
-        n_steps: k, environment steps in a rollout; after each the MAE is stepped, after all the sampler.
-        n_epochs: PPO's passes over a rollout. With 1, in one minibatch, the ratio is 1 and the clip never acts.
-        batch_size: Clips in a minibatch; None for the whole rollout.
-        credit: See `TatsPolicy`; "token" is the paper's.
-        baseline: What is subtracted from what is paid: the value, the mean over the clip's other masks (group), or
-            nothing.
-        masks_per_clip: The environment's; masks that are drawn of one clip. `batch_size` counts masks.
+        learning_rate: Of the sampler; Table 1's is for 800 epochs.
+        n_steps: k, environment steps in a rollout. The MAE is updated after each, the sampler after all of them.
+        n_epochs: PPO's passes over a rollout. With one pass in one minibatch the ratio is 1 and is never clipped.
+        batch_size: Masks in a minibatch; None for the whole rollout.
+        credit: See `SubsetPolicy`; "token" is the paper's.
+        baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero.
+        masks_per_clip: Masks drawn of each clip; must equal the environment's.
         policy_coef: c1.
         vf_coef: c2.
         ent_coef: c3.
         warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
-        reuse_scores: Whether what was computed to draw masks serves the first pass of the update, where that is exact.
+        reuse_scores: Whether the forward pass that drew the masks serves the first pass of the update, where exact.
         policy_kwargs: Further arguments of the policy; AdamW's betas default to Table 1's, its decay to AdaMAE's.
         kwargs: Further arguments of `PPO`.
 
     Raises:
-        ValueError: If minibatches would part the masks of a clip, or an option of PPO is asked for that the loss lacks.
+        ValueError: If minibatches would split the masks of a clip, or an argument of PPO is not part of this loss.
     """
 
     policy_aliases = {"TatsPolicy": TatsPolicy}  # noqa: RUF012 (SB3's own form)
@@ -147,16 +146,16 @@ class TATS(TokenRollouts, PPO):
         )
 
     def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return c1 * policy + c2 * value - c3 * entropy, the supplement's loss, of a minibatch, and its terms.
+        """Return the loss of a minibatch, c1 * policy + c2 * value - c3 * entropy as in the supplement, and its terms.
 
-        policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A): over hidden tokens i, whose ratio r is p_i / p_i,old,
-                with credit "token"; else over masks
+        policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), over hidden tokens i with r = p_i / p_i,old for
+                credit "token", else over masks
         value   mean of (V - return)^2
         entropy of the categorical over all L tokens
 
         Args:
-            batch: Of B clips; advantages and old log-probabilities are (B, M) with credit "token", else (B,).
-            scores: What the policy's `score` answers of its observations now.
+            batch: B masks; advantages and old log-probabilities are (B, M) with credit "token", else (B,).
+            scores: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)
         assert callable(self.clip_range)

@@ -1,4 +1,4 @@
-"""Trajectory attention, folded: exact, without an L x L softmax and without projecting every trajectory token."""
+"""Trajectory attention, exact but folded: without an L x L softmax or a projection of every trajectory token."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 BLOCK_BYTES = {"cpu": 2**23, "cuda": 2**30}
-"""Of one intermediate tensor of the attention through time. On CPUs larger ones are fetched from the system and given
-back each time, which takes longer than to compute them."""
+"""Size of one intermediate tensor of the attention along trajectories. On CPUs the allocator returns larger ones to the
+system each time, which takes longer than computing them."""
 
 
 class TrajectoryAttention(nn.Module):
-    """Attend within every frame first, then along the trajectory that this makes through time.
+    """Attends within every frame, then along the resulting trajectory through time.
 
     For query token i and each frame f, a softmax over that frame's tokens gives the trajectory token y[i, f]. A second
     attention runs over the t trajectory tokens of i, queried by the one of i's own frame. Source: Motionformer (Patrick
@@ -29,11 +29,14 @@ class TrajectoryAttention(nn.Module):
         width: D.
         num_heads: N; must divide width.
         num_frames: t, the grid's length along time; L = t * s, ordered frame by frame.
-        stream_above: With more frames than this, queries go frame by frame and what lies between is computed again in
-            the backward pass, a quarter more work: memory then grows with L, and not with L * t. Not where only
-            attention that can be differentiated twice is allowed, since second derivatives keep it all anyway.
-        pool: Whether only the mean of each frame's tokens asks, and t tokens come out: for who wants a clip's summary,
-            at an eighth of the operations.
+        stream_above: With more frames than this, queries go frame by frame and intermediate tensors are computed again
+            in the backward pass, a quarter more work: memory then grows with L instead of L * t. Not under
+            `SDPBackend.MATH`, since second derivatives need all of them.
+        pool: Whether the queries are the means of each frame's tokens, t in all: a summary of the clip at an eighth of
+            the operations.
+
+    Raises:
+        ValueError: If N does not divide width.
     """
 
     def __init__(
@@ -51,9 +54,9 @@ class TrajectoryAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, D), or to (B, t, D) if it pools; with a `norm`, those that it makes of them.
+        """Map tokens (B, L, D), after `norm` if given, to (B, L, D), or with `pool` to (B, t, D).
 
-        The norm's weight and bias go into the projection behind it, so that tokens without a gradient get none.
+        The norm's weight and bias are folded into the projection, so that tokens without a gradient stay without one.
         """
         weight: Tensor = self.qkv.weight
         bias: Tensor = self.qkv.bias
@@ -80,9 +83,9 @@ class TrajectoryAttention(nn.Module):
         return projected
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, first: int) -> Tensor:
-        """Attend from the queries (B, N, m * s, e) of the frames from `first` on: (B, m * s, D)."""
+        """Attend from the queries (B, N, m * s, e) of m frames, from frame `first`: (B, m * s, D)."""
         frames = zip(k.chunk(self.num_frames, dim=2), v.chunk(self.num_frames, dim=2), strict=True)
-        # Attention leaves its output as (B, m * s, N, e) in memory, so that these are views, and kept once.
+        # Attention lays its output out as (B, m * s, N, e) in memory, so that these are views, stored once.
         trajectories = [
             F.scaled_dot_product_attention(q, k_frame, v_frame).transpose(1, 2).flatten(2).flatten(0, 1)
             for k_frame, v_frame in frames
@@ -97,16 +100,16 @@ class TrajectoryAttention(nn.Module):
 
 
 def _only_math() -> bool:
-    """Whether `sdpa_kernel` leaves no fused kernel: the only attention with second derivatives."""
+    """Return whether `sdpa_kernel` allows only the math kernel, the one with second derivatives."""
     allowed = torch.backends.cuda
     return not (allowed.flash_sdp_enabled() or allowed.mem_efficient_sdp_enabled() or allowed.cudnn_sdp_enabled())
 
 
 class _AlongTime(torch.autograd.Function):
-    """The attention along trajectories, in blocks of tokens; keeps nothing but what it is given.
+    """The attention along trajectories, in blocks of tokens; saves only its inputs for the backward pass.
 
-    forward(N, own frame of each token (R,), weights and bias of the layers, t trajectory tokens of each (R, D)) ->
-    (R, D). What is t or N times as wide as a token exists for one block at a time.
+    forward(N, own frame of each token (R,), weights and bias of the layers, t tensors of trajectory tokens (R, D)) ->
+    (R, D). Tensors t or N times as wide as a token exist for one block at a time.
     """
 
     @staticmethod
@@ -140,7 +143,7 @@ class _AlongTime(torch.autograd.Function):
 
 
 class _Block:
-    """Some tokens R of an attention along trajectories, from y (R, t, D) and the frame `own` (R,) of each."""
+    """The attention along trajectories for a block of R tokens, from y (R, t, D) and the frame `own` (R,) of each."""
 
     def __init__(self, y: Tensor, own: Tensor, query: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> None:
         self.y, self.query, self.key, self.value = y, query, key, value
@@ -154,11 +157,11 @@ class _Block:
         self.gathered = (self.attention @ y).transpose(0, 1)  # (N, R, D)
 
     def values(self) -> Tensor:
-        """Return what the tokens become (R, D)."""
+        """Return the attended values (R, D)."""
         return torch.bmm(self.gathered, self.value.transpose(1, 2)).transpose(0, 1).flatten(1)
 
     def backward(self, out: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of y and of the layers, given that (R, D) of `values`."""
+        """Return the gradients of y and of the layers, given the gradient (R, D) of `values`."""
         y, attention = self.y, self.attention
         out = out.unflatten(1, self.value.shape[:2]).transpose(0, 1)  # (N, R, e)
         gathered = torch.bmm(out, self.value).transpose(0, 1)  # (R, N, D)
@@ -173,19 +176,19 @@ class _Block:
 
 
 def _layers(dtype: torch.dtype, num_heads: int, *weights: Tensor) -> tuple[Tensor, ...]:
-    """Return query (D, D) and its bias (D,), then keys and values by head (N, e, D), in the trajectories' precision."""
+    """Return query (D, D) and its bias (D,), then keys and values by head (N, e, D), as tensors of `dtype`."""
     query, bias, key, value = (weight.to(dtype) for weight in weights)
     return query, bias, key.unflatten(0, (num_heads, -1)), value.unflatten(0, (num_heads, -1))
 
 
 def _blocks(num_heads: int, tokens: Tensor) -> Iterator[slice]:
-    """Split the rows of tokens (R, D) so that N * D values of each row of a block stay below its size."""
+    """Split the rows of tokens (R, D) into blocks whose tensors of N * D values a row fit in BLOCK_BYTES."""
     size = max(1, BLOCK_BYTES[tokens.device.type] // (num_heads * tokens.shape[1] * tokens.element_size()))
     return (slice(first, first + size) for first in range(0, len(tokens), size))
 
 
 def _stacked(y: Sequence[Tensor], rows: slice) -> Tensor:
-    """Return the trajectories (R, t, D) of some tokens."""
+    """Return the trajectories (R, t, D) of the tokens in `rows`."""
     return torch.stack([each[rows] for each in y], 1)
 
 
@@ -196,10 +199,10 @@ def frame_means(x: Tensor, num_frames: int) -> Tensor:
 
 
 class TrajectoryBlock(nn.Module):
-    """Trajectory attention with a norm before and a residual around it, then an MLP where its ratio is above 0.
+    """Trajectory attention with a norm and a residual, then an MLP if `mlp_ratio` is above 0.
 
-    Norm, residual and MLP around the attention are not in the paper; these are our reading. A block that pools has one
-    token a frame from there on, to which the mean of the frame's tokens is added.
+    Norm, residual and MLP are not in the paper but our reading. With `pool`, the residual is the mean of each frame's
+    tokens, and one token for each frame remains.
     """
 
     def __init__(self, width: int, num_heads: int, num_frames: int, mlp_ratio: float, *, pool: bool = False) -> None:
@@ -211,7 +214,7 @@ class TrajectoryBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)) if hidden else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, D), or to (B, t, D) if it pools."""
+        """Map tokens (B, L, D) to (B, L, D), or with `pool` to (B, t, D)."""
         around = frame_means(x, self.attn.num_frames) if self.attn.pool else x
         x = around + self.attn(x, self.norm1)
         return x if self.mlp is None else x + self.mlp(self.norm2(x))
