@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from stable_baselines3 import A2C
-from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.rollouts import TokenRolloutBuffer, TokenRollouts
+from tats_gym.agents.rollouts import MaskBatch, TokenRolloutBuffer, TokenRollouts
 from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
@@ -124,8 +124,8 @@ class AdaMAE(TokenRollouts, A2C):
             **kwargs,
         )
 
-    def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return -coef * mean over hidden tokens i of e_i log p_i, and the mean to log.
+    def loss(self, batch: MaskBatch, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return -coef * mean over predicted hidden tokens i of e_i log p_i, and the mean to log.
 
         Args:
             batch: B masks; advantages (B, M) are the errors.
@@ -133,5 +133,5 @@ class AdaMAE(TokenRollouts, A2C):
         """
         assert isinstance(self.policy, SubsetPolicy)
         _, log_prob, _ = self.policy.judge(scores, batch.actions.long())  # (B, M)
-        policy_loss = -(batch.advantages * log_prob).mean()
+        policy_loss = -(batch.advantages * log_prob * batch.predicted).sum() / batch.predicted.sum()
         return self.coef * policy_loss, {"policy_loss": policy_loss}

@@ -2,16 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -26,6 +24,25 @@ from tats_gym.train.precision import accurate
 Baseline = Literal["value", "group", "none"]
 
 
+class MaskBatch(NamedTuple):
+    """B masks of B / G clips: an environment step, a rollout or a minibatch."""
+
+    observations: Tensor
+    """(B / G, L, D)."""
+    actions: Tensor
+    """(B, K) in draw order."""
+    old_values: Tensor
+    """(B,)."""
+    old_log_prob: Tensor
+    """(B, M) of hidden tokens with credit "token", else (B,) of masks."""
+    advantages: Tensor
+    """In the shape of `old_log_prob`; only those where `predicted` count."""
+    returns: Tensor
+    """(B,)."""
+    predicted: Tensor
+    """Bool in the same shape: False for a hidden token that the MAE did not predict, which has no error."""
+
+
 class TokenRolloutBuffer(RolloutBuffer):
     """Stores a rollout of one-step episodes as tensors on their device.
 
@@ -35,45 +52,27 @@ class TokenRolloutBuffer(RolloutBuffer):
     temperature.
 
     Args:
-        buffer_size: k, environment steps in a rollout.
-        observation_space: As SB3 passes it.
-        action_space: As SB3 passes it.
-        device: As SB3 passes it.
-        gae_lambda: Unused: an episode is one step.
-        gamma: Unused: an episode is one step.
-        n_envs: B.
+        args: As SB3 passes them.
         per_token: Whether each hidden token has an advantage (credit "token"), or each mask.
         baseline: Subtracted from the return: the value, the mean return of the clip's other masks, or zero.
         masks_per_clip: G, consecutive masks of the same clip.
+        kwargs: As SB3 passes them; gamma and gae_lambda are unused, since an episode is one step.
     """
 
     def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        device: torch.device | str = "auto",
-        gae_lambda: float = 1,
-        gamma: float = 0.99,
-        n_envs: int = 1,
-        *,
-        per_token: bool,
-        baseline: Baseline = "value",
-        masks_per_clip: int = 1,
+        self, *args: Any, per_token: bool, baseline: Baseline = "value", masks_per_clip: int = 1, **kwargs: Any
     ) -> None:
         self.per_token, self.baseline, self.masks_per_clip = per_token, baseline, masks_per_clip
         if baseline not in get_args(Baseline):
             raise ValueError(f"baseline must be one of {get_args(Baseline)}, got {baseline!r}")
         if baseline == "group" and masks_per_clip < 2:
             raise ValueError(f"baseline 'group' needs at least two masks a clip, got masks_per_clip {masks_per_clip}")
-        super().__init__(
-            buffer_size, observation_space, action_space, device, gae_lambda=gae_lambda, gamma=gamma, n_envs=n_envs
-        )
+        super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
         """Remove the rollout."""
         self.pos, self.full = 0, False
-        self._steps: list[RolloutBufferSamples] = []
+        self._steps: list[MaskBatch] = []
         # (B * k,) arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
         self.values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.returns: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
@@ -93,26 +92,25 @@ class TokenRolloutBuffer(RolloutBuffer):
             ValueError: If the policy's credit is not the buffer's.
         """
         values = values.flatten()
-        advantages, returns = self._credit(ids, values, outcome)
+        advantages, returns, predicted = self._credit(ids, values, outcome)
         if log_prob.shape != advantages.shape:
             raise ValueError(
                 f"log-probabilities have shape {tuple(log_prob.shape)}, the credit pays {tuple(advantages.shape)}; "
                 "policy and buffer must agree on the credit"
             )
-        # Fields: observations, actions, old_values, old_log_prob, advantages, returns.
-        self._steps.append(RolloutBufferSamples(tokens, ids, values, log_prob, advantages, returns))
+        self._steps.append(MaskBatch(tokens, ids, values, log_prob, advantages, returns, predicted))
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
-    def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor]:
+    def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the fields advantages, returns and predicted of `MaskBatch`."""
         if not self.per_token:
-            return outcome.rewards - self._baseline(values, outcome.rewards), outcome.rewards
-        num_errors = outcome.mask.sum(1)  # M, or fewer where not all of the hidden tokens are predicted
-        returns = outcome.errors.sum(1) / num_errors
-        advantages = (outcome.errors - self._baseline(values, returns)[:, None]) * outcome.mask
-        hidden = hidden_by(ids, outcome.mask.shape[1])  # (B, M), which the loss averages over, all that it logs too;
-        # the objective's mean is over those that have an error.
-        return hidden.shape[1] / num_errors[:, None] * advantages.gather(1, hidden), returns
+            advantages = outcome.rewards - self._baseline(values, outcome.rewards)
+            return advantages, outcome.rewards, torch.ones_like(advantages, dtype=torch.bool)
+        returns = outcome.errors.sum(1) / outcome.mask.sum(1)
+        hidden = hidden_by(ids, outcome.mask.shape[1])  # (B, M)
+        advantages = outcome.errors.gather(1, hidden) - self._baseline(values, returns)[:, None]
+        return advantages, returns, outcome.mask.gather(1, hidden)
 
     def _baseline(self, values: Tensor, returns: Tensor) -> Tensor:
         if self.baseline == "value":
@@ -131,7 +129,7 @@ class TokenRolloutBuffer(RolloutBuffer):
             torch.cat([step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]).cpu().numpy()
         )
 
-    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
+    def get(self, batch_size: int | None = None) -> Iterator[MaskBatch]:  # type: ignore[override]
         """Yield shuffled minibatches of the rollout, or the whole rollout, uncopied, if it fits in one.
 
         The masks of a clip stay together and share its observation.
@@ -143,7 +141,7 @@ class TokenRolloutBuffer(RolloutBuffer):
             raise RuntimeError(f"the rollout holds {self.pos} of {self.buffer_size} steps")
         size = self.buffer_size * self.n_envs
         if len(self._steps) > 1:
-            self._steps = [RolloutBufferSamples(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]
+            self._steps = [MaskBatch(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]
         batch_size, whole = batch_size or size, self._steps[0]
         if batch_size >= size:
             yield whole
@@ -152,7 +150,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         clips = torch.randperm(size // self.masks_per_clip, device=whole.actions.device)
         for chosen in clips.split(batch_size // self.masks_per_clip):
             rows = (chosen[:, None] * self.masks_per_clip + group).flatten()
-            yield RolloutBufferSamples(whole.observations[chosen], *(field[rows] for field in whole[1:]))
+            yield MaskBatch(whole.observations[chosen], *(field[rows] for field in whole[1:]))
 
 
 class TokenRollouts(OnPolicyAlgorithm):
@@ -165,6 +163,7 @@ class TokenRollouts(OnPolicyAlgorithm):
     computes the same in training mode.
     """
 
+    rollout_buffer: TokenRolloutBuffer
     warmup_timesteps: int = 0
     reuse_scores: bool = True
     n_epochs: int = 1
@@ -226,12 +225,8 @@ class TokenRollouts(OnPolicyAlgorithm):
 
     def _reuses_scores(self, rollout: int) -> bool:
         whole = (self.minibatch or rollout) >= rollout
-        return (
-            self.reuse_scores
-            and whole
-            and isinstance(self.policy, SubsetPolicy)
-            and self.policy.scores_alike_in_training
-        )
+        same = isinstance(self.policy, SubsetPolicy) and self.policy.scores_alike_in_training
+        return self.reuse_scores and whole and same
 
     def _step(
         self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback
@@ -275,7 +270,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         self.update()
         check_losses(self)
 
-    def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a minibatch, and the terms to log.
 
         Args:

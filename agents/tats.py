@@ -5,12 +5,11 @@ from typing import Any, Literal
 
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from tats_gym.agents.policy import TatsPolicy
-from tats_gym.agents.rollouts import Baseline, TokenRolloutBuffer, TokenRollouts
+from tats_gym.agents.rollouts import Baseline, MaskBatch, TokenRolloutBuffer, TokenRollouts
 from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Credit, Scores, SubsetPolicy
 
 
@@ -145,11 +144,11 @@ class TATS(TokenRollouts, PPO):
             **kwargs,
         )
 
-    def loss(self, batch: RolloutBufferSamples, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a minibatch, c1 * policy + c2 * value - c3 * entropy as in the supplement, and its terms.
 
-        policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), over hidden tokens i with r = p_i / p_i,old for
-                credit "token", else over masks
+        policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), over masks; for credit "token" over the hidden tokens i
+                that the MAE predicts, as many of each mask, with r = p_i / p_i,old
         value   mean of (V - return)^2
         entropy of the categorical over all L tokens
 
@@ -163,7 +162,8 @@ class TATS(TokenRollouts, PPO):
         epsilon = self.clip_range(self._current_progress_remaining)
         ratio = (log_prob - batch.old_log_prob).exp()
         clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
-        policy_loss = -torch.minimum(ratio * batch.advantages, clipped * batch.advantages).mean()
+        surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)  # (B, M), or (B,)
+        policy_loss = -(surrogate * batch.predicted).sum() / batch.predicted.sum()
         value_loss = (values.flatten() - batch.returns).square().mean()
         entropy_loss = -entropy.mean()
         terms = {"entropy_loss": entropy_loss, "policy_gradient_loss": policy_loss, "value_loss": value_loss}

@@ -209,8 +209,7 @@ def _by_hand(errors, mask, hidden, rewards, values, *, per_token, baseline, grou
         if not per_token:
             advantages.append(rewards[b] - subtracted)
             continue
-        share = len(hidden[b]) / sum(mask[b])
-        advantages.append([share * (errors[b][i] - subtracted) if mask[b][i] else 0.0 for i in hidden[b]])
+        advantages.append([errors[b][i] - subtracted if mask[b][i] else 0.0 for i in hidden[b]])
     return advantages, returns
 
 
@@ -240,6 +239,8 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
         errors.tolist(), mask.tolist(), hidden.tolist(), rewards.tolist(), values.tolist(),
         per_token=per_token, baseline=baseline, group=group,
     )  # fmt: skip
-    np.testing.assert_allclose(found.advantages.numpy(), advantages, atol=1e-12)
+    kept = [[mask[b, i].item() for i in row] for b, row in enumerate(hidden.tolist())] if per_token else [True] * count
+    assert found.predicted.tolist() == kept
+    np.testing.assert_allclose((found.advantages * found.predicted).numpy(), advantages, atol=1e-12)
     np.testing.assert_allclose(found.returns.numpy(), returns, atol=1e-12)
     np.testing.assert_allclose(buffer.returns, returns, atol=1e-12)

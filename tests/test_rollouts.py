@@ -51,7 +51,8 @@ def test_per_token_credit_is_that_of_the_predicted_tokens():
     buffer = _buffer(per_token=True)
     buffer.keep(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome)
     data = next(buffer.get())
-    torch.testing.assert_close(data.advantages, 3 / 2 * torch.tensor([[-0.5, 0.5, 0.0], [2.0, 0.0, 0.0]]))
+    assert data.predicted.tolist() == [[True, True, False]] * 2
+    torch.testing.assert_close(data.advantages[:, :2], torch.tensor([[-0.5, 0.5], [2.0, 0.0]]))
     torch.testing.assert_close(data.returns, torch.tensor([1.5, 3.0]))
 
 
@@ -123,8 +124,9 @@ def test_an_unfinished_rollout_is_not_handed_out():
 
 
 @pytest.fixture(name="env")
-def _env(clips_root):
-    vector_env = TokenSelectionVectorEnv(3, data="folder", root=str(clips_root), **SMALL)
+def _env(clips_root, request):
+    decode_ratio = getattr(request, "param", 1.0)
+    vector_env = TokenSelectionVectorEnv(3, data="folder", root=str(clips_root), decode_ratio=decode_ratio, **SMALL)
     yield TokenSelectionVecEnv(vector_env)
     vector_env.close()
 
@@ -142,7 +144,7 @@ def _tats(env, **kwargs):
 
 
 def _hand_written_step(policy, rollout, n_epochs, clip_range, lr):
-    """PPO per token: clipped ratio of every hidden token, squared value error, entropy of the plain categorical."""
+    """PPO per token: clipped ratio of every predicted token, squared value error, entropy of the plain categorical."""
     tokens, outcome = rollout
     old = None
     for _ in range(n_epochs):
@@ -170,6 +172,7 @@ def _hand_written_step(policy, rollout, n_epochs, clip_range, lr):
                     parameter -= lr * parameter.grad
 
 
+@pytest.mark.parametrize("env", [1.0, 0.4], indirect=True)
 @pytest.mark.parametrize("n_epochs", [1, 3])
 def test_one_update_is_the_hand_written_one(env, n_epochs, monkeypatch):
     agent = _tats(env, n_epochs=n_epochs, clip_range=0.1)
