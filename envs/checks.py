@@ -11,6 +11,15 @@ from tats_gym.envs.spaces import Subset, first_fault
 from tats_gym.files.messages import shown
 
 
+def check_num_envs(num_envs: Any) -> int:
+    """Return the number of environments, or raise TypeError or ValueError if it is not a whole number of at least 1."""
+    if not isinstance(num_envs, int | np.integer):
+        raise TypeError(f"num_envs must be a whole number, got {shown(num_envs)}")
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    return int(num_envs)
+
+
 def as_array(values: Any, what: str) -> NDArray[Any]:
     """Return values as an array, or raise InvalidAction where they do not form one, such as rows of unequal length."""
     try:

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
-from tats_gym.envs.checks import check_ids, check_options, check_reset_mask, check_scores, check_seeds
+from tats_gym.envs.checks import check_ids, check_num_envs, check_options, check_reset_mask, check_scores, check_seeds
 from tats_gym.envs.clip_buffer import Hand
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.figures.masks import Masked, mask_figure
-from tats_gym.files.messages import shown
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
 from tats_gym.tokens import TokenGrid
@@ -77,11 +76,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     """
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
-        if not isinstance(num_envs, int | np.integer):
-            raise TypeError(f"num_envs must be a whole number, got {shown(num_envs)}")
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.num_envs = num_envs
+        self.num_envs = check_num_envs(num_envs)
         parts = split_settings(settings, (ClipConfig, TokenGrid, EnvConfig))
         self.clip_config = ClipConfig(**parts[ClipConfig])
         self.grid = TokenGrid(**parts[TokenGrid])
@@ -114,14 +109,11 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self._drawn: tuple[Tensor, Reconstruction] | None = None
 
     def _set_spaces(self, embed_dim: int) -> None:
-        subset = Subset(self.grid.num_tokens, self.grid.num_visible)
-        self._subset = subset
-        if self.config.action == "ids":
-            self.single_action_space: spaces.Space[Any] = subset
-            self.action_space = Subset(self.grid.num_tokens, self.grid.num_visible, batch=self.num_envs)
-        else:
-            self.single_action_space = ScoreBox(self.grid.num_tokens, self.grid.num_visible)
-            self.action_space = ScoreBox(self.grid.num_tokens, self.grid.num_visible, batch=self.num_envs)
+        sizes = self.grid.num_tokens, self.grid.num_visible
+        self._subset = Subset(*sizes)
+        space: type[Subset | ScoreBox] = Subset if self.config.action == "ids" else ScoreBox
+        self.single_action_space: spaces.Space[Any] = space(*sizes)
+        self.action_space: spaces.Space[Any] = space(*sizes, batch=self.num_envs)
         shape_one = (self.grid.num_tokens, embed_dim)
         self.single_observation_space = TokenBox(shape_one, self.grid.shape)
         self.observation_space = TokenBox((self.num_envs, *shape_one), self.grid.shape)
@@ -220,8 +212,6 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     def restart(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> None:
         """Load the stream's next clips, or those that `options` names, without embedding them.
 
-        After an error the environment is as before.
-
         Args:
             seed: Restarts the stream in this seed's order.
             options: `{"clips": ids}`, B / G clip ids to show in their centre view; or, under DISABLED,
@@ -230,7 +220,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         Raises:
             gymnasium.error.Error: If the options are unknown or do not fit.
             TypeError: If the seed is not a whole number.
-            ValueError: If the seed is negative, or a list does not hold B seeds.
+            ValueError: If the seed is negative, or a list does not hold B seeds. No error changes the environment.
         """
         first_seed, told = check_seeds(seed, self.num_envs), check_options(options)
         clips = self.hand.check_named(told["clips"]) if "clips" in told else None
