@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.rollouts import MaskBatch, TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import ADAMW, Scores, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.positions import sinusoid
@@ -110,15 +110,11 @@ class AdaMAE(TokenRollouts, A2C):
             max_grad_norm=torch.inf,
             use_rms_prop=False,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={
-                "per_token": True,
-                "baseline": "none",
-                "masks_per_clip": masks_per_clip,
-            },
+            rollout_buffer_kwargs={"per_token": True, "baseline": "none", "masks_per_clip": masks_per_clip},
             policy_kwargs={
                 "credit": "token",
                 "masks_per_clip": masks_per_clip,
-                "optimizer_kwargs": dict(OPTIMIZER_KWARGS),
+                "optimizer_kwargs": ADAMW,
                 **(policy_kwargs or {}),
             },
             **kwargs,

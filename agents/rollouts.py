@@ -74,19 +74,10 @@ class TokenRolloutBuffer(RolloutBuffer):
         self.pos, self.full = 0, False
         self._steps: list[MaskBatch] = []
         # (B * k,) arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
-        self.values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
-        self.returns: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
-        self.log_probs: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.values, self.returns, self.log_probs = (np.zeros(0, dtype=np.float32) for _ in range(3))
 
     def keep(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
-        """Store one environment step.
-
-        Args:
-            tokens: (B / G, L, D) observations.
-            ids: (B, K) actions in draw order.
-            values: (B, 1) or (B,) value estimates.
-            log_prob: By the policy's `credit`, (B, M) of hidden tokens or (B,) of masks.
-            outcome: The environment's result.
+        """Store an environment step: tokens (B / G, L, D), masks (B, K), values (B, 1) or (B,), and its outcome.
 
         Raises:
             ValueError: If the policy's credit is not the buffer's.
@@ -125,9 +116,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         """Close the rollout, without bootstrapping: every step ended its episode."""
         self.values = torch.cat([step.old_values for step in self._steps]).cpu().numpy()
         self.returns = torch.cat([step.returns for step in self._steps]).cpu().numpy()
-        self.log_probs = (
-            torch.cat([step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]).cpu().numpy()
-        )
+        log_probs = [step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]
+        self.log_probs = torch.cat(log_probs).cpu().numpy()
 
     def get(self, batch_size: int | None = None) -> Iterator[MaskBatch]:  # type: ignore[override]
         """Yield shuffled minibatches of the rollout, or the whole rollout, uncopied, if it fits in one.

@@ -21,7 +21,7 @@ from tats_gym.train.precision import Precision
 
 Credit = Literal["token", "position", "joint"]
 
-OPTIMIZER_KWARGS = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfig.weight_decay}
+ADAMW = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfig.weight_decay}
 """AdamW's settings for samplers, those of the MAE: betas of Table 1, weight decay of AdaMAE."""
 
 Scores = tuple[PlackettLuce, Tensor]

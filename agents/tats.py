@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollouts import Baseline, MaskBatch, TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset_policy import OPTIMIZER_KWARGS, Credit, Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import ADAMW, Credit, Scores, SubsetPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class TATS(TokenRollouts, PPO):
         ent_coef: c3.
         warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
         reuse_scores: Whether the forward pass that drew the masks serves the first pass of the update, where exact.
-        policy_kwargs: Further arguments of the policy; AdamW's betas default to Table 1's, its decay to AdaMAE's.
+        policy_kwargs: Further arguments of the policy, whose optimiser settings default to `ADAMW`.
         kwargs: Further arguments of `PPO`.
 
     Raises:
@@ -110,37 +110,22 @@ class TATS(TokenRollouts, PPO):
         **kwargs: Any,
     ) -> None:
         self.warmup_timesteps, self.reuse_scores, self.policy_coef = warmup_timesteps, reuse_scores, policy_coef
-        if batch_size and batch_size % masks_per_clip:
-            raise ValueError(
-                f"batch_size, in masks, must be a multiple of masks_per_clip, got {batch_size} and {masks_per_clip}"
-            )
-        for name in ("clip_range_vf", "target_kl"):
-            if kwargs.get(name) is not None:
-                raise ValueError(f"{name} is no part of this loss, got {kwargs[name]}; leave it out")
-        num_envs = getattr(env, "num_envs", 1)
+        _check_arguments(batch_size, masks_per_clip, kwargs)
+        shared = {"masks_per_clip": masks_per_clip}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type] # None while SB3 loads a zip
             learning_rate,
             n_steps,
-            batch_size or n_steps * num_envs,
+            batch_size or n_steps * getattr(env, "num_envs", 1),
             n_epochs,
             normalize_advantage=False,
             max_grad_norm=torch.inf,
             vf_coef=vf_coef,
             ent_coef=ent_coef,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={
-                "per_token": credit == "token",
-                "baseline": baseline,
-                "masks_per_clip": masks_per_clip,
-            },
-            policy_kwargs={
-                "credit": credit,
-                "masks_per_clip": masks_per_clip,
-                "optimizer_kwargs": dict(OPTIMIZER_KWARGS),
-                **(policy_kwargs or {}),
-            },
+            rollout_buffer_kwargs=shared | {"per_token": credit == "token", "baseline": baseline},
+            policy_kwargs=shared | {"credit": credit, "optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
             **kwargs,
         )
 
@@ -171,3 +156,14 @@ class TATS(TokenRollouts, PPO):
             terms["clip_fraction"] = ((ratio - 1).abs() > epsilon).float().mean()
             terms["approx_kl"] = (ratio - 1 - (log_prob - batch.old_log_prob)).mean()
         return self.policy_coef * policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, terms
+
+
+def _check_arguments(batch_size: int | None, masks_per_clip: int, kwargs: dict[str, Any]) -> None:
+    """Raise ValueError if minibatches split the masks of a clip, or an argument of PPO is not part of our loss."""
+    if batch_size and batch_size % masks_per_clip:
+        raise ValueError(
+            f"batch_size, in masks, must be a multiple of masks_per_clip, got {batch_size} and {masks_per_clip}"
+        )
+    for name in ("clip_range_vf", "target_kl"):
+        if kwargs.get(name) is not None:
+            raise ValueError(f"{name} is not part of this loss, got {kwargs[name]}; leave it out")
