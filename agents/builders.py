@@ -57,7 +57,7 @@ def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, *, baseline: Baseli
 
 
 def _steps_per_epoch(env: TokenSelectionVecEnv, config: PretrainConfig) -> int:
-    return config.steps_per_epoch(len(env.vector_env.hand.stream), env.vector_env.config.shard[1])
+    return config.steps_per_epoch(len(env.vector_env.clip_buffer.stream), env.vector_env.config.shard[1])
 
 
 def _batch_size(env: TokenSelectionVecEnv) -> int:

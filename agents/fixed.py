@@ -48,7 +48,7 @@ class FixedPolicy(BasePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         raise ValueError(
             f"{type(self).__name__} looks at pixels, and observations hold embeddings: call policy.masks(clips), "
-            "e.g. with vector_env.hand.pixels"
+            "e.g. with vector_env.clip_buffer.pixels"
         )
 
 
@@ -175,7 +175,7 @@ class FixedMasks(TokenRollouts):
     def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Return the policy's masks (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
-        return self.policy.masks(vector_env.hand.for_each_mask(vector_env.hand.pixels))
+        return self.policy.masks(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []

@@ -69,8 +69,8 @@ class JointStep:
             device=config.device,
             precision=config.precision,
         )
-        vector_env.hand.stream.close()
-        vector_env.hand.stream = ReadyClips(pixels)  # type: ignore[assignment]
+        vector_env.clip_buffer.stream.close()
+        vector_env.clip_buffer.stream = ReadyClips(pixels)  # type: ignore[assignment]
         mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)
         mae.encoder.recompute = mae.decoder.recompute = config.recompute
         vector_env.attach(mae)

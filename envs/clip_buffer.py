@@ -14,7 +14,7 @@ from tats_gym.files.messages import shown
 from tats_gym.train.device_copy import Upload, upload_stream
 
 
-class Hand:
+class ClipBuffer:
     """Holds the clips of a stream on the device, one for every `masks_per_clip` consecutive environments.
 
     Args:

@@ -55,7 +55,7 @@ class TokenSelectionVecEnv(VecEnv):
         return self._first_observations()
 
     def _first_observations(self) -> Any:
-        clips, positions = self.vector_env.hand.clips.tolist(), self.vector_env.hand.positions.tolist()
+        clips, positions = self.vector_env.clip_buffer.clips.tolist(), self.vector_env.clip_buffer.positions.tolist()
         self.reset_infos = [{"clip": clips[b], "position": positions[b]} for b in range(self.num_envs)]
         if self.as_tensors:
             return self.vector_env.observe()

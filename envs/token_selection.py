@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.checks import check_ids, check_num_envs, check_options, check_reset_mask, check_scores, check_seeds
-from tats_gym.envs.clip_buffer import Hand
+from tats_gym.envs.clip_buffer import ClipBuffer
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
@@ -98,7 +98,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             shard=self.config.shard,
             pin_memory=self.device.type == "cuda",
         )
-        self.hand = Hand(stream, num_envs, self.config.masks_per_clip, self.device)
+        self.clip_buffer = ClipBuffer(stream, num_envs, self.config.masks_per_clip, self.device)
         """The clips to be masked next."""
         self._set_spaces(self._mae_source.config.embed_dim)
         self.keep_graph = False
@@ -151,7 +151,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     def observe(self) -> Tensor:
         """Embed the current clips, each once, with the MAE's current weights: (B / G, L, D) on the device, no graph."""
-        return self.embed(self.hand.pixels)
+        return self.embed(self.clip_buffer.pixels)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Embed clips (B, C, T, H, W), uint8 on the device, as `observe` does the current ones: (B, L, D)."""
@@ -164,7 +164,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         Args:
             ids_keep: (B, K) int64 on the device, distinct in each row; unchecked, since a check waits for the device.
         """
-        pixels = self.hand.pixels
+        pixels = self.clip_buffer.pixels
         reconstruction, errors = self._reconstruct(pixels, ids_keep, keep_graph=self.keep_graph)
         self.loss = errors.mean()
         errors = errors.detach()
@@ -173,11 +173,11 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             random_errors = self._reconstruct(pixels, self._random_ids(), keep_graph=False)[1]
         rewards = self.last_rewards = REWARDS[self.config.reward](errors, random_errors)
         if self.render_mode is not None:
-            self._drawn = (self.hand.for_each_mask(pixels), reconstruction)
+            self._drawn = (self.clip_buffer.for_each_mask(pixels), reconstruction)
         by_token, predicted = reconstruction.spread(errors), reconstruction.predicted
-        outcome = Outcome(rewards, by_token, predicted, self.hand.clips, self.hand.positions)
+        outcome = Outcome(rewards, by_token, predicted, self.clip_buffer.clips, self.clip_buffer.positions)
         if self._same_step:
-            self.hand.take_next()
+            self.clip_buffer.take_next()
         else:
             self._done[:] = True
         return outcome
@@ -196,8 +196,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     def resume(self, position: int, seed: int) -> None:
         """Load the clips from `position` of the stream with this seed, as when a run resumes."""
         super().reset(seed=rank_seed(seed, self.config.shard[0]))
-        self.hand.stream.seek(position, seed=seed)
-        self.hand.take_next()
+        self.clip_buffer.stream.seek(position, seed=seed)
+        self.clip_buffer.take_next()
         self._done[:] = False
 
     # --- Gymnasium: the same with NumPy arrays -----------------------------------------------------------------------
@@ -223,28 +223,28 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             ValueError: If the seed is negative, or a list does not hold B seeds. No error changes the environment.
         """
         first_seed, told = check_seeds(seed, self.num_envs), check_options(options)
-        clips = self.hand.check_named(told["clips"]) if "clips" in told else None
+        clips = self.clip_buffer.check_named(told["clips"]) if "clips" in told else None
         reset_mask = self._check_reset_mask(told["reset_mask"]) if "reset_mask" in told else None
         super().reset(seed=None if first_seed is None else rank_seed(first_seed, self.config.shard[0]))
         self._drawn = None
-        if first_seed is not None or self.hand.is_empty:
+        if first_seed is not None or self.clip_buffer.is_empty:
             stream_seed = first_seed if first_seed is not None else int(self.np_random.integers(2**31))
-            self.hand.stream.seek(0, seed=stream_seed)
+            self.clip_buffer.stream.seek(0, seed=stream_seed)
         if reset_mask is not None:
-            self.hand.replace(reset_mask)
+            self.clip_buffer.replace(reset_mask)
             self._done[reset_mask] = False
             return
         if clips is not None:
-            self.hand.take_named(clips)
+            self.clip_buffer.take_named(clips)
         else:
-            self.hand.take_next()
+            self.clip_buffer.take_next()
         self._done[:] = False
 
     def _check_reset_mask(self, given: Any) -> NDArray[np.bool_]:
         if self._same_step:
             raise error.Error("the option reset_mask needs autoreset_mode 'disabled': here every step brings new clips")
         reset_mask = check_reset_mask(given, self.num_envs)
-        if self.hand.is_empty:
+        if self.clip_buffer.is_empty:
             raise error.ResetNeeded("reset all environments once before resetting some of them with reset_mask")
         return reset_mask
 
@@ -252,7 +252,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Apply one action for each clip: (B, K) token indices or (B, L) scores, by the setting `action`."""
-        if not self.hand.is_empty and self._done.any():
+        if not self.clip_buffer.is_empty and self._done.any():
             raise error.ResetNeeded(
                 f"environments {np.flatnonzero(self._done).tolist()} have ended; "
                 "under DISABLED call reset(options={'reset_mask': ...}) before the next step"
@@ -274,11 +274,11 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     def observation(self) -> NDArray[np.float32]:
         """Embed the current clips: observations (B, L, D) of all environments."""
-        return self.hand.for_each_mask(self.observe().float().cpu()).numpy()
+        return self.clip_buffer.for_each_mask(self.observe().float().cpu()).numpy()
 
     def _infos(self) -> dict[str, Any]:
-        infos: dict[str, Any] = {"clips": self.hand.clips.numpy().copy()}
-        infos["positions"] = self.hand.positions.numpy().copy()
+        infos: dict[str, Any] = {"clips": self.clip_buffer.clips.numpy().copy()}
+        infos["positions"] = self.clip_buffer.positions.numpy().copy()
         return infos | {f"_{name}": np.ones(self.num_envs, dtype=np.bool_) for name in infos}
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
@@ -286,7 +286,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         if self.render_mode is None:
             return None
         if self._drawn is None:
-            pixels = self.hand.for_each_mask(self.hand.pixels)
+            pixels = self.clip_buffer.for_each_mask(self.clip_buffer.pixels)
             self._drawn = pixels, self.mae.unmasked(pixels)
         pixels, reconstruction = self._drawn
         seen = [Masked("agent", reconstruction)]
@@ -294,4 +294,4 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the stream's workers."""
-        self.hand.stream.close()
+        self.clip_buffer.stream.close()

@@ -31,7 +31,7 @@ def key_noise(env: TokenSelectionVectorEnv, patch: Callable[[type, str, Any], No
     sample_anyhow = PlackettLuce.sample
 
     def noise(length: int) -> torch.Tensor:
-        places = (env.hand.positions * ranks + rank).tolist()
+        places = (env.clip_buffer.positions * ranks + rank).tolist()
         generators = [torch.Generator().manual_seed(place) for place in places]
         rows = [torch.empty(length).exponential_(generator=generator) for generator in generators]
         return torch.stack(rows)

@@ -64,9 +64,9 @@ def _error(agent, env):
 
 
 def _masks(agent, env):
-    """Mask the clips in hand as a trained agent does."""
-    clips = env.vector_env.hand.for_each_mask(env.vector_env.hand.pixels)
-    tokens = env.vector_env.hand.for_each_mask(env.vector_env.observe())
+    """Mask the current clips as a trained agent does."""
+    clips = env.vector_env.clip_buffer.for_each_mask(env.vector_env.clip_buffer.pixels)
+    tokens = env.vector_env.clip_buffer.for_each_mask(env.vector_env.observe())
     return choose(agent.policy, tokens, clips, env.vector_env.grid.num_visible)
 
 

@@ -20,7 +20,7 @@ def test_what_is_no_training_is_no_part_of_the_speed(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
     stream = SimpleNamespace(wait_s=0.0)
-    joint = SimpleNamespace(env=SimpleNamespace(vector_env=SimpleNamespace(hand=SimpleNamespace(stream=stream))))
+    joint = SimpleNamespace(env=SimpleNamespace(vector_env=SimpleNamespace(clip_buffer=SimpleNamespace(stream=stream))))
     progress = callbacks.Progress(joint, 16, log_interval=1, quiet=True)
     progress._mark()
     with progress.paused():

@@ -129,8 +129,8 @@ def test_masks_of_every_agent_are_k_distinct_tokens(clips_root, agent, data):
             parameter.normal_().mul_(loud)  # from all tokens alike to one that drowns the others
     env.seed(0)
     env.reset()
-    hand = vector_env.hand
-    tokens, clips = hand.for_each_mask(vector_env.observe()), hand.for_each_mask(hand.pixels)
+    buffer = vector_env.clip_buffer
+    tokens, clips = buffer.for_each_mask(vector_env.observe()), buffer.for_each_mask(buffer.pixels)
     _check_legal(choose(policy, tokens, clips, grid.num_visible), grid, 4)
     env.close()
 

@@ -56,12 +56,12 @@ def test_a_transition_comes_back_with_its_clip_embedded_now(env):
     assert torch.equal(batch.dones, torch.ones(8, 1))
     assert batch.next_observations is batch.observations
     assert (batch.observations.shape, batch.observations.dtype) == ((8, TOKENS, 64), torch.float32)
-    expected = vector_env.mae.embed(vector_env.hand.stream.again(positions.tolist()).pixels)
+    expected = vector_env.mae.embed(vector_env.clip_buffer.stream.again(positions.tolist()).pixels)
     assert torch.equal(batch.observations, expected)
 
 
 def test_in_the_place_of_clips_that_are_gone_come_others_of_the_same_draw(env, monkeypatch):
-    buffer, stream = _buffer(env), env.vector_env.hand.stream
+    buffer, stream = _buffer(env), env.vector_env.clip_buffer.stream
     _add(buffer, [0, 1])
     _add(buffer, [2, 3])
     again = stream.again
@@ -80,7 +80,7 @@ def test_an_algorithm_stores_what_the_environment_did(env):
     agent.learn(6)
     state = agent.replay_buffer.state_dict()
     assert (state["positions"].tolist(), state["seed"]) == ([0, 1, 2, 3, 4, 5], 0)
-    pixels = env.vector_env.hand.stream.again(range(6)).pixels
+    pixels = env.vector_env.clip_buffer.stream.again(range(6)).pixels
     with torch.no_grad():
         paid = -env.vector_env.mae(pixels, state["scores"].topk(8, dim=1).indices).errors.mean(1)
     torch.testing.assert_close(state["rewards"], paid)
@@ -170,7 +170,7 @@ def test_what_cannot_be_stored_is_refused(env):
 def test_positions_of_another_seed_are_not_taken_for_ones_own(env):
     buffer = _buffer(env)
     _add(buffer, [0, 1])
-    env.vector_env.hand.stream.seek(0, seed=8)
+    env.vector_env.clip_buffer.stream.seek(0, seed=8)
     with pytest.raises(RuntimeError, match=r"the stream has the seed 8, and the 2 transitions .* under 0"):
         buffer.sample(1)
     with pytest.raises(RuntimeError, match=r"call agent.replay_buffer.reset\(\) after seeding anew"):

@@ -161,7 +161,7 @@ def test_an_off_policy_agent_goes_on_with_its_own_variables(clips_root, tmp_path
     again.close()
     assert again.agent.log_ent_coef.item() == run.agent.log_ent_coef.item() != 0
     # Built without a seed, it still saw the clips of the run's.
-    assert run.vector_env.hand.stream.seed == config.seed
+    assert run.vector_env.clip_buffer.stream.seed == config.seed
     assert sum("mae/loss" in row for row in rows(result.folder)) <= 8
 
 

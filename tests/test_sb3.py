@@ -32,7 +32,7 @@ def test_the_adapter_speaks_sb3(make):
     env.seed(4)
     observations = env.reset()
     assert observations.shape == (3, 8, 128)
-    assert [info["clip"] for info in env.reset_infos] == env.vector_env.hand.clips.tolist()
+    assert [info["clip"] for info in env.reset_infos] == env.vector_env.clip_buffer.clips.tolist()
     assert [info["position"] for info in env.reset_infos] == [0, 1, 2]
     observations, rewards, dones, infos = env.step(env.vector_env.action_space.sample())
     assert rewards.dtype == np.float32

@@ -124,7 +124,7 @@ def test_the_batch_equals_single_environments(folder, action):
 def test_a_step_is_what_the_mae_says(folder):
     env = TokenSelectionVectorEnv(2, **folder)
     observations, _ = env.reset(seed=0, options={"clips": [1, 3]})
-    clips = env.hand.stream.centre([1, 3]).pixels
+    clips = env.clip_buffer.stream.centre([1, 3]).pixels
     np.testing.assert_allclose(observations, env.mae.embed(clips).numpy(), atol=1e-6)
     ids = np.array([[0, 3, 6], [7, 1, 2]])
     before = {name: value.clone() for name, value in env.mae.state_dict().items()}
@@ -146,7 +146,7 @@ def test_positions_say_which_clips_were_masked(folder):
     observations, infos = env.reset(seed=3)
     for first in (0, 2):
         assert infos["positions"].tolist() == [first, first + 1]
-        again = env.hand.stream.again(infos["positions"].tolist())
+        again = env.clip_buffer.stream.again(infos["positions"].tolist())
         np.testing.assert_array_equal(env.embed(again.pixels).numpy(), observations)
         assert again.ids.tolist() == infos["clips"].tolist()
         observations, *_, infos = env.step(np.array([[0, 1, 2], [5, 6, 7]]))
@@ -219,7 +219,7 @@ def test_disabled_autoreset_leaves_the_reset_to_the_caller(folder):
     new, infos = env.reset(options={"reset_mask": np.array([True, False, True])})
     assert infos["positions"].tolist() == [3, 1, 4]
     np.testing.assert_array_equal(new[1], first[1])
-    np.testing.assert_array_equal(env.embed(env.hand.stream.again([3, 1, 4]).pixels), new)
+    np.testing.assert_array_equal(env.embed(env.clip_buffer.stream.again([3, 1, 4]).pixels), new)
     assert (new[0] != first[0]).any()
     with pytest.raises(ResetNeeded, match=r"environments \[1\] have ended"):
         env.step(actions)

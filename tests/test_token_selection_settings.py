@@ -83,8 +83,8 @@ def test_environments_in_a_row_can_hold_the_same_clip(folder):
     assert clips[0] != clips[3]
     assert (observations[:3] == observations[0]).all()
     assert not np.array_equal(observations[0], observations[3])
-    assert env.observe().shape[0] == env.hand.pixels.shape[0] == env.hand.num_clips == 2
-    assert env.hand.stream.position == 2
+    assert env.observe().shape[0] == env.clip_buffer.pixels.shape[0] == env.clip_buffer.num_clips == 2
+    assert env.clip_buffer.stream.position == 2
 
     single = TokenSelectionVectorEnv(2, mae_seed=0, **folder)
     single.attach(env.mae)
@@ -97,7 +97,7 @@ def test_environments_in_a_row_can_hold_the_same_clip(folder):
         alone = single.step_tensors(torch.from_numpy(actions[[row, row]]))
         torch.testing.assert_close(outcome.errors[row], alone.errors[clip], atol=1e-6, rtol=1e-5)
     env.reset(options={"clips": [1, 0]})
-    assert env.hand.clips.tolist() == [1, 1, 1, 0, 0, 0]
+    assert env.clip_buffer.clips.tolist() == [1, 1, 1, 0, 0, 0]
     for each in (env, single):
         each.close()
 

@@ -162,7 +162,7 @@ def test_an_agent_out_of_its_run_masks_as_it_did_in_it(clips_root, tmp_path):
     torch.nn.init.normal_(run.agent.policy.actor_head.weight, std=5)
     run.save()
     saved = SavedRun.read(run.folder)
-    pixels = run.vector_env.hand.stream.centre([0, 1]).pixels
+    pixels = run.vector_env.clip_buffer.stream.centre([0, 1]).pixels
     agent = saved.agent(run.config.clips)
     before = torch.random.get_rng_state()
     ids, probabilities = agent.mask(pixels, seed=3)

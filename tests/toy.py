@@ -83,8 +83,8 @@ def toy_env(root, num_envs=16, **settings):
     vector_env = TokenSelectionVectorEnv(
         num_envs, data="folder", root=str(root), stride=1, device="cpu", **GRID, **settings
     )
-    vector_env.hand.stream.close()
-    vector_env.hand.stream = NoiseStream()
+    vector_env.clip_buffer.stream.close()
+    vector_env.clip_buffer.stream = NoiseStream()
     vector_env.attach(ToyMAE())
     vector_env.reset(seed=0)
     return TokenSelectionVecEnv(vector_env)

@@ -30,7 +30,7 @@ def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
 def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
     """Return the arguments common to the off-policy algorithms."""
     off_policy = config.off_policy
-    warmup_steps = config.tats.warmup_epochs * config.steps_per_epoch(len(env.vector_env.hand.stream))
+    warmup_steps = config.tats.warmup_epochs * config.steps_per_epoch(len(env.vector_env.clip_buffer.stream))
     return {
         "learning_rate": off_policy.learning_rate,
         "buffer_size": off_policy.buffer_size,

@@ -122,7 +122,7 @@ class ClipReplayBuffer(ReplayBuffer):
         self._stream_seed()
         assert self.vector_env is not None
         rows = self._oldest_first()[torch.randint(self.size(), (batch_size,))]
-        clips = self.vector_env.hand.stream.again(self.positions[rows].tolist())
+        clips = self.vector_env.clip_buffer.stream.again(self.positions[rows].tolist())
         tokens = self.vector_env.embed(clips.pixels.to(self.vector_env.device)).float().to(self.device)  # (b, L, D)
         if len(clips) < batch_size:
             filled = torch.cat([torch.arange(len(clips)), torch.randint(len(clips), (batch_size - len(clips),))])
@@ -170,7 +170,7 @@ class ClipReplayBuffer(ReplayBuffer):
     def _stream_seed(self) -> int:
         if self.vector_env is None:
             raise RuntimeError("the replay buffer has no environment; call agent.replay_buffer.attach(env.vector_env)")
-        seed = self.vector_env.hand.stream.seed
+        seed = self.vector_env.clip_buffer.stream.seed
         if self.seed not in (None, seed):
             raise RuntimeError(
                 f"the stream has the seed {seed}, and the {self.size()} transitions that are stored are of clips that "

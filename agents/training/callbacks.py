@@ -140,13 +140,13 @@ class Progress(BaseCallback):
         return time.perf_counter() - self._paused_s
 
     def _mark(self) -> None:
-        self._since = (self._training_s(), self.num_timesteps, self.joint.env.vector_env.hand.stream.wait_s)
+        self._since = (self._training_s(), self.num_timesteps, self.joint.env.vector_env.clip_buffer.stream.wait_s)
 
     def _speed(self) -> tuple[float, float]:
         """Return clips/s, and the share of time spent waiting for clips, since the last mark."""
         started, steps, waited = self._since
         seconds = max(self._training_s() - started, 1e-9)
-        waited = self.joint.env.vector_env.hand.stream.wait_s - waited
+        waited = self.joint.env.vector_env.clip_buffer.stream.wait_s - waited
         return (self.num_timesteps - steps) / seconds, waited / seconds
 
     def _on_step(self) -> bool:
@@ -167,7 +167,7 @@ class Progress(BaseCallback):
         self.logger.record("time/clips_per_s", clips_per_s)
         self.logger.record("time/data_wait_share", wait_share)
         self.logger.record("time/peak_memory_mib", peak_memory_mib(vector_env.device))
-        broken = torch.tensor(sum(vector_env.hand.stream.broken.values()), device=vector_env.device)
+        broken = torch.tensor(sum(vector_env.clip_buffer.stream.broken.values()), device=vector_env.device)
         self.logger.record("time/broken_videos", int(summed(broken).item()))
 
     def close(self) -> None:

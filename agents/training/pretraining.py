@@ -107,7 +107,7 @@ class Pretraining:
         with_gradients = parallel(self.mae)
         self.vector_env.attach(self.mae, with_gradients)
         self.env = TokenSelectionVecEnv(vector_env)
-        steps_per_epoch = config.steps_per_epoch(len(self.vector_env.hand.stream), ranks.world_size)
+        steps_per_epoch = config.steps_per_epoch(len(self.vector_env.clip_buffer.stream), ranks.world_size)
         batch_size = config.num_envs * ranks.world_size
         self.epoch_timesteps = steps_per_epoch * batch_size
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
@@ -134,7 +134,7 @@ class Pretraining:
             folder, self._lock = claim_run(folder, numbered, values, ranks, lock=lock, resumed=self._resumed)
         self.folder: Path = from_first(folder)
         """The run's."""
-        self.vector_env.hand.stream.keep_journal(self.folder / REPLACED)
+        self.vector_env.clip_buffer.stream.keep_journal(self.folder / REPLACED)
         if state is not None:
             self._load(state)
 
@@ -194,8 +194,8 @@ class Pretraining:
 
     @property
     def _clips_position(self) -> int:
-        """Clips that were masked; those in hand were taken already, and a resumed run takes them again."""
-        return self.vector_env.hand.stream.position - self.vector_env.hand.num_clips
+        """Clips that were masked; the current ones were taken already, and a resumed run takes them again."""
+        return self.vector_env.clip_buffer.stream.position - self.vector_env.clip_buffer.num_clips
 
     def _random_state(self) -> dict[str, Any]:
         return {
