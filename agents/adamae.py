@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.rollouts import MaskBatch, TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset_policy import ADAMW, Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.positions import sinusoid
@@ -120,7 +120,7 @@ class AdaMAE(TokenRollouts, A2C):
             **kwargs,
         )
 
-    def loss(self, batch: MaskBatch, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return -coef * mean over predicted hidden tokens i of e_i log p_i, and the mean to log.
 
         Args:
@@ -128,6 +128,6 @@ class AdaMAE(TokenRollouts, A2C):
             scores: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)
-        _, log_prob, _ = self.policy.judge(scores, batch.actions.long())  # (B, M)
+        _, log_prob, _ = self.policy.evaluate_scores(scores, batch.actions.long())  # (B, M)
         policy_loss = -(batch.advantages * log_prob * batch.predicted).sum() / batch.predicted.sum()
         return self.coef * policy_loss, {"policy_loss": policy_loss}

@@ -172,7 +172,7 @@ class FixedMasks(TokenRollouts):
         """Always True: a fixed policy is never updated."""
         return True
 
-    def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+    def warmup_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Return the policy's masks (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
         return self.policy.masks(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))

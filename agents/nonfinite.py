@@ -19,10 +19,10 @@ def check_losses(agent: BaseAlgorithm) -> None:
     """
     for name, value in agent.logger.name_to_value.items():
         if name.startswith("train/") and name.endswith(("loss", "objective")):
-            check_finite(f"the sampler's {name.removeprefix('train/')}", value, when(agent))
+            check_finite(f"the sampler's {name.removeprefix('train/')}", value, step_label(agent))
 
 
-def when(agent: BaseAlgorithm) -> str:
+def step_label(agent: BaseAlgorithm) -> str:
     """Return the current environment step as text for error messages."""
     return f"environment step {agent.num_timesteps}"
 
@@ -41,7 +41,7 @@ class FiniteWatch(BaseCallback):
         super().__init__()
         parts = [recursive_getattr(agent, name) for name in agent._get_torch_save_params()[0]]
         optimizers = [part for part in parts if isinstance(part, torch.optim.Optimizer)]
-        self.guards = [GradientGuard("sampler", each, lambda: when(agent)) for each in optimizers]
+        self.guards = [GradientGuard("sampler", each, lambda: step_label(agent)) for each in optimizers]
 
     def _on_rollout_start(self) -> None:
         check_losses(self.model)
@@ -52,8 +52,8 @@ class FiniteWatch(BaseCallback):
     def _on_rollout_end(self) -> None:
         buffer = getattr(self.model, "rollout_buffer", None)
         if isinstance(buffer, RolloutBuffer):
-            check_finite("a value of the sampler", buffer.values, when(self.model))
-            check_finite("a log-probability of the sampler", buffer.log_probs, when(self.model))
+            check_finite("a value of the sampler", buffer.values, step_label(self.model))
+            check_finite("a log-probability of the sampler", buffer.log_probs, step_label(self.model))
         if self.guards:
             self.logger.record("sampler/skipped_steps", sum(guard.skipped for guard in self.guards))
 

@@ -51,7 +51,7 @@ class SamplerConfig:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
 
 
-class Placed(nn.Module):
+class NormAndPositions(nn.Module):
     """Normalises tokens to unit variance and adds learned positions of standard deviation 2.
 
     In clips where a place looks the same at all times, a good mask spreads over places, which only positions tell
@@ -83,7 +83,7 @@ class Trunk(nn.Module):
         if width % config.head_dim:
             raise ValueError(f"head_dim must divide the sampler's width, got {config.head_dim} and {width}")
         self.resize = nn.Identity() if width == embed_dim else nn.Linear(embed_dim, width)
-        self.place = Placed(grid_shape, width) if config.positions == "learned" else nn.Identity()
+        self.place = NormAndPositions(grid_shape, width) if config.positions == "learned" else nn.Identity()
         self.blocks = nn.Sequential(
             *(
                 TrajectoryBlock(

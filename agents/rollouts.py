@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from tats_gym.agents.nonfinite import check_losses
-from tats_gym.agents.subset_policy import Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_by, random_ids
@@ -76,7 +76,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         # (B * k,) arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
         self.values, self.returns, self.log_probs = (np.zeros(0, dtype=np.float32) for _ in range(3))
 
-    def keep(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
+    def add_step(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
         """Store an environment step: tokens (B / G, L, D), masks (B, K), values (B, 1) or (B,), and its outcome.
 
         Raises:
@@ -157,7 +157,7 @@ class TokenRollouts(OnPolicyAlgorithm):
     warmup_timesteps: int = 0
     reuse_scores: bool = True
     n_epochs: int = 1
-    scores: list[Scores] | None = None
+    scores: list[PolicyOutput] | None = None
     """Scores of each step of this rollout, if the update reuses them."""
 
     def _setup_model(self) -> None:
@@ -222,12 +222,12 @@ class TokenRollouts(OnPolicyAlgorithm):
         self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback
     ) -> bool:
         if self.rollout_is_uniform:
-            outcome = vector_env.step_tensors(self.unlearned_ids(vector_env))
+            outcome = vector_env.step_tensors(self.warmup_ids(vector_env))
         else:
             tokens = accurate(vector_env.observe())
             ids, values, log_prob = self.choose(tokens)
             outcome = vector_env.step_tensors(ids)
-            rollout_buffer.keep(tokens, ids, values, log_prob, outcome)
+            rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)
         self.num_timesteps += vector_env.num_envs * vector_env.config.shard[1]  # over all processes
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
@@ -244,7 +244,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         ids, values, log_prob = self.policy.draw(scores)
         return ids, values.detach(), log_prob.detach()
 
-    def unlearned_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+    def warmup_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Draw uniform masks (B, K) of the current clips."""
         grid = vector_env.grid
         return random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
@@ -260,7 +260,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         self.update()
         check_losses(self)
 
-    def loss(self, batch: MaskBatch, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a minibatch, and the terms to log.
 
         Args:
@@ -275,19 +275,19 @@ class TokenRollouts(OnPolicyAlgorithm):
         policy, optimizer = self.policy, self.policy.optimizer
         policy.set_training_mode(True)
         self._update_learning_rate(optimizer)
-        told: dict[str, list[float]] = defaultdict(list)
+        logged: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.minibatch):
-                scores = policy.score(batch.observations) if self.scores is None else policy.joined(self.scores)
+                scores = policy.score(batch.observations) if self.scores is None else policy.concatenated(self.scores)
                 self.scores = None
                 loss, terms = self.loss(batch, scores)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 for name, value in {**terms, "loss": loss}.items():
-                    told[name].append(value.item())
+                    logged[name].append(value.item())
             self._n_updates += 1
-        for name, values in told.items():
+        for name, values in logged.items():
             self.logger.record(f"train/{name}", sum(values) / len(values))
         explained = explained_variance(self.rollout_buffer.values, self.rollout_buffer.returns)
         self.logger.record("train/explained_variance", explained)

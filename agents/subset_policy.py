@@ -24,7 +24,7 @@ Credit = Literal["token", "position", "joint"]
 ADAMW = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfig.weight_decay}
 """AdamW's settings for samplers, those of the MAE: betas of Table 1, weight decay of AdaMAE."""
 
-Scores = tuple[PlackettLuce, Tensor]
+PolicyOutput = tuple[PlackettLuce, Tensor]
 """The distribution over masks for each clip, and its values (B, 1)."""
 
 
@@ -141,14 +141,14 @@ class SubsetPolicy(ActorCriticPolicy):
     """Whether the values of `score` are estimates; otherwise they are zero."""
 
     @abstractmethod
-    def score(self, tokens: Tensor) -> Scores:
+    def score(self, tokens: Tensor) -> PolicyOutput:
         """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one forward pass."""
 
     scores_alike_in_training = False
     """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
     update reuse the scores that drew the masks."""
 
-    def joined(self, scores: Sequence[Scores]) -> Scores:
+    def concatenated(self, scores: Sequence[PolicyOutput]) -> PolicyOutput:
         """Concatenate the results of several calls of `score`, in the order of the clips."""
         logits, values = torch.cat([each.logits for each, _ in scores]), torch.cat([each for _, each in scores])
         return PlackettLuce(logits, self.num_visible), values
@@ -185,18 +185,18 @@ class SubsetPolicy(ActorCriticPolicy):
         """
         return self.draw(self.score(obs), deterministic)
 
-    def draw(self, scores: Scores, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, scores: PolicyOutput, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Draw masks from the result of `score`; returns the same as `forward`."""
         distribution, values = self._for_each_mask(scores, self.masks_per_clip)
         ids = distribution.get_actions(deterministic)
         return ids, values, distribution.log_prob(ids)
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Evaluate actions (B * G, K) on tokens (B, L, D), as `judge` does."""
+        """Evaluate actions (B * G, K) on tokens (B, L, D), as `evaluate_scores` does."""
         assert isinstance(obs, Tensor)
-        return self.judge(self.score(obs), actions)
+        return self.evaluate_scores(self.score(obs), actions)
 
-    def judge(self, scores: Scores, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate_scores(self, scores: PolicyOutput, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate actions (B * G, K) under the result of `score`.
 
         Returns:
@@ -205,7 +205,7 @@ class SubsetPolicy(ActorCriticPolicy):
         distribution, values = self._for_each_mask(scores, len(actions) // len(scores[1]))
         return values, distribution.log_prob(actions), distribution.entropy()
 
-    def _for_each_mask(self, scores: Scores, masks_per_clip: int) -> tuple[MaskDistribution, Tensor]:
+    def _for_each_mask(self, scores: PolicyOutput, masks_per_clip: int) -> tuple[MaskDistribution, Tensor]:
         distribution, values = scores
         return (
             MaskDistribution(distribution.repeated(masks_per_clip), self.credit),

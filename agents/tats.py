@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollouts import Baseline, MaskBatch, TokenRolloutBuffer, TokenRollouts
-from tats_gym.agents.subset_policy import ADAMW, Credit, Scores, SubsetPolicy
+from tats_gym.agents.subset_policy import ADAMW, Credit, PolicyOutput, SubsetPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class TATS(TokenRollouts, PPO):
             **kwargs,
         )
 
-    def loss(self, batch: MaskBatch, scores: Scores) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a minibatch, c1 * policy + c2 * value - c3 * entropy as in the supplement, and its terms.
 
         policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), over masks; for credit "token" over the hidden tokens i
@@ -143,7 +143,7 @@ class TATS(TokenRollouts, PPO):
         """
         assert isinstance(self.policy, SubsetPolicy)
         assert callable(self.clip_range)
-        values, log_prob, entropy = self.policy.judge(scores, batch.actions.long())
+        values, log_prob, entropy = self.policy.evaluate_scores(scores, batch.actions.long())
         epsilon = self.clip_range(self._current_progress_remaining)
         ratio = (log_prob - batch.old_log_prob).exp()
         clipped = ratio.clamp(1 - epsilon, 1 + epsilon)

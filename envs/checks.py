@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.error import Error, InvalidAction
 from numpy.typing import NDArray
 
-from tats_gym.envs.spaces import Subset, first_fault
+from tats_gym.envs.spaces import Subset, first_invalid_index
 from tats_gym.files.messages import shown
 
 
@@ -20,12 +20,12 @@ def check_num_envs(num_envs: Any) -> int:
     return int(num_envs)
 
 
-def as_array(values: Any, what: str) -> NDArray[Any]:
+def as_array(values: Any, name: str) -> NDArray[Any]:
     """Return values as an array, or raise InvalidAction where they do not form one, such as rows of unequal length."""
     try:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError, OverflowError) as err:  # lists, objects and tensors raise their own
-        raise InvalidAction(f"{what} must be an array of numbers, got {shown(values)} ({err})") from err
+        raise InvalidAction(f"{name} must be an array of numbers, got {shown(values)} ({err})") from err
 
 
 def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
@@ -36,7 +36,7 @@ def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
         raise InvalidAction(f"expected {space.num_visible} token indices a clip, shape {expected}, got {ids.shape}")
     if not np.issubdtype(ids.dtype, np.integer):
         raise InvalidAction(f"token indices must be integers, got {ids.dtype}")
-    fault = first_fault(ids, space.num_tokens)
+    fault = first_invalid_index(ids, space.num_tokens)
     if fault:
         raise InvalidAction(fault)
     return ids.astype(np.int64)
@@ -83,10 +83,10 @@ def check_options(options: Any) -> Mapping[str, Any]:
     """Return the options of reset, at most one of `clips` and `reset_mask`, or raise gymnasium's Error."""
     if options is not None and not isinstance(options, Mapping):
         raise Error(f"options must be a dict or None, got {shown(options)}")
-    told: Mapping[str, Any] = options or {}
-    if len(told) > 1 or any(name not in ("clips", "reset_mask") for name in told):
-        raise Error(f"reset knows the options 'clips' or 'reset_mask', one of them, got {shown([*told])}")
-    return told
+    given: Mapping[str, Any] = options or {}
+    if len(given) > 1 or any(name not in ("clips", "reset_mask") for name in given):
+        raise Error(f"reset knows the options 'clips' or 'reset_mask', one of them, got {shown([*given])}")
+    return given
 
 
 def check_reset_mask(given: Any, num_envs: int) -> NDArray[np.bool_]:

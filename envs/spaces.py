@@ -89,7 +89,7 @@ class Subset(spaces.MultiDiscrete):
         """Return whether x is a valid action."""
         if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer) or x.shape != self.shape:
             return False
-        return first_fault(x.reshape(-1, self.num_visible), self.num_tokens) is None
+        return first_invalid_index(x.reshape(-1, self.num_visible), self.num_tokens) is None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Subset, (self.num_tokens, self.num_visible, self.batch)
@@ -156,7 +156,7 @@ def _batch_score_box(space: ScoreBox, n: int = 1) -> ScoreBox:
     return ScoreBox(space.shape[-1], space.num_visible, n, space.limit, space.np_random)
 
 
-def first_fault(ids: NDArray[Any], num_tokens: int) -> str | None:
+def first_invalid_index(ids: NDArray[Any], num_tokens: int) -> str | None:
     """Describe the first index of rows (B, K) that is out of range, else the first repeated one; None if all fit."""
     out_of_range = (ids < 0) | (ids >= num_tokens)
     if out_of_range.any():

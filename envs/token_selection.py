@@ -222,9 +222,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             TypeError: If the seed is not a whole number.
             ValueError: If the seed is negative, or a list does not hold B seeds. No error changes the environment.
         """
-        first_seed, told = check_seeds(seed, self.num_envs), check_options(options)
-        clips = self.clip_buffer.check_named(told["clips"]) if "clips" in told else None
-        reset_mask = self._check_reset_mask(told["reset_mask"]) if "reset_mask" in told else None
+        first_seed, given = check_seeds(seed, self.num_envs), check_options(options)
+        clips = self.clip_buffer.check_named(given["clips"]) if "clips" in given else None
+        reset_mask = self._check_reset_mask(given["reset_mask"]) if "reset_mask" in given else None
         super().reset(seed=None if first_seed is None else rank_seed(first_seed, self.config.shard[0]))
         self._drawn = None
         if first_seed is not None or self.clip_buffer.is_empty:

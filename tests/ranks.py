@@ -46,7 +46,7 @@ def key_noise(env: TokenSelectionVectorEnv, patch: Callable[[type, str, Any], No
         return noise(env.grid.num_tokens).topk(env.grid.num_visible).indices
 
     patch(PlackettLuce, "sample", sample)
-    patch(TokenRollouts, "unlearned_ids", random)
+    patch(TokenRollouts, "warmup_ids", random)
     patch(TokenSelectionVectorEnv, "_random_ids", random)
 
 

@@ -28,8 +28,8 @@ def test_one_update_is_the_published_loss(clips_root, monkeypatch):
             module.p = 0.0
     by_hand = copy.deepcopy(agent.policy)
     kept = []
-    keep = TokenRolloutBuffer.keep
-    monkeypatch.setattr(TokenRolloutBuffer, "keep", lambda self, *step: (kept.append(step), keep(self, *step))[1])
+    keep = TokenRolloutBuffer.add_step
+    monkeypatch.setattr(TokenRolloutBuffer, "add_step", lambda self, *step: (kept.append(step), keep(self, *step))[1])
     agent.learn(4)
     tokens, *_, outcome = kept[0]
 

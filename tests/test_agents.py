@@ -19,7 +19,7 @@ from tats_gym.agents.fixed import FixedMasks, RandomPolicy
 from tats_gym.agents.requirements import needs, settled
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.predict import choose
-from tats_gym.envs.spaces import first_fault
+from tats_gym.envs.spaces import first_invalid_index
 from tats_gym.model.training import MAEOptimConfig
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
@@ -106,7 +106,7 @@ def test_equal_seeds_make_equal_agents_that_mask_legally(clips_root, name):
 
     (one, masks), (two, again) = train(), train()
     assert masks.shape == (8, 8)
-    assert first_fault(masks.numpy(), 64) is None
+    assert first_invalid_index(masks.numpy(), 64) is None
     assert torch.equal(masks, again)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(one, two, strict=True))
 
@@ -231,7 +231,7 @@ def test_the_constant_control_masks_every_clip_alike(clips_root):
     masks = _masks(agent, env)
     assert (masks == masks[0]).all()
     assert len(set(masks[0].tolist())) == 8
-    outcome = env.vector_env.step_tensors(agent.unlearned_ids(env.vector_env))
+    outcome = env.vector_env.step_tensors(agent.warmup_ids(env.vector_env))
     assert not outcome.mask[:, masks[0]].any()
     torch.manual_seed(1)
     assert not torch.equal(masks, _masks(_make(clips_root, "random")[0], env))

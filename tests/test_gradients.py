@@ -144,13 +144,13 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
 def _update(agent, clips_root, monkeypatch, masks_per_clip=1):
     """Return the agent after one update, the policy before, its rollout, and the gradients that it stepped along."""
     kept = []
-    keep = TokenRolloutBuffer.keep
+    keep = TokenRolloutBuffer.add_step
 
     def remember(self, tokens, ids, values, log_prob, outcome):
         kept.append((tokens, ids, values.flatten(), outcome))
         keep(self, tokens, ids, values, log_prob, outcome)
 
-    monkeypatch.setattr(TokenRolloutBuffer, "keep", remember)
+    monkeypatch.setattr(TokenRolloutBuffer, "add_step", remember)
     vector_env = TokenSelectionVectorEnv(
         4, data="folder", root=str(clips_root), stride=1, num_workers=0, device="cpu", precision="fp32",
         masks_per_clip=masks_per_clip, **GRID,

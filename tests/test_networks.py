@@ -11,7 +11,7 @@ from stable_baselines3 import SAC, TD3
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.stock.networks import SOFTNESS, ScoreCritic, visible
+from tats_gym.agents.stock.networks import SIGMOID_TEMPERATURE, ScoreCritic, straight_through_top_k
 from tats_gym.agents.stock.policies import TokenSACPolicy, TokenTD3Policy
 from tats_gym.agents.stock.tqc import TokenTQCPolicy
 from tats_gym.agents.training.predict import choose
@@ -34,20 +34,21 @@ def _critic(**settings):
 
 def test_what_is_visible_and_its_gradient_by_hand():
     scores = torch.tensor([[0.3, -0.2, 0.1, 0.0]], requires_grad=True)
-    shown = visible(scores, 2)
+    shown = straight_through_top_k(scores, 2)
     assert shown.detach().tolist() == [[1, 0, 1, 0]]
     worth = torch.tensor([[2.0, 3.0, 5.0, 7.0]])
     (shown * worth).sum().backward()
     # Above or below the threshold, 0.1, by 0.2, -0.3 and -0.1.
     slopes = [
-        1 / (SOFTNESS * (math.exp(m / 2) + math.exp(-m / 2)) ** 2) for m in (0.2 / 0.25, -0.3 / 0.25, -0.1 / 0.25)
+        1 / (SIGMOID_TEMPERATURE * (math.exp(m / 2) + math.exp(-m / 2)) ** 2)
+        for m in (0.2 / 0.25, -0.3 / 0.25, -0.1 / 0.25)
     ]
     first, second, last = (slope * value for slope, value in zip(slopes, (2, 3, 7), strict=True))
     torch.testing.assert_close(scores.grad, torch.tensor([[first, second, -first - second - last, last]]))
 
 
 def test_no_more_than_k_are_visible_where_scores_tie():
-    assert visible(torch.ones(3, 8), 2).sum(1).tolist() == [2, 2, 2]
+    assert straight_through_top_k(torch.ones(3, 8), 2).sum(1).tolist() == [2, 2, 2]
 
 
 def test_the_density_of_scores_by_hand():

@@ -26,7 +26,7 @@ AGENTS = ["tats", "group", "adamae", "ppo", "sac"]
 QUANTITIES = {
     "the reward": [(Reward, "__call__", None)],
     "the MAE's loss": [(Reconstruction, "errors", None)],
-    "a value of the sampler": [(TatsPolicy, "score", 1), (AdaMAEPolicy, "score", 1), (ScoreCritic, "judge", 0)],
+    "a value of the sampler": [(TatsPolicy, "score", 1), (AdaMAEPolicy, "score", 1), (ScoreCritic, "q_values", 0)],
     "a log-probability of the sampler": [(MaskDistribution, "log_prob", None), (GaussianScores, "action_log_prob", 1)],
     "the sampler's entropy_loss": [(PlackettLuce, "entropy", None)],
 }

@@ -19,7 +19,7 @@ from tats_gym.agents.rollouts import TokenRolloutBuffer
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.envs.rewards import REWARDS
-from tats_gym.envs.spaces import Subset, TokenBox, first_fault
+from tats_gym.envs.spaces import Subset, TokenBox, first_invalid_index
 from tats_gym.envs.token_selection import Outcome
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
@@ -53,7 +53,7 @@ def grids(draw, multiple_of=lambda t, side: 1, tubelets=1):
 def _check_legal(ids, grid, count):
     assert ids.shape == (count, grid.num_visible)
     assert ids.dtype == torch.int64
-    assert first_fault(ids.numpy(), grid.num_tokens) is None
+    assert first_invalid_index(ids.numpy(), grid.num_tokens) is None
     mask = masks.mask_from_ids(ids, grid.num_tokens)
     hidden = masks.hidden_ids(mask, grid.num_hidden)
     assert torch.cat([ids, hidden], 1).sort(1).values.tolist() == [list(range(grid.num_tokens))] * count
@@ -232,7 +232,7 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
     log_prob = torch.zeros(count, length - num_visible) if per_token else torch.zeros(count)
     clip_ids = torch.arange(count)
     outcome = Outcome(rewards, errors, mask, clip_ids, clip_ids)
-    buffer.keep(torch.zeros(clips, length, 4), ids, values, log_prob, outcome)
+    buffer.add_step(torch.zeros(clips, length, 4), ids, values, log_prob, outcome)
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(count, dtype=bool))
     found = next(buffer.get())
     advantages, returns = _by_hand(

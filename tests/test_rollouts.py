@@ -33,7 +33,7 @@ def _outcome():
 
 def _keep(buffer, log_prob):
     ids = torch.tensor([[0], [1]])
-    buffer.keep(torch.zeros(2, 4, 8), ids, torch.tensor([[1.5], [2.0]]), log_prob, _outcome())
+    buffer.add_step(torch.zeros(2, 4, 8), ids, torch.tensor([[1.5], [2.0]]), log_prob, _outcome())
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
     return next(buffer.get())
 
@@ -49,7 +49,9 @@ def test_per_token_credit_is_that_of_the_predicted_tokens():
     outcome = _outcome()
     outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
     buffer = _buffer(per_token=True)
-    buffer.keep(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome)
+    buffer.add_step(
+        torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome
+    )
     data = next(buffer.get())
     assert data.predicted.tolist() == [[True, True, False]] * 2
     torch.testing.assert_close(data.advantages[:, :2], torch.tensor([[-0.5, 0.5], [2.0, 0.0]]))
@@ -91,7 +93,7 @@ def test_minibatches_keep_the_masks_of_a_clip_together():
         tokens = 2.0 * step + torch.arange(2.0)[:, None, None].expand(-1, 4, 8)  # a number for each of six clips
         clips = tokens[:, 0, 0].repeat_interleave(2)
         outcome = _outcome()._replace(rewards=clips)
-        buffer.keep(tokens, clips.long()[:, None] % 4, torch.zeros(4), torch.zeros(4), outcome)
+        buffer.add_step(tokens, clips.long()[:, None] % 4, torch.zeros(4), torch.zeros(4), outcome)
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(4, dtype=bool))
     seen = list(buffer.get(batch_size=4))
     assert [(len(data.observations), len(data.actions)) for data in seen] == [(2, 4)] * 3
@@ -109,7 +111,7 @@ def test_minibatches_cover_the_rollout_once():
     buffer = TokenRolloutBuffer(3, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, per_token=False)
     for step in range(3):
         tokens = torch.full((2, 4, 8), float(step))
-        buffer.keep(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
+        buffer.add_step(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
     seen = [(data.observations[:, 0, 0], data.actions) for data in buffer.get(batch_size=2)]
     assert [len(s) for s, _ in seen] == [2, 2, 2]
@@ -178,10 +180,10 @@ def test_one_update_is_the_hand_written_one(env, n_epochs, monkeypatch):
     agent = _tats(env, n_epochs=n_epochs, clip_range=0.1)
     by_hand = copy.deepcopy(agent.policy)
     kept = []
-    keep = TokenRolloutBuffer.keep
+    keep = TokenRolloutBuffer.add_step
     monkeypatch.setattr(
         TokenRolloutBuffer,
-        "keep",
+        "add_step",
         lambda self, tokens, ids, values, log_prob, outcome: (
             kept.append((tokens, outcome)),
             keep(self, tokens, ids, values, log_prob, outcome),
@@ -216,7 +218,7 @@ def test_what_is_logged_of_ratios_is_of_hidden_tokens(env, monkeypatch):
     mask = torch.ones(3, 8, dtype=torch.bool).scatter_(1, ids, False)
     outcome = Outcome(torch.zeros(3), mask.float(), mask, torch.arange(3), torch.arange(3))
     agent.rollout_buffer.reset()
-    agent.rollout_buffer.keep(tokens, ids, values, log_prob.detach(), outcome)
+    agent.rollout_buffer.add_step(tokens, ids, values, log_prob.detach(), outcome)
     agent.rollout_buffer.compute_returns_and_advantage(torch.empty(0), np.ones(3, dtype=bool))
     agent.train()
     assert agent.logger.name_to_value["train/clip_fraction"] == pytest.approx(2 / 5)

@@ -12,9 +12,9 @@ from tats_gym.agents.policy import SamplerConfig, Trunk
 from tats_gym.envs.spaces import ScoreBox, TokenBox
 from tats_gym.train.precision import Precision, autocast
 
-SMALL = 0.01
+HEAD_INIT_STD = 0.01
 """Standard deviation of a new actor's last weights; at zero all tokens would tie and the first K be visible."""
-SOFTNESS = 0.25
+SIGMOID_TEMPERATURE = 0.25
 """Temperature of the sigmoid whose gradient replaces that of the K highest scores, for scores in [-1, 1]."""
 
 
@@ -33,7 +33,7 @@ class TokenHead(nn.Module):
         self.precision = precision
         self.trunk = Trunk(sampler, tokens.shape[-1], tokens.grid_shape)
         self.head = nn.Linear(sampler.width or tokens.shape[-1], outputs)
-        nn.init.normal_(self.head.weight, std=SMALL)
+        nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class TanhScores(BasePolicy):
         return scores
 
 
-def visible(scores: Tensor, num_visible: int) -> Tensor:
+def straight_through_top_k(scores: Tensor, num_visible: int) -> Tensor:
     """Return 1 for the K highest of scores (B, L) and 0 for the others, with a straight-through gradient.
 
     The gradient is that of a sigmoid of each score minus the K-th highest. It is greatest at that threshold, and zero
@@ -117,7 +117,7 @@ def visible(scores: Tensor, num_visible: int) -> Tensor:
     """
     highest = scores.topk(num_visible, dim=1)
     shown = torch.zeros_like(scores).scatter(1, highest.indices, 1.0)
-    soft = torch.sigmoid((scores - highest.values[:, -1:]) / SOFTNESS)
+    soft = torch.sigmoid((scores - highest.values[:, -1:]) / SIGMOID_TEMPERATURE)
     return shown + (soft - soft.detach())
 
 
@@ -146,7 +146,7 @@ class ScoreCritic(BaseModel):
     """Q-networks for the scores of a clip, on one shared trunk for the tokens.
 
     Like the reward, the Q-values depend on the scores through the mask alone; the actor's gradient passes through
-    `visible`.
+    `straight_through_top_k`.
 
     Args:
         tokens: Observation space.
@@ -175,15 +175,15 @@ class ScoreCritic(BaseModel):
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
         """Return the Q-values (B, outputs) of scores (B, L) for tokens (B, L, D), one tensor for each network."""
-        return self.judge(obs, actions, self.n_critics)
+        return self.q_values(obs, actions, self.n_critics)
 
     def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
         """Return the first network's Q-values (B, outputs)."""
-        return self.judge(obs, actions, 1)[0]
+        return self.q_values(obs, actions, 1)[0]
 
-    def judge(self, tokens: Tensor, scores: Tensor, networks: int) -> tuple[Tensor, ...]:
+    def q_values(self, tokens: Tensor, scores: Tensor, networks: int) -> tuple[Tensor, ...]:
         """Return Q-values (B, outputs) of scores (B, L) in [-1, 1], one tensor for each of the first `networks`."""
-        shown = visible(scores, self.num_visible)
+        shown = straight_through_top_k(scores, self.num_visible)
         with autocast(self.precision, tokens.device):
             features = self.trunk(tokens)  # (B, L, width)
             return tuple(network(features, shown).float() for network in self.q_networks[:networks])

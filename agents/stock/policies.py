@@ -29,14 +29,14 @@ class ScorePolicy(BasePolicy):
         sampler: Architecture of the networks; `critic` and `temperature` are unused.
         precision: Arithmetic of the networks; scores, log-probabilities and values are float32.
         use_sde: As SB3 passes it; must be False.
-        settings: Arguments of the algorithm's own policy, among those in `known`.
+        settings: Arguments of the algorithm's own policy, among those in `known_settings`.
 
     Raises:
         TypeError: If the spaces are others, or a setting is unknown.
         ValueError: If `use_sde` is True.
     """
 
-    known: ClassVar[tuple[str, ...]] = ("n_critics", "optimizer_class", "optimizer_kwargs")
+    known_settings: ClassVar[tuple[str, ...]] = ("n_critics", "optimizer_class", "optimizer_kwargs")
 
     def __init__(
         self,
@@ -57,9 +57,11 @@ class ScorePolicy(BasePolicy):
             )
         if use_sde:
             raise ValueError(f"{name} draws each score by itself: use_sde does not apply")
-        unknown = settings.keys() - set(self.known)
+        unknown = settings.keys() - set(self.known_settings)
         if unknown:
-            raise TypeError(f"{name} knows the settings sampler, precision, {', '.join(self.known)}; got {unknown}")
+            raise TypeError(
+                f"{name} knows the settings sampler, precision, {', '.join(self.known_settings)}; got {unknown}"
+            )
         self.sampler, self.precision, self.settings = sampler or SamplerConfig(), precision, settings
         super().__init__(observation_space, action_space, lr_schedule, **settings)
 
@@ -84,7 +86,7 @@ class ScorePolicy(BasePolicy):
 class TokenSACPolicy(ScorePolicy, SACPolicy):
     """Policy of `stable_baselines3.SAC`; takes the arguments of `ScorePolicy`, and `log_std_init`."""
 
-    known = (*ScorePolicy.known, "log_std_init")
+    known_settings = (*ScorePolicy.known_settings, "log_std_init")
 
     def make_actor(self, features_extractor: Any = None) -> GaussianScores:  # type: ignore[override]
         """Make the actor; there is no features extractor."""

@@ -58,7 +58,7 @@ class ClipReplayBuffer(ReplayBuffer):
         self.positions = torch.zeros(buffer_size, dtype=torch.int64)
         # The mask is the K highest scores: in float16 close scores would tie, many of them where tanh saturates.
         self.scores = torch.zeros(buffer_size, self.action_dim)
-        self.paid = torch.zeros(buffer_size)
+        self.stored_rewards = torch.zeros(buffer_size)
 
     def attach(self, vector_env: TokenSelectionVectorEnv) -> None:
         """Take clips from this environment's stream, and embeddings from its MAE."""
@@ -96,7 +96,7 @@ class ClipReplayBuffer(ReplayBuffer):
         rows = torch.arange(self.pos, self.pos + len(positions)) % self.buffer_size
         self.positions[rows] = torch.from_numpy(positions)
         self.scores[rows] = torch.from_numpy(action.reshape(len(positions), self.action_dim)).float()
-        self.paid[rows] = torch.from_numpy(reward).float()
+        self.stored_rewards[rows] = torch.from_numpy(reward).float()
         self.full |= self.pos + len(positions) >= self.buffer_size
         self.pos = (self.pos + len(positions)) % self.buffer_size
 
@@ -132,7 +132,7 @@ class ClipReplayBuffer(ReplayBuffer):
             actions=self.scores[rows].to(self.device),  # (b, L)
             next_observations=tokens,
             dones=torch.ones(batch_size, 1, device=self.device),
-            rewards=self.paid[rows, None].to(self.device),  # (b, 1)
+            rewards=self.stored_rewards[rows, None].to(self.device),  # (b, 1)
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class ClipReplayBuffer(ReplayBuffer):
             "seed": self.seed,
             "positions": self.positions[rows],
             "scores": self.scores[rows],
-            "rewards": self.paid[rows],
+            "rewards": self.stored_rewards[rows],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ class ClipReplayBuffer(ReplayBuffer):
         if state["scores"].shape[1:] != (self.action_dim,):
             raise ValueError(f"expected scores of {self.action_dim} tokens, got shape {tuple(state['scores'].shape)}")
         count = min(len(state["positions"]), self.buffer_size)
-        for name, held in (("positions", self.positions), ("scores", self.scores), ("rewards", self.paid)):
+        for name, held in (("positions", self.positions), ("scores", self.scores), ("rewards", self.stored_rewards)):
             held[:count] = state[name][len(state[name]) - count :]
         self.pos, self.full = count % self.buffer_size, count == self.buffer_size
         self.seed = state["seed"]

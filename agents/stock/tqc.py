@@ -32,7 +32,7 @@ class QuantileCritic(ScoreCritic):
 class TokenTQCPolicy(ScorePolicy, TQCPolicy):
     """Policy of `sb3_contrib.TQC`; takes the arguments of `ScorePolicy`, `log_std_init` and `n_quantiles`."""
 
-    known = (*ScorePolicy.known, "log_std_init", "n_quantiles")
+    known_settings = (*ScorePolicy.known_settings, "log_std_init", "n_quantiles")
 
     def make_actor(self, features_extractor: Any = None) -> GaussianScores:  # type: ignore[override]
         """Make the actor; there is no features extractor."""

@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 from tqdm import tqdm
 
-from tats_gym.agents.nonfinite import when
+from tats_gym.agents.nonfinite import step_label
 from tats_gym.agents.training.evaluation import HeldOut, SamplerState, Scores, as_metrics
 from tats_gym.agents.training.learning import updates
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -62,8 +62,8 @@ class JointTraining(BaseCallback):
         assert loss is not None
         both = torch.stack((loss.detach(), vector_env.last_rewards.mean()))
         self.last_loss, reward = mean(both).tolist()  # waits for the device once
-        check_finite("the MAE's loss", self.last_loss, when(self.model))
-        check_finite("the reward", reward, when(self.model))
+        check_finite("the MAE's loss", self.last_loss, step_label(self.model))
+        check_finite("the reward", reward, step_label(self.model))
         if self.optimizer is not None:
             self.optimizer.step(loss)
         self._losses.append(self.last_loss)
