@@ -47,7 +47,7 @@ class FixedPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         raise ValueError(
-            f"{type(self).__name__} looks at pixels, and observations hold embeddings: call policy.masks(clips), "
+            f"{type(self).__name__} chooses by pixels, but observations hold embeddings; call policy.masks(clips), "
             "e.g. with vector_env.clip_buffer.pixels"
         )
 

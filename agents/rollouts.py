@@ -86,8 +86,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         advantages, returns, predicted = self._credit(ids, values, outcome)
         if log_prob.shape != advantages.shape:
             raise ValueError(
-                f"log-probabilities have shape {tuple(log_prob.shape)}, the credit pays {tuple(advantages.shape)}; "
-                "policy and buffer must agree on the credit"
+                f"log-probabilities have shape {tuple(log_prob.shape)}, advantages {tuple(advantages.shape)}; "
+                "policy and buffer must have the same credit"
             )
         self._steps.append(MaskBatch(tokens, ids, values, log_prob, advantages, returns, predicted))
         self.pos += 1
@@ -267,7 +267,7 @@ class TokenRollouts(OnPolicyAlgorithm):
             batch: B masks.
             scores: The policy's `score` of the batch's observations under the current weights.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say what its loss is")
+        raise NotImplementedError(f"{type(self).__name__} must define its loss")
 
     def update(self) -> None:
         """Make `n_epochs` passes over the rollout, with an optimiser step after each minibatch."""

@@ -69,7 +69,7 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
     check_kind(run, PRETRAINING)
     state = read_torch(run)
     if "mae" not in state or "agent" not in state:
-        raise CheckpointError(f"{run} is no run: only a run holds a sampler")
+        raise CheckpointError(f"{run} is not a run, and only a run holds a sampler")
     policy = state["agent"].get("policy", {})
     if "actor_head.weight" not in policy:
         agent = state["config"]["agent"]
@@ -122,7 +122,7 @@ def load_sampler(path: str | Path) -> TokenSampler:
             sampler = TokenSampler(mae, grid, config)
         sampler.load_state_dict(file.weights)
     except (TypeError, ValueError, KeyError, RuntimeError) as err:
-        raise CheckpointError(f"the sampler in {path} is not what it says about itself: {err}") from err
+        raise CheckpointError(f"the sampler in {path} does not match its description: {err}") from err
     return sampler.eval()
 
 

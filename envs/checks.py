@@ -85,7 +85,7 @@ def check_options(options: Any) -> Mapping[str, Any]:
         raise Error(f"options must be a dict or None, got {shown(options)}")
     given: Mapping[str, Any] = options or {}
     if len(given) > 1 or any(name not in ("clips", "reset_mask") for name in given):
-        raise Error(f"reset knows the options 'clips' or 'reset_mask', one of them, got {shown([*given])}")
+        raise Error(f"the options of reset must be 'clips' or 'reset_mask', one of them, got {shown([*given])}")
     return given
 
 

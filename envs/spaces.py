@@ -167,7 +167,7 @@ def first_invalid_index(ids: NDArray[Any], num_tokens: int) -> str | None:
     if repeated.any():
         row, column = np.argwhere(repeated)[0]
         return (
-            f"token {ordered[row, column]} of clip {row} is chosen more than once; choose distinct tokens, or have the "
-            "environment take a score for each (action='scores'), as policies want that draw each index by itself"
+            f"token {ordered[row, column]} of clip {row} is chosen more than once; choose distinct tokens, or, for a "
+            "policy that draws each index independently, give the environment a score for each (action='scores')"
         )
     return None

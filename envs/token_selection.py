@@ -242,7 +242,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     def _check_reset_mask(self, given: Any) -> NDArray[np.bool_]:
         if self._same_step:
-            raise error.Error("the option reset_mask needs autoreset_mode 'disabled': here every step brings new clips")
+            raise error.Error("the option reset_mask needs autoreset_mode 'disabled': here every step loads new clips")
         reset_mask = check_reset_mask(given, self.num_envs)
         if self.clip_buffer.is_empty:
             raise error.ResetNeeded("reset all environments once before resetting some of them with reset_mask")

@@ -158,7 +158,7 @@ def test_what_cannot_be_stored_is_refused(env):
     with pytest.raises(ValueError, match=r"clips \[1\] of this step have no position in the stream"):
         _add(buffer, [0, -1])
     scores, infos = np.zeros((2, TOKENS), dtype=np.float32), [{"position": 0}, {"position": 1}]
-    with pytest.raises(ValueError, match="an episode is one step, but some go on"):
+    with pytest.raises(ValueError, match="every step must end its episode"):
         buffer.add(None, None, scores, np.zeros(2), np.array([True, False]), infos)
     with pytest.raises(ValueError, match="optimize_memory_usage does not apply"):
         _buffer(env, optimize_memory_usage=True)
@@ -171,9 +171,9 @@ def test_positions_of_another_seed_are_not_taken_for_ones_own(env):
     buffer = _buffer(env)
     _add(buffer, [0, 1])
     env.vector_env.clip_buffer.stream.seek(0, seed=8)
-    with pytest.raises(RuntimeError, match=r"the stream has the seed 8, and the 2 transitions .* under 0"):
+    with pytest.raises(RuntimeError, match=r"the stream's seed is 8, but the 2 stored transitions .* under the seed 0"):
         buffer.sample(1)
-    with pytest.raises(RuntimeError, match=r"call agent.replay_buffer.reset\(\) after seeding anew"):
+    with pytest.raises(RuntimeError, match=r"call agent.replay_buffer.reset\(\) after a change of the seed"):
         _add(buffer, [2, 3])
     buffer.reset()
     _add(buffer, [2, 3])

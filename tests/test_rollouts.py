@@ -103,7 +103,7 @@ def test_minibatches_keep_the_masks_of_a_clip_together():
 
 
 def test_a_policy_of_another_credit_is_refused():
-    with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), the credit pays \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), advantages \(2, 3\)"):
         _keep(_buffer(per_token=True), torch.zeros(2))
 
 

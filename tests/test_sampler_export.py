@@ -85,7 +85,7 @@ def test_agents_without_a_sampler_are_named(clips_root, tmp_path):
 
 def test_what_is_no_sampler_is_named(clips_root, tmp_path):
     torch.save({"model": {}}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match="is no run"):
+    with pytest.raises(CheckpointError, match="is not a run, and only a run"):
         export_sampler(tmp_path / "a.pth", tmp_path / "out")
     with pytest.raises(CheckpointError, match="there is no sampler at"):
         load_sampler(tmp_path)

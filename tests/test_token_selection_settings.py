@@ -61,7 +61,7 @@ def test_bad_calls_are_named(folder, tmp_path):
         env.step(np.array([[0, 1, 2], [2, 1, 2]]))
     with pytest.raises(gymnasium.error.Error, match=r"must name 2 clips, one an environment, got 1"):
         env.reset(options={"clips": [0]})
-    with pytest.raises(gymnasium.error.Error, match="reset knows the options"):
+    with pytest.raises(gymnasium.error.Error, match="the options of reset must be"):
         env.reset(options={"clip": [0]})
     with pytest.raises(gymnasium.error.Error, match=r"options\['clips'\] must lie in \[0, \d+\), got 99"):
         env.reset(options={"clips": [0, 99]})

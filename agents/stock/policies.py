@@ -56,7 +56,7 @@ class ScorePolicy(BasePolicy):
                 f"got {observation_space} and {action_space}"
             )
         if use_sde:
-            raise ValueError(f"{name} draws each score by itself: use_sde does not apply")
+            raise ValueError(f"{name} draws each score independently: use_sde does not apply")
         unknown = settings.keys() - set(self.known_settings)
         if unknown:
             raise TypeError(

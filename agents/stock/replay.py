@@ -88,10 +88,10 @@ class ClipReplayBuffer(ReplayBuffer):
         if (positions < 0).any():
             raise ValueError(
                 f"clips {np.flatnonzero(positions < 0).tolist()} of this step have no position in the stream, "
-                "as reset(options={'clips': ...}) named them; they cannot be stored"
+                "since reset(options={'clips': ...}) named them; they cannot be stored"
             )
         if not done.all():
-            raise ValueError("an episode is one step, but some go on; ClipReplayBuffer stores no next observations")
+            raise ValueError("every step must end its episode: ClipReplayBuffer stores no next observations")
         self.seed = self._stream_seed()
         rows = torch.arange(self.pos, self.pos + len(positions)) % self.buffer_size
         self.positions[rows] = torch.from_numpy(positions)
@@ -173,7 +173,7 @@ class ClipReplayBuffer(ReplayBuffer):
         seed = self.vector_env.clip_buffer.stream.seed
         if self.seed not in (None, seed):
             raise RuntimeError(
-                f"the stream has the seed {seed}, and the {self.size()} transitions that are stored are of clips that "
-                f"it gave under {self.seed}; call agent.replay_buffer.reset() after seeding anew"
+                f"the stream's seed is {seed}, but the {self.size()} stored transitions are of clips under the seed "
+                f"{self.seed}; call agent.replay_buffer.reset() after a change of the seed"
             )
         return seed
