@@ -147,12 +147,12 @@ class TatsPolicy(SubsetPolicy):
         Values are zero without a value network.
         """
         with autocast(self.precision, self.device):
-            acted = self.actor(tokens)  # (B, L, width)
-            logits = self.actor_head(acted).squeeze(-1)  # (B, L)
-            values = acted.new_zeros(len(tokens), 1)
+            features = self.actor(tokens)  # (B, L, width)
+            logits = self.actor_head(features).squeeze(-1)  # (B, L)
+            values = features.new_zeros(len(tokens), 1)
             if self.critic_head is not None:
-                judged = acted if self.critic is None else self.critic(tokens)
-                values = self.critic_head(judged.mean(1))  # (B, 1)
+                value_features = features if self.critic is None else self.critic(tokens)
+                values = self.critic_head(value_features.mean(1))  # (B, 1)
         return PlackettLuce(accurate(logits) / self.sampler.temperature, self.num_visible), accurate(values)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

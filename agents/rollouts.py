@@ -36,7 +36,7 @@ class MaskBatch(NamedTuple):
     old_log_prob: Tensor
     """(B, M) of hidden tokens with credit "token", else (B,) of masks."""
     advantages: Tensor
-    """In the shape of `old_log_prob`; only those where `predicted` count."""
+    """In the shape of `old_log_prob`; meaningless where `predicted` is False."""
     returns: Tensor
     """(B,)."""
     predicted: Tensor
@@ -52,11 +52,14 @@ class TokenRolloutBuffer(RolloutBuffer):
     temperature.
 
     Args:
-        args: As SB3 passes them.
+        args: As SB3 passes them: buffer_size is k, the environment steps in a rollout.
         per_token: Whether each hidden token has an advantage (credit "token"), or each mask.
         baseline: Subtracted from the return: the value, the mean return of the clip's other masks, or zero.
         masks_per_clip: G, consecutive masks of the same clip.
-        kwargs: As SB3 passes them; gamma and gae_lambda are unused, since an episode is one step.
+        kwargs: As SB3 passes them: n_envs is B; gamma and gae_lambda are unused, since an episode is one step.
+
+    Raises:
+        ValueError: If the baseline is unknown, or "group" has a single mask of each clip.
     """
 
     def __init__(
@@ -208,13 +211,13 @@ class TokenRollouts(OnPolicyAlgorithm):
         return True
 
     @property
-    def minibatch(self) -> int | None:
+    def minibatch_size(self) -> int | None:
         """Masks in a minibatch of the update; None for the whole rollout."""
         size: int | None = getattr(self, "batch_size", None)
         return size
 
-    def _reuses_scores(self, rollout: int) -> bool:
-        whole = (self.minibatch or rollout) >= rollout
+    def _reuses_scores(self, num_masks: int) -> bool:
+        whole = (self.minibatch_size or num_masks) >= num_masks
         same = isinstance(self.policy, SubsetPolicy) and self.policy.scores_alike_in_training
         return self.reuse_scores and whole and same
 
@@ -225,19 +228,19 @@ class TokenRollouts(OnPolicyAlgorithm):
             outcome = vector_env.step_tensors(self.warmup_ids(vector_env))
         else:
             tokens = accurate(vector_env.observe())
-            ids, values, log_prob = self.choose(tokens)
+            ids, values, log_prob = self.draw_masks(tokens)
             outcome = vector_env.step_tensors(ids)
             rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)
         self.num_timesteps += vector_env.num_envs * vector_env.config.shard[1]  # over all processes
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
 
-    def choose(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def draw_masks(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw masks for tokens (B / G, L, D); return actions (B, K), values and log-probabilities without a graph."""
         if self.scores is None:
             with torch.no_grad():
-                chosen: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
-            return chosen
+                drawn: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
+            return drawn
         assert isinstance(self.policy, SubsetPolicy)
         scores = self.policy.score(tokens)
         self.scores.append(scores)
@@ -272,12 +275,12 @@ class TokenRollouts(OnPolicyAlgorithm):
     def update(self) -> None:
         """Make `n_epochs` passes over the rollout, with an optimiser step after each minibatch."""
         assert isinstance(self.policy, SubsetPolicy)
-        policy, optimizer = self.policy, self.policy.optimizer
+        policy, optimizer, buffer = self.policy, self.policy.optimizer, self.rollout_buffer
         policy.set_training_mode(True)
         self._update_learning_rate(optimizer)
         logged: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.n_epochs):
-            for batch in self.rollout_buffer.get(self.minibatch):
+            for batch in buffer.get(self.minibatch_size):
                 scores = policy.score(batch.observations) if self.scores is None else policy.concatenated(self.scores)
                 self.scores = None
                 loss, terms = self.loss(batch, scores)
@@ -289,8 +292,7 @@ class TokenRollouts(OnPolicyAlgorithm):
             self._n_updates += 1
         for name, values in logged.items():
             self.logger.record(f"train/{name}", sum(values) / len(values))
-        explained = explained_variance(self.rollout_buffer.values, self.rollout_buffer.returns)
-        self.logger.record("train/explained_variance", explained)
+        self.logger.record("train/explained_variance", explained_variance(buffer.values, buffer.returns))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:

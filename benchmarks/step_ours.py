@@ -95,7 +95,7 @@ class JointStep:
         adamw, policy = self.optimizer.adamw, self.agent.policy
         parts: list[tuple[Any, str, str]] = [
             (self.vector_env, "embed", "observe"),
-            (self.agent, "choose", "choose"),
+            (self.agent, "draw_masks", "choose"),
             (self.vector_env, "step_tensors", "MAE forward"),
             (self.optimizer, "step", "MAE backward and optimiser"),
             (adamw, "step", "of which MAE optimiser"),

@@ -138,8 +138,8 @@ class SetValue(nn.Module):
         """Map features (B, L, width) and visibility (B, L), 1 for visible tokens and 0 for others, to (B, outputs)."""
         tokens = self.each(features)  # (B, L, width)
         chosen = einsum(tokens, shown / shown.sum(1, keepdim=True), "b l w, b l -> b w")
-        judged: Tensor = self.both(torch.cat([chosen, tokens.mean(1)], dim=1))
-        return judged
+        values: Tensor = self.both(torch.cat([chosen, tokens.mean(1)], dim=1))
+        return values
 
 
 class ScoreCritic(BaseModel):
