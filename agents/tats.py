@@ -133,7 +133,7 @@ class TATS(TokenRollouts, PPO):
         """Return the loss of a minibatch, c1 * policy + c2 * value - c3 * entropy as in the supplement, and its terms.
 
         policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), over masks; for credit "token" over the hidden tokens i
-                that the MAE predicts, as many of each mask, with r = p_i / p_i,old
+                that the MAE predicts, equally many in each mask, with r = p_i / p_i,old
         value   mean of (V - return)^2
         entropy of the categorical over all L tokens
 

@@ -69,9 +69,8 @@ class ClipBuffer:
         except (ValueError, TypeError, RuntimeError) as err:
             raise error.Error(f"options['clips'] must be a list of clip ids, got {shown(clips)}") from err
         if len(ids) != self.num_clips:
-            per_clip = self.masks_per_clip
-            each = "one an environment" if per_clip == 1 else f"one for each {per_clip} environments"
-            raise error.Error(f"options['clips'] must name {self.num_clips} clips, {each}, got {len(ids)}")
+            each = "environment" if self.masks_per_clip == 1 else f"{self.masks_per_clip} environments"
+            raise error.Error(f"options['clips'] must name {self.num_clips} clips, one for each {each}, got {len(ids)}")
         if not np.issubdtype(ids.dtype, np.integer):
             raise error.Error(f"options['clips'] must be whole numbers, got {shown(clips)}")
         number = len(self.stream.videos)

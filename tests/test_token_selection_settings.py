@@ -59,7 +59,7 @@ def test_bad_calls_are_named(folder, tmp_path):
     env.reset(seed=0)
     with pytest.raises(InvalidAction, match="token 2 of clip 1 is chosen more than once"):
         env.step(np.array([[0, 1, 2], [2, 1, 2]]))
-    with pytest.raises(gymnasium.error.Error, match=r"must name 2 clips, one an environment, got 1"):
+    with pytest.raises(gymnasium.error.Error, match=r"must name 2 clips, one for each environment, got 1"):
         env.reset(options={"clips": [0]})
     with pytest.raises(gymnasium.error.Error, match="the options of reset must be"):
         env.reset(options={"clip": [0]})
