@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, read with errors that say where; settings to and from plain values."""
+"""File input and output: atomic writes, text and JSON, settings as plain values, error messages."""

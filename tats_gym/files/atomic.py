@@ -15,36 +15,36 @@ from safetensors import SafetensorError
 from tats_gym.files.messages import first_line
 
 ABANDONED_S = 86_400.0
-"""After this long without a change, what is half-written is taken to be of a process that was killed."""
+"""Age at which a partial file counts as left behind by a killed process."""
 
 
 def absolute(path: str) -> str:
-    """The same place named from any folder: `~` is the user's home, a relative path begins in the present folder."""
+    """Return a path as an absolute one; `~` is the user's home."""
     return str(Path(os.path.expanduser(path)).absolute())
 
 
 def keep_absolute(settings: Any, *names: str) -> None:
-    """Make these paths of frozen settings absolute, so that they hold wherever a run goes on; None stays None."""
+    """Make these path fields of frozen settings absolute, so that a run can resume elsewhere; None stays None."""
     for name in names:
         if (path := getattr(settings, name)) is not None:
             object.__setattr__(settings, name, absolute(path))
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder to write into, and those above it; one that is there may stay.
+    """Make a folder and its parents unless they exist.
 
     Raises:
-        OSError: It cannot be made; the message says why, and to name another place.
+        OSError: It cannot be made; the message gives the reason and the way out.
     """
     with explained(path, path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def check_writable(path: Path) -> None:
-    """Make sure that a file can be written at a path, before the work whose result it will hold.
+    """Check that a file can be written at a path, before the work whose result it will hold.
 
     Raises:
-        OSError: It cannot; the message says why, and to name another place.
+        OSError: It cannot; the message gives the reason and the way out.
     """
     make_folder(path.parent)
     with explained(path, path.parent):
@@ -55,11 +55,11 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path, folder: Path) -> Iterator[None]:
-    """Have the errors of making a file or a folder name its path, the reason, and the way out.
+    """Re-raise OSErrors of writing a file or a folder with its path, the reason and the way out.
 
     Args:
-        path: What the user asked for.
-        folder: The folder that is made, or written into.
+        path: The path that the user gave.
+        folder: The folder that is made or written into.
     """
     try:
         yield
@@ -74,7 +74,7 @@ def explained(path: Path, folder: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write under a hidden name and rename, so that no reader ever sees a part of the file.
+    """Write a text file under a hidden name and rename it, so that readers never see a partial file.
 
     Raises:
         OSError: The folder cannot be written.
@@ -85,7 +85,7 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def file_written_whole(path: Path) -> Iterator[Path]:
-    """Give a hidden name to write a file under, which becomes `path` if no error comes up, and else is deleted.
+    """Yield a hidden file to write to, which is renamed to `path` on success and deleted on an error.
 
     Raises:
         OSError: The folder cannot be written.
@@ -103,22 +103,22 @@ def file_written_whole(path: Path) -> Iterator[Path]:
 
 
 def _hidden(path: Path) -> Path:
-    """Return a name beside `path` that nobody has; those like it that were abandoned are deleted."""
+    """Return an unused hidden name beside `path`, and delete the abandoned partial files of `path`."""
     delete_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 32}"))
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def delete_abandoned(paths: Iterable[Path]) -> None:
-    """Delete those files and folders that killed processes left half-written."""
+    """Delete partial files and folders that killed processes left behind."""
     for path in paths:
-        with suppress(OSError):  # others delete it too
+        with suppress(OSError):  # another process may delete it too
             if path.stat().st_mtime < time.time() - ABANDONED_S:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise OSError where PyTorch or safetensors cannot write a file, which they say in errors of their own."""
+    """Translate the errors of PyTorch and safetensors for a failed write to OSError."""
     try:
         yield
     except (RuntimeError, SafetensorError) as err:
@@ -126,7 +126,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def to_disk(path: Path) -> None:
-    """Have a file, or the names in a folder, reach the disk, so that they outlive a loss of power."""
+    """Flush a file, or a folder's entries, to the disk, so that they survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -135,7 +135,7 @@ def to_disk(path: Path) -> None:
 
 
 def end_line(path: Path) -> None:
-    """End the last line of a file if its writer was killed within it, so that the next line is one of its own.
+    """Add the newline that is missing if the file's writer was killed within a line.
 
     Raises:
         OSError: The file cannot be written.
@@ -150,10 +150,10 @@ def end_line(path: Path) -> None:
 
 @contextmanager
 def folder_written_whole(out: Path) -> Iterator[Path]:
-    """Give a hidden folder to write into, which becomes `out` if no error comes up, and else is deleted.
+    """Yield a hidden folder to write into, which is renamed to `out` on success and deleted on an error.
 
     Raises:
-        FileExistsError: `out` is there and not an empty folder.
+        FileExistsError: `out` exists and is not an empty folder.
         OSError: The folder cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

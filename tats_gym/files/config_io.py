@@ -1,4 +1,4 @@
-"""Builds settings from plain values, as JSON files and checkpoints hold them, and names what does not fit."""
+"""Builds settings from the plain values of JSON files and checkpoints; errors name the field."""
 
 import math
 import types
@@ -13,28 +13,28 @@ from tats_gym.files.messages import did_you_mean, shown
 T = TypeVar("T")
 
 LARGEST = 2**63 - 1
-"""Of whole numbers: what tensors and files hold."""
+"""Largest integer: int64's."""
 WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", None: "null"}
 
 
 def from_plain(kind: type[T], values: Any, name: str = "") -> T:
-    """Build a dataclass from a mapping of its fields; parts that are dataclasses are built from mappings of theirs.
+    """Build a dataclass from a mapping of its fields; nested dataclasses from nested mappings.
 
-    Lists become tuples where the field is one. Fields that are left out have their defaults.
+    Lists become tuples where the field is a tuple. Missing fields take their defaults.
 
     Args:
         kind: The dataclass.
         values: Its fields.
-        name: What the message calls it, such as `tats`; fields are then `tats.n_steps`.
+        name: Its name in messages, such as `tats`; fields are then `tats.n_steps`.
 
     Raises:
         TypeError: A field is unknown, missing, or of another type.
-        ValueError: A number is not finite or too large, or a text is none of the choices; or from the dataclass.
+        ValueError: A number is not finite or too large, a text is none of the choices, or the dataclass refuses it.
     """
     whole = name or kind.__name__
     if not isinstance(values, Mapping):
         raise TypeError(f"{whole} must be an object with the fields of {kind.__name__}, got {shown(values)}")
-    owner: Any = kind  # a dataclass, which its type does not say
+    owner: Any = kind  # type[T] does not say that it is a dataclass
     hints = _hints(owner)
     for key in values:
         if key not in hints:
@@ -51,7 +51,7 @@ def from_plain(kind: type[T], values: Any, name: str = "") -> T:
 
 
 def check_plain(config: Any, name: str = "") -> None:
-    """Check that a dataclass, however it was built, holds what `from_plain` would take, so that it can be read back.
+    """Check that `from_plain` could build this dataclass again from its values.
 
     Raises:
         TypeError: A field holds another type.
@@ -68,10 +68,10 @@ def check_plain(config: Any, name: str = "") -> None:
 
 
 def check_numbers(config: Any) -> None:
-    """Check that a dataclass's fields that are numbers, or true or false, hold such.
+    """Check the types and ranges of a dataclass's int, float and bool fields.
 
     Raises:
-        TypeError: One holds something else.
+        TypeError: A field holds another type.
         ValueError: A number is not finite or too large.
     """
     kind: Any = type(config)
@@ -86,7 +86,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _converted(value: Any, hint: Any, name: str) -> Any:
-    """Return a value as a field of this type holds it."""
+    """Convert a plain value to the type of its field."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -120,7 +120,7 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]
 
 
 def _check(value: Any, kind: Any, name: str) -> None:
-    """Raise unless a value is a bool, a whole number, a number or a text, whichever is asked for."""
+    """Raise unless a value is of the field's type: bool, int, float or str."""
     abstract = {int: Integral, float: Real}.get(kind, kind)
     if not isinstance(value, abstract) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{name} must be {WORDS[kind]}, got {shown(value)}")

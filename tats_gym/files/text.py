@@ -1,4 +1,4 @@
-"""Reads text and JSON that people and other programs wrote, and says which file, and where in it, is none."""
+"""Reads text and JSON files of other origin; errors name the file and the line."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ def read_text(path: Path, *, any_bytes: bool = False) -> str:
 
     Args:
         path: The file.
-        any_bytes: Let bytes that are no UTF-8 through, as file names may hold them: `os.fsencode` gives them back.
+        any_bytes: Accept bytes that are not UTF-8, as in file names; `os.fsencode` restores them.
 
     Raises:
         ValueError: It is not UTF-8; the message names the line.
@@ -26,14 +26,14 @@ def read_text(path: Path, *, any_bytes: bool = False) -> str:
 
 
 def parse_json(text: str | bytes, place: str) -> Any:
-    """Read JSON.
+    """Parse JSON.
 
     Args:
         text: The JSON.
-        place: Where it was found, for the message.
+        place: The file, and the place in it, for messages.
 
     Raises:
-        ValueError: It is none, or nested deeper than a program takes.
+        ValueError: It is not valid JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
