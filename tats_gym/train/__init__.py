@@ -1,1 +1,1 @@
-"""What every training here shares: optimiser, precision, processes, signals, and numbers that are not finite."""
+"""Parts of every training: optimiser steps, precision, processes, signals, checks for NaN and infinity."""

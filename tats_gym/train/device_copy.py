@@ -1,4 +1,4 @@
-"""Copies tensors to a device beside what the device is doing."""
+"""Copies tensors to a device while it computes."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ from torch import Tensor
 class Upload:
     """A tensor on its way to a device.
 
-    On CUDA the copy begins at once, on a stream of its own, so that it overlaps with the kernels that are queued
-    already; from page-locked memory the host does not wait for it either. Elsewhere it is over on return.
+    On CUDA the copy runs on its own stream, beside the kernels that are queued already; from pinned memory the host
+    does not wait for it either. On other devices the constructor copies.
 
     Args:
-        source: What is copied; may be let go at once.
-        device: Where to.
-        stream: The stream of the copy, None for devices that have none; see `upload_stream`.
+        source: The tensor to copy; the caller may release it at once.
+        device: Its destination.
+        stream: The CUDA stream of the copy, None for other devices; see `upload_stream`.
     """
 
     def __init__(self, source: Tensor, device: torch.device, stream: "torch.cuda.Stream | None" = None) -> None:
@@ -26,11 +26,11 @@ class Upload:
             self._arrived = stream.record_event()
 
     def get(self) -> Tensor:
-        """Return the copy; what is queued on the device from now on waits for it, the host does not."""
+        """Return the copy; kernels that are queued from now on wait for it, the host does not."""
         if self._arrived is not None:
             current = torch.cuda.current_stream(self._copy.device)
             current.wait_event(self._arrived)
-            self._copy.record_stream(current)  # its memory is not given away before this stream is done with it
+            self._copy.record_stream(current)  # so that its memory is not reused while this stream needs it
             self._arrived = None
         return self._copy
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun starts them; without torchrun, one that is alone."""
+"""Data-parallel training in the processes that torchrun starts; without torchrun, in one."""
 
 import os
 import time
@@ -22,34 +22,34 @@ from tats_gym.train.precision import resolve_device
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the training."""
+    """This process's rank in the training, and its device."""
 
     rank: int
     world_size: int
     device: torch.device
-    """What this process computes on."""
+    """Device of this process."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and prints."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     @classmethod
     def alone(cls, device: str) -> "Ranks":
-        """Return those of a training in one process, on a device as `resolve_device` takes it."""
+        """Return the ranks of a training in one process; `device` as in `resolve_device`."""
         return cls(0, 1, resolve_device(device))
 
 
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other, as the others do while the first one measures or writes."""
+"""Timeout of collectives: the other ranks wait in one while rank 0 measures or writes."""
 
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """Join the processes that torchrun started; leaves them at the end.
+    """Join torchrun's process group, and leave it at the end.
 
     Args:
-        device: See `resolve_device`; "auto" and "cuda" take the GPU of this process's place on its machine.
+        device: See `resolve_device`; "auto" and "cuda" take the GPU of this process's local rank.
     """
     resolved = resolve_device(device)
     if "WORLD_SIZE" not in os.environ:
@@ -59,31 +59,31 @@ def joined(device: str) -> Iterator[Ranks]:
         resolved = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(resolved)
     store, rank, world_size = next(rendezvous("env://"))
-    # After a restart the store may still hold addresses of processes that are gone. Machines count their own restarts,
-    # so that several of them have no number in common.
+    # After a restart the store may still hold the addresses of dead processes. Each machine counts its own restarts,
+    # so the prefix is only the same in all processes where there is one machine.
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         store = PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "nccl" if resolved.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
     yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
-    # Not after an error: this waits for the others, which wait for this process; the launcher ends them.
+    # Not after an error: the ranks would wait for each other here; the launcher ends them.
     dist.destroy_process_group()
     if backend == "gloo":
-        # Its threads outlive it where something else still holds the group, as DistributedDataParallel does. One that
-        # lets go of a tensor while Python ends aborts the process (pytorch#190489), so they finish before.
+        # Gloo's threads live on while another object, such as DistributedDataParallel, holds the group. If one frees
+        # a tensor while Python shuts down, the process aborts (pytorch#190489); the pause lets them finish before.
         time.sleep(1)
 
 
 def parallel(module: nn.Module) -> nn.Module:
-    """Return what to call instead of a module: gradients are averaged over the processes while they are computed.
+    """Wrap a module in DistributedDataParallel, which averages gradients over the ranks; alone, return the module.
 
-    Weights become those of the first process. With one process it is the module itself.
+    Its weights become those of rank 0.
     """
     if not dist.is_initialized():
         return module
     device = next(module.parameters()).device
     devices = [device] if device.type == "cuda" else None
-    # Buffers are constants; their exchange in each forward pass has another name in newer PyTorch.
+    # Buffers are constants, so they are not broadcast; newer PyTorch names this option otherwise.
     known = signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {"device_ids": devices, buffers: False, "gradient_as_bucket_view": True}
@@ -91,10 +91,10 @@ def parallel(module: nn.Module) -> nn.Module:
 
 
 class GradientAverage:
-    """Averages gradients over the processes before a backward pass ends, so before anything clips them.
+    """Averages gradients over the ranks before a backward pass ends, and so before they are clipped.
 
-    For modules whose forward others call by other names, as SB3 does a policy's, where `parallel` would not notice.
-    Each process must go through the same backward passes. Weights become those of the first process.
+    For modules that are not called by `forward`, such as SB3's policies, whose calls `parallel` would not see.
+    All ranks must run the same backward passes. Weights become those of rank 0.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -118,7 +118,7 @@ class GradientAverage:
 
 
 def summed(values: Tensor) -> Tensor:
-    """Return the sum of a tensor over the processes."""
+    """Return the sum of a tensor over the ranks."""
     if dist.is_initialized():
         values = values.clone()
         dist.all_reduce(values)
@@ -126,12 +126,12 @@ def summed(values: Tensor) -> Tensor:
 
 
 def mean(values: Tensor) -> Tensor:
-    """Return the mean of a tensor over the processes."""
+    """Return the mean of a tensor over the ranks."""
     return summed(values) / dist.get_world_size() if dist.is_initialized() else values
 
 
 def from_all(value: Any) -> list[Any]:
-    """Return every process's value, in their order; it must pickle."""
+    """Return the values of all ranks, in their order; they must be picklable."""
     if not dist.is_initialized():
         return [value]
     values = [None] * dist.get_world_size()
@@ -140,7 +140,7 @@ def from_all(value: Any) -> list[Any]:
 
 
 def highest(value: int, device: torch.device) -> int:
-    """Return the highest number that any process has, such as a reason for which all leave a loop together."""
+    """Return the maximum over the ranks, such as of a stop flag, so that all leave a loop together."""
     if not dist.is_initialized():
         return value
     found = torch.tensor(value, device=device)
@@ -149,7 +149,7 @@ def highest(value: int, device: torch.device) -> int:
 
 
 def from_first(value: Any) -> Any:
-    """Return the first process's value in all of them; it must pickle."""
+    """Return rank 0's value in all ranks; it must be picklable."""
     if not dist.is_initialized():
         return value
     values = [value]

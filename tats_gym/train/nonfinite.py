@@ -1,13 +1,12 @@
-"""Numbers that are NaN or infinite: what ends a run, and what is left out.
+"""Handles NaN and infinity: losses that end a run, gradients whose optimiser step is skipped.
 
 The rule, for every agent and for fine-tuning:
 
 - A loss, reward, value or log-probability that is NaN or infinite ends the run: `NonFiniteError` names it and the step.
-  No weight is changed by it, and nothing is saved over the last checkpoint.
-- A gradient that is NaN or infinite although the loss was finite, an overflow in the backward pass, leaves that step of
-  its optimiser out: weights, moments and step counts stay as they were to the bit. The step is named in a warning,
-  counted and logged, and `PATIENCE` of them in a row end the run. The schedule of the learning rate, which goes by
-  clips, goes on.
+  It changes no weight, and the last checkpoint is kept.
+- A gradient that is NaN or infinite although the loss was finite, an overflow in the backward pass, has its optimiser
+  step skipped: weights, moments and step counts keep their bits. A warning names the step, the log counts it, and
+  `PATIENCE` skipped steps in a row end the run. The learning-rate schedule, which counts clips, goes on.
 """
 
 import logging
@@ -24,7 +23,7 @@ from torch.nn.utils import get_total_norm
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10
-"""Steps of one optimiser that are left out in a row before the run ends."""
+"""Skipped steps in a row, of one optimiser, that end the run."""
 WAY_OUT = (
     "Resume from the last checkpoint, if there is one, else start anew, with a lower learning rate "
     "(--mae-optim.base-lr, --tats.learning-rate; when fine-tuning --optim.base-lr) or --precision fp32"
@@ -36,11 +35,11 @@ class NonFiniteError(RuntimeError):
 
 
 def check_finite(what: str, values: ArrayLike, when: str) -> None:
-    """Check numbers that decide what is learned.
+    """Check losses, rewards and other numbers that training depends on.
 
     Args:
         what: Their name, for the message.
-        values: On the host.
+        values: The numbers, on the host.
         when: The step, for the message.
 
     Raises:
@@ -53,7 +52,7 @@ def check_finite(what: str, values: ArrayLike, when: str) -> None:
 
 
 def check_weights_finite(of: str, module: nn.Module, when: str) -> None:
-    """Check the weights of a network that is to be saved.
+    """Check the weights of a network before they are saved.
 
     Raises:
         NonFiniteError: If one is NaN or infinite.
@@ -64,25 +63,25 @@ def check_weights_finite(of: str, module: nn.Module, when: str) -> None:
 
 
 class GradientGuard:
-    """Leaves out the steps of an optimiser whose gradients are not finite.
+    """Skips the steps of an optimiser whose gradients are not finite.
 
-    It takes the norm of all gradients before each step, and waits for it. Where several processes train one model, they
-    have averaged the gradients by then, so all of them leave out the same steps. Finite gradients above 1e19, whose
-    squares overflow, are left out too: they would make AdamW's second moments infinite for good. Where gradients are
-    clipped first, as stock SB3 algorithms do, such ones have become zero by then, and the step is made.
+    It computes the norm of all gradients before each step, and waits for it. Ranks that train one model have averaged
+    their gradients by then, so all skip the same steps. Finite gradients above 1e19, whose squares overflow, are
+    skipped too: they would make AdamW's second moments infinite for good. Stock SB3 algorithms clip gradients first,
+    which turns such gradients to zero, and their step is made.
 
     Args:
-        of: Whose gradients, for messages.
+        of: The network's name, for messages.
         optimizer: The optimiser.
-        when: Names the present step.
+        when: Returns the name of the present step, for messages.
     """
 
     def __init__(self, of: str, optimizer: torch.optim.Optimizer, when: Callable[[], str]) -> None:
         self.of, self.when = of, when
         self.norm = 0.0
-        """Of the gradients of the last step that was made."""
+        """Gradient norm of the last step that was not skipped."""
         self.skipped = 0
-        """Steps left out so far."""
+        """Steps skipped so far."""
         self.in_a_row = 0
         optimizer.register_step_pre_hook(self._check)
 
@@ -92,7 +91,7 @@ class GradientGuard:
         if math.isfinite(norm):
             self.norm, self.in_a_row = norm, 0
             return
-        optimizer.zero_grad(set_to_none=True)  # it leaves alone what has no gradient
+        optimizer.zero_grad(set_to_none=True)  # the step leaves parameters without a gradient alone
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         if self.in_a_row >= PATIENCE:
             raise NonFiniteError(
@@ -105,7 +104,7 @@ class GradientGuard:
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, int]:
-        """Return what was counted."""
+        """Return the counts of skipped steps."""
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

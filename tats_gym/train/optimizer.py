@@ -1,4 +1,4 @@
-"""One optimiser step after another: AdamW, schedule, accumulation over steps and processes."""
+"""Optimiser steps from losses: AdamW, learning-rate schedule, gradient accumulation over steps and ranks."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ REFERENCE_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """What every recipe says; its owner gives the defaults."""
+    """Settings of AdamW and its schedule; subclasses give the defaults."""
 
     epochs: int
     """Passes over the training clips; also the length of the cosine."""
@@ -26,15 +26,15 @@ class OptimConfig:
     base_lr: float
     """Learning rate for a batch of 256 clips; scaled linearly with the real batch."""
     min_lr: float
-    """Where the cosine ends, for a batch of 256 clips; scaled too."""
+    """Learning rate at the end of the cosine, for a batch of 256 clips; scaled too."""
     betas: tuple[float, float]
     """AdamW's decay rates."""
     weight_decay: float = 0.05
     """AdamW's weight decay; none on biases, norms, positions and tokens."""
     accumulate: int = 1
-    """Steps whose gradients are summed for one optimiser step."""
+    """Steps whose gradients are accumulated for one optimiser step."""
     shard_state: bool = False
-    """Keep each process's share of AdamW's state there alone (ZeRO, stage 1), for large models on many GPUs."""
+    """Shard AdamW's state over the ranks (ZeRO, stage 1), for large models on many GPUs."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.accumulate < 1:
@@ -49,13 +49,12 @@ class OptimConfig:
 
 
 class LearningRate:
-    """A linear rise, then a cosine down, by optimiser steps.
+    """The learning rate of each optimiser step: a linear warm-up, then a cosine.
 
     Args:
         config: The recipe.
-        batch_size: Clips in one step, over all processes.
-        steps_per_epoch: Steps that make one pass over the training clips; `config.accumulate` of them are one of the
-            optimiser's.
+        batch_size: Clips in one step, over all ranks.
+        steps_per_epoch: Steps in one pass over the training clips; `config.accumulate` of them make an optimiser step.
     """
 
     def __init__(self, config: OptimConfig, *, batch_size: int, steps_per_epoch: int) -> None:
@@ -73,15 +72,15 @@ class LearningRate:
 
 
 class Optimizer:
-    """Turns losses into optimiser steps; `tats_gym.train.nonfinite` says what becomes of those that are not finite.
+    """Turns losses into optimiser steps; `tats_gym.train.nonfinite` gives the rule for NaN and infinity.
 
     Args:
-        of: What is trained, for messages.
+        of: The network's name, for messages.
         groups: AdamW's parameter groups; an `lr_scale` of a group multiplies its learning rate.
         config: The recipe.
-        batch_size: Clips in one step, over all processes.
-        steps_per_epoch: Steps that make one pass over the training clips.
-        module: What `parallel` made of the model, so that gradients travel only before an optimiser step.
+        batch_size: Clips in one step, over all ranks.
+        steps_per_epoch: Steps in one pass over the training clips.
+        module: The model as `parallel` returned it, so that ranks exchange gradients only before an optimiser step.
     """
 
     def __init__(
@@ -97,21 +96,21 @@ class Optimizer:
         self.of, self.config = of, config
         self.lr = LearningRate(config, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         self.step_clips = batch_size * config.accumulate
-        """Clips in one optimiser step, over all processes."""
+        """Clips in one optimiser step, over all ranks."""
         self.adamw = _adamw(groups, config, self.lr.highest)
         self.steps = 0
-        """Where the schedule is: optimiser steps so far, those left out counted."""
+        """Optimiser steps so far, skipped ones included: the place in the schedule."""
         self.guard = GradientGuard(of, self.adamw, lambda: f"optimiser step {self.steps}")
         self._module, self._accumulated = module, 0
         self._exchange()
 
     def step(self, loss: Tensor) -> None:
-        """Backpropagate one step's loss and, when enough are gathered, move the weights.
+        """Backpropagate one step's loss and, after `accumulate` of them, update the weights.
 
-        The loss must be finite in every process: whoever reports its mean checks that.
+        The loss must be finite in every rank; the caller checks its mean.
 
         Raises:
-            NonFiniteError: If too many steps in a row were left out.
+            NonFiniteError: If too many steps in a row were skipped.
         """
         (loss / self.config.accumulate).backward()
         self._accumulated += 1
@@ -129,18 +128,18 @@ class Optimizer:
 
     @property
     def at_rest(self) -> bool:
-        """Whether no gradients are gathered for a step that is still to come."""
+        """Whether no gradients are accumulated."""
         return self._accumulated == 0
 
     def _exchange(self) -> None:
-        """Have the processes exchange gradients in the next backward pass if an optimiser step comes after it."""
+        """Have the ranks exchange gradients in the next backward pass only if an optimiser step follows it."""
         if isinstance(self._module, DistributedDataParallel):
             self._module.require_backward_grad_sync = self._accumulated + 1 == self.config.accumulate
 
     def state_dict(self) -> dict[str, Any]:
-        """Return AdamW's state and the step count; gradients gathered for an unfinished step are not part of it.
+        """Return AdamW's state and the step count; accumulated gradients are not part of it.
 
-        All processes must ask; where they share the state, the first alone gets it.
+        All ranks must call it; with `shard_state` rank 0 alone gets AdamW's state.
         """
         adamw: dict[str, Any] = {}
         if isinstance(self.adamw, ZeroRedundancyOptimizer):
@@ -155,18 +154,18 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; with other batches, from as many clips. Settings stay the recipe's."""
+        """Restore a `state_dict`: with another batch size the same number of clips; settings stay the recipe's."""
         own = [{name: value for name, value in group.items() if name != "params"} for group in self.adamw.param_groups]
         self.adamw.load_state_dict(state["adamw"])
         for group, settings in zip(self.adamw.param_groups, own, strict=True):
             group.update(settings)
-        if isinstance(self.adamw, ZeroRedundancyOptimizer):  # it leaves step counts on the CPU; fused AdamW wants them
-            for parameter, values in self.adamw.optim.state.items():  # where the weights are
+        if isinstance(self.adamw, ZeroRedundancyOptimizer):  # it leaves step counts on the CPU, but fused AdamW
+            for parameter, values in self.adamw.optim.state.items():  # needs them on the weights' device
                 values["step"] = values["step"].to(parameter.device)
         self.steps = state["steps"] * state["step_clips"] // self.step_clips
         if self.steps:
-            self._follow_schedule(self.steps - 1)  # as it was left, for who saves before the next step
-        if "guard" in state:  # older ones did not count
+            self._follow_schedule(self.steps - 1)  # for a state_dict before the next step
+        if "guard" in state:  # older checkpoints have no counts
             self.guard.load_state_dict(state["guard"])
 
 

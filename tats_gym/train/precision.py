@@ -1,4 +1,4 @@
-"""Mixed precision: which arithmetic a device is used with."""
+"""Choice of the device and of its precision."""
 
 import re
 from typing import Literal
@@ -10,7 +10,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """Settle "auto": bf16 on a GPU that has it, fp32 elsewhere (few CPUs have bf16 instructions)."""
+    """Resolve "auto": bf16 on a GPU that supports it, fp32 elsewhere (few CPUs have bf16 instructions)."""
     if precision not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision must be one of auto, fp32, bf16; got {precision!r}")
     if precision != "auto":
@@ -19,21 +19,21 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return the context in which a network runs forward; parameters stay float32, and losses take it."""
+    """Return the context for a network's forward pass; parameters and losses stay float32."""
     enabled = resolve_precision(precision, device) == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def accurate(values: Tensor) -> Tensor:
-    """Return values in float32, or in float64 where they come in it."""
+    """Convert values to float32; float64 stays."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def resolve_device(device: str) -> torch.device:
-    """Settle "auto": CUDA where it is present, else the CPU.
+    """Resolve "auto": CUDA where it is available, else the CPU.
 
     Raises:
-        ValueError: It is no device that this project runs on, or not in this machine.
+        ValueError: The device is neither CPU nor CUDA, or this machine does not have it.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""The random state of a process, as plain values that a checkpoint can hold."""
+"""Saves and restores the random state of a process, as plain values for checkpoints."""
 
 import json
 import random
@@ -9,12 +9,12 @@ import torch
 
 
 def rank_seed(seed: int, *keys: int) -> int:
-    """Return the seed of a rank's own draws, of its rank and what else tells them apart: the first's is `seed`."""
+    """Return the seed of a rank's own draws; `keys` are its rank and other numbers. All zero, it is `seed` itself."""
     return int(np.random.SeedSequence((seed, *keys)).generate_state(1)[0]) if any(keys) else seed
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Return the state of Python's, NumPy's and torch's global generators, and the GPU's."""
+    """Return the states of Python's, NumPy's and PyTorch's global generators, and of the GPU's."""
     legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (SB3's buffers draw from it)
     legacy["state"]["key"] = legacy["state"]["key"].tolist()
     return {
@@ -26,7 +26,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Go on from what `random_state` returned; a GPU's state is taken over only on a GPU."""
+    """Restore what `random_state` returned; the GPU's state only on a GPU."""
     version, internal, gauss = json.loads(state["python"])
     random.setstate((version, tuple(internal), gauss))
     legacy = json.loads(state["numpy"])

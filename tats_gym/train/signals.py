@@ -1,4 +1,4 @@
-"""Ends a training where it is safe, when a user, a scheduler or a launcher asks for it by a signal."""
+"""Stops a training at a safe point after a signal of the user, a scheduler or a launcher."""
 
 import logging
 import os
@@ -11,24 +11,24 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
-"""Exit code of what Ctrl-C ended, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 PREEMPTED = 75
-"""Exit code of what the system asked to end: it is saved, and can be gone on with. EX_TEMPFAIL of sysexits.h: a failure
-that goes away when the command is given again."""
+"""Exit code after a signal of the system: the run is saved and can be resumed. EX_TEMPFAIL of sysexits.h: a failure
+that goes away when the command is repeated."""
 
 FROM_SYSTEM = (signal.SIGTERM, signal.SIGUSR1)
-"""How schedulers ask: Slurm at the end of the time, or before it with --signal=USR1@300; Kubernetes; torchrun."""
+"""Signals of schedulers: Slurm at the time limit, or before it with --signal=USR1@300; Kubernetes; torchrun."""
 
 _asks: list[Callable[[int], None]] = []
-"""How the trainings of this process are asked to end."""
+"""One callback for each training of this process; it asks the training to stop with an exit code."""
 
 
 @contextmanager
 def stop_on_signal(ask: Callable[[int], None]) -> Iterator[None]:
-    """Call `ask` with the exit code to end with at Ctrl-C, SIGTERM and SIGUSR1, as often as they come.
+    """Call `ask` with an exit code at every Ctrl-C, SIGTERM and SIGUSR1.
 
-    A second Ctrl-C does what it did before, and so ends at once. The others never cut off what is being saved: the same
-    signal may reach a process from its launcher and from the scheduler, and SIGTERM may follow SIGUSR1.
+    A second Ctrl-C has its former effect, and so ends the process at once. SIGTERM and SIGUSR1 never interrupt a save:
+    a process may get the same signal from its launcher and from the scheduler, and SIGTERM after SIGUSR1.
     """
 
     def answer(number: int, frame: object) -> None:
@@ -54,10 +54,10 @@ def stop_on_signal(ask: Callable[[int], None]) -> Iterator[None]:
 
 
 def ask_to_stop() -> None:
-    """Ask what is trained in this process to save and end, as often as you like; where nothing is, end the process.
+    """Ask the trainings of this process to save and stop; without a training, end the process. May be repeated.
 
-    Not by a signal of the user's: one that is sent to a whole job reaches every process of it, and whoever passes it on
-    would end at once what is about to save.
+    It does not send SIGINT: Ctrl-C reaches every process of a job already, and a second one, passed on by a parent
+    process, would interrupt the save.
     """
     for ask in _asks:
         ask(INTERRUPTED)
@@ -66,15 +66,15 @@ def ask_to_stop() -> None:
 
 
 class PreemptedError(KeyboardInterrupt):
-    """The system asked to end, as Ctrl-C would have."""
+    """SIGTERM or SIGUSR1 arrived; it interrupts as Ctrl-C does."""
 
 
 class StoppedError(RuntimeError):
-    """A training that others follow was stopped, and is saved.
+    """A training in a series was stopped, and is saved.
 
     Args:
-        message: Says how to go on.
-        exit_code: What to end with, by who stopped it.
+        message: How to resume.
+        exit_code: Exit code for the process, see `INTERRUPTED` and `PREEMPTED`.
     """
 
     def __init__(self, message: str, exit_code: int = INTERRUPTED) -> None:
@@ -83,13 +83,13 @@ class StoppedError(RuntimeError):
 
 
 def code_of(stop: KeyboardInterrupt) -> int:
-    """Return the exit code of what was interrupted."""
+    """Return the exit code after an interrupt."""
     return PREEMPTED if isinstance(stop, PreemptedError) else INTERRUPTED
 
 
 @contextmanager
 def interrupted_by_system() -> Iterator[None]:
-    """Have SIGTERM and SIGUSR1 raise PreemptedError, as Ctrl-C raises; what somebody else answers is left alone."""
+    """Have SIGTERM and SIGUSR1 raise PreemptedError, as Ctrl-C raises; signals with a handler keep it."""
     main_thread = threading.current_thread() is threading.main_thread()
     mine = [each for each in FROM_SYSTEM if main_thread and signal.getsignal(each) == signal.SIG_DFL]
 
