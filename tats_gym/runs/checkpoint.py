@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, checked when loaded, and nothing that lies in them is run."""
+"""Writes checkpoints atomically, and loads them with checksums verified and without running code in them."""
 
 import errno
 import logging
@@ -24,37 +24,36 @@ PATTERN = "step-*.pt"
 PARTIAL = ".partial"
 
 FOLDER = 0x10
-"""Among the attributes of a ZIP archive's part."""
+"""External attribute bit that marks a ZIP entry as a folder."""
 
 DAMAGED = (
     pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError,
     LookupError, AttributeError, TypeError, NotImplementedError, OverflowError, OSError,
     AssertionError,
 )  # fmt: skip
-"""What readers raise where a file is not what it should be."""
+"""Errors that readers raise on damaged files."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is missing, half-written, damaged, or not one of ours."""
+    """A checkpoint is missing, incomplete, damaged, or of another program."""
 
 
 def save_checkpoint(
     folder: Path, step: int, state: dict[str, Any], *, keep: int = 2, keep_hours: float | None = None
 ) -> Path:
-    """Write `state` as the folder's newest checkpoint, then delete those that are not to be kept.
+    """Write `state` as the folder's newest checkpoint, then delete old ones.
 
-    The file appears under its name only when it is complete and on disk. It is a ZIP archive with a checksum for each
-    part.
+    The file gets its name only when it is complete and on disk. It is a ZIP archive with a checksum for each entry.
 
     Args:
-        folder: Where checkpoints lie; made if missing.
+        folder: Folder of the checkpoints; made if missing.
         step: Environment steps so far; part of the file name.
         state: Nested dicts and lists of tensors, numbers and strings.
-        keep: How many of the newest to leave, at least 1.
-        keep_hours: Of those before, leave one of every so many hours; None leaves none.
+        keep: Number of the newest checkpoints to keep, at least 1.
+        keep_hours: Of the older ones, keep one per this many hours; None keeps none.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written; what was there before is there still.
+        OSError: The disk is full, or the folder cannot be written; older checkpoints are still there.
     """
     make_folder(folder)
     path = folder / PATTERN.replace("*", f"{step:012d}")
@@ -78,7 +77,7 @@ def save_checkpoint(
 def _delete_old(folder: Path, newest: Path, keep: int, keep_hours: float | None) -> None:
     kept_s = None
     for old in sorted(folder.glob(PATTERN))[: -max(1, keep)]:
-        if old == newest:  # those after it are of a run that went further
+        if old == newest:  # checkpoints after it are of a run that had gone further
             continue
         written_s = old.stat().st_mtime
         if keep_hours is not None and (kept_s is None or written_s - kept_s >= keep_hours * 3600):
@@ -88,12 +87,12 @@ def _delete_old(folder: Path, newest: Path, keep: int, keep_hours: float | None)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether `latest_checkpoint` would find one."""
+    """Return whether `latest_checkpoint` would find one."""
     return bool(_checkpoints(folder))
 
 
 def latest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint of a run's folder or of its `checkpoints` folder."""
+    """Return the newest checkpoint in a run's folder or in its `checkpoints` folder."""
     found = _checkpoints(folder)
     if not found:
         raise CheckpointError(
@@ -108,13 +107,13 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
-    """Read a run's newest checkpoint that is whole, the same in all processes, as `load_checkpoint` does.
+    """Load a run's newest intact checkpoint, the same in all ranks, as `load_checkpoint` does.
 
-    Damaged ones after it are named in the log, and renamed, so that they do not count among those that are kept.
+    Damaged ones after it are logged and renamed, so that they do not count among the newest to keep.
 
     Raises:
-        CheckpointError: There is none; nothing is renamed.
-        OSError: One cannot be read although it may be whole.
+        CheckpointError: None is intact; no file is renamed.
+        OSError: One cannot be read although it may be intact.
     """
     path, state = _newest_whole(folder) if ranks.first else (None, {})
     path = from_first(path)
@@ -142,18 +141,18 @@ def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
-    """Read a checkpoint, or a run folder's newest, into host memory; weights only, so no code in it is run.
+    """Load a checkpoint, or a run folder's newest, into host memory; weights only, so no code in it is run.
 
-    What the file's own checksums do not agree with is refused.
+    Its ZIP checksums are verified first.
 
     Args:
         path: A run's folder or a file.
-        allow: Classes beside tensors and plain values whose instances the file may hold.
+        allow: Classes that the file may hold beside tensors and plain values.
 
     Raises:
-        CheckpointError: There is none, it is half-written or damaged, or it holds objects of other classes; a whole one
-            before it is named.
-        OSError: It cannot be read, or memory does not suffice.
+        CheckpointError: There is none, it is incomplete or damaged, or it holds objects of other classes; the message
+            names an older intact one.
+        OSError: It cannot be read, or memory runs out.
     """
     path = Path(path)
     if path.is_dir():
@@ -183,7 +182,7 @@ def _load(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
 
 
 def _older_whole(damaged: Path) -> str:
-    """Name the newest whole checkpoint before a damaged one, if there is any."""
+    """Return a message with the newest intact checkpoint before a damaged one, or ""."""
     older = [path for path in _checkpoints(damaged.parent) if path < damaged] if damaged.match(PATTERN) else []
     for path in reversed(older):
         with suppress(CheckpointError, OSError):
@@ -193,12 +192,12 @@ def _older_whole(damaged: Path) -> str:
 
 
 def _check(path: Path) -> None:
-    """Hold the parts of a ZIP archive against their checksums, which torch does not; other files have none."""
+    """Verify the checksums in a ZIP archive, which torch does not; other files have none."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         wrong = archive.testzip()
-        # Of a part that is marked as a folder, or has another size in its header, torch reads nothing or too much.
+        # Where an entry is marked as a folder, or its header has another size, torch reads too little or too much.
         sizes = [
             part.filename
             for part in archive.infolist()
@@ -209,8 +208,8 @@ def _check(path: Path) -> None:
 
 
 def _raise_if_unread(err: BaseException, path: Path) -> None:
-    """Raise what says nothing about the file: a disk that does not answer, too little memory."""
-    if isinstance(err, OSError) and err.errno != errno.EINVAL:  # which is a place that the file does not have
+    """Raise errors that do not mean a damaged file: of the disk, or out of memory."""
+    if isinstance(err, OSError) and err.errno != errno.EINVAL:  # EINVAL: a seek outside the file
         raise err
     if isinstance(err, RuntimeError) and "allocate memory" in str(err):
         raise OSError(errno.ENOMEM, "memory does not suffice to load it", str(path)) from err

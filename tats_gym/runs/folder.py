@@ -1,4 +1,4 @@
-"""A run's folder: where it is, what made it, and its metrics as lines of JSON."""
+"""A run's folder: begins and continues a run, and records its settings, versions and machine in config.json."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 REPLACED = "replaced_clips.jsonl"
-"""In a run's folder: what `tats_gym.clips.journal` remembers."""
+"""In a run's folder: the journal of clips that replaced unreadable ones."""
 RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
 
@@ -49,17 +49,17 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
 
 
 def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> None:
-    """Write config.json into a run's folder, which is made if missing: settings, and what made the run and where.
+    """Write config.json into a run's folder, made if missing: settings, commit, versions, machine and command.
 
-    Metrics and replaced clips of a run that ended there before its first checkpoint are deleted.
+    Metrics and replaced clips of an earlier run that ended before its first checkpoint are deleted.
 
     Args:
         folder: The run's.
         config: Its settings.
-        processes: That train together; settings that count in each count so often.
+        processes: Number of ranks; settings that count per rank hold for each.
 
     Raises:
-        ValueError: If the folder holds other things than a run of this kind.
+        ValueError: If the folder is not empty and holds no run of this kind.
         OSError: If it cannot be written.
     """
     make_folder(folder)
@@ -80,10 +80,10 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
 
 
 def check_own(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a folder, if it is there and not empty, that holds no run of the kind that has these settings.
+    """Check that a folder is missing, empty, or holds a run of the kind of these settings.
 
     Raises:
-        ValueError: If it does; a run that began there would write over what it holds.
+        ValueError: If not; a new run would overwrite its contents.
     """
     if not folder.is_dir() or all(each.name[0] == "." for each in folder.iterdir()):
         return
@@ -97,9 +97,9 @@ def check_own(folder: Path, config: dict[str, Any]) -> None:
 
 
 def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: int = 1) -> None:
-    """Have a run's config.json say with what it goes on from `step`; see `begin_run`.
+    """Update a run's config.json with the settings, versions and machine of its resumption at `step`; see `begin_run`.
 
-    What is other than before is said in the log, and kept with its step under "resumed".
+    Changes are logged, and kept with the step under "resumed".
     """
     before = read_record(folder)
     now = {"config": config, "commit": commit(), "versions": versions(), "machine": machine(), "processes": processes}
@@ -122,7 +122,7 @@ def _told(changes: dict[str, list[Any]]) -> str:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
-    """What differs, by dotted names, with the value before and the one now; of names that both have."""
+    """Return the values that differ, before and now, by dotted names; only of names that both have."""
     found: dict[str, list[Any]] = {}
     for name in sorted(before.keys() & now.keys()):
         was, value = before[name], now[name]
@@ -134,11 +134,11 @@ def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> d
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what `begin_run` and `continue_run` wrote; where it is gone, the settings that the newest checkpoint has.
+    """Read a run's config.json; where it is missing, return the settings in the newest checkpoint.
 
     Raises:
-        FileNotFoundError: If the folder holds no run, with the nearest names beside it.
-        ValueError: If what describes the run is damaged.
+        FileNotFoundError: If the folder holds no run; the message suggests similar names beside it.
+        ValueError: If config.json is damaged.
     """
     path = folder / CONFIG
     saved = folder / "checkpoints"
@@ -157,7 +157,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _near(folder: Path) -> str:
-    """Name the run that a path lies in, or those within it, or what it is, or those of names like it beside it."""
+    """Suggest the run that contains a path, the runs in it, its kind, or similar names beside it."""
     for parent in list(folder.absolute().parents)[:2]:
         if (parent / CONFIG).is_file() and (parent / "checkpoints").is_dir():
             return f"; its run is {parent}"
@@ -171,10 +171,10 @@ def _near(folder: Path) -> str:
 
 
 def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
-    """Return the settings that a run was made with; raises as `read_record` does.
+    """Return a run's settings; raises as `read_record` does.
 
     Raises:
-        ValueError: It is a run of another kind than the one wanted.
+        ValueError: The run is of another kind than `wanted`.
     """
     config: dict[str, Any] = read_record(folder)["config"]
     kind = kind_of_settings(config)
@@ -197,7 +197,7 @@ def _now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in RECORDED:
         try:
@@ -208,7 +208,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the commit of this checkout, "-dirty" where files were changed; None outside a git checkout."""
+    """Return the commit of this checkout, with "-dirty" if files have changed; None outside a git checkout."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         run = subprocess.run(
@@ -220,7 +220,7 @@ def commit() -> str | None:
 
 
 def origin() -> dict[str, Any]:
-    """Say of numbers that were just made: of which code, when, on which machine, with which versions."""
+    """Return the provenance of a result: commit, date, machine and versions."""
     return {
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
@@ -230,7 +230,7 @@ def origin() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what this machine computes with: its cores, its processor, its GPUs if it has any."""
+    """Return this machine's cores, processor, and GPUs if it has any."""
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {"cores": os.cpu_count(), "processor": processor()} | ({"gpus": gpus} if gpus else {})
 

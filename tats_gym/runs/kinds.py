@@ -1,4 +1,4 @@
-"""What lies at a path, and which command takes it: for the messages of commands that take something else."""
+"""Recognises the kind of a file or a folder, so that errors can name the command that takes it."""
 
 import json
 import pickletools
@@ -15,9 +15,9 @@ from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError
 
 MOST_LOOKED_AT = 1000
-"""Entries of a folder that are looked through for runs and videos."""
+"""Most entries of a folder that are searched for runs and videos."""
 DEPTH = 3
-"""Folders below each other that are looked into for runs: study, arm, seed."""
+"""Levels of folders that are searched for runs: study, arm, seed."""
 
 
 class Kind(NamedTuple):
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
     what: str
     """Its name, with an article."""
     use: str = ""
-    """Which commands take it."""
+    """The commands that take it."""
 
 
 _ENCODERS = "--encoder of finetune.py and linear_probe.py, and export_encoder.py"
@@ -55,14 +55,14 @@ RUNS = (PRETRAINING, FINETUNING)
 
 
 def check_kind(path: Path, *wanted: Kind) -> None:
-    """Refuse what lies at a path if it is of another kind than those wanted.
+    """Check that a file or folder is of one of the kinds wanted.
 
     Args:
         path: A file or a folder; a missing or damaged one passes, as its reader names the damage.
-        wanted: The kinds that are taken.
+        wanted: The kinds to accept.
 
     Raises:
-        CheckpointError: It is of another kind; the message says which, and which commands take it.
+        CheckpointError: It is of another kind; the message names the kind and the commands that take it.
     """
     kind = kind_of(path)
     if kind not in (*wanted, TORCH, MISSING):
@@ -72,15 +72,15 @@ def check_kind(path: Path, *wanted: Kind) -> None:
 
 
 def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
-    """Refuse to write a file over a video, weights, a run, or any file that begins otherwise than what is written.
+    """Check that writing a file would not replace a video, weights, a run, or a file of another format.
 
     Args:
-        path: Where a file is about to be written.
-        option: The one that named it.
-        begins: How files begin that may be replaced.
+        path: The file to write.
+        option: The command-line option that named it.
+        begins: First bytes of files that may be replaced.
 
     Raises:
-        ValueError: Another one lies there.
+        ValueError: It would.
     """
     kind = kind_of(path)
     if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVED, TORCH):
@@ -92,7 +92,7 @@ def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
 
 
 def told(path: Path) -> str:
-    """Return "; it is a video: ..." for what lies at a path, or nothing where that is not known."""
+    """Return "; it is a video: ..." for a path of a known kind, "" for others."""
     kind = kind_of(path)
     return "" if kind in (TORCH, MISSING, OTHER_FILE, OTHER_FOLDER) else f"; it is {kind.what}{_taken_by(kind)}"
 
@@ -102,7 +102,7 @@ def _taken_by(kind: Kind) -> str:
 
 
 def kind_of(path: Path) -> Kind:
-    """Say what lies at a path, by names and headers; no weights are read, and no code in them is run."""
+    """Return the kind of a file or folder, by names and headers; no weights are read, and no code in them is run."""
     if path.is_dir():
         return _kind_of_folder(path)
     if not path.is_file():
@@ -120,7 +120,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def kind_of_settings(settings: Mapping[str, Any]) -> Kind:
-    """Say which kind of run has these settings."""
+    """Return the kind of run that has these settings."""
     if "agent" in settings:
         return PRETRAINING
     return FINETUNING if "encoder" in settings else OTHER_FOLDER
@@ -185,7 +185,7 @@ def _may_be_torch(path: Path) -> bool:
 
 
 def _kind_of_torch(path: Path) -> Kind:
-    """Tell by the names in a torch file, which its pickle holds as text."""
+    """Recognise a torch file by the names in it, which its pickle holds as text."""
     names: set[str] = set()
     with suppress(Exception), zipfile.ZipFile(path) as archive:  # a damaged file fails in any way
         member = next(name for name in archive.namelist() if name.endswith("data.pkl"))

@@ -1,4 +1,4 @@
-"""One process trains in a run's folder."""
+"""Locks a run's folder, so that one process at a time trains in it."""
 
 import errno
 import fcntl
@@ -18,21 +18,19 @@ from tats_gym.train.distributed import Ranks
 logger = logging.getLogger(__name__)
 
 WAIT_S = 10.0
-"""Seconds that are waited for another process to let go of a run."""
+"""Seconds to wait for another process to release a run."""
 NOT_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-"""How file systems say that they lock no files: some of Lustre's and NFS's."""
+"""Errors of file systems without file locks, such as some Lustre and NFS."""
 
 
 class RunLock:
-    """Keeps every other process from training in a run's folder until it is released.
-
-    It is released when this process ends, too, in whatever way.
+    """Keeps other processes from training in a run's folder until it is released, or this process ends.
 
     Args:
         folder: The run's; made if missing.
 
     Raises:
-        ValueError: Another one trains there.
+        ValueError: Another process trains there.
         OSError: The folder cannot be written.
     """
 
@@ -61,7 +59,7 @@ class RunLock:
         return True
 
     def release(self) -> None:
-        """Let others train there; again does nothing."""
+        """Release the folder; a second call has no effect."""
         self._close()
 
 
@@ -74,15 +72,15 @@ def claim_run(
     lock: RunLock | None,
     resumed: bool,
 ) -> tuple[Path, RunLock]:
-    """Begin a run in its folder; return that and the lock on it. The first process alone may ask.
+    """Begin a run in its folder unless it is resumed; return the folder and the lock on it. For rank 0 alone.
 
     Args:
         folder: The run's; None for a new one.
-        numbered: Where a new one lies, without its number.
+        numbered: Path of a new folder, without its number.
         config: The run's settings.
-        ranks: The processes that train.
-        lock: On `folder`, if it is held already.
-        resumed: Whether the run goes on, so that nothing is begun.
+        ranks: The ranks of the training.
+        lock: The lock on `folder`, if it is held already.
+        resumed: Whether the run is resumed, so that its record stays.
     """
     if folder is None:
         folder = create_run(numbered.parent, numbered.name, config, processes=ranks.world_size)
@@ -95,7 +93,7 @@ def claim_run(
 
 @contextmanager
 def lock_to_keep(folder: Path, ranks: Ranks) -> Iterator[RunLock | None]:
-    """Give the first process the lock of a run's folder, for whoever trains there to release; an error releases it."""
+    """Lock a run's folder in rank 0; the training releases the lock, this context only does on an error."""
     lock = RunLock(folder) if ranks.first else None
     try:
         yield lock

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: TensorBoard and metrics.jsonl, through SB3's logger."""
+"""Logs a run's numbers to TensorBoard and metrics.jsonl, through SB3's logger."""
 
 import json
 import math
@@ -38,17 +38,17 @@ def _finite(value: float) -> float | None:
 
 
 def run_logger(folder: Path | None, step: int) -> Logger:
-    """Make SB3's logger write into a run's folder, and nothing to the terminal.
+    """Make an SB3 logger that writes into a run's folder only, not to the terminal.
 
     Args:
-        folder: The run's; None writes nothing.
-        step: Environment steps so far; what TensorBoard holds of later ones is taken back.
+        folder: The run's; None disables the logger.
+        step: Environment steps so far; TensorBoard drops later points.
     """
     if folder is None:
         return Logger(None, [])
     begun_before = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
     if begun_before and max(begun_before) == int(time.time()):
-        # TensorBoard reads files in the order of their names, which tell when they were begun in whole seconds.
+        # TensorBoard reads files in the order of their names, which hold their start times in whole seconds.
         time.sleep(1 - time.time() % 1)
     board = TensorBoardOutputFormat(str(folder))
     if begun_before:

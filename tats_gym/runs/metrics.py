@@ -1,4 +1,4 @@
-"""A run's metrics.jsonl, read back: what was logged at which step."""
+"""Reads a run's metrics.jsonl, and cuts it back when the run is resumed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ Row = Mapping[str, Any]
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read all rows of a run's folder in the order in which they were written; none of a run that has only begun.
+    """Read a run's rows in the order in which they were written; none if the file is missing.
 
-    A last line that is still being written is left out, and so is what is no row.
+    Lines that are not rows are left out, such as a last one that is still being written.
     """
     path = folder / METRICS
     if not path.is_file():
@@ -26,7 +26,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def drop_metrics_after(folder: Path, step: int) -> None:
-    """Cut the file back to what was known at environment step `step`, for a run that goes on from there."""
+    """Delete the rows after environment step `step`, for a run that is resumed there."""
     path = folder / METRICS
     if not path.is_file():
         return
@@ -39,7 +39,7 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = parse_json(line, str(path))
-        except ValueError:  # a line that was being written when the run was killed
+        except ValueError:  # the run was killed while it wrote this line
             continue
         if isinstance(row, dict) and type(row.get("step", 0)) in (int, float):
             found.append((line, row))
@@ -47,9 +47,9 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def speed(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the clips a second over all rows, which stand for equally many clips each, and the peak memory.
+    """Return the mean speed in clips per second, each row being as many clips, and the peak memory in MiB.
 
-    Nothing of a run that was too short for a row.
+    Empty for a run that was too short for a row.
     """
     timed = [row for row in rows if "time/clips_per_s" in row]
     if not timed:

@@ -1,4 +1,4 @@
-"""Does many things in processes that share the cores."""
+"""Runs jobs side by side in processes that share the cores."""
 
 import multiprocessing
 import os
@@ -21,11 +21,11 @@ Out = TypeVar("Out")
 
 
 class ProcessDiedError(RuntimeError):
-    """A process ended without an answer: killed, or out of memory."""
+    """A process ended without a result: killed, or out of memory."""
 
 
 def default_jobs() -> int:
-    """Return how many runs go side by side: as many as there are cores, or one where they would share a GPU."""
+    """Return the default number of processes: one per core, or one in all where they would share a GPU."""
     return 1 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
@@ -37,18 +37,18 @@ def side_by_side(
     apart: bool = False,
     failures: list[tuple[In, Exception]] | None = None,
 ) -> Iterator[tuple[In, Out]]:
-    """Yield each item with what the function makes of it, as they come, `jobs` at a time, sharing the cores.
+    """Apply the function to the items, `jobs` at a time, and yield each item with its result as it comes.
 
-    One job is done in this process; else, or `apart`, every item has a process of its own. When this process is
-    interrupted (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and end, and are waited for.
+    One job runs in this process; with several, or `apart`, every item has its own. When this process is interrupted
+    (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and stop, and are waited for.
 
     Args:
-        function: What is done; importable from where it was defined.
-        items: What it is done with; the next is asked for when its turn comes.
-        jobs: How many at a time.
-        apart: A process for each item even where there is one job.
-        failures: Where given, items whose function fails or whose process dies are put here with the error, and the
-            others go on. A run that was stopped is no failure.
+        function: Maps an item to its result; importable from the module that defines it.
+        items: Its arguments; the next one is taken when a process is free.
+        jobs: Processes at a time.
+        apart: A process for each item even where `jobs` is 1.
+        failures: If given, items whose function fails or whose process dies are appended with the error, and the
+            others go on. A run that was stopped is not a failure.
 
     Raises:
         ValueError: If `jobs` is below 1.
@@ -68,7 +68,7 @@ def side_by_side(
 
 
 Answer = tuple[In, Any, BaseException | None]
-"""Of an item: what the function made of it, or how it failed."""
+"""An item with its result or its error."""
 
 
 def _answers_from_here(function: Callable[[In], Out], items: Iterable[In]) -> Generator[Answer[In]]:
@@ -88,7 +88,7 @@ class _Worker(Generic[In]):
     item: In
     process: BaseProcess
     keep_going: Connection
-    """Closed to ask it to end; it is closed with this process too, however that ends."""
+    """Closed to ask the process to stop; the system closes it too when this process ends."""
 
     def answer(self, answers: Connection) -> Answer[In]:
         try:
@@ -126,7 +126,7 @@ def _start(function: Callable[[In], Out], item: In, threads: int) -> tuple[Conne
     going, keep_going = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(function, item, threads, going, answer))
     process.start()
-    for end in (answer, going):  # the process alone holds them from now on
+    for end in (answer, going):  # the new process alone holds them from now on
         end.close()
     return answers, _Worker(item, process, keep_going)
 
@@ -143,7 +143,7 @@ def _work(function: Callable[[In], Out], item: In, threads: int, going: Connecti
 
 
 def _sendable(error: Exception) -> Exception:
-    """Return the error, or one that says the same where it cannot be sent to another process."""
+    """Return the error, or one with the same message if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

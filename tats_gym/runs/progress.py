@@ -1,4 +1,4 @@
-"""How far work has come: a bar on a terminal, a line now and then in files and pipes."""
+"""Shows progress: a bar on a terminal, a line now and then in files and pipes."""
 
 import math
 import sys
@@ -10,7 +10,7 @@ from tqdm import tqdm
 LINE_S = 60.0
 """Least seconds from one line to the next."""
 QUIET_LINE_S = 600.0
-"""The same where quiet was asked for."""
+"""The same with `quiet`."""
 BAR = "|{bar}|"
 FORMAT = "{desc} {percentage:3.0f}%" + BAR + " {n_fmt}/{total_fmt} {unit}s [{elapsed}<{remaining}{postfix}]"
 
@@ -18,17 +18,17 @@ FORMAT = "{desc} {percentage:3.0f}%" + BAR + " {n_fmt}/{total_fmt} {unit}s [{ela
 def progress_bar(
     *iterable: Any, unit: str, name: str = "", quiet: bool = False, leave: bool = True, **settings: Any
 ) -> "tqdm[Any]":
-    """Make a progress bar on standard error, as tqdm draws it; where that is no terminal, it writes lines.
+    """Make a tqdm progress bar on standard error, which writes lines where that is not a terminal.
 
-    There are lines at the start, at most once a minute, and at the end.
+    It writes a line at the start, at most one per minute, and one at the end.
 
     Args:
-        iterable: What is gone through, if the bar is to count it.
-        unit: What is counted, in the singular.
-        name: Of the work, at the head of each line.
-        quiet: Nothing but a line every ten minutes, also on a terminal.
+        iterable: The items to iterate over, if the bar is to count them.
+        unit: Name of the items, in the singular.
+        name: Name of the work, at the head of each line.
+        quiet: Only a line every ten minutes, on a terminal too.
         leave: False for one of many short bars: it vanishes, and lines are a minute apart over all of them.
-        settings: Others of tqdm.
+        settings: Further settings of tqdm.
     """
     stream = sys.stderr
     settings |= {"unit": unit, "leave": leave}
@@ -47,16 +47,16 @@ def progress_bar(
 
 
 class Lines:
-    """Takes what tqdm draws over and over, and writes it as lines.
+    """A stream for tqdm that writes the bar's redraws as lines.
 
     Args:
-        stream: Where they go.
-        name: Stands before each.
-        apart_s: Seconds since the last line of any bar before which none is written.
+        stream: Takes the lines.
+        name: Head of each line.
+        apart_s: Least seconds since the last line of any bar.
     """
 
     last_s: ClassVar[float] = -math.inf
-    """When any of them wrote a line."""
+    """Time of the last line of any bar."""
 
     def __init__(self, stream: TextIO, name: str, apart_s: float) -> None:
         self._stream, self._head, self._apart_s = stream, f"{name}: " if name else "", apart_s
@@ -71,5 +71,5 @@ class Lines:
         self._stream.write(f"{self._head}{line}\n")
 
     def flush(self) -> None:
-        """Pass on what the stream holds back."""
+        """Flush the stream."""
         self._stream.flush()

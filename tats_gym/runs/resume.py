@@ -1,4 +1,4 @@
-"""Runs that go on: found in their folder, built as their newest checkpoint left them."""
+"""Resumes runs from the newest checkpoint in their folder."""
 
 import logging
 from collections.abc import Callable
@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class Settings(Protocol):
-    """What a run is made of."""
+    """A run's settings."""
 
     @property
     def seed(self) -> int:
-        """Source of all that is drawn."""
+        """Seed of all random draws."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values."""
@@ -31,7 +31,7 @@ class Run(Protocol):
 
     @property
     def config(self) -> Settings:
-        """Its settings, with what others decide filled in."""
+        """Its settings, complete with values that depend on others."""
 
     @property
     def step(self) -> int:
@@ -39,20 +39,20 @@ class Run(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether no step is left."""
+        """Whether all steps are done."""
 
 
 RunT = TypeVar("RunT", bound=Run)
 Make = Callable[..., RunT]
-"""Builds a run from `config`, `ranks` and `folder` (None: a new one), the `lock` on it and a checkpoint's `state`."""
+"""Builds a run from `config`, `ranks`, `folder` (None: a new one), the folder's `lock` and a checkpoint's `state`."""
 
 
 def go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -> RunT:
-    """Build the run in `folder` as its newest checkpoint left it.
+    """Resume the run in `folder` from its newest checkpoint.
 
     Raises:
-        FileNotFoundError: It holds no run; nothing is made there.
-        CheckpointError: No checkpoint in it is whole, or it was made with other networks.
+        FileNotFoundError: It holds no run; it is not made.
+        CheckpointError: No checkpoint in it is intact, or its networks are others.
     """
     read_record(folder)
     with lock_to_keep(folder, ranks) as lock:
@@ -60,7 +60,7 @@ def go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -> Run
 
 
 def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, ranks: Ranks) -> RunT:
-    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
+    """Resume the run in `folder` from its newest checkpoint, or begin a new run where there is none."""
     if folder is None:
         return make(config=config, ranks=ranks)
     if ranks.first:

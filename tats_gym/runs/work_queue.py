@@ -1,4 +1,4 @@
-"""Work in folders that processes and machines share: each takes what no other has in hand."""
+"""Shares work among processes and machines by locks in a common folder."""
 
 import logging
 import time
@@ -15,11 +15,11 @@ from tats_gym.runs.parallel_jobs import side_by_side
 logger = logging.getLogger(__name__)
 
 POLL_S = 10.0
-"""Seconds until it is looked again whether another machine has ended what it has in hand."""
+"""Seconds between checks of items that other machines work on."""
 
 
 class InFolder(Protocol):
-    """Something that is worked on in a folder of its own."""
+    """A work item with its own folder."""
 
     @property
     def folder(self) -> Path:
@@ -31,7 +31,7 @@ Out = TypeVar("Out")
 
 
 class WorkFailedError(RuntimeError):
-    """Some of the work failed; the rest is done."""
+    """Some items failed; the others are done."""
 
 
 def share_out(
@@ -42,26 +42,26 @@ def share_out(
     jobs: int,
     apart: bool = False,
 ) -> Iterator[tuple[Item, Out]]:
-    """Do what is not done yet, `jobs` at a time, and yield it as it comes; return when all is done, by whomever.
+    """Do the items that are not done yet, `jobs` at a time, and yield each with its result; return when all are done.
 
-    The same may be asked for on several machines that share the folders: each takes what no other has in hand. Whoever
-    dies lets go, and another goes on. What fails here is told at the end, when the rest is done.
+    Several machines that share the folders may run this at once: each takes items that are free. The system frees the
+    items of a process that dies, and another continues them. Failures are raised when all other items are done.
 
     Args:
-        function: Does an item, going on with what lies in its folder; importable, or a partial of such a one.
-        items: What is to be done, each in a folder of its own.
-        done: Whether an item is; importable too.
+        function: Does an item, continuing from the files in its folder; importable, or a partial of such a function.
+        items: The work, each item in its own folder.
+        done: Returns whether an item is done; importable too.
         jobs: Processes, see `side_by_side`.
-        apart: Whether each item has a process of its own.
+        apart: Whether each item has its own process.
 
     Raises:
-        WorkFailedError: If some failed.
-        StoppedError: If one was stopped; the next call goes on with it.
+        WorkFailedError: If items failed.
+        StoppedError: If an item was stopped; the next call continues it.
     """
     failures: list[tuple[Item, Exception]] = []
     waiting = [item for item in items if not done(item)]
     while waiting:
-        mine = (item for item in waiting if not done(item) and _free(item))  # looked at when its turn comes
+        mine = (item for item in waiting if not done(item) and _free(item))  # checked when a process is free
         for item, taken in side_by_side(
             partial(_do_unless_taken, function, done), mine, jobs=jobs, apart=apart, failures=failures
         ):
@@ -81,12 +81,12 @@ def share_out(
 
 
 def name_of(item: InFolder) -> str:
-    """Return the last two parts of its folder."""
+    """Return an item's name: the last two parts of its folder."""
     return f"{item.folder.parent.name}/{item.folder.name}"
 
 
 def lock(folder: Path) -> filelock.BaseFileLock:
-    """Return the lock of whoever works in a folder; the system opens it when that process ends, however."""
+    """Return the lock for the work in a folder; the system releases it when the process ends."""
     make_folder(folder.parent)
     return filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
 
@@ -100,7 +100,7 @@ def _free(item: InFolder) -> bool:
 
 
 def _do_unless_taken(function: Callable[[Item], Out], done: Callable[[Item], bool], item: Item) -> list[Any]:
-    """Do an item; return what came of it, or nothing where it is done already, or in the hands of another process."""
+    """Do an item and return [its result]; [] if it is done already or another process works on it."""
     try:
         with lock(item.folder).acquire(blocking=False):
             return [] if done(item) else [function(item)]
