@@ -1,1 +1,1 @@
-"""Encoders and autoencoders on disk: where they are found, and the layouts that they are published in."""
+"""Reads encoders and masked autoencoders from runs, exports and published files."""

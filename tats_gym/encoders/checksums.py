@@ -1,4 +1,4 @@
-"""SHA256SUMS beside exported files: `sha256sum --check SHA256SUMS` holds them against it anywhere, and so do we."""
+"""Writes and verifies SHA256SUMS beside exported files; `sha256sum --check SHA256SUMS` verifies them too."""
 
 import hashlib
 from pathlib import Path
@@ -9,16 +9,16 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the checksums of all files in a folder into one more."""
+    """Write SHA256SUMS with the checksums of all files in a folder."""
     lines = [f"{_digest(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def check(path: Path) -> None:
-    """Hold a file against the checksum that lies beside it, if any does.
+    """Verify a file against the checksum beside it, if there is one.
 
     Raises:
-        CheckpointError: It has another one.
+        CheckpointError: They differ.
     """
     sums = path.with_name(CHECKSUMS)
     if not sums.is_file():

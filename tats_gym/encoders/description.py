@@ -1,4 +1,4 @@
-"""What files say of the encoder in them, checked before it is believed."""
+"""Reads and checks the description of an encoder in a file: its architecture and geometry."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 
 MOST_TOKENS = 2**20
-"""Of a clip: no encoder sees nearly as many, and a table of positions for more fills the memory."""
+"""Most tokens of a clip: no encoder sees nearly as many, and a table of positions for more fills the memory."""
 
 
 def part_of(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a part of what a file holds, {} where it is missing.
+    """Return a mapping in a file's contents, {} where it is missing.
 
     Raises:
-        CheckpointError: It is no object.
+        CheckpointError: It is not a mapping of names.
     """
     part = contents.get(name, {})
     if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
@@ -29,10 +29,10 @@ def part_of(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def weights_of(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """Return a part that holds weights by their names.
+    """Return a state dict in a file's contents, {} where it is missing.
 
     Raises:
-        CheckpointError: It does not.
+        CheckpointError: It is not a mapping of names to tensors.
     """
     weights = part_of(contents, name)
     wrong = next((key for key, value in weights.items() if not isinstance(value, Tensor)), None)
@@ -42,10 +42,10 @@ def weights_of(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:
 
 
 def described(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MAEConfig, TokenGrid]:
-    """Build architecture and geometry from what is recorded of them.
+    """Build architecture and geometry from their recorded values.
 
     Raises:
-        CheckpointError: That is damaged, or the weights are others.
+        CheckpointError: The values are damaged, or do not fit the weights.
     """
     try:
         built = from_plain(MAEConfig, config, "mae"), from_plain(TokenGrid, grid, "grid")
@@ -61,10 +61,10 @@ def described(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MA
 
 
 def read_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEConfig:
-    """Read the sizes off the weights, see `config_of`.
+    """Read the architecture off the weights, see `config_of`.
 
     Raises:
-        CheckpointError: They are no encoder's.
+        CheckpointError: They are not an encoder's.
     """
     try:
         return config_of(weights, num_heads)
@@ -73,7 +73,7 @@ def read_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEConf
 
 
 def grid_of(frames: int, size: int, tubelet_size: int, patch_size: int) -> TokenGrid:
-    """Make a grid of which only the geometry counts.
+    """Make a grid from a geometry; its K has no meaning.
 
     Raises:
         CheckpointError: The numbers do not fit together.
@@ -86,10 +86,10 @@ def grid_of(frames: int, size: int, tubelet_size: int, patch_size: int) -> Token
 
 
 def number_of(contents: Mapping[str, Any], name: str, default: int) -> int:
-    """Return a number of a config.json, `default` where it is missing.
+    """Return a number in a config.json, `default` where it is missing.
 
     Raises:
-        CheckpointError: It is no whole number above 0.
+        CheckpointError: It is not a whole number above 0.
     """
     value = contents.get(name, default)
     if type(value) is not int or value < 1:
@@ -98,10 +98,10 @@ def number_of(contents: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def side_of(contents: Mapping[str, Any]) -> int:
-    """Read the image size of a config.json, which transformers writes as one number or two.
+    """Read the image size in a config.json, which transformers writes as one number or two.
 
     Raises:
-        CheckpointError: It is none, or clips would not be square.
+        CheckpointError: It is not a size, or clips would not be square.
     """
     size = contents.get("image_size", 224)
     if not isinstance(size, list):
@@ -112,10 +112,10 @@ def side_of(contents: Mapping[str, Any]) -> int:
 
 
 def small_enough(grid: TokenGrid) -> TokenGrid:
-    """Return the grid.
+    """Return the grid if it has no more than `MOST_TOKENS` tokens.
 
     Raises:
-        CheckpointError: It has more tokens than any clip.
+        CheckpointError: It has more.
     """
     if grid.num_tokens > MOST_TOKENS:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Where an encoder comes from: a run, an export, a published VideoMAE, or a preset's name."""
+"""Finds an encoder: in a run, an export or a published VideoMAE, or by a preset's name."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -28,24 +28,24 @@ from tats_gym.runs.kinds import ENCODER, FINETUNING, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
 
 PUBLISHED = TokenGrid()
-"""16 frames of 224 x 224: what published files that do not say were trained with."""
+"""Geometry of published files without a description: 16 frames of 224 x 224."""
 
 WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
 
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """An encoder's architecture, its weights, and what is known about them."""
+    """An encoder's architecture, geometry, weights and origin."""
 
     config: MAEConfig
-    """Widths and depths; the decoder's count only where `origin` is a run."""
+    """Widths and depths; the decoder's have a meaning only where `origin` is a run."""
     grid: TokenGrid
-    """The geometry that the positions are for."""
+    """Geometry of the positions."""
     weights: dict[str, Tensor]
-    """In float32 and under the names of `VideoEncoder`; those of the last norm may be missing."""
+    """float32, under the names of `VideoEncoder`; those of the last norm may be missing."""
     origin: dict[str, Any]
     """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `epochs`
-    (that the run was to last), `clips_seen`, `seed`, `commit`."""
+    (as set for the run), `clips_seen`, `seed`, `commit`."""
 
     @classmethod
     def find(
@@ -61,17 +61,17 @@ class EncoderSource:
         """Look `name` up among the presets, then on disk.
 
         Args:
-            name: A preset; a run's folder or checkpoint; what `export_encoder` wrote; a Hugging Face VideoMAE folder;
-                or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
-            grid: The geometry of the clips to come; None takes the source's.
-            interpolate: Bring the positions to `grid` where it has other frames or another size than the source's.
-            seed: Of the weights of a preset.
-            source_grid: What files that do not say it were trained with.
-            num_heads: Of the encoder in a file that does not say; by default as published for its width, else 64 wide.
+            name: A preset; a run's folder or checkpoint; an export; a Hugging Face VideoMAE folder; or a published
+                VideoMAE or AdaMAE file, pre-trained or fine-tuned.
+            grid: Geometry of the clips that it will encode; None takes the source's.
+            interpolate: Interpolate the positions where `grid` has other frames or another size than the source.
+            seed: Seed of a preset's weights.
+            source_grid: Geometry for files without a description.
+            num_heads: Heads for files without a description; by default as published for the width, else 64 wide.
 
         Raises:
-            ValueError: There is nothing of that name, or its geometry is another one than `grid`.
-            CheckpointError: What is there is broken, or no encoder of this architecture.
+            ValueError: The name is unknown, or the geometry differs from `grid`.
+            CheckpointError: The file is damaged, or holds no encoder of this architecture.
         """
         if str(name) in MAE_PRESETS:
             return cls._preset(str(name), grid, seed)
@@ -92,7 +92,7 @@ class EncoderSource:
         """Make the encoder, see `VideoEncoder`; the global random state is left alone.
 
         Raises:
-            ValueError: The norm is asked for, but the source has none.
+            ValueError: `norm` is "encoder", but the source has no norm.
         """
         self.check_norm(norm)
         with torch.random.fork_rng(devices=[]):
@@ -101,11 +101,11 @@ class EncoderSource:
         return encoder
 
     def untrained(self, grid: TokenGrid, seed: int) -> Self:
-        """Return the same architecture for clips of a geometry, its weights drawn from a seed."""
+        """Return the same architecture for a geometry, with weights drawn from a seed."""
         return self._drawn(self.config, grid, seed, {"path": self.origin.get("path"), "kind": "drawn", "seed": seed})
 
     def check_norm(self, norm: FeatureNorm) -> None:
-        """Raise ValueError if the norm of pre-training is asked for, but did not come along."""
+        """Raise ValueError if `norm` is "encoder", but the source lacks the norm of pre-training."""
         if norm == "encoder" and not self.has_norm:
             raise ValueError(
                 f"norm must be 'none' for {self.origin.get('path')}, got 'encoder': it has no encoder.norm, as "
@@ -113,18 +113,18 @@ class EncoderSource:
             )
 
     def positions(self) -> Tensor:
-        """Return what is added to the tokens (L, D)."""
+        """Return the position embeddings (L, D)."""
         positions: Tensor = self.build(norm="none").pos_embed()
         return positions.detach()
 
     @property
     def shared_origin(self) -> dict[str, Any]:
-        """The origin without what only this machine and this search know."""
+        """The origin without `path` and `kind`, which hold for this machine and this search only."""
         return {name: value for name, value in self.origin.items() if name not in ("path", "kind")}
 
     @property
     def has_norm(self) -> bool:
-        """Whether the norm that pre-training ended with came along."""
+        """Whether the norm of pre-training is among the weights."""
         return "encoder.norm.weight" in self.weights
 
     @classmethod
@@ -144,7 +144,7 @@ class EncoderSource:
 
     @classmethod
     def _read(cls, path: Path, source_grid: TokenGrid, num_heads: int | None) -> Self:
-        """Read what lies at an existing path."""
+        """Read the encoder at an existing path."""
         folder = path.parent if path.name in HF_FILES else path
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if "model_type" in config:
@@ -163,7 +163,7 @@ class EncoderSource:
 
     @classmethod
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
-        """Take the encoder out of a run's checkpoint."""
+        """Read the encoder in a run's checkpoint."""
         settings, folder = part_of(state, "config"), path.absolute().parent.parent
         weights = encoder_weights(weights_of(state, "mae"))
         config, grid = described(state["mae_config"], settings.get("grid", {}), weights)
@@ -183,7 +183,7 @@ class EncoderSource:
 
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
-        """Take the encoder out of a fine-tuning's checkpoint; it has no last norm."""
+        """Read the encoder in a fine-tuning's checkpoint; it has no last norm."""
         video = {n: value for n, value in weights_of(state, "classifier").items() if n.startswith("video.")}
         weights = {name.removeprefix("video."): value for name, value in video.items()}
         config, grid = described(state["mae_config"], state.get("grid"), weights)
@@ -192,7 +192,7 @@ class EncoderSource:
 
     @classmethod
     def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:
-        """Take the encoder out of a Hugging Face folder."""
+        """Read the encoder in a Hugging Face folder."""
         if config["model_type"] != "videomae":
             raise CheckpointError(f"its config.json says model_type {shown(config['model_type'])}, not 'videomae'")
         file = read_hf(folder)
@@ -207,7 +207,7 @@ class EncoderSource:
 
     @classmethod
     def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid, num_heads: int | None) -> Self:
-        """Take the encoder out of a single file, whose own description goes first where there is one."""
+        """Read the encoder in a single file; its description, if it has one, takes precedence."""
         weights = our_names(file.weights)
         origin = {**part_of(file.description, "origin"), "path": str(path), "kind": "file"}
         if file.description:
@@ -224,7 +224,7 @@ class EncoderSource:
         return cls(config, grid, weights, origin)
 
     def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
-        """Take the same weights for clips of another geometry."""
+        """Return the same weights for clips of another geometry."""
         kernel = (self.grid.tubelet_size, self.grid.patch_size)
         if (grid.tubelet_size, grid.patch_size) != kernel:
             raise ValueError(
@@ -251,7 +251,7 @@ class EncoderSource:
 
 
 def describe(source: EncoderSource) -> str:
-    """Say in JSON what `find` needs beside the weights, for `weight_files.DESCRIPTION`."""
+    """Return the description, in JSON, that `find` needs beside the weights, for `weight_files.DESCRIPTION`."""
     config, grid = asdict(source.config), asdict(source.grid)
     return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin})
 

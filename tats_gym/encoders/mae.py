@@ -1,4 +1,4 @@
-"""Where an MAE comes from: a preset's name, or the checkpoint of a run."""
+"""Finds an MAE: by a preset's name, or in a run's checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +18,24 @@ from tats_gym.tokens import TokenGrid
 
 @dataclass(frozen=True)
 class MAESource:
-    """An architecture, and weights where they come from a checkpoint."""
+    """An MAE's architecture, and its weights if it comes from a checkpoint."""
 
     config: MAEConfig
     weights: dict[str, Tensor] | None = None
     origin: str = "an MAE"
-    """Where the weights come from, for messages."""
+    """Source of the weights, for messages."""
 
     @classmethod
     def find(cls, name: str, setting: str = "mae") -> Self:
         """Look `name` up among the presets, then on disk (a run's folder or a checkpoint file).
 
         Args:
-            name: What to look for.
-            setting: Where the name was given, for messages.
+            name: A preset or a path.
+            setting: The setting that gave the name, for messages.
 
         Raises:
             ValueError: If it is neither.
-            CheckpointError: If the file there is no checkpoint of an MAE.
+            CheckpointError: If the file is not a checkpoint of an MAE.
         """
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])
@@ -53,13 +53,13 @@ class MAESource:
 
 
 def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:
-    """Make the MAE; without weights it is initialised from `seed`, and the global random state is left alone.
+    """Build the MAE, initialised from `seed` where the source has no weights; the global random state is left alone.
 
     Raises:
         CheckpointError: The weights are of another geometry or architecture, or not finite.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed reseeds GPUs too
+        torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed seeds GPUs too
         mae = MaskedAutoencoder(source.config, grid)
     if source.weights is not None:
         wanted = mae.state_dict()

@@ -1,4 +1,4 @@
-"""The layouts that encoders are published in: their names for our weights, and what the weights tell of the sizes."""
+"""Converts weights between our names and those of published layouts, and infers the architecture from them."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """Heads of every published VideoMAE, by its width."""
 HEAD_WIDTH = 64
-"""Of others, where nothing tells."""
+"""Width of a head in other encoders, unless it is known."""
 
 HF_PREFIX = "videomae."
 HF_PATCH_EMBED = "embeddings.patch_embeddings.projection"
@@ -35,7 +35,7 @@ HF_NAMES = {
     "output.dense.": "mlp.fc2.",
     "layernorm.": "norm.",
 }
-"""Parts of transformers' names and ours, replaced in this order in either direction."""
+"""Parts of transformers' names, and ours; replaced in this order in both directions."""
 
 _PARTS = ("query", "key", "value")
 _BIASES = {"query.bias": "q_bias", "value.bias": "v_bias"}
@@ -52,11 +52,11 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pick the encoder's weights from any known layout, in float32 and under the names of `VideoEncoder`.
 
     Known are ours and VideoMAE's (pre-training, with a prefix or without; fine-tuned), transformers' and timm's.
-    Decoders, classifiers and AdaMAE's sampler are left out. A table of positions stays as `pos_embed.table`, unless it
-    is the fixed sinusoid, which is no weight.
+    Decoders, classifiers and AdaMAE's sampler are left out. A table of positions becomes `pos_embed.table`, unless it
+    is the fixed sinusoid, which is not stored.
 
     Raises:
-        CheckpointError: The weights are no video transformer's, or contradict themselves.
+        CheckpointError: The weights are not a video transformer's, or contradict themselves.
     """
     named = {_unwrapped(name): value for name, value in weights.items()}
     if any(HF_PATCH_EMBED in name for name in named):
@@ -65,7 +65,7 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named = {name: value.float() for name, value in named.items() if not NOT_ENCODER.match(name)}
     _check_patch_embed(named)
     for name in [name for name in named if name.endswith("attn.qkv.bias")]:
-        # A bias on keys adds the same to all scores of a query, which the softmax does not see.
+        # A bias on keys adds one number to all scores of a query, which does not change their softmax.
         queries, _, values = named.pop(name).chunk(3)
         stem = name.removesuffix("qkv.bias")
         named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
@@ -80,7 +80,7 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Name an encoder's weights as transformers does, without the prefix; biases under both spellings.
 
-    Releases before 5.18 know either q_bias or query.bias, and silently take zeros for the other.
+    Releases before 5.18 know only one of q_bias and query.bias, and silently replace a missing one by zeros.
     """
     named: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -99,14 +99,14 @@ def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add the biases of queries and values, zero, to weights of an encoder that was trained without them."""
+    """Add zero biases of queries and values to the weights of an encoder without them."""
     width = len(weights["encoder.patch_embed.proj.weight"])
     stems = [name.removesuffix("qkv.weight") for name in weights if name.endswith("qkv.weight")]
     return {**weights, **{f"{stem}{bias}": torch.zeros(width) for stem in stems for bias in _BIASES.values()}}
 
 
 def config_of(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
-    """Read the encoder's sizes off its weights; the heads, which leave no trace there, from its width if not given."""
+    """Infer the architecture from the shapes of the weights; the heads, which shapes do not show, from the width."""
     width = len(weights["encoder.patch_embed.proj.weight"])
     blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
     hidden = weights.get("encoder.blocks.0.mlp.fc1.weight")
@@ -121,13 +121,13 @@ def config_of(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MA
 
 
 def kernel_of(weights: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Read (tubelet_size, patch_size) off the patch embedding."""
+    """Return (tubelet_size, patch_size) of the patch embedding."""
     tubelet, patch, _ = weights["encoder.patch_embed.proj.weight"].shape[2:]
     return tubelet, patch
 
 
 def check_encoder_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid: TokenGrid) -> None:
-    """Raise CheckpointError unless the weights are the encoder's, its last norm present or not."""
+    """Raise CheckpointError unless the weights are those of the encoder, with or without its last norm."""
     with torch.device("meta"):
         wanted = VideoEncoder(config, grid).state_dict()
     optional = [name for name in wanted if name.startswith("encoder.norm.")]
@@ -136,7 +136,7 @@ def check_encoder_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid
 
 
 def _heads_of(width: int) -> int:
-    """Guess the number of heads."""
+    """Guess the number of heads from the width."""
     if width in PUBLISHED_HEADS:
         return PUBLISHED_HEADS[width]
     if width % HEAD_WIDTH:
@@ -151,7 +151,7 @@ def _heads_of(width: int) -> int:
 
 
 def _unwrapped(name: str) -> str:
-    """Take off what torch.compile, data-parallel training and VideoMAE's fine-tuning put before names."""
+    """Strip the prefixes of torch.compile, data-parallel training and VideoMAE's fine-tuning from a name."""
     name = name.replace("_orig_mod.", "")
     while name.startswith(WRAPPERS):
         name = name.partition(".")[2]
@@ -159,7 +159,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename and join what transformers keeps apart."""
+    """Rename transformers' weights, and join queries, keys and values."""
     named = {}
     for name, value in weights.items():
         name = name.removeprefix(HF_PREFIX)
@@ -182,7 +182,7 @@ def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_patch_embed(weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that do not begin with tubelets of RGB pixels."""
+    """Raise CheckpointError unless the patch embedding takes tubelets of RGB pixels."""
     weight = weights.get("patch_embed.proj.weight")
     if weight is None:
         raise CheckpointError(

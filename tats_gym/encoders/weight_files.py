@@ -1,4 +1,4 @@
-"""Weights as they lie on disk: torch and safetensors files, whole or in shards, read without running code in them."""
+"""Reads and writes weight files, torch or safetensors, whole or sharded, without running code in them."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ from tats_gym.files.text import parse_json
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 
 DESCRIPTION = "tats_gym"
-"""Under this key files of ours say, in JSON, what their weights are."""
+"""Key of the description, in JSON, of the weights in our files."""
 
 WRAPPED_IN = ("model", "module", "state_dict", "model_state_dict")
 HF_FILES = (
@@ -32,19 +32,19 @@ HF_FILES = (
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a file holds."""
+    """The weights in a file, and their description."""
 
     weights: dict[str, Tensor]
-    """As they are named there."""
+    """By their names in the file."""
     description: dict[str, Any] = field(default_factory=dict)
-    """What a file of ours says about itself; empty for others'."""
+    """The description in our files; empty for others."""
 
 
 def read_safetensors(path: Path) -> WeightFile:
     """Read a safetensors file.
 
     Raises:
-        CheckpointError: It is none, cut short, or not what SHA256SUMS beside it says.
+        CheckpointError: It is not safetensors, is cut short, or does not match SHA256SUMS beside it.
     """
     check(path)
     try:
@@ -57,7 +57,7 @@ def read_safetensors(path: Path) -> WeightFile:
 
 
 def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) -> None:
-    """Write a safetensors file that says about itself, in JSON, what its weights are.
+    """Write a safetensors file with a description of the weights, in JSON, in its metadata.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
@@ -67,17 +67,17 @@ def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) 
 
 
 def read_torch(path: Path) -> dict[str, Any]:
-    """Read a torch file. Published ones hold the command line's argparse.Namespace, so that is let through.
+    """Read a torch file; argparse.Namespace is allowed in it, as published files hold their command lines.
 
     Raises:
-        CheckpointError: The file is half-written, or holds other objects than plain values and tensors.
+        CheckpointError: The file is incomplete, or holds other objects than plain values and tensors.
     """
     check(path)
     return load_checkpoint(path, allow=(argparse.Namespace,))
 
 
 def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
-    """Find the state dict in what a torch file holds: alone, or under `model` or `module` as VideoMAE keeps it.
+    """Find the state dict in a torch file's contents: at the top, or under `model` or `module` as VideoMAE stores it.
 
     Raises:
         CheckpointError: There is none.
@@ -118,7 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        CheckpointError: It is none, or not what SHA256SUMS beside it says.
+        CheckpointError: It is not a JSON object, or does not match SHA256SUMS beside it.
     """
     check(path)
     try:
@@ -137,13 +137,13 @@ def check_weights(
     optional: Collection[str] = (),
     hints: Mapping[str, str] | None = None,
 ) -> None:
-    """Hold weights against those that a network has.
+    """Check the names, shapes and values of weights against a network's own.
 
     Args:
-        weights: What was read.
-        wanted: The network's own, for their names and shapes; they may be on the meta device.
+        weights: The weights to check.
+        wanted: The network's own, for names and shapes; they may be on the meta device.
         optional: Names that may be missing.
-        hints: What to say after the shape that a name must have.
+        hints: Text by name, for messages, after the shape that the weight must have.
 
     Raises:
         CheckpointError: One is missing, unknown, of another shape, or not finite.
@@ -171,7 +171,7 @@ def _read(path: Path) -> WeightFile:
 
 
 def _described(text: Any, path: Path) -> dict[str, Any]:
-    """Decode what a file says about itself."""
+    """Parse the description in a file."""
     if text is None:
         return {}
     try:
