@@ -1,4 +1,4 @@
-"""Write an encoder in the layouts of the libraries that it is used in next."""
+"""Writes an encoder in the layouts of other libraries."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,20 +22,20 @@ WRITERS: dict[Format, Callable[[EncoderSource, Path], None]] = {
     "torchexport": torchexport.write,
 }
 SINUSOID_ONLY: tuple[Format, ...] = ("hf", "videomae")
-"""These hold no positions: their libraries compute the fixed sinusoid."""
+"""Formats without positions: their libraries compute the fixed sinusoid."""
 
 
 def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Path]:
-    """Write an encoder into the folder `out`, whole or not at all, with SHA256SUMS beside; return its files.
+    """Write an encoder and SHA256SUMS into the folder `out`, atomically; return the encoder's files.
 
-    hf: VideoMAEModel and its heads of transformers, with a model card. videomae: a file for `--finetune` of the
-    published VideoMAE. timm: weights for `tats_gym.export.timm.build`. safetensors: ours. onnx and torchexport: the
-    whole encoder from uint8 clips (B, C, T, H, W) in [0, 255] to tokens (B, L, D), B at will, for serving; they end
-    with the last norm where the source has it.
+    hf: for transformers' VideoMAEModel and its heads, with a model card. videomae: a file for `--finetune` of the
+    published VideoMAE. timm: weights for `tats_gym.export.timm.build`. safetensors: our layout. onnx and torchexport:
+    a graph for serving, from uint8 clips (B, C, T, H, W) in [0, 255] to tokens (B, L, D) for any B; it ends with the
+    last norm if the source has it.
 
     Raises:
         ValueError: The format is unknown, or cannot hold this encoder's positions.
-        FileExistsError: `out` is there and not empty.
+        FileExistsError: `out` exists and is not empty.
         ModuleNotFoundError: onnx is not installed.
     """
     if format not in FORMATS:

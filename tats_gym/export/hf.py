@@ -11,7 +11,7 @@ from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import CHANNELS
 
 BILINEAR = 2
-"""PIL's number for it."""
+"""PIL's code for bilinear resampling."""
 
 RECORDED = {
     "data": "Data",
@@ -40,7 +40,7 @@ def write(source: EncoderSource, folder: Path) -> None:
 
 
 def _config(source: EncoderSource) -> dict[str, Any]:
-    """Describe the architecture in the words of VideoMAEConfig."""
+    """Return the architecture under the names of VideoMAEConfig."""
     config, grid = source.config, source.grid
     return {
         "architectures": ["VideoMAEModel"],
@@ -56,7 +56,7 @@ def _config(source: EncoderSource) -> dict[str, Any]:
         "intermediate_size": round(config.embed_dim * config.mlp_ratio),
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-6,
-        # Without it a classifier would read the first token alone.
+        # Otherwise a classifier would read the first token alone.
         "use_mean_pooling": True,
         "decoder_hidden_size": config.decoder_embed_dim,
         "decoder_num_hidden_layers": config.decoder_depth,
@@ -66,7 +66,7 @@ def _config(source: EncoderSource) -> dict[str, Any]:
 
 
 def _preprocessing(source: EncoderSource) -> dict[str, Any]:
-    """Describe the way from frames to pixels; transformers' own mean and deviation are .5."""
+    """Return the preprocessing from frames to pixels; transformers' default mean and deviation are .5."""
     size = source.grid.size
     return {
         "do_resize": True,

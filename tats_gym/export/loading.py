@@ -1,4 +1,4 @@
-"""How each export is loaded: lines of Python that can be run as they stand."""
+"""Gives the lines of Python that load each export."""
 
 import shlex
 from pathlib import Path
@@ -28,30 +28,30 @@ import onnxruntime
 import torch
 tokens = torch.export.load({file!r}).module()(clips)""",
 }
-"""Each ends with the tokens (B, L, D): after the last norm of pre-training, or before it where the encoder has none."""
+"""Each computes tokens (B, L, D), after the last norm of pre-training if the encoder has it."""
 
 RAW = "clips (B, C, T, H, W) are uint8 in [0, 255]"
 INPUTS: dict[Format, str] = {
     "hf": "pixel_values (B, T, C, H, W) are normalised as preprocessor_config.json says",
     "timm": "normalised (B, C, T, H, W) are clips normalised by ImageNet's mean and deviation",
 }
-"""What goes in, where it is not `RAW`."""
+"""Inputs of formats that do not take `RAW`."""
 
 FINETUNING: dict[Format, str] = {
     "hf": "VideoMAEForVideoClassification.from_pretrained({out!r}, num_labels=...)",
     "videomae": "run_class_finetuning.py --finetune {path}",
     "timm": 'timm.build(EncoderSource.find({out!r}), norm="none", num_classes=...)',
 }
-"""How training goes on, in the libraries that do that."""
+"""Code that fine-tunes the export, in libraries that train."""
 
 
 def loading(source: EncoderSource, format: Format, files: list[Path]) -> str:
-    """Return the lines that load what `export_encoder` wrote and give its tokens, what they take, and how to fine-tune.
+    """Return the lines that load an export and compute tokens, with their inputs, and a hint for fine-tuning.
 
     Args:
-        source: The encoder that was written.
-        format: As what.
-        files: What `export_encoder` returned.
+        source: The exported encoder.
+        format: Its format.
+        files: Its files, from `export_encoder`.
     """
     names = {
         "out": str(files[0].parent),

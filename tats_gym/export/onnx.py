@@ -1,4 +1,4 @@
-"""For serving without PyTorch: one ONNX graph from pixels to tokens."""
+"""Exports an encoder for serving without PyTorch: one ONNX graph from pixels to tokens."""
 
 from importlib.util import find_spec
 from pathlib import Path

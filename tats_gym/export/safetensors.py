@@ -1,4 +1,4 @@
-"""Our own layout: the weights under our names, and in the metadata all that `EncoderSource.find` needs."""
+"""Exports an encoder in our own layout: weights under our names, and metadata for `EncoderSource.find`."""
 
 from pathlib import Path
 

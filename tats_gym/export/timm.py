@@ -1,4 +1,4 @@
-"""timm's layout: its VisionTransformer, fed by tubelets instead of patches."""
+"""Exports an encoder for timm: its VisionTransformer, fed by tubelets instead of patches."""
 
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,12 @@ from tats_gym.tokens import CHANNELS, TokenGrid
 
 
 class TubeletEmbed(nn.Module):
-    """Clips to tokens, in the place of timm's PatchEmbed, whose arguments it takes.
+    """Embeds clips as tokens in place of timm's PatchEmbed, whose arguments it takes.
 
     Args:
         grid: The geometry of the clips.
         embed_dim: D.
-        patch: What else timm gives its PatchEmbed, and `grid` says already.
+        patch: Further arguments of PatchEmbed; unused, as `grid` has their values.
     """
 
     def __init__(self, *, grid: TokenGrid, embed_dim: int, **patch: Any) -> None:
@@ -43,19 +43,19 @@ def write(source: EncoderSource, folder: Path) -> None:
 def build(
     source: EncoderSource, *, norm: FeatureNorm = "encoder", num_classes: int = 0, **settings: Any
 ) -> VisionTransformer:
-    """Make timm's VisionTransformer with an encoder's weights; it takes clips normalised by ImageNet's statistics.
+    """Build timm's VisionTransformer with an encoder's weights; it takes clips normalised by ImageNet's statistics.
 
-    `forward_features` gives tokens (B, L, D), `forward` their mean, through a head where `num_classes` is not 0.
+    `forward_features` returns tokens (B, L, D), `forward` their mean, through a head where `num_classes` is not 0.
 
     Args:
         source: The encoder.
-        norm: "encoder" ends with the norm of pre-training. "none" puts a new one behind the mean, as VideoMAE's
+        norm: "encoder" ends with the norm of pre-training. "none" adds a new norm after the mean, as VideoMAE's
             fine-tuning does.
         num_classes: Outputs of a new head; 0 for none.
-        settings: Others of timm's VisionTransformer, such as drop_path_rate.
+        settings: Further arguments of timm's VisionTransformer, such as drop_path_rate.
 
     Raises:
-        ValueError: The norm is asked for, but the source has none.
+        ValueError: `norm` is "encoder", but the source has no norm.
     """
     source.check_norm(norm)
     model = VisionTransformer(
@@ -80,7 +80,7 @@ def build(
 
 
 def timm_weights(source: EncoderSource) -> dict[str, Tensor]:
-    """Name an encoder's weights as timm does: biases of queries, keys (zero) and values as one, positions a table."""
+    """Convert an encoder's weights to timm's: one bias for queries, keys (zero) and values; positions as a table."""
     weights = {"pos_embed": source.positions()[None].contiguous()}  # (1, L, D)
     for name, value in source.weights.items():
         name, bias = name.removeprefix("encoder."), name.removesuffix("q_bias")

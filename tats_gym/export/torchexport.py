@@ -1,4 +1,4 @@
-"""For serving from PyTorch without this package: one graph from pixels to tokens, as torch.export writes it."""
+"""Exports an encoder for serving from PyTorch without this package: one torch.export graph from pixels to tokens."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ from tats_gym.encoders.weight_files import DESCRIPTION
 
 INPUT, OUTPUT = "clips", "tokens"
 BATCH = {INPUT: {0: Dim("batch", min=1)}}
-"""The size that is left open."""
+"""The dynamic dimension."""
 
 
 def write(source: EncoderSource, folder: Path) -> None:
@@ -25,7 +25,5 @@ def write(source: EncoderSource, folder: Path) -> None:
 def traced(source: EncoderSource) -> ExportedProgram:
     """Trace the encoder from uint8 clips (B, C, T, H, W) to tokens (B, L, D), with the last norm if it has one."""
     encoder = source.build(norm="encoder" if source.has_norm else "none").eval().requires_grad_(False)
-    clips = torch.zeros(
-        2, *source.grid.clip_shape, dtype=torch.uint8
-    )  # not one: a batch of one would be taken for fixed
+    clips = torch.zeros(2, *source.grid.clip_shape, dtype=torch.uint8)  # a batch of 1 would be exported as a fixed size
     return torch.export.export(encoder, (clips,), dynamic_shapes=BATCH)

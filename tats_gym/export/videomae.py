@@ -1,4 +1,4 @@
-"""The published VideoMAE's layout: a torch file for `--finetune`, which plain tensors and a line of JSON make up."""
+"""Exports an encoder for `--finetune` of the published VideoMAE: a torch file of plain tensors and a line of JSON."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tats_gym.files.atomic import writing
 
 
 def write(source: EncoderSource, folder: Path) -> None:
-    """Write encoder.pth: under `model` the weights `encoder.*`, no positions, as they are the fixed sinusoid."""
+    """Write encoder.pth: weights `encoder.*` under `model`, without positions, which are the fixed sinusoid."""
     path = folder / "encoder.pth"
     with path.open("wb") as file, writing(path):
         torch.save({"model": source.weights, DESCRIPTION: describe(source)}, file)
