@@ -1,4 +1,4 @@
-"""What a frozen encoder's features tell of a clip's class: linear probes and nearest neighbours."""
+"""Probes of frozen encoders: linear classifiers and nearest neighbours on their features."""
 
 from tats_gym.probe.evaluation import METHODS, Method, ProbeConfig, ProbeResult, evaluate
 from tats_gym.probe.knn import Knn, KnnConfig, fit_knn

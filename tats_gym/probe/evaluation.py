@@ -1,4 +1,4 @@
-"""One probe: a classifier fitted to the features of one split, held against those of another."""
+"""Evaluates one probe: fits a classifier to the features of one split, and tests it on those of another."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
@@ -18,16 +18,16 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class Classifier(Protocol):
-    """What every method fits."""
+    """A fitted classifier, of any method."""
 
     def scores(self, values: Tensor) -> Tensor:
-        """Scores (N, classes), shares of one, for features (N, D)."""
+        """Return scores (N, classes) for features (N, D); each row sums to 1."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """How each method is fitted."""
+    """Settings of each method."""
 
     logistic: LogisticConfig = field(default_factory=LogisticConfig)
     sgd: SgdConfig = field(default_factory=SgdConfig)
@@ -36,37 +36,37 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeResult:
-    """How well a method did, and on what."""
+    """A method's accuracy, with the number of its clips and classes."""
 
     method: Method
     accuracy: Scores
     """On the test clips; the scores of a clip's views are averaged."""
     train_top1: float
-    """On the clips that it was fitted to, their first pass; nearest neighbours find themselves among them."""
+    """On the first pass of the training clips; each is among its own nearest neighbours."""
     num_train: int
-    """Clips that it was fitted to."""
+    """Training clips."""
     classes: tuple[str, ...]
-    """Their names."""
+    """Names of the classes."""
     trained_classes: int
-    """How many of them a training clip has; guessing chooses among these."""
+    """Classes with training clips, among which guessing chooses."""
     passes: int
-    """Views of each of them."""
+    """Views of each training clip."""
     unreadable_train: int
     """Videos of the training split that do not decode."""
     unreadable_test: int
-    """Videos of the test split that do not decode: they are in no number."""
+    """Videos of the test split that do not decode; they are not counted anywhere else."""
     absent: int
-    """Videos of both splits that the annotations name and the disk lacks, or an index knows to be broken."""
+    """Videos of both splits in the annotations that are missing on disk, or broken according to an index."""
     found: dict[str, Any]
-    """What the method chose: the strength of L2, and whether the solver converged; of how many neighbours."""
+    """Values that the method found: strength of L2 and whether the solver converged, or number of neighbours."""
 
     @property
     def chance(self) -> float:
-        """Accuracy of guessing."""
+        """Accuracy of guessing uniformly."""
         return 1 / self.trained_classes
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values, flat, with the accuracy that guessing has."""
+        """Return a flat dict of plain values, with the accuracy of guessing."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         measured: Scores = values.pop("accuracy")
         classes = values.pop("classes")
@@ -86,7 +86,7 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     """Fit a method to the training features and classify the test clips.
 
     Raises:
-        ValueError: There are no labels, or the two splits do not speak of the same classes.
+        ValueError: There are no labels, or the splits have different classes.
     """
     check_features(train, test)
     model, found = _fit(method, train, config, seed)
@@ -121,7 +121,7 @@ def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tup
 
 
 def check_features(train: Features, test: Features) -> None:
-    """Raise ValueError where the features of two splits cannot be held against each other."""
+    """Raise ValueError unless a probe can be trained and tested on these features."""
     for name, features in (("training", train), ("test", test)):
         if not len(features):
             raise ValueError(f"the {name} split has no clip that decodes; check it with scripts/prepare_data.py verify")

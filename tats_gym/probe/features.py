@@ -1,4 +1,4 @@
-"""Features of a split's clips, pooled over tokens: computed once, and kept on the disk."""
+"""Computes and caches the features of a split's clips, pooled over tokens."""
 
 import json
 import logging
@@ -27,39 +27,39 @@ from tats_gym.train.precision import Precision, autocast, resolve_device, resolv
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Version of the files; it grows when a feature of the same key would come out otherwise."""
+"""Version of the cached features; it grows when the same key would give other values."""
 PART = 2048
-"""Clips after which what is done is saved."""
+"""Clips in one file of a computation that is not finished."""
 
 COLUMNS = ("values", "labels", "ids")
-"""What is kept of the clips, see `Features`."""
+"""Fields of `Features` that are tensors."""
 CENTRE = Views(1, 1)
-"""The window and the square in the middle."""
+"""The centre window and the centre square."""
 
 IMMATERIAL = (
     *("root", "split", "fold", "subset", "subset_seed", "index"),
     *("num_workers", "time_limit_s", "memory_limit_mib", "max_broken", "cache_mib", "cache_dir"),
 )
-"""Settings of the clips that change no feature but through the list of videos."""
+"""Settings of the clips that are not part of the key: they change features only through the list of videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """What a clip's feature is, and how it is computed."""
+    """The pooling of a clip's tokens to a feature, and the settings of the forward passes."""
 
     pool: Pool = "mean"
-    """mean: over all tokens, (D,), as the recipes have it. Ours: change, the deviation over time, mean over places,
+    """mean: over all tokens, (D,), as in the recipes. Ours: change, the deviation over time, mean over places,
     (D,); frames, the mean over the tokens of each time, (t * D,), which keeps their order; tokens, all, (L * D,)."""
     batch_size: int = 32
-    """Clips in one forward pass, views counted."""
+    """Views in one forward pass."""
     device: str = "auto"
-    """auto takes CUDA where it is present."""
+    """auto takes CUDA where it is available."""
     precision: Precision = "auto"
-    """auto takes bf16 on a GPU that has it; features are kept in float32."""
+    """auto takes bf16 on a GPU that supports it; features are stored in float32."""
     cache: str | None = None
     """Folder of the features; None: `features` beside the datasets, see `data_root`."""
     quiet: bool = False
-    """No progress bar, but a line every ten minutes."""
+    """A line every ten minutes instead of a progress bar."""
 
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
@@ -70,7 +70,7 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder makes of a split."""
+    """An encoder's features of a split."""
 
     values: Tensor
     """(V, N, D) float32: V views of N clips, or V passes of one view each."""
@@ -79,11 +79,11 @@ class Features:
     ids: Tensor
     """(V, N) int64: positions in the list of videos; one order for fixed views, each pass has its own."""
     videos: VideoList
-    """Of the split."""
+    """The split's videos."""
     broken: tuple[str, ...]
     """Paths of videos that could not be read. Fixed views leave them out, in a pass others take their place."""
     key: str
-    """Of all that these numbers depend on."""
+    """Digest of everything that these numbers depend on."""
 
     def __len__(self) -> int:
         return self.values.shape[1]
@@ -91,7 +91,7 @@ class Features:
 
 @dataclass(frozen=True)
 class _Look:
-    """Which parts of the videos are looked at."""
+    """The views of each video."""
 
     passes: int
     views: Views
@@ -107,24 +107,24 @@ def features_of(
     passes: int = 0,
     seed: int = 0,
 ) -> Features:
-    """Compute the features of a split, or read them if they were computed before.
+    """Compute the features of a split, or read them from the cache.
 
-    They are found again by a digest of the encoder's weights, architecture and geometry, of what cuts the clips, and
-    of the list of videos with their paths and labels; not of the videos' contents. What was done before an interruption
-    is not done again.
+    The key is a digest of the encoder's weights, architecture and geometry, of the settings that cut the clips, and of
+    the list of videos with their paths and labels; not of the videos' contents. After an interruption, finished parts
+    are read.
 
     Args:
-        encoder: Is moved to the device, and put into evaluation mode.
-        clips: Which clips; `repeats` must be 1.
-        config: What to make of them.
-        views: Fixed ones, see `ClipStream.views`; by default the one in the middle.
-        passes: Instead of fixed views, so many passes over the videos, a window and a crop drawn in each as training
-            draws them.
-        seed: Of these draws.
+        encoder: The encoder; it is moved to the device, and put into evaluation mode.
+        clips: The clips; `repeats` must be 1.
+        config: The features.
+        views: Fixed views, see `ClipStream.views`; by default the centre.
+        passes: Instead of fixed views, this many passes over the videos, each with a window and a crop drawn as in
+            training.
+        seed: Seed of these draws.
 
     Raises:
         VideoReadError: More than `clips.max_broken` of the videos cannot be read.
-        ValueError: Weights are not finite, or both passes and several views are asked for.
+        ValueError: Weights are not finite, or both `passes` and several views are given.
     """
     if passes < 0 or seed < 0:
         raise ValueError(f"passes and seed must not be negative, got {passes} and {seed}")
@@ -146,7 +146,7 @@ def features_of(
 
 
 def weights_digest(module: nn.Module) -> str:
-    """A number that only these weights, under these names, have.
+    """Return a digest of a module's weights and their names.
 
     Raises:
         ValueError: One of them is not finite.
@@ -187,7 +187,7 @@ def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, 
 def _compute(
     encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look, path: Path
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Compute the features and write them, part by part and then in one file."""
+    """Compute the features, write them part by part, and join the parts in one file."""
     folder = path.with_suffix(".parts")
     make_folder(folder)
     encoder.to(resolve_device(config.device)).eval()
@@ -224,9 +224,9 @@ def _compute(
 def _part(
     encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, look: _Look, bar: "tqdm[Any]"
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Features, labels and ids (B, V, ...) of the clips at these places, of all passes; and the videos lost there.
+    """Return features, labels and ids (B, V, ...) of the clips at these places, in all passes, and unreadable videos.
 
-    Of a part that is lost as a whole, there are none.
+    The dict is empty where no clip of the part can be read.
     """
     device = resolve_device(config.device)
     columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
@@ -260,7 +260,7 @@ def _write(path: Path, tensors: dict[str, Tensor], broken: list[str]) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], list[str]] | None:
-    """Read features; None where there are none, or they are damaged and have to be computed again, which is said."""
+    """Read features; None where the file is missing, or damaged, which is logged."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine: nothing is trained."""
+"""k-nearest-neighbour classifier by cosine similarity; it needs no training."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ CHUNK = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class KnnConfig:
-    """Who votes; the defaults are DINO's (arXiv 2104.14294, evaluation by k-NN)."""
+    """Votes of the neighbours; the defaults are DINO's (arXiv 2104.14294, evaluation by k-NN)."""
 
     k: int = 20
-    """Neighbours, at least 1; of fewer training clips all vote."""
+    """Neighbours, at least 1; where there are fewer training clips, all vote."""
     votes: Votes = "weighted"
     """weighted: exp(cosine / temperature) each. plain: one each, a tie goes to the nearer ones."""
     temperature: float = 0.07
-    """Of weighted votes."""
+    """Temperature of weighted votes."""
     centre: bool = False
-    """Subtract the mean of the training features first: ours. Without it, what all features share rules the cosine."""
+    """Subtract the mean of the training features first (ours): a part common to all features dominates the cosine."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -38,33 +38,33 @@ class KnnConfig:
 
 @dataclass(frozen=True)
 class Knn:
-    """A classifier that remembers."""
+    """A classifier that stores the training features."""
 
     values: Tensor
-    """(N, D) of the training clips, of length 1."""
+    """(N, D) features of the training clips, of unit length."""
     labels: Tensor
     """(N,)"""
     num_classes: int
     mean: Tensor
-    """(D,) what is subtracted."""
+    """(D,) subtracted from features."""
     config: KnnConfig
 
     def scores(self, values: Tensor) -> Tensor:
-        """Votes (N, classes) for features (N, D), as shares."""
+        """Return the shares of the votes (N, classes) for features (N, D)."""
         return torch.cat([self._scores(part) for part in values.split(CHUNK)])
 
     def _scores(self, values: Tensor) -> Tensor:
         near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (N, k)
         if self.config.votes == "weighted":
             weights = ((near - near[:, :1]) / self.config.temperature).exp()
-        else:  # the cosines, far below a vote, settle ties
+        else:  # the cosines, far smaller than a vote, decide ties
             weights = 1 + near * (1e-4 / self.config.k)
         votes = weights.new_zeros(len(values), self.num_classes).scatter_add(1, self.labels[ids], weights)
         return votes / votes.sum(1, keepdim=True)
 
 
 def fit_knn(values: Tensor, labels: Tensor, num_classes: int, config: KnnConfig) -> Knn:
-    """Remember features (N, D) and their classes (N,); where N is below k, the classifier's k is N, which is logged."""
+    """Store features (N, D) and their classes (N,); where N is below k, k becomes N, which is logged."""
     if config.k > len(values):
         logger.warning(
             "knn: there are only %d training clips for k = %d, so that all of them vote; choose k with --knn.k "

@@ -1,4 +1,4 @@
-"""What must hold of the labels of two splits before anything is learned from one and measured on the other."""
+"""Checks that the labels of two splits suit training and test."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,13 +19,13 @@ class Labels(NamedTuple):
 
 
 def labels_of(videos: VideoList) -> Labels:
-    """Return what the annotations say."""
+    """Return the labels in the annotations."""
     values = [-1 if video.label is None else video.label for video in videos.videos]
     return Labels(torch.tensor(values, dtype=torch.int64), videos.classes)
 
 
 def check_labels(train: Labels, test: Labels) -> None:
-    """Raise ValueError where nothing can be learned from one split that the other could measure."""
+    """Raise ValueError unless a classifier can be trained on one split and tested on the other."""
     for name, part in (("training", train), ("test", test)):
         if unlabelled := int((part.values < 0).sum()):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on standardised features, solved to convergence; the strength of L2 is chosen."""
+"""Multinomial logistic regression on standardised features, fitted to convergence, its L2 chosen on held-out clips."""
 
 import logging
 import math
@@ -16,16 +16,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticConfig:
-    """How the strength is chosen, and when the solver stops."""
+    """Candidates for the strength of L2, and the solver's stopping rule."""
 
     strengths: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    """Candidates for l2 in: mean cross-entropy + l2 / 2 * squared weights, biases free."""
+    """Candidates for l2 in: mean cross-entropy + l2 / 2 * squared weights, without the biases."""
     held_out: float = 0.2
     """Share of every class's training videos on which the candidates are compared, in (0, 1)."""
     tolerance: float = 1e-5
     """Largest entry of the gradient at which the solver has converged."""
     max_iterations: int = 2000
-    """Steps of L-BFGS after which it stops anyway, with a warning."""
+    """Most steps of L-BFGS; if it has not converged by then, a warning is logged."""
 
     def __post_init__(self) -> None:
         if not self.strengths or min(self.strengths) <= 0:
@@ -41,18 +41,18 @@ class LogisticConfig:
 
 @dataclass(frozen=True)
 class Logistic:
-    """A classifier: softmax of (x - mean) / deviation times weight plus bias. In float64."""
+    """A classifier in float64: softmax((x - mean) / deviation @ weight + bias)."""
 
     mean: Tensor
     """(D,)"""
     deviation: Tensor
-    """(D,); infinite where a feature never changes, which leaves it out."""
+    """(D,); infinite for constant features, which removes them."""
     weight: Tensor
     """(D, classes)"""
     bias: Tensor
     """(classes,)"""
     l2: float
-    """Strength that it was fitted with."""
+    """Strength of L2."""
     converged: bool
     """Whether the gradient fell below the tolerance."""
 
@@ -65,17 +65,15 @@ class Logistic:
 def fit_logistic(
     values: Tensor, labels: Tensor, ids: Tensor, num_classes: int, config: LogisticConfig, *, seed: int = 0
 ) -> Logistic:
-    """Choose the strength on a part of the training clips, then fit all of them with it.
-
-    The candidate with the lowest cross-entropy wins.
+    """Choose the strength with the lowest cross-entropy on a held-out part of the training clips, then fit all of them.
 
     Args:
         values: Features (N, D).
         labels: Classes (N,).
-        ids: Which video each is a view of (N,): views of one video stay together.
+        ids: The videos (N,) that the features are views of; views of one video stay together.
         num_classes: At least 2.
-        config: Candidates.
-        seed: Of the part that is held out.
+        config: Candidates and stopping rule.
+        seed: Seed of the held-out part.
     """
     held = held_out_videos(labels, ids, config.held_out, seed=seed)
     start = None
@@ -89,7 +87,7 @@ def fit_logistic(
 
 
 def held_out_videos(labels: Tensor, ids: Tensor, share: float, *, seed: int) -> Tensor:
-    """Choose this share of every class's videos, at least one of two or more: bool (N,), True where held out."""
+    """Draw a share of every class's videos, at least one of two or more: bool (N,), True where held out."""
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for label in labels.unique():
@@ -122,8 +120,8 @@ def fit(
         labels: Classes (N,).
         num_classes: At least 2.
         l2: Strength.
-        config: When to stop.
-        start: Weights and biases (D + 1, classes) to begin with; zeros where None.
+        config: Stopping rule.
+        start: Initial weights and biases (D + 1, classes); zeros where None.
     """
     deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
     deviation = torch.where(deviation > 1e-12 * (1 + mean.abs()), deviation, math.inf)

@@ -1,4 +1,4 @@
-"""How often a classifier is right: top-1, top-5, by class, each video counted once."""
+"""Accuracy of a classifier: top-1, top-5 and by class, each video counted once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Scores:
-    """What was counted over the videos of a split."""
+    """Counts over the videos of a split, and the accuracies that follow."""
 
     confusion: NDArray[np.int64]
-    """(true class, predicted class) numbers of videos."""
+    """Videos by (true class, predicted class)."""
     in_top5: NDArray[np.int64]
     """(class,) videos whose class is among the five most probable."""
     broken: int = 0
@@ -32,7 +32,7 @@ class Scores:
 
     @property
     def videos(self) -> int:
-        """Videos that were asked for, broken ones included."""
+        """All videos, broken ones included."""
         return int(self.confusion.sum()) + self.broken
 
     @property
@@ -42,7 +42,7 @@ class Scores:
 
     @property
     def top5(self) -> float | None:
-        """Share of the videos whose class is among the five most probable; None where there are no more than five."""
+        """Share of the videos whose class is among the five most probable; None for five classes or fewer."""
         return None if len(self.confusion) <= TOP else float(self.in_top5.sum()) / max(1, self.videos)
 
     @property
@@ -51,12 +51,12 @@ class Scores:
         return wilson(int(np.trace(self.confusion)), self.videos)
 
     def share_by_class(self, classes: Sequence[str]) -> dict[str, float]:
-        """Return the share that is right of each class that has videos, by its name."""
+        """Return the top-1 accuracy of each class that has videos, by its name."""
         rows = zip(classes, self.confusion.diagonal(), self.confusion.sum(1), strict=True)
         return {name: float(right / videos) for name, right, videos in rows if videos}
 
     def by_class(self, classes: Sequence[str]) -> list[dict[str, Any]]:
-        """Return, for every class, its videos, how many are right, and what it is taken for most often else."""
+        """Return, for every class, its videos, how many are right, and its most frequent wrong prediction."""
         rows = []
         for number, name in enumerate(classes):
             row = self.confusion[number]
@@ -73,7 +73,7 @@ class Scores:
         return rows
 
     def as_dict(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return all of it as plain values."""
+        """Return counts and accuracies as plain values."""
         shares = {"top1": self.top1, "top1_interval": list(self.top1_interval), "top5": self.top5}
         return {
             **shares,
@@ -85,7 +85,7 @@ class Scores:
 
 
 class Tally:
-    """Counts, batch by batch, and over the processes of a training."""
+    """Counts right and wrong predictions, batch by batch, over all ranks."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self._confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
@@ -93,9 +93,9 @@ class Tally:
         self._broken = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
-        """Count videos by the probabilities or scores of their classes (B, classes), one row a video, and labels (B,).
+        """Count a batch of videos: probabilities or scores (B, classes), and labels (B,).
 
-        Of equal scores, that of the lower class counts as higher.
+        Of equal scores, the lower class ranks first.
         """
         classes = len(self._in_top5)
         if probabilities.shape != (len(labels), classes):
@@ -113,21 +113,21 @@ class Tally:
         self._broken += count
 
     def scores(self) -> Scores:
-        """Return the sums over all processes."""
+        """Return the sums over all ranks."""
         parts = (summed(part).cpu() for part in (self._confusion, self._in_top5, self._broken))
         confusion, in_top5, broken = parts
         return Scores(confusion.numpy(), in_top5.numpy(), int(broken))
 
 
 def scored(scores: Tensor, labels: Tensor) -> Scores:
-    """Count all videos of a split at once: scores (N, classes) and labels (N,)."""
+    """Count all videos of a split at once, from scores (N, classes) and labels (N,)."""
     tally = Tally(scores.shape[-1], scores.device)
     tally.add(scores, labels)
     return tally.scores()
 
 
 def confusion_picture(scores: Scores, classes: Sequence[str], path: Path) -> Path:
-    """Draw the confusion, each row as shares of its class's videos, into a PNG."""
+    """Draw the confusion matrix, each row as shares of its class's videos, to a PNG."""
     shares = scores.confusion / np.maximum(scores.confusion.sum(1, keepdims=True), 1)
     side = 3.0 + 0.28 * min(len(classes), 60)
     figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")

@@ -1,4 +1,4 @@
-"""A linear layer after a batch norm, trained by LARS or SGD: the masked autoencoder's recipe, on kept features."""
+"""Linear probe: batch norm and a linear layer, trained by LARS or SGD with MAE's recipe, on cached features."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ REFERENCE_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class SgdConfig:
-    """The recipe of MAE (arXiv 2111.06377, Appendix A.1); a batch of 16384 there, which a video set need not have."""
+    """The recipe of MAE (arXiv 2111.06377, Appendix A.1), but for its batch of 16384, more than some datasets have."""
 
     optimizer: Optimizer = "lars"
-    """lars (arXiv 1708.03888): trust .001, none on the bias. sgd: as it is."""
+    """lars (arXiv 1708.03888): trust .001, none on the bias. sgd: plain SGD."""
     epochs: int = 90
-    """Passes; the cosine ends with them."""
+    """Passes over the training clips; also the length of the cosine."""
     warmup_epochs: int = 10
     """Passes over which the learning rate rises linearly; below `epochs`."""
     base_lr: float = 0.1
@@ -45,7 +45,7 @@ class SgdConfig:
 
 @dataclass(frozen=True)
 class SgdProbe:
-    """A trained classifier."""
+    """A trained linear probe."""
 
     head: nn.Sequential
 
@@ -57,7 +57,7 @@ class SgdProbe:
 
 
 def fit_sgd(values: Tensor, labels: Tensor, num_classes: int, config: SgdConfig, *, seed: int = 0) -> SgdProbe:
-    """Train on features (V, N, D) with classes (V, N): epoch e sees the views of pass e mod V.
+    """Train on features (V, N, D) with classes (V, N); epoch e takes the views of pass e mod V.
 
     The global random state is left alone.
     """
@@ -83,7 +83,7 @@ def fit_sgd(values: Tensor, labels: Tensor, num_classes: int, config: SgdConfig,
 
 
 def probe_head(width: int, num_classes: int, generator: torch.Generator) -> nn.Sequential:
-    """Batch norm without parameters, and a linear layer with small weights and no bias at the start."""
+    """Return a batch norm without parameters and a linear layer with small weights and zero bias."""
     linear = nn.utils.skip_init(nn.Linear, width, num_classes)
     nn.init.trunc_normal_(linear.weight, std=0.01, generator=generator)
     nn.init.zeros_(linear.bias)
@@ -91,7 +91,7 @@ def probe_head(width: int, num_classes: int, generator: torch.Generator) -> nn.S
 
 
 def probe_optimizer(linear: nn.Module, config: SgdConfig) -> torch.optim.Optimizer:
-    """The optimiser of a linear layer, without weight decay."""
+    """Return the optimiser of the linear layer, without weight decay."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(linear.parameters(), lr=config.base_lr, momentum=config.momentum)
     groups = [{"params": [value], "always_adapt": value.ndim > 1} for value in linear.parameters()]
@@ -99,7 +99,7 @@ def probe_optimizer(linear: nn.Module, config: SgdConfig) -> torch.optim.Optimiz
 
 
 def schedule(epoch: float, config: SgdConfig) -> float:
-    """Share of the learning rate at this time, in epochs: linear warm-up, then a cosine to zero."""
+    """Return the factor of the learning rate at a time in epochs: linear warm-up, then a cosine to zero."""
     if epoch < config.warmup_epochs:
         return epoch / config.warmup_epochs
     progress = (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
