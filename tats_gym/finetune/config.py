@@ -1,4 +1,4 @@
-"""Everything that fine-tuning can be told, and the settings of each dataset."""
+"""Settings of fine-tuning, and a preset for each dataset."""
 
 import os
 from dataclasses import asdict, dataclass, field
@@ -24,7 +24,7 @@ RANDAUG = "rand-m9-n2-mstd0.5-inc1"
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptimConfig(OptimConfig):
-    """How the classifier is optimised; the defaults are Table 4's, what it does not give is VideoMAE's."""
+    """Settings of the classifier's optimiser; the defaults are Table 4's, and VideoMAE's where it has none."""
 
     epochs: int = 100
     """Passes over the training clips; also the length of the cosine."""
@@ -33,7 +33,7 @@ class FinetuneOptimConfig(OptimConfig):
     base_lr: float = 1e-3
     """Learning rate of the head for a batch of 256 clips; scaled linearly with the real batch."""
     min_lr: float = 1e-6
-    """Where the cosine ends, for a batch of 256 clips; scaled too."""
+    """Learning rate at the end of the cosine, for a batch of 256 clips; scaled too."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates."""
     layer_decay: float = 0.75
@@ -50,10 +50,10 @@ class FinetuneConfig:
     """One fine-tuning of an encoder on a labelled dataset."""
 
     encoder: str
-    """What is fine-tuned: a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name
-    (tiny, small, base, large) to start from scratch."""
+    """The encoder: a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name (tiny,
+    small, base, large) to start from scratch."""
     env: str = "TatsMask-demo-v0"
-    """Id whose dataset is learned."""
+    """Environment id of the dataset."""
     frames: int | None = None
     """Frames in a clip; None takes the encoder's."""
     size: int | None = None
@@ -61,36 +61,36 @@ class FinetuneConfig:
     interpolate: bool = False
     """Let positions be interpolated where `frames` or `size` are not the encoder's."""
     scratch: bool = False
-    """Draw the encoder's weights anew from `seed`: the same architecture without its pre-training, to compare with."""
+    """Draw the encoder's weights anew from `seed`: the same architecture without pre-training, as a baseline."""
     pool: Pool = "mean"
-    """What the classifier sees of the tokens. mean: over all of them, as in VideoMAE. Ours: frames, the mean of each
-    time, which keeps their order; change, the deviation over time; tokens, all of them."""
+    """The classifier's input. mean: over all tokens, as in VideoMAE. Ours: frames, the mean of each time, which keeps
+    their order; change, the deviation over time; tokens, all of them."""
     batch_size: int = 8
-    """Clips in a step of one process."""
+    """Clips in a step of one rank."""
     drop_path: float = 0.1
     """Rate at which residual branches are dropped in the last block, rising to it linearly."""
     seed: int = 0
-    """Of the head, clips, crops, mixing and drop path."""
+    """Seed of the head, clips, crops, mixing and drop path."""
     device: str = "auto"
-    """auto takes CUDA where it is present."""
+    """auto takes CUDA where it is available."""
     precision: Precision = "auto"
-    """auto takes bf16 on a GPU that has it."""
+    """auto takes bf16 on a GPU that supports it."""
     out: str = "runs"
     """Folder in which the run's own folder is made."""
     eval_interval: int = 1
-    """Epochs from one measurement on the held-out videos, in one view, to the next."""
+    """Epochs between evaluations on the held-out videos, in one view."""
     temporal_views: int = Dataset.finetune_views
-    """Windows of each video in the test at the end."""
+    """Windows of each video in the final test."""
     spatial_views: int = 3
-    """Squares of each window in the test at the end."""
+    """Squares of each window in the final test."""
     test_batch_size: int = 4
-    """Videos whose views go through the encoder together."""
+    """Videos in one forward pass of the test, with all their views."""
     log_interval: int = 10
-    """Steps from one line of the log to the next."""
+    """Steps between lines of the log."""
     keep_checkpoints: int = 2
-    """Newest checkpoints that are kept, one an epoch."""
+    """Number of the newest checkpoints to keep; one is written per epoch."""
     quiet: bool = False
-    """No progress bar, but a line every ten minutes."""
+    """A line every ten minutes instead of a progress bar."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
     mix: MixConfig = field(default_factory=MixConfig)
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
@@ -116,7 +116,7 @@ class FinetuneConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "FinetuneConfig":
-        """Build the settings back from what `as_dict` returned (tuples may have become lists on the way).
+        """Build the settings from the values of `as_dict`; lists become tuples again.
 
         Raises:
             TypeError: A setting is unknown, missing, or of another type; the message names it.
@@ -126,10 +126,10 @@ class FinetuneConfig:
 
 
 def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
-    """Return the recipe for an id: Table 4's, with VideoMAE's settings for its dataset, or a small one for demo.
+    """Return the recipe for an environment id: Table 4's, with VideoMAE's settings for its dataset; for demo a small one.
 
     Raises:
-        ValueError: If there is no such id, or its dataset has no labels.
+        ValueError: If the id is unknown, or its dataset has no labels.
     """
     check_choice("--env", env_id, ENV_IDS)
     data = data_of(env_id)

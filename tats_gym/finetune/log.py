@@ -1,4 +1,4 @@
-"""What a supervised training tells while it runs: a progress bar, TensorBoard and metrics.jsonl."""
+"""Logs a supervised training to a progress bar, TensorBoard and metrics.jsonl."""
 
 import time
 from pathlib import Path
@@ -12,16 +12,16 @@ from tats_gym.runs.progress import progress_bar
 
 
 class TrainingLog:
-    """The loss, the speed and the share of time spent waiting for clips.
+    """Logs the loss, the speed and the share of time spent waiting for clips.
 
     Args:
-        folder: The run's; None for processes that write nothing.
-        stream: Where the clips come from.
-        batch_size: Clips of a step, over all processes.
+        folder: The run's; None for ranks that do not write.
+        stream: The source of the clips.
+        batch_size: Clips of a step, over all ranks.
         step: Steps so far.
-        total_steps: Steps at the end of the run.
-        interval: Steps from one line of the log to the next.
-        quiet: No bar, but a line every ten minutes.
+        total_steps: Steps of the whole run.
+        interval: Steps between lines of the log.
+        quiet: A line every ten minutes instead of a bar.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TrainingLog:
         self._losses = []
 
     def step(self, loss: float, **values: float) -> None:
-        """Take note of a step, with its loss and other values of the moment."""
+        """Count a step; every `interval` steps, log the mean loss with these values."""
         self._step += 1
         self._losses.append(loss)
         self._bar.set_description_str(f"loss {loss:.4f}{self._shown}", refresh=False)
@@ -71,7 +71,7 @@ class TrainingLog:
         self._shown = f", {text}"
 
     def record(self, group: str, **values: float | None) -> None:
-        """Have the next line of the log hold these values; None is left out."""
+        """Add values to the next line of the log; None is left out."""
         if self._logger is not None:
             for name, value in values.items():
                 if value is not None:
@@ -83,7 +83,7 @@ class TrainingLog:
             self._logger.dump(self._step)
 
     def close(self) -> None:
-        """Take the bar away and close the files."""
+        """Close the bar and the files."""
         self._bar.close()
         if self._logger is not None:
             self._logger.close()

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: every clip is mixed with another one of its batch, and so are their labels."""
+"""Mixup and CutMix: mixes every clip, and its label, with another one of the batch."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class MixConfig:
-    """How clips and labels are mixed; the defaults are the fine-tuning's (supplement, table 4)."""
+    """Settings of Mixup and CutMix; the defaults are the fine-tuning's (supplement, table 4)."""
 
     mixup: float = 0.8
     """Both parameters of the Beta distribution of Mixup's weight (https://arxiv.org/abs/1710.09412); 0 is no Mixup."""
@@ -17,9 +17,9 @@ class MixConfig:
     """Both parameters of the Beta distribution of the share that CutMix keeps (https://arxiv.org/abs/1905.04899); 0 is
     no CutMix."""
     probability: float = 1.0
-    """That a batch is mixed at all, in [0, 1]."""
+    """Probability that a batch is mixed at all, in [0, 1]."""
     switch: float = 0.5
-    """Probability of CutMix where Mixup is on too, in [0, 1]; table 4 leaves it open, VideoMAE takes 0.5."""
+    """Probability of CutMix where Mixup is on too, in [0, 1]; table 4 does not give it, VideoMAE takes 0.5."""
     smoothing: float = 0.1
     """Label smoothing: this share of a label's weight is spread evenly over all classes, in [0, 1)."""
 
@@ -37,7 +37,7 @@ class MixConfig:
 def mix(
     clips: Tensor, labels: Tensor, num_classes: int, config: MixConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix the first clip of a batch with the last, the second with the last but one, and so on.
+    """Mix the first clip of a batch with the last, the second with the second last, and so on.
 
     Mixup or CutMix, the weight and the box are drawn once for the batch. CutMix replaces the same box of rows and
     columns in every frame. Where the size of the batch is odd, the clip in the middle stays as it is.
@@ -45,15 +45,15 @@ def mix(
     Args:
         clips: Pixels (B, C, T, H, W) in [0, 255], of any dtype; they are not changed.
         labels: Classes (B,) in [0, num_classes), int64.
-        num_classes: Of the dataset.
-        config: What is drawn.
-        rng: Source of the draws.
+        num_classes: Classes of the dataset.
+        config: Settings of Mixup and CutMix.
+        rng: Random generator.
 
     Returns:
         Clips (B, C, T, H, W) in [0, 255], float32, and targets (B, num_classes), float32, whose rows sum to 1.
 
     Raises:
-        ValueError: The shapes are others than these.
+        ValueError: The shapes differ from these.
     """
     if clips.ndim != 5 or labels.shape != clips.shape[:1]:
         raise ValueError(
@@ -75,9 +75,12 @@ def mix(
 
 
 def cut_box(height: int, width: int, kept: float, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a box in the frame's own shape that leaves the share `kept` of it, centred at a drawn pixel.
+    """Draw a box, centred at a random pixel and in the frame's proportions, that leaves the share `kept` of the frame.
 
-    What reaches beyond the frame is cut off, so that more than `kept` may be left, as in CutMix's own definition.
+    The box is clipped to the frame, so that more than `kept` may be left, as in CutMix's own definition.
+
+    Returns:
+        Its rows and columns.
     """
     scale = (1 - kept) ** 0.5
     sides = []

@@ -1,4 +1,4 @@
-"""Fine-tunings that go on, see `tats_gym.runs.resume`."""
+"""Resumes fine-tunings, see `tats_gym.runs.resume`."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from tats_gym.train.distributed import Ranks
 
 
 def resume(folder: Path, config: FinetuneConfig | None = None, ranks: Ranks | None = None) -> Finetuning:
-    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
+    """Resume the run in `folder` from its newest checkpoint, with its own settings or with `config`."""
     config = config or run_config(folder)
     return go_on(Finetuning, folder, config, ranks or Ranks.alone(config.device))
 
 
 def begin_or_resume(folder: Path | None, config: FinetuneConfig, ranks: Ranks) -> Finetuning:
-    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
+    """Resume the run in `folder` from its newest checkpoint, or begin a new run where there is none."""
     return begin_or_go_on(Finetuning, folder, config, ranks)
 
 
 def run_config(folder: Path) -> FinetuneConfig:
-    """Return the settings that the run in `folder` was started with."""
+    """Return the settings of the run in `folder`."""
     return FinetuneConfig.from_dict(read_config(folder, FINETUNING))

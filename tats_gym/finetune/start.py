@@ -1,4 +1,4 @@
-"""The encoder that a fine-tuning begins with."""
+"""Builds the encoder that a fine-tuning starts from."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from tats_gym.tokens import TokenGrid
 
 
 def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> VideoEncoder:
-    """The encoder to begin with: the one that the settings name, or a checkpoint's, whose weights come later."""
+    """Build the encoder that the settings name, or the architecture in a checkpoint, whose weights are loaded later."""
     if state is not None:
         if "classifier" not in state:
             raise CheckpointError(f"the checkpoint is of no fine-tuning (its parts: {', '.join(map(str, state))})")

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of an encoder: one run from start, or from its last checkpoint, to the test."""
+"""Supervised fine-tuning of an encoder: one run, from its start or a checkpoint to the final test."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -33,16 +33,16 @@ from tats_gym.train.signals import stop_on_signal
 
 @dataclass(frozen=True)
 class Result:
-    """What a fine-tuning leaves behind."""
+    """The result of a fine-tuning."""
 
     folder: Path
     """The run's folder."""
     scores: Scores | None
-    """The test in all views; None where the run was stopped before it."""
+    """Scores of the final test, in all views; None where the run was stopped before it."""
     classes: tuple[str, ...]
     """Names of the classes."""
     exit_code: int
-    """0 where the run came to its end, else that of who stopped it, see `tats_gym.train.signals`."""
+    """0 where the run ended by itself, else the signal's, see `tats_gym.train.signals`."""
 
     def summary(self, config: FinetuneConfig) -> str:
         """Return what the test gave and where it lies; of a run that was stopped, how it goes on."""
@@ -59,18 +59,18 @@ class Result:
 
 
 class Finetuning:
-    """A run's parts, from its settings.
+    """A fine-tuning run: classifier, clips and optimiser.
 
     Args:
         config: The settings.
-        ranks: This process among those of the training.
-        folder: The run's; a new one in `config.out` when None.
-        lock: The folder's, if it is held already.
-        state: What a checkpoint of the folder holds, to go on from it.
+        ranks: The ranks of the training.
+        folder: The run's; None for a new one in `config.out`.
+        lock: The folder's lock, if it is held already.
+        state: Contents of a checkpoint in the folder, to resume from.
 
     Raises:
-        ValueError: The dataset has no labels, or its parts do not have the same classes.
-        CheckpointError: The encoder or the checkpoint is not what the settings say.
+        ValueError: The dataset has no labels, or its splits have different classes.
+        CheckpointError: The encoder or the checkpoint does not fit the settings.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Finetuning:
             self.model = VideoClassifier(encoder, len(self.classes), config.pool).to(ranks.device)
         self._parallel = parallel(self.model)
         self.batch_size = config.batch_size * ranks.world_size
-        """Clips in a step, over all processes."""
+        """Clips in a step, over all ranks."""
         steps = max(1, len(self.train) // config.batch_size // config.optim.accumulate)
-        self.steps_per_epoch = steps * config.optim.accumulate  # so that no gradients are gathered where an epoch ends
+        self.steps_per_epoch = steps * config.optim.accumulate  # so that an epoch ends with an optimiser step
         self.optimizer = Optimizer(
             "classifier",
             layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
@@ -113,7 +113,7 @@ class Finetuning:
             module=self._parallel,
         )
         self.step = 0
-        """Steps so far, of each process."""
+        """Steps so far, of each rank."""
         self.total_steps = config.optim.epochs * self.steps_per_epoch
         self._asked = 0
         self._upload_stream = upload_stream(ranks.device)
@@ -131,10 +131,10 @@ class Finetuning:
     # --- Saving and going on -----------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint; all processes must ask, the first writes.
+        """Write a checkpoint; all ranks must call it, rank 0 writes.
 
         Raises:
-            NonFiniteError: If a weight is NaN or infinite; nothing is written.
+            NonFiniteError: If a weight is NaN or infinite; no file is written.
         """
         check_weights_finite("classifier", self.model, f"step {self.step}")
         state = {
@@ -168,14 +168,14 @@ class Finetuning:
 
     @property
     def finished(self) -> bool:
-        """Whether no step is left."""
+        """Whether all steps are done."""
         return self.step >= self.total_steps
 
     def run(self) -> Result:
-        """Train to the end and test in all views; or until a signal asks to stop, which leaves a checkpoint behind.
+        """Train to the end and test in all views; a signal stops the training, and a checkpoint is saved.
 
         Raises:
-            NonFiniteError: If a number of `tats_gym.train.nonfinite` is not finite; the last checkpoint is kept.
+            NonFiniteError: By the rule of `tats_gym.train.nonfinite`; the last checkpoint is kept.
         """
         scores = None
         self._log = self._open_log()
@@ -185,7 +185,7 @@ class Finetuning:
                 self.save()
                 exit_code = highest(self._asked, self.ranks.device)
             if not exit_code:
-                self.train.close()  # its workers make room for the test's
+                self.train.close()  # ends its workers before the test starts its own
                 scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
                 self._write(scores)
         finally:
@@ -215,7 +215,7 @@ class Finetuning:
             loss = self._loss(*coming)
             self.step += 1
             if not self.finished:
-                coming = self._next()  # while the device is busy with this forward pass
+                coming = self._next()  # while the device computes this forward pass
             value = mean(loss.detach()).item()
             check_finite("the classifier's loss", value, f"optimiser step {self.optimizer.steps}")
             self.optimizer.step(loss)
@@ -238,7 +238,7 @@ class Finetuning:
         return Upload(batch.pixels, self.ranks.device, self._upload_stream), batch.labels
 
     def _loss(self, clips: Upload, labels: Tensor) -> Tensor:
-        # Every step has random numbers of its own: a resumed run draws the same, without any state being kept.
+        # Every step seeds its own random numbers, so that a resumed run draws the same without a saved state.
         keys = (self.config.seed, self.step, self.ranks.rank)
         torch.manual_seed(int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1))
         self.model.train()
@@ -261,7 +261,7 @@ class Finetuning:
 
     @torch.no_grad()
     def evaluate(self, temporal: int = 1, spatial: int = 1) -> Scores:
-        """Score the held-out videos, each counted once: by the mean of its views' class probabilities."""
+        """Score the held-out videos, each by the mean class probabilities of its views."""
         self.model.eval()
         device, views = self.ranks.device, temporal * spatial
         tally = Tally(len(self.classes), device)
@@ -283,7 +283,7 @@ class Finetuning:
             confusion_picture(scores, self.classes, self.folder / "pictures" / "confusion.png")
 
     def close(self) -> None:
-        """Stop worker processes, and let others train in the run's folder."""
+        """Stop the worker processes, and release the run's folder."""
         self.train.close()
         self.held_out.close()
         if self._lock is not None:
