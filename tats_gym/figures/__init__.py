@@ -1,1 +1,1 @@
-"""Pictures of masks, still and moving."""
+"""Figures and animations of masks."""

@@ -1,4 +1,4 @@
-"""Pictures of masks that move: the rows of a mask figure side by side, a picture for each frame of the clip."""
+"""Animations of masks: the rows of a mask figure side by side, one picture for each frame of the clip."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -17,9 +17,9 @@ from tats_gym.figures.masks import Masked, Scales, add_scale, draw, rows, title_
 from tats_gym.tokens import TokenGrid
 
 PANEL_INCHES, LABEL_INCHES, SCALE_INCHES = 1.9, 0.8, 0.75
-"""Of a panel's side, of what stands above it and beside it."""
+"""Side of a panel, height of its label, width of its colour scale."""
 ACROSS = 5
-"""Panels beside each other, at most."""
+"""Most panels in a line."""
 
 
 def mask_animation(
@@ -31,10 +31,10 @@ def mask_animation(
     scales: Scales | None = None,
     title: str = "",
 ) -> NDArray[np.uint8]:
-    """Draw one clip of a batch as it plays; arguments and panels as in `mask_figure`.
+    """Draw one clip of a batch frame by frame; arguments and panels as in `mask_figure`.
 
     Returns:
-        A picture for each frame (T, height, width, 3), both sides even, as video codecs want them.
+        Pictures (T, height, width, 3), both sides even, as video codecs require.
     """
     panels = rows(grid, pixels, seen, clip, scales or Scales.of(seen), every_frame=True)
     dpi = float(np.clip(1.02 * grid.size / PANEL_INCHES, 80, 130))
@@ -57,7 +57,7 @@ def mask_animation(
 
 
 def _panels(count: int, title: str, dpi: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, all of one size, in as few lines as there must be."""
+    """Make a figure and its panels, all of one size, in as few lines as possible."""
     down = -(-count // ACROSS)
     across = -(-count // down)
     width = across * (PANEL_INCHES + SCALE_INCHES) + 0.1
@@ -80,7 +80,7 @@ def _panels(count: int, title: str, dpi: float) -> tuple[Figure, list[Axes]]:
 
 
 def write_gif(path: Path, pictures: NDArray[np.uint8], frames_per_s: float) -> None:
-    """Write pictures (T, height, width, 3) as a GIF that starts again at its end."""
+    """Write pictures (T, height, width, 3) as a GIF that loops."""
     images = [Image.fromarray(picture) for picture in pictures]
     images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_s, loop=0)
 

@@ -1,4 +1,4 @@
-"""Pictures of masks: a clip, what the MAE makes of it, where it errs, and which tokens it saw."""
+"""Figures of masks: a clip, the MAE's reconstruction, its errors, and the visible tokens."""
 
 import math
 import textwrap
@@ -21,35 +21,35 @@ from tats_gym.tokens import CHANNELS, TokenGrid
 HIDDEN_GREY = 128
 COLUMN_INCHES = 1.0
 DPI, SHARPEST_DPI = 100.0, 250.0
-"""Of a still picture at least and, where every pixel of a clip is to be seen, at most."""
+"""Default resolution of a figure, and the highest one where every pixel of a clip is shown."""
 COLUMNS = 8
-"""Of a figure at most; of a longer clip, tubelets evenly spaced over it are shown."""
+"""Most columns of a figure; of a longer clip, evenly spaced tubelets are shown."""
 CHARACTER_INCHES = 0.08
 """Width of a character of a title, about."""
 TITLE_LINES = 3
 NAME_CHARACTERS = 17
-"""Of an agent's name on a line."""
+"""Most characters of an agent's name on a line."""
 TOP_SHARE = 0.995
-"""Share of the values that the colours tell apart; the few above look like the highest of these."""
+"""Quantile at which colour scales end; values above have the top colour."""
 
 
 class Masked(NamedTuple):
-    """What one agent made visible of a batch of clips, and what an MAE made of the rest."""
+    """One agent's masks of a batch of clips, with the MAE's reconstruction."""
 
     name: str
-    """The agent's."""
+    """The agent's name."""
     reconstruction: Reconstruction
     probabilities: Tensor | None = None
-    """(B, L) of each token at the first draw, where the agent has them."""
+    """(B, L) probability of each token at the first draw, if the agent has them."""
 
     def errors(self, clip: int) -> Tensor:
-        """Return the error (L,) of each token of a clip, NaN where it was not predicted; on the host."""
+        """Return the error (L,) of each token of a clip, NaN where it is not predicted; on the host."""
         found = self.reconstruction
         spread = found.spread(found.errors.detach())[clip]
         return spread.masked_fill(~found.predicted[clip], torch.nan).cpu()
 
     def relative(self, clip: int) -> Tensor | None:
-        """Return the probability (L,) of each token of a clip over that of a uniform draw; on the host."""
+        """Return the ratio (L,) of each token's probability to a uniform one, for a clip; on the host."""
         if self.probabilities is None:
             return None
         return self.probabilities[clip].detach().float().cpu() * self.probabilities.shape[1]
@@ -57,7 +57,7 @@ class Masked(NamedTuple):
 
 @dataclass(frozen=True)
 class Scales:
-    """Where the colours of maps end; pictures that are compared share them."""
+    """Upper ends of the colour scales; figures that are compared share them."""
 
     error: float
     probability: float
@@ -66,8 +66,8 @@ class Scales:
     def of(batches: Sequence[Masked]) -> "Scales":
         """Return the scales that fit all clips of these batches.
 
-        They end at one of few round numbers, so that pictures of one clip after the other, as training draws them, are
-        of the same colours until something has changed.
+        They end at one of few round numbers, so that the figures of a training keep their colours until errors or
+        probabilities change much.
         """
         errors, relative = [torch.zeros(1)], [torch.full((1,), 2.0)]
         for masked in batches:
@@ -79,38 +79,38 @@ class Scales:
 
 
 def _top(values: Sequence[Tensor]) -> float:
-    """Return the value below which nearly all lie, and at least that of the first tensor."""
+    """Return the quantile `TOP_SHARE` of all values, or the single value of the first tensor if it is higher."""
     return max(float(np.nanquantile(torch.cat(list(values)).numpy(), TOP_SHARE)), values[0].item())
 
 
 def _rounded_up(value: float) -> float:
-    """Return the next of 1, 1.5, 2, 3, 4, 6, 8, 12, ... and of their halves, quarters, ...; a per mille is no step."""
+    """Round up to 1, 1.5, 2, 3, 4, 6, 8, 12, ..., their halves, quarters, ...; an excess of a per mille is ignored."""
     below = 2.0 ** math.floor(math.log2(value / 1.001))
     return 1.5 * below if value <= 1.5015 * below else 2 * below
 
 
 class Row(NamedTuple):
-    """One row of a picture."""
+    """One row of a mask figure."""
 
     label: str
     images: NDArray[Any]
     """(t, H, W, C) uint8 pictures, or (t, h, w) values."""
     top: float | None = None
-    """Of values: where the colours end, which begin at 0."""
+    """Upper end of the colour scale of values, which begins at 0; None for pictures."""
 
 
 def rows(
     grid: TokenGrid, pixels: Tensor, seen: Sequence[Masked], clip: int, scales: Scales, *, every_frame: bool = False
 ) -> list[Row]:
-    """Return what is drawn of one clip of a batch, see `mask_figure`.
+    """Return the rows of the figure of one clip of a batch, see `mask_figure`.
 
     Args:
         grid: The clips' geometry.
         pixels: (B, C, T, H, W) uint8.
-        seen: The first agent, and those that it is compared with.
-        clip: Which clip of the batch.
-        scales: Where the colours end.
-        every_frame: Pictures and maps of all T frames, instead of one a tubelet.
+        seen: The agent, and those that it is compared with.
+        clip: Index of the clip in the batch.
+        scales: Upper ends of the colour scales.
+        every_frame: Pictures and maps of all T frames, instead of one per tubelet.
     """
     first, real = seen[0], pixels[clip : clip + 1].cpu()
     step = 1 if every_frame else grid.tubelet_size
@@ -158,20 +158,20 @@ def mask_figure(
     title: str = "",
     dpi: float = DPI,
 ) -> NDArray[np.uint8]:
-    """Draw one clip of a batch, time from left to right, a column for each step of the token grid, eight at most.
+    """Draw one clip of a batch, time from left to right, a column for each tubelet, eight at most.
 
-    Rows: frames; reconstruction of the hidden tokens, given back the true mean and deviation of each patch (which the
-    MAE does not predict), the visible ones as they are; error of each hidden token; sampling probability relative to
-    uniform, where given; the visible tokens. Of each further agent: error and visible tokens.
+    Rows: frames; reconstruction of the hidden tokens, with the true mean and deviation of each patch (which the MAE
+    does not predict), beside the visible ones; error of each hidden token; sampling probability relative to uniform, if
+    given; the visible tokens. For each further agent: error and visible tokens.
 
     Args:
         grid: The clips' geometry.
         pixels: (B, C, T, H, W) uint8.
         seen: The agent, and those that it is compared with.
-        clip: Which clip of the batch.
-        scales: Where the colours end; those of this batch if None.
+        clip: Index of the clip in the batch.
+        scales: Upper ends of the colour scales; those of this batch if None.
         title: A line above the picture.
-        dpi: Dots of an inch, which is what a column takes; see `sharp_dpi`.
+        dpi: Dots per inch, the width of a column; see `sharp_dpi`.
 
     Returns:
         The picture (height, width, 3).
@@ -181,12 +181,12 @@ def mask_figure(
 
 
 def sharp_dpi(grid: TokenGrid) -> float:
-    """Return the dots of an inch with which a figure shows every pixel of clips of the usual sizes."""
+    """Return the dots per inch at which a figure shows every pixel of clips of the usual sizes."""
     return float(np.clip(1.1 * grid.size / COLUMN_INCHES, DPI, SHARPEST_DPI))
 
 
 def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray[np.uint8]:
-    """Draw which tokens masks made visible: how often each tubelet's, and how often each place's, beside chance.
+    """Draw how often masks show each tubelet and each place, beside chance.
 
     Args:
         grid: The clips' geometry.
@@ -245,30 +245,30 @@ def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> 
 
 
 def title_lines(title: str, width_inches: float) -> list[str]:
-    """Break a title into the lines that a figure has room for; names of files need not be text."""
+    """Break a title into the lines that fit a figure; bytes of file names that are not text are replaced."""
     text = title.encode("utf-8", "replace").decode()
     return textwrap.wrap(text, int(width_inches / CHARACTER_INCHES), max_lines=TITLE_LINES, placeholder=" ...")
 
 
 def write_title(figure: Figure, title: str, **where: float) -> None:
-    """Write a line or a few above a figure, as they are: a dollar is no formula."""
+    """Write a title above a figure, without reading dollars as formulas."""
     lines = title_lines(title, figure.get_size_inches()[0])
     figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
 
 
 def draw(axis: Any, image: NDArray[Any], top: float | None, dots: float = math.inf) -> Any:
-    """Draw a picture (H, W, C), or a map (h, w) whose colours end at `top`, and return what can be given other data.
+    """Draw a picture (H, W, C), or a map (h, w) whose colour scale ends at `top`, and return its artist.
 
-    One that has more pixels than there are dots is averaged, or lines would be lost.
+    An image with more pixels than `dots` is smoothed, or lines would be lost.
     """
     axis.set(xticks=[], yticks=[])
-    axis.set_facecolor("0.85")  # what is not predicted
+    axis.set_facecolor("0.85")  # shows where a map is NaN, not predicted
     scale = {} if top is None else {"cmap": "magma", "vmin": 0, "vmax": top}
     return axis.imshow(image, interpolation="nearest" if image.shape[1] <= dots else "hanning", **scale)
 
 
 def add_scale(axis: Any, drawn: Any) -> None:
-    """Say beside a map what its colours mean."""
+    """Draw the colour scale beside a map."""
     beside = axis.inset_axes((1.05, 0.03, 0.09, 0.94))
     top = drawn.norm.vmax
     axis.figure.colorbar(drawn, cax=beside, extend="max", ticks=[0, top / 2, top], format="%g")
