@@ -1,4 +1,4 @@
-"""An encoder with a classifier on top, and the learning rates of its layers."""
+"""A classifier on a video encoder, and its parameter groups for layer-wise learning rates."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from tats_gym.model.pooling import POOLS, Pool
 
 
 class VideoClassifier(nn.Module):
-    """The encoder's tokens pooled, a norm, a linear layer; with their mean, the published VideoMAE's classifier.
+    """Encoder, pooling of tokens, norm, linear layer; with pool "mean" the published VideoMAE's classifier.
 
     Args:
-        encoder: Built with norm "none": the norm comes after the mean.
+        encoder: Built with norm "none", as the norm comes after the pooling.
         num_classes: Outputs.
-        pool: How a clip's tokens become one vector.
-        head_scale: What the head's weight and bias are multiplied with at the start.
+        pool: Pooling of a clip's tokens to one vector.
+        head_scale: Factor of the head's initial weight and bias.
     """
 
     def __init__(self, encoder: VideoEncoder, num_classes: int, pool: Pool = "mean", head_scale: float = 0.001) -> None:
@@ -41,14 +41,14 @@ class VideoClassifier(nn.Module):
         return logits
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Tell timm which parameters make a layer: the embedding, each block, norm and head."""
+        """Return the patterns by which timm groups parameters into layers: the embedding, each block, norm and head."""
         return {
             "stem": r"^video\.(?:encoder\.patch_embed|pos_embed)",
             "blocks": r"^video\.encoder\.blocks\.(\d+)",  # norm and head, unnamed, come last
         }
 
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters that do not decay although they are matrices."""
+        """Return the names of the matrices without weight decay."""
         return {name for name, _ in self.named_parameters() if "pos_embed." in name}
 
 

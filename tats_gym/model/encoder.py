@@ -1,4 +1,4 @@
-"""The encoder alone: what is left of the masked autoencoder after pre-training, for every token of a clip."""
+"""The encoder alone, without the decoder: features of all tokens of a clip."""
 
 from typing import Literal, get_args
 
@@ -18,9 +18,9 @@ class VideoEncoder(nn.Module):
     Args:
         config: Widths and depths; the decoder's are not used.
         grid: The clip's geometry; its K is not used.
-        norm: "encoder" ends with the norm that pre-training ended with; "none" leaves it out, as the published
-            VideoMAE does for fine-tuning, whose classifier brings a norm of its own.
-        drop_path: Rate at which whole residual branches are dropped in the last block, rising to it linearly.
+        norm: "encoder" ends with the norm of pre-training; "none" leaves it out, as the published VideoMAE does for
+            fine-tuning, where the classifier has its own norm.
+        drop_path: Rate at which residual branches are dropped in the last block, rising to it linearly.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class VideoEncoder(nn.Module):
 
 
 def encoder_weights(mae_weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pick from a masked autoencoder's weights those of its encoder."""
+    """Pick the encoder's weights from a masked autoencoder's."""
     return {name: value for name, value in mae_weights.items() if name.startswith(("encoder.", "pos_embed."))}
 
 
 def load_encoder_weights(encoder: VideoEncoder, weights: dict[str, Tensor]) -> None:
-    """Load what `encoder_weights` picks; the norm's weights are left out where the encoder has none.
+    """Load the weights that `encoder_weights` picks; without the norm's where the encoder has none.
 
     Raises:
         RuntimeError: Names or shapes disagree.

@@ -1,4 +1,4 @@
-"""From the features of a clip's tokens to one vector."""
+"""Pools the features of a clip's tokens to one vector."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -18,4 +18,4 @@ POOLS: Mapping[Pool, Callable[[Tensor, tuple[int, int, int]], Tensor]] = Mapping
         "tokens": lambda tokens, _: rearrange(tokens, "b l d -> b (l d)"),
     }
 )
-"""Tokens (B, L, D) and the grid's (t, h, w) to one vector a clip: (B, D), (B, D), (B, t * D), (B, L * D)."""
+"""Map tokens (B, L, D) and the grid's (t, h, w) to one vector per clip: (B, D), (B, D), (B, t * D), (B, L * D)."""

@@ -1,4 +1,4 @@
-"""Where a token lies, as a vector added to it: VideoMAE's fixed sinusoid, learned places and times, or a table."""
+"""Position embeddings: VideoMAE's fixed sinusoid, learned times and places, or a table."""
 
 import math
 from typing import Literal
@@ -13,7 +13,7 @@ PositionKind = Literal["sinusoid", "learned", "table"]
 
 
 class SinusoidPositions(nn.Module):
-    """The fixed 1-D sine and cosine positions of VideoMAE; no part of the weights."""
+    """The fixed 1-D sine and cosine positions of VideoMAE; not in the state dict."""
 
     table: Tensor
 
@@ -29,13 +29,13 @@ class SinusoidPositions(nn.Module):
 class LearnedPositions(nn.Module):
     """A trainable vector for every time plus one for every place, as in MAE-ST.
 
-    They start at random, so that different places are told apart from the first step: a sinusoid over a few dozen
-    tokens is nearly the same vector everywhere.
+    They start at random, so that places differ from the first step: a sinusoid over a few dozen tokens is nearly the
+    same vector everywhere.
 
     Args:
         grid_shape: (t, h, w).
         width: D.
-        std: Of either vector's elements at the start; the default gives their sum the sinusoid's energy.
+        std: Initial deviation of either vector's elements; the default gives their sum the sinusoid's energy.
     """
 
     def __init__(self, grid_shape: GridShape, width: int, std: float = 0.5) -> None:
@@ -50,7 +50,7 @@ class LearnedPositions(nn.Module):
 
 
 class TablePositions(nn.Module):
-    """A fixed vector for every token that is stored with the weights: positions interpolated from another grid."""
+    """A fixed vector for every token, stored in the state dict: positions interpolated from another grid."""
 
     table: Tensor
 
@@ -75,7 +75,7 @@ def sinusoid(length: int, width: int) -> Tensor:
 
 
 def interpolate_table(table: Tensor, old: GridShape, new: GridShape) -> Tensor:
-    """Bring a table (L, D) of one grid to another, linearly along time, height and width."""
+    """Interpolate a table (L, D) from one grid to another, linearly along time, height and width."""
     t, h, w = old
     volume = rearrange(table, "(t h w) d -> 1 d t h w", t=t, h=h, w=w)
     volume = F.interpolate(volume, size=new, mode="trilinear", align_corners=False)
@@ -83,7 +83,7 @@ def interpolate_table(table: Tensor, old: GridShape, new: GridShape) -> Tensor:
 
 
 def interpolate_learned(time: Tensor, place: Tensor, old: GridShape, new: GridShape) -> tuple[Tensor, Tensor]:
-    """Bring learned vectors of times (t, 1, D) linearly, and of places (1, h * w, D) bicubically, to another grid."""
+    """Interpolate vectors of times (t, 1, D) linearly, and of places (1, h * w, D) bicubically, to another grid."""
     line = rearrange(time, "t 1 d -> 1 d t")
     line = F.interpolate(line, size=new[0], mode="linear", align_corners=False)
     plane = rearrange(place, "1 (h w) d -> 1 d h w", h=old[1])

@@ -1,4 +1,4 @@
-"""How a masked autoencoder is optimised."""
+"""Settings and construction of a masked autoencoder's optimiser."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tats_gym.train.optimizer import OptimConfig, Optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class MAEOptimConfig(OptimConfig):
-    """How the MAE is optimised; the defaults are Table 1's, weight decay and scaling rule AdaMAE's."""
+    """Settings of the MAE's optimiser; the defaults are Table 1's, weight decay and scaling rule AdaMAE's."""
 
     epochs: int = 800
     """Passes over the training clips; also the length of the cosine."""
@@ -20,7 +20,7 @@ class MAEOptimConfig(OptimConfig):
     base_lr: float = 1.5e-4
     """Learning rate for a batch of 256 clips; scaled linearly with the real batch."""
     min_lr: float = 1e-5
-    """Where the cosine ends, for a batch of 256 clips; scaled too."""
+    """Learning rate at the end of the cosine, for a batch of 256 clips; scaled too."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates."""
 
@@ -33,13 +33,13 @@ def mae_optimizer(
     steps_per_epoch: int,
     module: nn.Module | None = None,
 ) -> Optimizer:
-    """Return the optimiser of an MAE; weights of norms, positions and the mask token do not decay.
+    """Build the optimiser of an MAE; norms, positions and the mask token have no weight decay.
 
     Args:
-        mae: The model whose weights are stepped.
+        mae: The model to train.
         config: The recipe.
-        num_envs: Masks in one environment step, over all processes.
-        steps_per_epoch: Environment steps that make one pass over the training clips.
+        num_envs: Masks in one environment step, over all ranks.
+        steps_per_epoch: Environment steps in one pass over the training clips.
         module: See `Optimizer`.
     """
     positions = (name for name, _ in mae.named_parameters() if "pos_embed." in name)
