@@ -1,4 +1,4 @@
-"""Masks without an agent, and the two forms that a mask takes."""
+"""Masks without learning: random, tube, frame, block and motion; and conversions between the two forms of a mask."""
 
 import math
 
@@ -10,7 +10,7 @@ from tats_gym.tokens import TokenGrid
 
 
 def mask_from_ids(ids_keep: Tensor, num_tokens: int) -> Tensor:
-    """Turn visible tokens (B, K) into the mask (B, L), True where a token is hidden from the encoder."""
+    """Convert visible tokens (B, K) to the mask (B, L), True where a token is hidden from the encoder."""
     mask = torch.ones(len(ids_keep), num_tokens, dtype=torch.bool, device=ids_keep.device)
     return mask.scatter_(1, ids_keep, False)
 
@@ -21,7 +21,7 @@ def hidden_ids(mask: Tensor, num_hidden: int) -> Tensor:
 
 
 def hidden_by(ids_keep: Tensor, num_tokens: int) -> Tensor:
-    """List the tokens (B, M) that visible ones (B, K) leave hidden, in ascending order."""
+    """List the hidden tokens (B, M) for visible ones (B, K), in ascending order."""
     return hidden_ids(mask_from_ids(ids_keep, num_tokens), num_tokens - ids_keep.shape[1])
 
 
@@ -41,13 +41,13 @@ def random_ids(
 def weighted_ids(
     weights: Tensor, num_visible: int, *, first: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Draw K of L tokens one after another, each in proportion to its weight among those left.
+    """Draw K of L tokens one after another, without replacement, with probabilities proportional to their weights.
 
     Args:
-        weights: (B, L), not negative; tokens of weight zero are taken when no other is left.
+        weights: (B, L), not negative; tokens of weight zero are drawn when no other is left.
         num_visible: K.
-        first: (B, L) True for tokens that are taken before all others, in proportion to their weights too.
-        generator: Of the draws.
+        first: (B, L) True for tokens that are drawn before all others, in proportion to their weights too.
+        generator: Random generator.
 
     Returns:
         Token ids (B, K) in draw order.
@@ -61,14 +61,14 @@ def weighted_ids(
 
 
 def one_tubelet(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Mark all tokens of one tubelet of each clip, chosen uniformly: (B, L) bool."""
+    """Mark all tokens of one tubelet of each clip, drawn uniformly: (B, L) bool."""
     t, h, w = grid.shape
     chosen = torch.randint(t, (batch_size, 1), generator=generator)
     return (chosen == torch.arange(t)).repeat_interleave(h * w, dim=1)
 
 
 def every_place(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Mark one token of every place of the frame, each at a time of its own, chosen uniformly: (B, L) bool."""
+    """Mark one token at every place of the frame, its time drawn uniformly for each place: (B, L) bool."""
     t, h, w = grid.shape
     chosen = torch.randint(t, (batch_size, 1, h * w), generator=generator)
     return (chosen == torch.arange(t)[:, None]).flatten(1)
@@ -116,18 +116,18 @@ def _check_multiple(what: str, grid: TokenGrid, number: int, of: str) -> None:
 
 
 BLOCK_SIDES = (0.25, 0.75)
-"""Shortest and longest side of a hidden block, as shares of the grid's."""
+"""Shortest and longest side of a hidden block, as shares of the grid's side."""
 
 
 def block_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
     """Hide one space-time block after another until K tokens are left: (B, K).
 
     Each side of a block is drawn uniformly between a quarter and three quarters of the grid's, and its place so that
-    every token is equally likely to be hidden by it; blocks reach over the border. Of the last block as many tokens are
-    hidden, at random, as leave K. That there are such blocks is MAE-ST's, their sides are our reading.
+    every token is equally likely to be hidden by it; blocks may cross the border. Of the last block, random tokens are
+    hidden until K are left. The blocks are MAE-ST's, their sides are our reading.
     """
-    left = 0.1 * grid.num_visible / grid.num_tokens  # share that all of the blocks together may miss
-    number = min(255, math.ceil(27 * -math.log(left)))  # one hides a 27th of the tokens or, in small grids, more
+    left = 0.1 * grid.num_visible / grid.num_tokens  # share of the tokens that all blocks together may leave
+    number = min(255, math.ceil(27 * -math.log(left)))  # a block hides a 27th of the tokens or, in small grids, more
     covered = torch.ones(batch_size, number, 1, dtype=torch.bool)
     for length in grid.shape:
         covered = (covered[..., None] & _covered(length, batch_size, number, generator)[:, :, None]).flatten(2)
@@ -138,7 +138,7 @@ def block_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | Non
 
 
 def _covered(length: int, batch_size: int, number: int, generator: torch.Generator | None) -> Tensor:
-    """Mark what random intervals cover of a line: (B, number, length) bool."""
+    """Mark the places on a line that random intervals cover: (B, number, length) bool."""
     shortest, longest = (max(1, round(share * length)) for share in BLOCK_SIDES)
     sides = torch.randint(shortest, longest + 1, (batch_size, number, 1), generator=generator)
     start = (torch.rand(batch_size, number, 1, generator=generator) * (length + sides - 1)).long() - sides + 1
@@ -147,9 +147,9 @@ def _covered(length: int, batch_size: int, number: int, generator: torch.Generat
 
 
 def most_moving_ids(grid: TokenGrid, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Show the K tokens of clips (B, C, T, H, W) in uint8 whose tubelets change most from the last one, by L2: (B, K).
+    """Show the K tokens that differ most, by L2, from the tubelet before; uint8 clips (B, C, T, H, W) to ids (B, K).
 
-    Of tokens that change equally, as all do where nothing moves, some are taken at random.
+    Ties are broken at random, as between all tokens of a still clip.
     """
     motion = token_motion(grid, clips)
     noise = torch.rand(motion.shape, generator=generator).to(motion.device)

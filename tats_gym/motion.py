@@ -1,4 +1,4 @@
-"""How much each token of a clip changes over time, and how far a mask prefers such tokens."""
+"""Measures how much each token of a clip changes over time, and how far a mask prefers such tokens."""
 
 import torch
 from einops import rearrange
@@ -40,11 +40,11 @@ def lift(values: Tensor, ids: Tensor) -> Tensor:
     """Divide the mean of `values` over the chosen tokens by their mean over all tokens of the clip.
 
     Args:
-        values: One a token (B, L), not negative.
+        values: One per token (B, L), not negative.
         ids: The chosen tokens (B, K).
 
     Returns:
-        Ratios (B,): 1 is what uniform masks reach on average, 0 is no token with a value. NaN where the clip's mean is
-        zero, since no choice is then better than another.
+        Ratios (B,): 1 is the average of uniform masks, 0 means that all chosen values are zero. NaN where the clip's
+        mean is zero, since all choices are then equal.
     """
     return values.gather(1, ids).mean(1) / values.mean(1)

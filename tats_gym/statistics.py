@@ -1,4 +1,4 @@
-"""What a handful of values can say: means with their intervals, and the smallest difference that they could show."""
+"""Means of few values, with their intervals and the smallest detectable difference."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
 FEW = 10
-"""Clips below which an interval is named one of few: of so few, how far clips lie apart is itself a guess."""
+"""Number of clips below which `of_clips` warns: the deviation of so few is itself uncertain."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,15 @@ class Estimate:
     """A mean over seeds, or over clips."""
 
     mean: float
-    """Of the values."""
+    """Mean of the values."""
     low: float
     """Lower end of its 95 % interval, by Student's t."""
     high: float
     """Upper end."""
     detectable: float
-    """Smallest true mean, in size, that as many values with this spread would tell from zero four times in five."""
+    """Smallest true mean, in size, that would differ significantly from zero in four of five such samples."""
     values: tuple[float, ...]
-    """One a seed, or a clip."""
+    """One per seed, or per clip."""
 
     @property
     def half_width(self) -> float:
@@ -37,10 +37,10 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of independent values; its interval is NaN where there is only one.
+    """Return the mean of independent values with its interval, which is NaN for a single value.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there are no values.
     """
     if not values:
         raise ValueError("an estimate needs at least one value, got none")
@@ -63,12 +63,12 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
 
 
 def with_interval(mean: float, half_width: float, sign: str = "") -> str:
-    """Write a mean with the half-width of its interval, where it has one."""
+    """Format a mean with the half-width of its interval, if that is not NaN."""
     return f"{mean:{sign}.4f}" + ("" if math.isnan(half_width) else f" ± {half_width:.4f}")
 
 
 def of_clips(count: int) -> str:
-    """Say over how many clips an interval is, and where they are few."""
+    """Return the number of clips that an interval rests on, in words, with a warning where they are few."""
     if count == 1:
         return "1 clip, so no interval"
     return f"{count} clips" if count >= FEW else f"only {count} clips: few"

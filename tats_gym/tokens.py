@@ -1,4 +1,4 @@
-"""The token grid: how a clip divides into tokens, how many of them are visible, and the cut itself."""
+"""The token grid: divides a clip into tokens, and gives their numbers, total and visible."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class TokenGrid:
-    """The geometry that a clip, a mask and an MAE share; the only place that knows L and K."""
+    """The geometry that a clip, a mask and an MAE share; the only source of L and K."""
 
     frames: int = 16
     """Frames in a clip, T."""
@@ -25,7 +25,7 @@ class TokenGrid:
     mask_ratio: float = 0.95
     """Share of the tokens that is hidden from the encoder, in (0, 1)."""
     visible: int | None = None
-    """Visible tokens K as a number; overrides mask_ratio. Tube masking at .9 has 160, not int(.1 * 1568) = 156."""
+    """Number of visible tokens, K; overrides mask_ratio. Tube masking at .9 has 160, not int(.1 * 1568) = 156."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -82,7 +82,7 @@ class TokenGrid:
     def cut(self, clips: Tensor) -> Tensor:
         """Cut clips (B, C, T, H, W) into tokens (B, L, P), values ordered channel, frame, row, column.
 
-        Works on any dtype, so that it can run on uint8 before anything is widened.
+        Works on any dtype, so that uint8 clips can be cut before they become float.
         """
         if tuple(clips.shape[1:]) != self.clip_shape:
             raise ValueError(f"clips must be (B, {self.clip_shape}), got {tuple(clips.shape)}")
@@ -91,7 +91,7 @@ class TokenGrid:
         return rearrange(clips, pattern, p0=p0, p1=p1, p2=p1)
 
     def join(self, tokens: Tensor) -> Tensor:
-        """Put tokens (B, L, P), cut as `cut` does, back together as clips (B, C, T, H, W)."""
+        """Join tokens (B, L, P) to clips (B, C, T, H, W): the inverse of `cut`."""
         t, h, w = self.shape
         p0, p1 = self.tubelet_size, self.patch_size
         pattern = "b (t h w) (c p0 p1 p2) -> b c (t p0) (h p1) (w p2)"
