@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, register_kl
 from torch.nn import functional as F
 
-from tats_gym.train.precision import accurate
+from tats_gym.train.precision import to_float32
 
 
 class PlackettLuce(Distribution):
@@ -28,7 +28,7 @@ class PlackettLuce(Distribution):
     def __init__(self, logits: Tensor, num_visible: int) -> None:
         if not 0 < num_visible < logits.shape[-1]:
             raise ValueError(f"num_visible must lie in (0, {logits.shape[-1]}), got {num_visible}")
-        self.logits = accurate(logits)
+        self.logits = to_float32(logits)
         self.num_visible = num_visible
         super().__init__(logits.shape[:-1], torch.Size((num_visible,)), validate_args=False)
 

@@ -11,7 +11,7 @@ from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.positions import LearnedPositions
-from tats_gym.train.precision import accurate, autocast
+from tats_gym.train.precision import autocast, to_float32
 
 Critic = Literal["separate", "pooled", "shared", "none"]
 
@@ -153,7 +153,7 @@ class TatsPolicy(SubsetPolicy):
             if self.critic_head is not None:
                 value_features = features if self.critic is None else self.critic(tokens)
                 values = self.critic_head(value_features.mean(1))  # (B, 1)
-        return PlackettLuce(accurate(logits) / self.sampler.temperature, self.num_visible), accurate(values)
+        return PlackettLuce(to_float32(logits) / self.sampler.temperature, self.num_visible), to_float32(values)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"sampler": self.sampler}

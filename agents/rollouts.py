@@ -19,7 +19,7 @@ from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_by, random_ids
-from tats_gym.train.precision import accurate
+from tats_gym.train.precision import to_float32
 
 Baseline = Literal["value", "group", "none"]
 
@@ -227,7 +227,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         if self.rollout_is_uniform:
             outcome = vector_env.step_tensors(self.warmup_ids(vector_env))
         else:
-            tokens = accurate(vector_env.observe())
+            tokens = to_float32(vector_env.observe())
             ids, values, log_prob = self.draw_masks(tokens)
             outcome = vector_env.step_tensors(ids)
             rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)

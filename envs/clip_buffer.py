@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tats_gym.clips import ClipBatch, ClipStream
 from tats_gym.files.messages import shown
-from tats_gym.train.device_copy import Upload, upload_stream
+from tats_gym.train.device_copy import DeviceCopy, copy_stream
 
 
 class ClipBuffer:
@@ -38,9 +38,9 @@ class ClipBuffer:
         """Clip id (B,) of each environment, on the host."""
         self.positions = torch.full((num_envs,), -1)
         """Stream position (B,) of each environment's clip, for `stream.again`; -1 for clips requested by id."""
-        self._pixels: Upload | None = None
+        self._pixels: DeviceCopy | None = None
         self._device = device
-        self._upload_stream = upload_stream(device)
+        self._copy_stream = copy_stream(device)
 
     @property
     def is_empty(self) -> bool:
@@ -89,7 +89,7 @@ class ClipBuffer:
         batch = self.stream.take(int(which.sum()))
         rows = torch.from_numpy(np.flatnonzero(which))
         pixels[rows.to(self._device)] = batch.pixels.to(self._device)
-        self._pixels = Upload(pixels, self._device)
+        self._pixels = DeviceCopy(pixels, self._device)
         self.clips, self.positions = self.clips.clone(), self.positions.clone()  # infos hold the old ones
         self.clips[rows], self.positions[rows] = batch.ids, batch.positions
 
@@ -98,5 +98,5 @@ class ClipBuffer:
         return of_clips if self.masks_per_clip == 1 else of_clips.repeat_interleave(self.masks_per_clip, 0)
 
     def _hold(self, batch: ClipBatch) -> None:
-        self._pixels = Upload(batch.pixels, self._device, self._upload_stream)
+        self._pixels = DeviceCopy(batch.pixels, self._device, self._copy_stream)
         self.clips, self.positions = self.for_each_mask(batch.ids), self.for_each_mask(batch.positions)

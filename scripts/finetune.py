@@ -10,7 +10,7 @@ import tyro
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config
-from tats_gym.train.distributed import Ranks, joined
+from tats_gym.train.distributed import Ranks, process_group
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
     config = _config(chosen, rest)
-    with joined(config.device) as ranks:
+    with process_group(config.device) as ranks:
         return _train(chosen, config, ranks)
 
 

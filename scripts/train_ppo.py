@@ -18,7 +18,7 @@ from tats_gym.agents.training.command_line import exit_code  # noqa: E402
 from tats_gym.agents.training.pretraining import Result  # noqa: E402
 from tats_gym.agents.training.resume import begin_or_resume, resume, run_config  # noqa: E402
 from tats_gym.statistics import of_clips, with_interval  # noqa: E402
-from tats_gym.train.distributed import Ranks, joined  # noqa: E402
+from tats_gym.train.distributed import Ranks, process_group  # noqa: E402
 
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
     config = _config(chosen, rest)
-    with joined(config.device) as ranks:
+    with process_group(config.device) as ranks:
         result = _train(chosen, config, ranks)
         if ranks.first:
             _report(result)

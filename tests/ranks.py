@@ -17,8 +17,8 @@ from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.runs.checkpoint import has_checkpoint
-from tats_gym.train.distributed import Ranks, joined
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.distributed import Ranks, process_group
+from tats_gym.train.optimizer import ScheduledAdamW
 from tests.runs import tiny_config
 
 DIES = "DIES_AT"
@@ -62,14 +62,14 @@ def remember_gradients(optimizer: torch.optim.Optimizer, into: list[torch.Tensor
 
 def die_at(step: int, rank: int) -> None:
     """Have the process of this rank killed before an optimiser step, the first time it comes there."""
-    step_of = Optimizer.step
+    step_of = ScheduledAdamW.step
 
-    def step_or_die(self: Optimizer, loss: torch.Tensor) -> None:
+    def step_or_die(self: ScheduledAdamW, loss: torch.Tensor) -> None:
         if self.steps == step and rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             os.kill(os.getpid(), signal.SIGKILL)
         step_of(self, loss)
 
-    Optimizer.step = step_or_die
+    ScheduledAdamW.step = step_or_die
 
 
 def train(
@@ -95,7 +95,7 @@ def main() -> None:
     """Train once in each precision, in a folder of its own, with these settings of the MAE's optimiser."""
     clips, out, num_envs, *trainings = sys.argv[1:]
     torch.set_num_threads(1)
-    with joined("cpu") as ranks:
+    with process_group("cpu") as ranks:
         if DIES in os.environ:
             die_at(int(os.environ[DIES]), ranks.rank)
         for dtype, optim in zip(trainings[::2], trainings[1::2], strict=True):

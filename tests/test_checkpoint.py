@@ -148,7 +148,7 @@ def test_all_processes_take_the_checkpoint_that_the_first_one_chose(tmp_path, mo
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"step": step})
     chosen = tmp_path / "step-000000000001.pt"
-    monkeypatch.setattr(checkpoint, "from_first", lambda path: chosen)
+    monkeypatch.setattr(checkpoint, "broadcast", lambda path: chosen)
     assert load_newest(tmp_path, Ranks(1, 2, torch.device("cpu")))["step"] == 1
 
 

@@ -19,7 +19,7 @@ from tats_gym.finetune.training import Finetuning
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.train.distributed import Ranks
 from tats_gym.train.nonfinite import NonFiniteError
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.optimizer import ScheduledAdamW
 from tats_gym.train.signals import PREEMPTED
 
 ROOT = Path(__file__).parent.parent
@@ -82,13 +82,13 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
     whole = _train(_config(root, tmp_path))
     run = Finetuning(_config(root, tmp_path), ALONE)
 
-    def stop_at_4(self, loss, step=Optimizer.step):
+    def stop_at_4(self, loss, step=ScheduledAdamW.step):
         if self.steps == 3:
             run._ask(PREEMPTED)
         return step(self, loss)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Optimizer, "step", stop_at_4)
+        patch.setattr(ScheduledAdamW, "step", stop_at_4)
         stopped = run.run()
     run.close()
     assert stopped.scores is None
@@ -123,7 +123,7 @@ def test_an_epoch_ends_where_no_gradients_are_gathered(root, tmp_path):
     run = Finetuning(replace(config, optim=optim, batch_size=len(Finetuning(config, ALONE).train) // 3), ALONE)
     assert run.steps_per_epoch == 2
     saved, save = [], run.save
-    run.save = lambda: (saved.append(run.optimizer.at_rest), save())
+    run.save = lambda: (saved.append(run.optimizer.no_pending_gradients), save())
     run.run()
     run.close()
     assert saved == [True] * 3
@@ -170,8 +170,8 @@ def test_a_held_out_video_that_breaks_counts_as_wrong(root, tmp_path):
 TWO_PROCESSES = """
 import sys
 from tests.test_finetuning import _config, _train
-from tats_gym.train.distributed import joined
-with joined("cpu") as ranks:
+from tats_gym.train.distributed import process_group
+with process_group("cpu") as ranks:
     config = _config(sys.argv[1], sys.argv[2], batch_size=4, drop_path=0.0)
     from dataclasses import replace
     _train(replace(config, mix=replace(config.mix, mixup=0.0, cutmix=0.0)), ranks)

@@ -11,7 +11,7 @@ from tats_gym.agents.config import OffPolicyConfig
 from tats_gym.agents.experiments.run_report import report
 from tats_gym.agents.training import pretraining
 from tats_gym.agents.training.load_run import SavedRun
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.optimizer import ScheduledAdamW
 from tests.runs import load_script, rows, tiny_config, train
 
 
@@ -86,12 +86,12 @@ def test_masks_that_are_not_learned_are_not_asked_to_learn(clips_root, tmp_path)
 
 
 def test_a_run_that_is_stopped_before_its_first_update_says_so_everywhere(clips_root, tmp_path, capsys, monkeypatch):
-    def stop_at_first(self, loss, step=Optimizer.step):
+    def stop_at_first(self, loss, step=ScheduledAdamW.step):
         os.kill(os.getpid(), signal.SIGUSR1)
         step(self, loss)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Optimizer, "step", stop_at_first)
+        patch.setattr(ScheduledAdamW, "step", stop_at_first)
         _, result = train(_config(clips_root, tmp_path))
     assert result.updates == rows(result.folder)[-1]["sampler/updates"] == 0
     load_script("train_ppo")._report(result)

@@ -59,9 +59,7 @@ def test_a_step_with_such_a_gradient_leaves_everything_to_the_bit(name, bad, cap
     assert _same(before, _everything(module, optimizer))
     found = "nan" if math.isnan(bad) else "inf"
     (message,) = caplog.messages
-    assert message.startswith(
-        f"the norm of the toy's gradients is {found} at optimiser step 7, which is left out: 1 so"
-    )
+    assert message.startswith(f"the norm of the toy's gradients is {found} at optimiser step 7, which is skipped: 1 so")
     assert (guard.skipped, guard.in_a_row) == (1, 1)
     _step(module, optimizer)
     assert not _same(before, _everything(module, optimizer))
@@ -94,7 +92,7 @@ def test_the_tenth_in_a_row_ends_the_run_and_changes_nothing():
     for _ in range(5):
         _step(module, optimizer, math.inf)
     with pytest.raises(
-        NonFiniteError, match=r"is inf at optimiser step 12, and 10 steps in a row had to be left out. Resume"
+        NonFiniteError, match=r"is inf at optimiser step 12, and 10 steps in a row were skipped. Resume"
     ):
         _step(module, optimizer, math.inf)
     assert _same(before, _everything(module, optimizer))
@@ -147,17 +145,17 @@ def test_a_state_of_before_steps_were_counted_is_taken():
 
 TWO_PROCESSES = """
 import torch
-from tats_gym.train.distributed import from_all, joined, parallel
+from tats_gym.train.distributed import gather, process_group, parallel
 from tats_gym.model.training import MAEOptimConfig
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.optimizer import ScheduledAdamW
 torch.set_num_threads(1)
-with joined("cpu") as ranks:
+with process_group("cpu") as ranks:
     for sharded in (False, True):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
         network = parallel(model)
         config = MAEOptimConfig(epochs=9, warmup_epochs=0, accumulate=2, shard_state=sharded)
-        optimizer = Optimizer(
+        optimizer = ScheduledAdamW(
             "toy", [{"params": [each]} for each in model.parameters()], config,
             batch_size=2, steps_per_epoch=9, module=network,
         )
@@ -177,7 +175,7 @@ with joined("cpu") as ranks:
         assert (optimizer.steps, whole["guard"]) == (4, {"skipped": 1, "in_a_row": 0})
         steps = [float(each["step"]) for each in whole["adamw"]["state"].values()] if ranks.first else [3.0]
         assert set(steps) == {3.0}, steps
-        everywhere = from_all((optimizer.guard.skipped, optimizer.guard.norm, weights[-1].tolist()))
+        everywhere = gather((optimizer.guard.skipped, optimizer.guard.norm, weights[-1].tolist()))
         assert everywhere[0] == everywhere[1]
 """
 

@@ -170,14 +170,14 @@ def test_a_gradient_that_overflows_is_left_out_counted_and_remembered(clips_root
 def test_too_many_in_a_row_end_the_run_across_a_resume(clips_root, tmp_path, monkeypatch, agent, whose):
     if (agent, whose) == ("random", "sampler"):
         pytest.skip("it has none")
-    monkeypatch.setattr(nonfinite, "PATIENCE", 3)
+    monkeypatch.setattr(nonfinite, "MAX_SKIPPED_IN_A_ROW", 3)
     run = _run(clips_root, tmp_path, agent, checkpoint_interval=4, keep_checkpoints=9)
 
     def spoil(run):
         _overflow([run.mae.mask_token] if whose == "MAE" else _heads(run), lambda: run.agent.num_timesteps > 12)
 
     spoil(run)
-    message = rf"the norm of the {whose}'s gradients is (nan|inf) at .* step \d+, and 3 steps in a row had"
+    message = rf"the norm of the {whose}'s gradients is (nan|inf) at .* step \d+, and 3 steps in a row were skipped"
     with pytest.raises(NonFiniteError, match=message):
         run.run()
     run.close()

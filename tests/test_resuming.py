@@ -25,7 +25,7 @@ from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.lock import RunLock
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.distributed import Ranks
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.optimizer import ScheduledAdamW
 from tests.runs import rows, tiny_config, train
 from tests.soak.kills import differences
 from tests.test_sb3 import MeanToken
@@ -37,12 +37,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, ag
     config = replace(config, clips=replace(config.clips, num_workers=workers), tats=replace(config.tats, n_steps=2))
     whole, _ = train(config)
 
-    def stop_at_16(self, loss, step=Optimizer.step):
+    def stop_at_16(self, loss, step=ScheduledAdamW.step):
         if self.steps == 3:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, loss)
 
-    monkeypatch.setattr(Optimizer, "step", stop_at_16)
+    monkeypatch.setattr(ScheduledAdamW, "step", stop_at_16)
     before = signal.getsignal(signal.SIGINT)
     half, result = train(config)
     monkeypatch.undo()
@@ -76,7 +76,7 @@ def test_a_run_that_gathers_gradients_is_stopped_and_saved_after_a_whole_step(cl
     step = run.optimizer.step
 
     def stop_at_first(loss):
-        if not run.optimizer.steps and run.optimizer.at_rest:
+        if not run.optimizer.steps and run.optimizer.no_pending_gradients:
             os.kill(os.getpid(), signal.SIGUSR1)
         return step(loss)
 
@@ -99,12 +99,12 @@ def test_what_is_saved_at_the_end_is_not_cut_off_by_another_signal(clips_root, t
         os.kill(os.getpid(), signal.SIGTERM)
         return save(folder, step, state, **settings)
 
-    def stop_at_first(self, loss, step=Optimizer.step):
+    def stop_at_first(self, loss, step=ScheduledAdamW.step):
         os.kill(os.getpid(), signal.SIGUSR1)
         return step(self, loss)
 
     monkeypatch.setattr("tats_gym.agents.training.pretraining.save_checkpoint", save_slowly)
-    monkeypatch.setattr(Optimizer, "step", stop_at_first)
+    monkeypatch.setattr(ScheduledAdamW, "step", stop_at_first)
     try:
         result = run.run()
     finally:

@@ -19,9 +19,9 @@ from tats_gym.agents.training.learning import updates
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.figures.masks import choice_figure, mask_figure
 from tats_gym.runs.progress import progress_bar
-from tats_gym.train.distributed import highest, mean, summed
+from tats_gym.train.distributed import maximum, mean, summed
 from tats_gym.train.nonfinite import check_finite
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.optimizer import ScheduledAdamW
 
 SILENT = ("stdout", "log", "json", "csv")
 
@@ -37,7 +37,7 @@ class JointTraining(BaseCallback):
         log_interval: Rollouts between two lines of the log.
     """
 
-    def __init__(self, optimizer: Optimizer | None, *, log_interval: int = 1) -> None:
+    def __init__(self, optimizer: ScheduledAdamW | None, *, log_interval: int = 1) -> None:
         super().__init__()
         self.optimizer, self.log_interval = optimizer, log_interval
         self.last_loss = float("nan")
@@ -259,7 +259,7 @@ class Boundary(BaseCallback):
         optimizer: The MAE's: while it gathers gradients for a step, nothing is at rest.
     """
 
-    def __init__(self, save: Callable[[], object], *, interval: int, optimizer: Optimizer) -> None:
+    def __init__(self, save: Callable[[], object], *, interval: int, optimizer: ScheduledAdamW) -> None:
         super().__init__()
         self.save, self.interval, self.optimizer = save, interval, optimizer
         self._stop = 0
@@ -272,9 +272,9 @@ class Boundary(BaseCallback):
         self._next = (self.num_timesteps // self.interval + 1) * self.interval
 
     def _on_rollout_start(self) -> None:
-        if not self.optimizer.at_rest:
+        if not self.optimizer.no_pending_gradients:
             return
-        if exit_code := highest(self._stop, self.model.device):
+        if exit_code := maximum(self._stop, self.model.device):
             raise StopRequestedError(exit_code)
         if self.num_timesteps >= self._next:
             self._next = (self.num_timesteps // self.interval + 1) * self.interval

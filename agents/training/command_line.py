@@ -19,7 +19,7 @@ from tats_gym.runs.parallel_jobs import ProcessDiedError
 from tats_gym.runs.work_queue import WorkFailedError
 from tats_gym.train.memory import out_of_memory
 from tats_gym.train.nonfinite import NonFiniteError
-from tats_gym.train.signals import StoppedError, code_of, interrupted_by_system
+from tats_gym.train.signals import StoppedError, exit_code_of, interrupt_on_system_signals
 
 EXPLAINED = (
     ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
@@ -49,14 +49,14 @@ def exit_code(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        with interrupted_by_system():
+        with interrupt_on_system_signals():
             return run() or 0
     except StoppedError as err:
         print(f"stopped: {err}", file=sys.stderr)
         return err.exit_code
     except KeyboardInterrupt as stop:
         print(f"stopped; {how_to_go_on}", file=sys.stderr)
-        return code_of(stop)
+        return exit_code_of(stop)
     except EXPLAINED as err:
         print(f"error: {_said(err)}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.motion import lift, token_motion
 from tats_gym.statistics import estimate
-from tats_gym.train.precision import Precision, accurate, autocast
+from tats_gym.train.precision import Precision, autocast, to_float32
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class HeldOut:
         batches = []
         with self._repeatably():
             for clips in self._batches():
-                tokens = accurate(self.mae.embed(clips))
+                tokens = to_float32(self.mae.embed(clips))
                 draws = [choose(policy, tokens, clips, self.num_visible) for _ in range(self.num_masks)]
                 batches.append(torch.stack(draws).cpu())
         return torch.cat(batches, dim=1)
@@ -162,7 +162,7 @@ class HeldOut:
         with self._repeatably():
             parts = (chosen.split(self.batch_size), target.split(self.batch_size))
             for clips, ids, paid in zip(self._batches(), *parts, strict=True):
-                tokens = accurate(self.mae.embed(clips))
+                tokens = to_float32(self.mae.embed(clips))
                 rows.append(_state(policy, tokens, ids.to(self.device), paid.to(self.device)))
         values = torch.cat(rows).mean(0)  # one row a clip
         values[-1] = values[-1].sqrt() if policy.estimates_value else math.nan

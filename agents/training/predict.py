@@ -7,7 +7,7 @@ from torch import Tensor
 from tats_gym.agents.fixed import FixedPolicy
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.model.videomae import MaskedAutoencoder
-from tats_gym.train.precision import accurate
+from tats_gym.train.precision import to_float32
 
 
 def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) -> Tensor:
@@ -34,7 +34,7 @@ def look(policy: BasePolicy, mae: MaskedAutoencoder, clips: Tensor, num_visible:
     Returns:
         Token ids (B, K); and the probability (B, L) of each token at the first draw, of policies that have them.
     """
-    tokens = accurate(mae.embed(clips))
+    tokens = to_float32(mae.embed(clips))
     chosen = choose(policy, tokens, clips, num_visible)
     if not isinstance(policy, SubsetPolicy):
         return chosen, None

@@ -32,7 +32,7 @@ from tats_gym.runs.folder import REPLACED, told_changes
 from tats_gym.runs.lock import RunLock, claim_run
 from tats_gym.runs.logger import run_logger
 from tats_gym.runs.metrics import read_metrics
-from tats_gym.train.distributed import GradientAverage, Ranks, from_all, from_first, parallel
+from tats_gym.train.distributed import GradientAverage, Ranks, broadcast, gather, parallel
 from tats_gym.train.nonfinite import check_weights_finite
 from tats_gym.train.random_state import random_state, rank_seed, restore_random_state
 from tats_gym.train.signals import stop_on_signal
@@ -132,7 +132,7 @@ class Pretraining:
             numbered = Path(config.out, f"{name}-seed{config.seed}")
             values = config.as_dict()
             folder, self._lock = claim_run(folder, numbered, values, ranks, lock=lock, resumed=self._resumed)
-        self.folder: Path = from_first(folder)
+        self.folder: Path = broadcast(folder)
         """The run's."""
         self.vector_env.clip_buffer.stream.keep_journal(self.folder / REPLACED)
         if state is not None:
@@ -189,7 +189,7 @@ class Pretraining:
             **agent_state(self.agent),
             "agent_finite": self.finite.state_dict(),
             "clips_position": self._clips_position * self.ranks.world_size,
-            "random": from_all(self._random_state()),  # of each process
+            "random": gather(self._random_state()),  # of each process
         }
 
     @property
@@ -251,7 +251,7 @@ class Pretraining:
             NonFiniteError: If a number of `tats_gym.train.nonfinite` is not finite; the last checkpoint is kept.
         """
         config, first = self.config, self.ranks.first
-        ended_before = self._resumed and self.finished and from_first(self._is_measured())
+        ended_before = self._resumed and self.finished and broadcast(self._is_measured())
         self.agent.set_logger(run_logger(self.folder if first and not ended_before else None, self.step))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
         name = str(self.folder) if first else None
@@ -275,7 +275,7 @@ class Pretraining:
             progress.close()
             self.vector_env.keep_graph = False
             self.agent.logger.close()
-        scores, picture = from_first(measured)
+        scores, picture = broadcast(measured)
         return Result(config, self.folder, scores, picture, exit_code, updates(self.agent))
 
     def _is_measured(self) -> bool:

@@ -23,10 +23,10 @@ from tats_gym.probe.scoring import Scores, Tally, confusion_picture
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.runs.folder import REPLACED
 from tats_gym.runs.lock import RunLock, claim_run
-from tats_gym.train.device_copy import Upload, upload_stream
-from tats_gym.train.distributed import Ranks, from_first, highest, mean, parallel
+from tats_gym.train.device_copy import DeviceCopy, copy_stream
+from tats_gym.train.distributed import Ranks, broadcast, maximum, mean, parallel
 from tats_gym.train.nonfinite import check_finite, check_weights_finite
-from tats_gym.train.optimizer import Optimizer
+from tats_gym.train.optimizer import ScheduledAdamW
 from tats_gym.train.precision import autocast
 from tats_gym.train.signals import stop_on_signal
 
@@ -104,7 +104,7 @@ class Finetuning:
         """Clips in a step, over all ranks."""
         steps = max(1, len(self.train) // config.batch_size // config.optim.accumulate)
         self.steps_per_epoch = steps * config.optim.accumulate  # so that an epoch ends with an optimiser step
-        self.optimizer = Optimizer(
+        self.optimizer = ScheduledAdamW(
             "classifier",
             layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
             config.optim,
@@ -116,14 +116,14 @@ class Finetuning:
         """Steps so far, of each rank."""
         self.total_steps = config.optim.epochs * self.steps_per_epoch
         self._asked = 0
-        self._upload_stream = upload_stream(ranks.device)
+        self._copy_stream = copy_stream(ranks.device)
         if state is not None:
             self._load(state)
         if ranks.first:
             numbered = Path(config.out, f"{config.clips.data}-finetune-seed{config.seed}")
             settings, resumed = config.as_dict(), state is not None
             folder, self._lock = claim_run(folder, numbered, settings, ranks, lock=lock, resumed=resumed)
-        self.folder: Path = from_first(folder)
+        self.folder: Path = broadcast(folder)
         """The run's."""
         self.train.keep_journal(self.folder / REPLACED)
         self.train.seek(self.step * config.batch_size)
@@ -183,7 +183,7 @@ class Finetuning:
             with stop_on_signal(self._ask):
                 self._train()
                 self.save()
-                exit_code = highest(self._asked, self.ranks.device)
+                exit_code = maximum(self._asked, self.ranks.device)
             if not exit_code:
                 self.train.close()  # ends its workers before the test starts its own
                 scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
@@ -231,13 +231,13 @@ class Finetuning:
             if self.finished:
                 return
             if self.step % self.config.optim.accumulate == 0:
-                stopping = highest(self._asked, self.ranks.device)
+                stopping = maximum(self._asked, self.ranks.device)
 
-    def _next(self) -> tuple[Upload, Tensor]:
+    def _next(self) -> tuple[DeviceCopy, Tensor]:
         batch = self.train.take(self.config.batch_size)
-        return Upload(batch.pixels, self.ranks.device, self._upload_stream), batch.labels
+        return DeviceCopy(batch.pixels, self.ranks.device, self._copy_stream), batch.labels
 
-    def _loss(self, clips: Upload, labels: Tensor) -> Tensor:
+    def _loss(self, clips: DeviceCopy, labels: Tensor) -> Tensor:
         # Every step seeds its own random numbers, so that a resumed run draws the same without a saved state.
         keys = (self.config.seed, self.step, self.ranks.rank)
         torch.manual_seed(int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1))
@@ -267,7 +267,7 @@ class Finetuning:
         tally = Tally(len(self.classes), device)
         ids = range(self.ranks.rank, len(self.held_out.videos), self.ranks.world_size)
         for batch in self.held_out.each(ids, self.config.test_batch_size, temporal=temporal, spatial=spatial):
-            clips = Upload(batch.pixels, device, self._upload_stream).get()
+            clips = DeviceCopy(batch.pixels, device, self._copy_stream).get()
             with autocast(self.config.precision, device):
                 logits = self.model(clips)
             probabilities = logits.float().softmax(1).unflatten(0, (-1, views)).mean(1)  # (B, classes)

@@ -6,7 +6,7 @@ from timm.optim._param_groups import param_groups_weight_decay
 from torch import nn
 
 from tats_gym.model.videomae import MaskedAutoencoder
-from tats_gym.train.optimizer import OptimConfig, Optimizer
+from tats_gym.train.optimizer import OptimConfig, ScheduledAdamW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ def mae_optimizer(
     num_envs: int,
     steps_per_epoch: int,
     module: nn.Module | None = None,
-) -> Optimizer:
+) -> ScheduledAdamW:
     """Build the optimiser of an MAE; norms, positions and the mask token have no weight decay.
 
     Args:
@@ -40,8 +40,8 @@ def mae_optimizer(
         config: The recipe.
         num_envs: Masks in one environment step, over all ranks.
         steps_per_epoch: Environment steps in one pass over the training clips.
-        module: See `Optimizer`.
+        module: See `ScheduledAdamW`.
     """
     positions = (name for name, _ in mae.named_parameters() if "pos_embed." in name)
     groups = param_groups_weight_decay(mae, config.weight_decay, no_weight_decay_list=("mask_token", *positions))
-    return Optimizer("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch, module=module)
+    return ScheduledAdamW("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch, module=module)

@@ -15,7 +15,7 @@ from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.positions import POSITIONS, PositionKind
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import CHANNELS, TokenGrid
-from tats_gym.train.precision import accurate
+from tats_gym.train.precision import to_float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Reconstruction(NamedTuple):
     @property
     def errors(self) -> Tensor:
         """(B, M) mean squared error of every hidden token, in float32 or better."""
-        return F.mse_loss(accurate(self.pred), self.target, reduction="none").mean(-1)
+        return F.mse_loss(to_float32(self.pred), self.target, reduction="none").mean(-1)
 
     def spread(self, errors: Tensor) -> Tensor:
         """Lay values of the hidden tokens (B, M) out over all tokens (B, L); zero where visible."""

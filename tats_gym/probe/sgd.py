@@ -9,7 +9,7 @@ from timm.optim.lars import Lars
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Optimizer = Literal["lars", "sgd"]
+OptimizerName = Literal["lars", "sgd"]
 REFERENCE_BATCH = 256
 
 
@@ -17,7 +17,7 @@ REFERENCE_BATCH = 256
 class SgdConfig:
     """The recipe of MAE (arXiv 2111.06377, Appendix A.1), but for its batch of 16384, more than some datasets have."""
 
-    optimizer: Optimizer = "lars"
+    optimizer: OptimizerName = "lars"
     """lars (arXiv 1708.03888): trust .001, none on the bias. sgd: plain SGD."""
     epochs: int = 90
     """Passes over the training clips; also the length of the cosine."""
@@ -31,8 +31,8 @@ class SgdConfig:
     """In [0, 1)."""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in get_args(Optimizer):
-            raise ValueError(f"optimizer must be one of {get_args(Optimizer)}, got {self.optimizer!r}")
+        if self.optimizer not in get_args(OptimizerName):
+            raise ValueError(f"optimizer must be one of {get_args(OptimizerName)}, got {self.optimizer!r}")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} of {self.epochs}")
         if self.batch_size < 2:

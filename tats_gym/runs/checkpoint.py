@@ -16,7 +16,7 @@ import torch
 
 from tats_gym.files.atomic import make_folder, to_disk, writing
 from tats_gym.files.messages import first_line
-from tats_gym.train.distributed import Ranks, from_first
+from tats_gym.train.distributed import Ranks, broadcast
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
         OSError: One cannot be read although it may be intact.
     """
     path, state = _newest_whole(folder) if ranks.first else (None, {})
-    path = from_first(path)
+    path = broadcast(path)
     return state if ranks.first else load_checkpoint(path)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import torch
 
-from tats_gym.train.signals import StoppedError, ask_to_stop, code_of, interrupted_by_system
+from tats_gym.train.signals import StoppedError, ask_to_stop, exit_code_of, interrupt_on_system_signals
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -103,7 +103,7 @@ class _Worker(Generic[In]):
 def _answers(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Generator[Answer[In]]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, running = iter(items), dict[Connection, _Worker[In]]()
-    with interrupted_by_system():
+    with interrupt_on_system_signals():
         try:
             while True:
                 for item in islice(waiting, jobs - len(running)):
@@ -137,7 +137,7 @@ def _work(function: Callable[[In], Out], item: In, threads: int, going: Connecti
     try:
         answer.send((function(item), None))
     except KeyboardInterrupt as stop:
-        answer.send((None, StoppedError("interrupted", code_of(stop))))
+        answer.send((None, StoppedError("interrupted", exit_code_of(stop))))
     except Exception as err:
         answer.send((None, _sendable(err)))
 

@@ -10,7 +10,7 @@ from tats_gym.runs.folder import check_own, continue_run, read_config, read_reco
 from tats_gym.runs.kinds import kind_of_settings
 from tats_gym.runs.lock import RunLock, lock_to_keep
 from tats_gym.runs.metrics import drop_metrics_after
-from tats_gym.train.distributed import Ranks, from_first
+from tats_gym.train.distributed import Ranks, broadcast
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, rank
     if ranks.first:
         check_own(folder, config.as_dict())
     with lock_to_keep(folder, ranks) as lock:
-        if from_first(has_checkpoint(folder)):
+        if broadcast(has_checkpoint(folder)):
             return _go_on(make, folder, config, ranks, lock)
         return make(config=config, ranks=ranks, folder=folder, lock=lock)
 

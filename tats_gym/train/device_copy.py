@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-class Upload:
+class DeviceCopy:
     """A tensor on its way to a device.
 
     On CUDA the copy runs on its own stream, beside the kernels that are queued already; from pinned memory the host
@@ -13,7 +13,7 @@ class Upload:
     Args:
         source: The tensor to copy; the caller may release it at once.
         device: Its destination.
-        stream: The CUDA stream of the copy, None for other devices; see `upload_stream`.
+        stream: The CUDA stream of the copy, None for other devices; see `copy_stream`.
     """
 
     def __init__(self, source: Tensor, device: torch.device, stream: "torch.cuda.Stream | None" = None) -> None:
@@ -35,6 +35,6 @@ class Upload:
         return self._copy
 
 
-def upload_stream(device: torch.device) -> "torch.cuda.Stream | None":
+def copy_stream(device: torch.device) -> "torch.cuda.Stream | None":
     """Return a stream for copies to a CUDA device, None for other devices."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None

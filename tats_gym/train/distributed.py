@@ -40,12 +40,12 @@ class Ranks:
         return cls(0, 1, resolve_device(device))
 
 
-PATIENCE = timedelta(hours=2)
+TIMEOUT = timedelta(hours=2)
 """Timeout of collectives: the other ranks wait in one while rank 0 measures or writes."""
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def process_group(device: str) -> Iterator[Ranks]:
     """Join torchrun's process group, and leave it at the end.
 
     Args:
@@ -64,7 +64,7 @@ def joined(device: str) -> Iterator[Ranks]:
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         store = PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "nccl" if resolved.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
     yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
     # Not after an error: the ranks would wait for each other here; the launcher ends them.
     dist.destroy_process_group()
@@ -130,7 +130,7 @@ def mean(values: Tensor) -> Tensor:
     return summed(values) / dist.get_world_size() if dist.is_initialized() else values
 
 
-def from_all(value: Any) -> list[Any]:
+def gather(value: Any) -> list[Any]:
     """Return the values of all ranks, in their order; they must be picklable."""
     if not dist.is_initialized():
         return [value]
@@ -139,7 +139,7 @@ def from_all(value: Any) -> list[Any]:
     return values
 
 
-def highest(value: int, device: torch.device) -> int:
+def maximum(value: int, device: torch.device) -> int:
     """Return the maximum over the ranks, such as of a stop flag, so that all leave a loop together."""
     if not dist.is_initialized():
         return value
@@ -148,7 +148,7 @@ def highest(value: int, device: torch.device) -> int:
     return int(found.item())
 
 
-def from_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """Return rank 0's value in all ranks; it must be picklable."""
     if not dist.is_initialized():
         return value

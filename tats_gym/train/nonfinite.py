@@ -6,7 +6,7 @@ The rule, for every agent and for fine-tuning:
   It changes no weight, and the last checkpoint is kept.
 - A gradient that is NaN or infinite although the loss was finite, an overflow in the backward pass, has its optimiser
   step skipped: weights, moments and step counts keep their bits. A warning names the step, the log counts it, and
-  `PATIENCE` skipped steps in a row end the run. The learning-rate schedule, which counts clips, goes on.
+  `MAX_SKIPPED_IN_A_ROW` skipped steps in a row end the run. The learning-rate schedule, which counts clips, goes on.
 """
 
 import logging
@@ -22,7 +22,7 @@ from torch.nn.utils import get_total_norm
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10
+MAX_SKIPPED_IN_A_ROW = 10
 """Skipped steps in a row, of one optimiser, that end the run."""
 WAY_OUT = (
     "Resume from the last checkpoint, if there is one, else start anew, with a lower learning rate "
@@ -34,11 +34,11 @@ class NonFiniteError(RuntimeError):
     """A number became NaN or infinite; no weight was changed by it."""
 
 
-def check_finite(what: str, values: ArrayLike, when: str) -> None:
+def check_finite(name: str, values: ArrayLike, when: str) -> None:
     """Check losses, rewards and other numbers that training depends on.
 
     Args:
-        what: Their name, for the message.
+        name: Their name, for the message.
         values: The numbers, on the host.
         when: The step, for the message.
 
@@ -48,10 +48,10 @@ def check_finite(what: str, values: ArrayLike, when: str) -> None:
     found = np.asarray(values)
     bad = found[~np.isfinite(found)]
     if bad.size:
-        raise NonFiniteError(f"{what} is {bad[0]} at {when}; no weight was changed by it. {WAY_OUT}")
+        raise NonFiniteError(f"{name} is {bad[0]} at {when}; no weight was changed by it. {WAY_OUT}")
 
 
-def check_weights_finite(of: str, module: nn.Module, when: str) -> None:
+def check_weights_finite(name: str, module: nn.Module, when: str) -> None:
     """Check the weights of a network before they are saved.
 
     Raises:
@@ -59,7 +59,7 @@ def check_weights_finite(of: str, module: nn.Module, when: str) -> None:
     """
     sums = [parameter.detach().sum() for parameter in module.parameters()]
     if sums and not torch.stack(sums).isfinite().all():
-        raise NonFiniteError(f"weights of the {of} are not finite at {when}; they were not saved. {WAY_OUT}")
+        raise NonFiniteError(f"weights of the {name} are not finite at {when}; they were not saved. {WAY_OUT}")
 
 
 class GradientGuard:
@@ -71,13 +71,13 @@ class GradientGuard:
     which turns such gradients to zero, and their step is made.
 
     Args:
-        of: The network's name, for messages.
+        name: The network's name, for messages.
         optimizer: The optimiser.
         when: Returns the name of the present step, for messages.
     """
 
-    def __init__(self, of: str, optimizer: torch.optim.Optimizer, when: Callable[[], str]) -> None:
-        self.of, self.when = of, when
+    def __init__(self, name: str, optimizer: torch.optim.Optimizer, when: Callable[[], str]) -> None:
+        self.name, self.when = name, when
         self.norm = 0.0
         """Gradient norm of the last step that was not skipped."""
         self.skipped = 0
@@ -93,14 +93,14 @@ class GradientGuard:
             return
         optimizer.zero_grad(set_to_none=True)  # the step leaves parameters without a gradient alone
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
-        if self.in_a_row >= PATIENCE:
+        if self.in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise NonFiniteError(
-                f"the norm of the {self.of}'s gradients is {norm} at {self.when()}, and {self.in_a_row} steps in a row "
-                f"had to be left out. {WAY_OUT}"
+                f"the norm of the {self.name}'s gradients is {norm} at {self.when()}, and {self.in_a_row} steps "
+                f"in a row were skipped. {WAY_OUT}"
             )
         logger.warning(
-            "the norm of the %s's gradients is %s at %s, which is left out: %d so far, %d in a row of at most %d",
-            self.of, norm, self.when(), self.skipped, self.in_a_row, PATIENCE - 1,
+            "the norm of the %s's gradients is %s at %s, which is skipped: %d so far, %d in a row of at most %d",
+            self.name, norm, self.when(), self.skipped, self.in_a_row, MAX_SKIPPED_IN_A_ROW - 1,
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, int]:

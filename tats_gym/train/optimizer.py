@@ -71,11 +71,11 @@ class LearningRate:
         return self.lowest + (self.highest - self.lowest) * (1 + math.cos(math.pi * progress)) / 2
 
 
-class Optimizer:
+class ScheduledAdamW:
     """Turns losses into optimiser steps; `tats_gym.train.nonfinite` gives the rule for NaN and infinity.
 
     Args:
-        of: The network's name, for messages.
+        name: The network's name, for messages.
         groups: AdamW's parameter groups; an `lr_scale` of a group multiplies its learning rate.
         config: The recipe.
         batch_size: Clips in one step, over all ranks.
@@ -85,7 +85,7 @@ class Optimizer:
 
     def __init__(
         self,
-        of: str,
+        name: str,
         groups: list[dict[str, Any]],
         config: OptimConfig,
         *,
@@ -93,14 +93,14 @@ class Optimizer:
         steps_per_epoch: int,
         module: nn.Module | None = None,
     ) -> None:
-        self.of, self.config = of, config
+        self.name, self.config = name, config
         self.lr = LearningRate(config, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         self.step_clips = batch_size * config.accumulate
         """Clips in one optimiser step, over all ranks."""
         self.adamw = _adamw(groups, config, self.lr.highest)
         self.steps = 0
         """Optimiser steps so far, skipped ones included: the place in the schedule."""
-        self.guard = GradientGuard(of, self.adamw, lambda: f"optimiser step {self.steps}")
+        self.guard = GradientGuard(name, self.adamw, lambda: f"optimiser step {self.steps}")
         self._module, self._accumulated = module, 0
         self._exchange()
 
@@ -127,7 +127,7 @@ class Optimizer:
             group["lr"] = self.lr.at(step) * group.get("lr_scale", 1.0)
 
     @property
-    def at_rest(self) -> bool:
+    def no_pending_gradients(self) -> bool:
         """Whether no gradients are accumulated."""
         return self._accumulated == 0
 

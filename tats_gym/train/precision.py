@@ -24,7 +24,7 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def accurate(values: Tensor) -> Tensor:
+def to_float32(values: Tensor) -> Tensor:
     """Convert values to float32; float64 stays."""
     return values if values.dtype == torch.float64 else values.float()
 

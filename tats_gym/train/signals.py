@@ -16,10 +16,10 @@ PREEMPTED = 75
 """Exit code after a signal of the system: the run is saved and can be resumed. EX_TEMPFAIL of sysexits.h: a failure
 that goes away when the command is repeated."""
 
-FROM_SYSTEM = (signal.SIGTERM, signal.SIGUSR1)
+SYSTEM_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Signals of schedulers: Slurm at the time limit, or before it with --signal=USR1@300; Kubernetes; torchrun."""
 
-_asks: list[Callable[[int], None]] = []
+_stop_requests: list[Callable[[int], None]] = []
 """One callback for each training of this process; it asks the training to stop with an exit code."""
 
 
@@ -43,12 +43,12 @@ def stop_on_signal(ask: Callable[[int], None]) -> Iterator[None]:
         )
         ask(code)
 
-    before = {each: signal.signal(each, answer) for each in (signal.SIGINT, *FROM_SYSTEM)}
-    _asks.append(ask)
+    before = {each: signal.signal(each, answer) for each in (signal.SIGINT, *SYSTEM_SIGNALS)}
+    _stop_requests.append(ask)
     try:
         yield
     finally:
-        _asks.remove(ask)
+        _stop_requests.remove(ask)
         for each in before:
             signal.signal(each, before[each])
 
@@ -59,9 +59,9 @@ def ask_to_stop() -> None:
     It does not send SIGINT: Ctrl-C reaches every process of a job already, and a second one, passed on by a parent
     process, would interrupt the save.
     """
-    for ask in _asks:
+    for ask in _stop_requests:
         ask(INTERRUPTED)
-    if not _asks:
+    if not _stop_requests:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -82,16 +82,16 @@ class StoppedError(RuntimeError):
         self.exit_code = exit_code
 
 
-def code_of(stop: KeyboardInterrupt) -> int:
+def exit_code_of(stop: KeyboardInterrupt) -> int:
     """Return the exit code after an interrupt."""
     return PREEMPTED if isinstance(stop, PreemptedError) else INTERRUPTED
 
 
 @contextmanager
-def interrupted_by_system() -> Iterator[None]:
+def interrupt_on_system_signals() -> Iterator[None]:
     """Have SIGTERM and SIGUSR1 raise PreemptedError, as Ctrl-C raises; signals with a handler keep it."""
     main_thread = threading.current_thread() is threading.main_thread()
-    mine = [each for each in FROM_SYSTEM if main_thread and signal.getsignal(each) == signal.SIG_DFL]
+    mine = [each for each in SYSTEM_SIGNALS if main_thread and signal.getsignal(each) == signal.SIG_DFL]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise PreemptedError

@@ -22,7 +22,7 @@ import torch
 
 from tats_gym.clips.readers import VideoReadError
 from tats_gym.train.memory import out_of_memory
-from tats_gym.train.signals import FROM_SYSTEM
+from tats_gym.train.signals import SYSTEM_SIGNALS
 
 STARTED, DONE, FAILED, RAISED = "started", "done", "failed", "raised"
 """States of a task. A worker reports (task number, state, time, content): the result, the cause or the traceback."""
@@ -43,7 +43,7 @@ def run_forkserver(control_fd: int) -> None:
     descriptor of the worker's own connection and answered with the worker's process id; ("kill", id) has no answer.
     """
     # Terminals and schedulers signal every process of a job; only the training process reacts.
-    for number in (signal.SIGINT, *FROM_SYSTEM):
+    for number in (signal.SIGINT, *SYSTEM_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
     workers: set[int] = set()
     with Connection(control_fd) as control:
