@@ -13,7 +13,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import RewardName
 from tats_gym.envs.settings import EnvConfig
-from tats_gym.files.atomic import absolute, keep_absolute
+from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
@@ -124,7 +124,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         check_plain(self)
         if self.init_mae is not None and self.init_mae not in MAE_PRESETS and os.path.exists(absolute(self.init_mae)):
-            keep_absolute(self, "init_mae")
+            make_paths_absolute(self, "init_mae")
         check_choice("env", self.env, ENV_IDS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")

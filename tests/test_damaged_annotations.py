@@ -23,7 +23,7 @@ KINETICS = "label,youtube_id,time_start,time_end\n"
         ("ssv2", "train.json", '[{"id": NaN, "template": "Run [something]"}]', "expected 'id' and .* got .*nan"),
         ("ssv2", "train.json", '[{"id": "", "template": "Run [something]"}]', "expected 'id' and 'template'"),
         ("ssv2", "train.json", f"[{ROW}, {ROW.replace('Run', 'Jump high')}]", "'0' has the class 1, and further on 0"),
-        ("ssv2", "train.json", "[" * 100_000, "brackets within brackets too deep"),
+        ("ssv2", "train.json", "[" * 100_000, "nested too deeply"),
         ("ssv2", "train.json", f'[{ROW}, "\udcff"]', "line 1: it is not UTF-8"),
         ("k400", "train.csv", KINETICS + "Run,a,inf,10\n", "line 2: expected times in seconds, .* got 'inf'"),
         ("k400", "train.csv", KINETICS + "Run,a,-1,10\n", "line 2: expected times in seconds, .* got '-1'"),

@@ -79,7 +79,7 @@ def test_weights_that_are_not_finite_are_refused(root, value):
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ("[" * 100_000, "brackets within brackets too deep"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"config": {"embed_dim": 32, "num_heads": 2}}', "embed_dim is recorded as 32, its weights have 16"),
         ('{"origin": []}', r"its part 'origin' must be an object, got \[\]"),
     ],
@@ -111,5 +111,5 @@ def test_names_that_are_no_text_are_no_weights(root):
 
 def test_json_that_is_nested_too_deep_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("[" * 100_000)
-    with pytest.raises(CheckpointError, match=r"no whole JSON file: .*config\.json: .*too deep"):
+    with pytest.raises(CheckpointError, match=r"no whole JSON file: .*config\.json: .*nested too deeply"):
         read_json(tmp_path / "config.json")

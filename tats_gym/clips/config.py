@@ -9,7 +9,7 @@ from tats_gym.clips.augment import Sampling
 from tats_gym.clips.datasets.listing import check_source
 from tats_gym.clips.readers import READERS, Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
-from tats_gym.files.atomic import keep_absolute
+from tats_gym.files.atomic import make_paths_absolute
 from tats_gym.files.config_io import check_numbers
 
 Crop = Literal["multiscale", "random_resized", "centre"]
@@ -82,7 +82,7 @@ class ClipConfig:
     """Folder of these windows, best on a local disk; None: `windows` beside the datasets, see `root`."""
 
     def __post_init__(self) -> None:
-        keep_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))
+        make_paths_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))
         check_numbers(self)
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
         if self.flip and DATASETS[self.data].flip_keeps_class is False:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tats_gym.files.atomic import end_line
+from tats_gym.files.atomic import complete_last_line
 from tats_gym.files.config_io import from_plain
 from tats_gym.files.text import parse_json
 
@@ -50,7 +50,7 @@ class Journal:
         if path.is_file():
             for each in _read(path):
                 self._is_new(each)
-            end_line(path)
+            complete_last_line(path)
         for each in unwritten:
             self.add(each)
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tats_gym.encoders.checksums import check
-from tats_gym.files.atomic import writing
+from tats_gym.files.atomic import as_os_error
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import parse_json
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
@@ -62,7 +62,7 @@ def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
     """
-    with writing(path):
+    with as_os_error(path):
         save_file(weights, path, {"format": "pt", DESCRIPTION: description})
 
 

@@ -23,7 +23,7 @@ def absolute(path: str) -> str:
     return str(Path(os.path.expanduser(path)).absolute())
 
 
-def keep_absolute(settings: Any, *names: str) -> None:
+def make_paths_absolute(settings: Any, *names: str) -> None:
     """Make these path fields of frozen settings absolute, so that a run can resume elsewhere; None stays None."""
     for name in names:
         if (path := getattr(settings, name)) is not None:
@@ -36,7 +36,7 @@ def make_folder(path: Path) -> None:
     Raises:
         OSError: It cannot be made; the message gives the reason and the way out.
     """
-    with explained(path, path):
+    with explain_os_errors(path, path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -47,14 +47,14 @@ def check_writable(path: Path) -> None:
         OSError: It cannot; the message gives the reason and the way out.
     """
     make_folder(path.parent)
-    with explained(path, path.parent):
+    with explain_os_errors(path, path.parent):
         partial = _hidden(path)
         partial.touch()
         partial.unlink()
 
 
 @contextmanager
-def explained(path: Path, folder: Path) -> Iterator[None]:
+def explain_os_errors(path: Path, folder: Path) -> Iterator[None]:
     """Re-raise OSErrors of writing a file or a folder with its path, the reason and the way out.
 
     Args:
@@ -68,9 +68,9 @@ def explained(path: Path, folder: Path) -> Iterator[None]:
         file = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
         if file is not None:
             reason = f"{'it' if file == path else file} is a file, not a folder"
-        told = type(err)(f"{path} cannot be written ({reason}); name another place")
-        told.strerror = reason
-        raise told from err
+        named = type(err)(f"{path} cannot be written ({reason}); name another place")
+        named.strerror = reason
+        raise named from err
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -91,12 +91,12 @@ def file_written_whole(path: Path) -> Iterator[Path]:
         OSError: The folder cannot be written.
     """
     partial = _hidden(path)
-    with explained(path, path.parent):
+    with explain_os_errors(path, path.parent):
         partial.touch()
     try:
         yield partial
-        to_disk(partial)
-        with explained(path, path.parent):
+        sync_to_disk(partial)
+        with explain_os_errors(path, path.parent):
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def delete_abandoned(paths: Iterable[Path]) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def as_os_error(path: Path) -> Iterator[None]:
     """Translate the errors of PyTorch and safetensors for a failed write to OSError."""
     try:
         yield
@@ -125,7 +125,7 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(f"{path} could not be written; the disk may be full: {first_line(err)}") from err
 
 
-def to_disk(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Flush a file, or a folder's entries, to the disk, so that they survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -134,7 +134,7 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def end_line(path: Path) -> None:
+def complete_last_line(path: Path) -> None:
     """Add the newline that is missing if the file's writer was killed within a line.
 
     Raises:
@@ -159,13 +159,13 @@ def folder_written_whole(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must be a new or an empty folder: nothing is written over")
     partial = _hidden(out.absolute())
-    with explained(out, out):
+    with explain_os_errors(out, out):
         partial.mkdir(parents=True)
     try:
         yield partial
         for path in partial.iterdir():
-            to_disk(path)
+            sync_to_disk(path)
         partial.replace(out)
-        to_disk(out.absolute().parent)
+        sync_to_disk(out.absolute().parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

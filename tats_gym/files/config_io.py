@@ -12,9 +12,15 @@ from tats_gym.files.messages import did_you_mean, shown
 
 T = TypeVar("T")
 
-LARGEST = 2**63 - 1
+INT64_MAX = 2**63 - 1
 """Largest integer: int64's."""
-WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", None: "null"}
+TYPE_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    None: "null",
+}
 
 
 def from_plain(kind: type[T], values: Any, name: str = "") -> T:
@@ -123,8 +129,8 @@ def _check(value: Any, kind: Any, name: str) -> None:
     """Raise unless a value is of the field's type: bool, int, float or str."""
     abstract = {int: Integral, float: Real}.get(kind, kind)
     if not isinstance(value, abstract) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{name} must be {WORDS[kind]}, got {shown(value)}")
-    if isinstance(value, Integral) and abs(int(value)) > LARGEST:
+        raise TypeError(f"{name} must be {TYPE_NAMES[kind]}, got {shown(value)}")
+    if isinstance(value, Integral) and abs(int(value)) > INT64_MAX:
         raise ValueError(f"{name} must lie within 64 bits, got {shown(value)}")
     if isinstance(value, Real) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")

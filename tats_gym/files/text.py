@@ -38,8 +38,6 @@ def parse_json(text: str | bytes, place: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError(
-            f"{place}: it is not valid JSON that can be read (brackets within brackets too deep)"
-        ) from None
+        raise ValueError(f"{place}: it is not valid JSON (nested too deeply)") from None
     except ValueError as err:
         raise ValueError(f"{place}: it is not valid JSON ({err})") from err

@@ -8,7 +8,7 @@ import tyro
 
 from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS, Dataset
-from tats_gym.files.atomic import absolute, keep_absolute
+from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
 from tats_gym.finetune.mixing import MixConfig
@@ -98,7 +98,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         check_plain(self)
         if self.encoder not in MAE_PRESETS and os.path.exists(absolute(self.encoder)):
-            keep_absolute(self, "encoder")
+            make_paths_absolute(self, "encoder")
         check_choice("env", self.env, ENV_IDS)
         check_choice("pool", self.pool, POOLS)
         if self.clips.data != data_of(self.env):

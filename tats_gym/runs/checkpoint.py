@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tats_gym.files.atomic import make_folder, to_disk, writing
+from tats_gym.files.atomic import as_os_error, make_folder, sync_to_disk
 from tats_gym.files.messages import first_line
 from tats_gym.train.distributed import Ranks, broadcast
 
@@ -62,12 +62,12 @@ def save_checkpoint(
     partial = path.with_suffix(PARTIAL)
     try:
         with partial.open("wb") as file:
-            with writing(path):
+            with as_os_error(path):
                 torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        to_disk(folder)
+        sync_to_disk(folder)
     finally:
         partial.unlink(missing_ok=True)
     _delete_old(folder, path, keep, keep_hours)

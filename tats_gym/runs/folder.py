@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tats_gym.files.atomic import explained, make_folder, write_whole
+from tats_gym.files.atomic import explain_os_errors, make_folder, write_whole
 from tats_gym.files.messages import did_you_mean, listed
 from tats_gym.runs.checkpoint import has_checkpoint, load_checkpoint
 from tats_gym.runs.kinds import RUNS, Kind, kind_of, kind_of_settings, told
@@ -39,7 +39,7 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
     while True:
         folder = parent / f"{name}-{number}"
         try:
-            with explained(parent, parent):
+            with explain_os_errors(parent, parent):
                 folder.mkdir()
             break
         except FileExistsError:
