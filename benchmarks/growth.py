@@ -75,7 +75,7 @@ def run(config: GrowthConfig) -> None:
 def _point(base: StepConfig, name: str, value: int, root: str) -> dict[str, Any]:
     changed: dict[str, Any] = {name: value}
     config = replace(base, **changed)
-    ((_, found),) = side_by_side(measure, [Work("joint", config, root)], jobs=1, apart=True)
+    ((_, found),) = side_by_side(measure, [Work("joint", config, root)], jobs=1, own_process=True)
     grid = replace(
         PRESETS[base.preset].grid,
         **{key: given for key in ("frames", "size") if (given := getattr(config, key)) is not None},

@@ -117,7 +117,7 @@ def run(config: StepConfig) -> None:
     found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
     for number in range(config.rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
-            ((_, values),) = side_by_side(measure, [Work(variant, config, root)], jobs=1, apart=True)
+            ((_, values),) = side_by_side(measure, [Work(variant, config, root)], jobs=1, own_process=True)
             logger.info("round %d: %s, %.3f s a clip", number + 1, variant, values["s_a_clip"])
             found[variant].append(values)
     record["variants"] = {variant: summary(rounds) for variant, rounds in found.items()}

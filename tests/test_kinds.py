@@ -22,7 +22,7 @@ from tests.test_export_script import finetuned_run
 from tests.test_sampler_export import random_run
 from tests.video_files import write_video
 
-ENCODER, SERVED = "an exported or published encoder", "a graph for serving"
+ENCODER, SERVING_GRAPH = "an exported or published encoder", "a graph for serving"
 PRETRAINING, FINETUNING = "a pre-training run", "a fine-tuning run"
 OTHER = "a file of another kind"
 THINGS = {
@@ -37,8 +37,8 @@ THINGS = {
     "safetensors/encoder.safetensors": ENCODER,
     "published.pth": ENCODER,
     "old.pth": "a torch file of another kind, or a damaged one",
-    "torchexport": SERVED,
-    "encoder.onnx": SERVED,
+    "torchexport": SERVING_GRAPH,
+    "encoder.onnx": SERVING_GRAPH,
     "sampler": "an exported sampler",
     "video.mp4": "a video",
     "videos": "a folder of videos",
@@ -111,7 +111,7 @@ def _answer(command, capsys):
 
 @pytest.mark.parametrize("thing", THINGS)
 def test_what_lies_at_a_path_is_known(root, thing):
-    assert kind_of(root / thing).what == THINGS[thing]
+    assert kind_of(root / thing).name == THINGS[thing]
 
 
 @pytest.mark.parametrize("command", TAKES)
@@ -224,15 +224,15 @@ def test_a_kind_is_told_without_running_what_a_file_holds(tmp_path):
             return Path.touch, (tmp_path / "it ran",)
 
     torch.save({"model": {"patch_embed.proj.weight": torch.zeros(1)}, "x": Harmful()}, tmp_path / "a.pth")
-    assert kind_of(tmp_path / "a.pth").what == ENCODER
+    assert kind_of(tmp_path / "a.pth").name == ENCODER
     assert not (tmp_path / "it ran").exists()
 
 
 def test_a_checkpoint_without_its_config_tells_its_kind(clips_root, tmp_path):
     run = random_run(clips_root, tmp_path)
     (run.folder / "config.json").unlink()
-    assert kind_of(run.folder).what == PRETRAINING
+    assert kind_of(run.folder).name == PRETRAINING
     save_checkpoint(tmp_path / "tuned" / "checkpoints", 1, {"classifier": {}, "mae_config": asdict(CONFIG)})
-    assert kind_of(tmp_path / "tuned").what == FINETUNING
+    assert kind_of(tmp_path / "tuned").name == FINETUNING
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"tats_gym": '{"sampler": {}}'})
-    assert kind_of(tmp_path / "a.safetensors").what == "an exported sampler"
+    assert kind_of(tmp_path / "a.safetensors").name == "an exported sampler"

@@ -64,20 +64,20 @@ def test_processes_work_at_the_same_time(tmp_path):
 
 def test_one_job_is_done_here_unless_everything_has_a_process_of_its_own():
     assert {process for _, process in side_by_side(process_of, [0, 1], jobs=1)} == {os.getpid()}
-    apart = {process for _, process in side_by_side(process_of, [0, 1], jobs=1, apart=True)}
-    assert len(apart) == 2
-    assert os.getpid() not in apart
+    others = {process for _, process in side_by_side(process_of, [0, 1], jobs=1, own_process=True)}
+    assert len(others) == 2
+    assert os.getpid() not in others
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_what_fails_or_dies_is_told_and_the_others_go_on(apart):
+@pytest.mark.parametrize("own_process", [False, True])
+def test_what_fails_or_dies_is_told_and_the_others_go_on(own_process):
     failures = []
-    done = list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, apart=apart, failures=failures))
+    done = list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, own_process=own_process, failures=failures))
     assert done == [(0, 0), (2, 2)]
     ((item, error),) = failures
     assert (item, type(error), str(error)) == (1, ValueError, "one is wrong")
     with pytest.raises(ValueError, match="one is wrong"):
-        list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, apart=apart))
+        list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, own_process=own_process))
 
 
 def test_a_killed_process_takes_no_other_with_it():
@@ -86,7 +86,7 @@ def test_a_killed_process_takes_no_other_with_it():
     assert sorted(done) == [(0, 0), (2, 2)]
     assert "died, by SIGKILL, as the system does when memory runs out" in str(failures[0][1])
     with pytest.raises(ProcessDiedError, match="SIGKILL"):
-        list(side_by_side(die_at_one, [1], jobs=1, apart=True))
+        list(side_by_side(die_at_one, [1], jobs=1, own_process=True))
 
 
 @pytest.mark.parametrize("to", ["job", "first"])

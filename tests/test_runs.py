@@ -12,7 +12,7 @@ import torch
 
 from tats_gym.runs.checkpoint import save_checkpoint
 from tats_gym.runs.folder import begin_run, read_record
-from tats_gym.runs.lock import RunLock, lock_to_keep
+from tats_gym.runs.lock import RunLock, lock_for_training
 from tats_gym.runs.metrics import drop_metrics_after, read_metrics
 from tats_gym.train.distributed import Ranks
 
@@ -53,7 +53,7 @@ def test_where_files_cannot_be_locked_it_says_so_and_goes_on(tmp_path, monkeypat
 @pytest.mark.parametrize("text", ["", "{", '{"config": {"seed"', "[]", '{"seed": 0}', "[" * 100_000])
 def test_a_damaged_description_of_a_run_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"config\.json (is no whole JSON file|must hold an object)"):
+    with pytest.raises(ValueError, match=r"config\.json (is not valid JSON|must hold an object)"):
         read_record(tmp_path)
 
 
@@ -73,15 +73,15 @@ def test_a_run_begins_where_another_was_killed_before_it_had_begun(tmp_path):
 
 def test_an_error_while_a_run_is_built_lets_go_of_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("tats_gym.runs.lock.WAIT_S", 0.0)
-    with pytest.raises(MemoryError) as error, lock_to_keep(tmp_path, ALONE):
+    with pytest.raises(MemoryError) as error, lock_for_training(tmp_path, ALONE):
         raise MemoryError
-    with lock_to_keep(tmp_path, ALONE) as lock:
+    with lock_for_training(tmp_path, ALONE) as lock:
         assert lock is not None
     with pytest.raises(ValueError, match="another process trains in"):
         RunLock(tmp_path)
     lock.release()
     assert error.traceback  # which held on to the first
-    with lock_to_keep(tmp_path, Ranks(1, 2, torch.device("cpu"))) as other:
+    with lock_for_training(tmp_path, Ranks(1, 2, torch.device("cpu"))) as other:
         assert other is None
 
 

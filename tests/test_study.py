@@ -16,7 +16,7 @@ from tats_gym.agents.experiments.study_report import as_plain, as_table, study_f
 from tats_gym.agents.experiments.trials import MASKS, ROW, Cell, run_cell, run_cells
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
-from tats_gym.runs.folder import continue_run
+from tats_gym.runs.folder import record_resumption
 from tats_gym.statistics import estimate
 from tats_gym.train.signals import StoppedError
 from tests.runs import load_script, tiny_config
@@ -75,7 +75,7 @@ def test_data_that_are_not_there_cost_no_run(study, tmp_path):
     run = Pretraining(replace(study.base, out=str(tmp_path / "cell")))
     run.save()
     run.close()
-    continue_run(run.folder, gone.as_dict(), 0)
+    record_resumption(run.folder, gone.as_dict(), 0)
     with pytest.raises(FileNotFoundError, match="not mounted"):
         run_cell(Cell(gone, tmp_path / "cell"))
     assert latest_checkpoint(run.folder).exists()

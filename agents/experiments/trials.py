@@ -64,7 +64,7 @@ def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
     for cell in cells:
         _check_settings(cell)
     total = sum(not _done(cell) for cell in cells)
-    for cell, row in share_out(run_cell, cells, _done, jobs=jobs, apart=apart):
+    for cell, row in share_out(run_cell, cells, _done, jobs=jobs, own_process=apart):
         done = total - sum(not _done(each) for each in cells)
         gain = f"gain {row['gain']:+.4f}" + (f" {NOT_UPDATED}" if row.get("updates") == 0 else "")
         logger.info("%d of %d: %s, %s, %.0f s", done, total, name_of(cell), gain, row["cost_s"])

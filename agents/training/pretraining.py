@@ -28,7 +28,7 @@ from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.files.messages import first_line
 from tats_gym.model.training import mae_optimizer
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
-from tats_gym.runs.folder import REPLACED, told_changes
+from tats_gym.runs.folder import REPLACED, describe_changes
 from tats_gym.runs.lock import RunLock, claim_run
 from tats_gym.runs.logger import run_logger
 from tats_gym.runs.metrics import read_metrics
@@ -224,7 +224,7 @@ class Pretraining:
             self.optimizer.load_state_dict(state["mae_optim"])
             restore_agent(self.agent, state)
         except (KeyError, RuntimeError, ValueError) as err:
-            changed = told_changes(state.get("config", {}), self.config.as_dict()) or "no setting differs"
+            changed = describe_changes(state.get("config", {}), self.config.as_dict()) or "no setting differs"
             raise CheckpointError(
                 f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
                 f"leave the sizes and the agent as they were ({changed}): {first_line(err)}"

@@ -6,19 +6,19 @@ from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING
-from tats_gym.runs.resume import begin_or_go_on, go_on
+from tats_gym.runs.resume import begin_or_resume_run, resume_run
 from tats_gym.train.distributed import Ranks
 
 
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
     config = config or run_config(folder)
-    return go_on(Pretraining, folder, config, ranks or Ranks.alone(config.device))
+    return resume_run(Pretraining, folder, config, ranks or Ranks.alone(config.device))
 
 
 def begin_or_resume(folder: Path | None, config: PretrainConfig, ranks: Ranks) -> Pretraining:
     """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
-    return begin_or_go_on(Pretraining, folder, config, ranks)
+    return begin_or_resume_run(Pretraining, folder, config, ranks)
 
 
 def run_config(folder: Path) -> PretrainConfig:

@@ -97,7 +97,7 @@ def latest_checkpoint(folder: Path) -> Path:
     if not found:
         raise CheckpointError(
             f"no checkpoint ({PATTERN}) in {folder} nor in {folder / 'checkpoints'}; "
-            f"a run that has saved none is begun anew by its command with --folder {folder}"
+            f"to start such a run anew, repeat its command with --folder {folder}"
         )
     return found[-1]
 
@@ -204,7 +204,7 @@ def _check(path: Path) -> None:
             if part.compress_size != part.file_size or part.external_attr & FOLDER
         ]
     if wrong or sizes:
-        raise zipfile.BadZipFile(f"the checksum or the size of its part {wrong or sizes[0]} is another one")
+        raise zipfile.BadZipFile(f"its part {wrong or sizes[0]} does not match its checksum or size")
 
 
 def _raise_if_unread(err: BaseException, path: Path) -> None:

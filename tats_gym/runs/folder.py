@@ -17,7 +17,7 @@ import torch
 from tats_gym.files.atomic import explain_os_errors, make_folder, write_whole
 from tats_gym.files.messages import did_you_mean, listed
 from tats_gym.runs.checkpoint import has_checkpoint, load_checkpoint
-from tats_gym.runs.kinds import RUNS, Kind, kind_of, kind_of_settings, told
+from tats_gym.runs.kinds import RUNS, Kind, kind_hint, kind_of, kind_of_settings
 from tats_gym.runs.metrics import METRICS
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         OSError: If it cannot be written.
     """
     make_folder(folder)
-    check_own(folder, config)
+    check_run_folder(folder, config)
     for name in (METRICS, REPLACED):
         (folder / name).unlink(missing_ok=True)
     record = {
@@ -79,7 +79,7 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
     write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
 
 
-def check_own(folder: Path, config: dict[str, Any]) -> None:
+def check_run_folder(folder: Path, config: dict[str, Any]) -> None:
     """Check that a folder is missing, empty, or holds a run of the kind of these settings.
 
     Raises:
@@ -89,14 +89,15 @@ def check_own(folder: Path, config: dict[str, Any]) -> None:
         return
     if not (folder / CONFIG).is_file():
         raise ValueError(
-            f"{folder} is neither empty nor a run's folder: there is no config.json{told(folder)}; name another folder"
+            f"{folder} is neither empty nor a run's folder: there is no config.json{kind_hint(folder)}; "
+            "name another folder"
         )
     kind, wanted = kind_of(folder), kind_of_settings(config)
     if kind is not wanted:
-        raise ValueError(f"{folder} is {kind.what}, and {wanted.what} would write over it; name another folder")
+        raise ValueError(f"{folder} is {kind.name}, and {wanted.name} would write over it; name another folder")
 
 
-def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: int = 1) -> None:
+def record_resumption(folder: Path, config: dict[str, Any], step: int, *, processes: int = 1) -> None:
     """Update a run's config.json with the settings, versions and machine of its resumption at `step`; see `begin_run`.
 
     Changes are logged, and kept with the step under "resumed".
@@ -106,18 +107,19 @@ def continue_run(folder: Path, config: dict[str, Any], step: int, *, processes: 
     now = json.loads(json.dumps(now))
     changed = _changes(before, now)
     if changed:
-        logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, _told(changed))
+        text = _changes_text(changed)
+        logger.warning("%s goes on from step %d with other settings or software: %s", folder, step, text)
     resumed = {"step": step, "when": _now(), "command": sys.argv, "changed": changed}
     record = before | now | {"resumed": [*before.get("resumed", []), resumed]}
     write_whole(folder / CONFIG, json.dumps(record, indent=2) + "\n")
 
 
-def told_changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+def describe_changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """List the settings of two runs that differ, with both values."""
-    return _told(_changes(*json.loads(json.dumps([before, now]))))
+    return _changes_text(_changes(*json.loads(json.dumps([before, now]))))
 
 
-def _told(changes: dict[str, list[Any]]) -> str:
+def _changes_text(changes: dict[str, list[Any]]) -> str:
     return ", ".join(f"{name} {was!r} -> {value!r}" for name, (was, value) in changes.items())
 
 
@@ -150,9 +152,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as err:
-        raise ValueError(f"{path} is no whole JSON file, so the run's settings are not known: {err}") from err
+        raise ValueError(f"{path} is not valid JSON, so the run's settings are not known: {err}") from err
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise ValueError(f"{path} must hold an object with the run's settings under 'config'{told(folder)}")
+        raise ValueError(f"{path} must hold an object with the run's settings under 'config'{kind_hint(folder)}")
     return record
 
 
@@ -165,7 +167,7 @@ def _near(folder: Path) -> str:
     if within:
         return f"; there are runs within it: {listed([path.parent.name for path in within])}"
     if folder.exists():
-        return told(folder)
+        return kind_hint(folder)
     siblings = [path.name for path in folder.parent.iterdir() if path != folder] if folder.parent.is_dir() else []
     return did_you_mean(folder.name, siblings, most=2)
 
@@ -179,7 +181,7 @@ def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
     config: dict[str, Any] = read_record(folder)["config"]
     kind = kind_of_settings(config)
     if kind in RUNS and wanted in RUNS and kind is not wanted:
-        raise ValueError(f"{folder} is {kind.what}, not {wanted.what}: {kind.use}")
+        raise ValueError(f"{folder} is {kind.name}, not {wanted.name}: {kind.use}")
     return config
 
 

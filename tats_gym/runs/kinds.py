@@ -14,16 +14,16 @@ from tats_gym.files.messages import listed
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError
 
-MOST_LOOKED_AT = 1000
+MAX_ENTRIES = 1000
 """Most entries of a folder that are searched for runs and videos."""
-DEPTH = 3
+MAX_DEPTH = 3
 """Levels of folders that are searched for runs: study, arm, seed."""
 
 
 class Kind(NamedTuple):
     """A kind of file or folder."""
 
-    what: str
+    name: str
     """Its name, with an article."""
     use: str = ""
     """The commands that take it."""
@@ -38,12 +38,12 @@ PRETRAINING = Kind(
 FINETUNING = Kind("a fine-tuning run", f"finetune.py takes it with --resume, {_ENCODERS} for its encoder")
 ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
 SAMPLER = Kind("an exported sampler", "tats_gym.agents.sampler_export.load_sampler takes it")
-SERVED = Kind(
+SERVING_GRAPH = Kind(
     "a graph for serving",
     "ONNX runtimes or torch.export.load take it; export the run as safetensors for the commands of this package",
 )
 VIDEO = Kind("a video", "visualize_masks.py --videos and cut_videos.py take it, --root the folder that it lies in")
-VIDEOS = Kind("a folder of videos", "--root takes it, and cut_videos.py")
+VIDEO_FOLDER = Kind("a folder of videos", "--root takes it, and cut_videos.py")
 EMPTY_FILE = Kind("an empty file", "its writing or copying was cut short")
 EMPTY_FOLDER = Kind("an empty folder", "--out and --folder take it")
 OTHER_FILE = Kind("a file of another kind")
@@ -67,7 +67,7 @@ def check_kind(path: Path, *wanted: Kind) -> None:
     kind = kind_of(path)
     if kind not in (*wanted, TORCH, MISSING):
         raise CheckpointError(
-            f"{path} is {kind.what}, not {' or '.join(each.what for each in wanted)}{_taken_by(kind)}"
+            f"{path} is {kind.name}, not {' or '.join(each.name for each in wanted)}{_taken_by(kind)}"
         )
 
 
@@ -83,18 +83,18 @@ def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
         ValueError: It would.
     """
     kind = kind_of(path)
-    if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVED, TORCH):
-        raise ValueError(f"{option} would write over {path}, {kind.what}; name another file")
+    if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVING_GRAPH, TORCH):
+        raise ValueError(f"{option} would write over {path}, {kind.name}; name another file")
     if kind is OTHER_FILE:
         with path.open("rb") as file:
             if file.read(len(begins)) != begins:
                 raise ValueError(f"{option} would write over {path}, a file of another kind; name another file")
 
 
-def told(path: Path) -> str:
+def kind_hint(path: Path) -> str:
     """Return "; it is a video: ..." for a path of a known kind, "" for others."""
     kind = kind_of(path)
-    return "" if kind in (TORCH, MISSING, OTHER_FILE, OTHER_FOLDER) else f"; it is {kind.what}{_taken_by(kind)}"
+    return "" if kind in (TORCH, MISSING, OTHER_FILE, OTHER_FOLDER) else f"; it is {kind.name}{_taken_by(kind)}"
 
 
 def _taken_by(kind: Kind) -> str:
@@ -113,7 +113,7 @@ def kind_of(path: Path) -> Kind:
     if suffix in VIDEO_SUFFIXES:
         return VIDEO
     if suffix in (".onnx", ".pt2"):
-        return SERVED
+        return SERVING_GRAPH
     if suffix == ".safetensors":
         return _kind_of_safetensors(path)
     return _kind_of_torch(path) if _may_be_torch(path) else OTHER_FILE
@@ -127,7 +127,7 @@ def kind_of_settings(settings: Mapping[str, Any]) -> Kind:
 
 
 def _kind_of_folder(folder: Path) -> Kind:
-    entries = [path for path, _ in zip(folder.iterdir(), range(MOST_LOOKED_AT), strict=False) if path.name[0] != "."]
+    entries = [path for path, _ in zip(folder.iterdir(), range(MAX_ENTRIES), strict=False) if path.name[0] != "."]
     if not entries:
         return EMPTY_FOLDER
     described = _read_json(folder / "config.json")
@@ -138,27 +138,27 @@ def _kind_of_folder(folder: Path) -> Kind:
     checkpoints = sorted([*folder.glob(PATTERN), *folder.glob(f"checkpoints/{PATTERN}")])
     files = checkpoints[-1:] or sorted(path for path in entries if path.is_file())
     found = {kind_of(path) for path in files}
-    for kind in (*RUNS, SAMPLER, ENCODER, SERVED, TORCH):
+    for kind in (*RUNS, SAMPLER, ENCODER, SERVING_GRAPH, TORCH):
         if kind in found:
             return kind
-    if runs := list(_runs_below(folder, DEPTH)):
+    if runs := list(_runs_below(folder, MAX_DEPTH)):
         names = listed([str(run.relative_to(folder)) for run in runs])
         return Kind("a folder of runs", f"name one of them: {names}")
-    return VIDEOS if VIDEO in found or any(_videos_below(folder)) else OTHER_FOLDER
+    return VIDEO_FOLDER if VIDEO in found or any(_videos_below(folder)) else OTHER_FOLDER
 
 
 def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
-    for path in sorted(folder.glob("*/config.json"))[:MOST_LOOKED_AT]:
+    for path in sorted(folder.glob("*/config.json"))[:MAX_ENTRIES]:
         if isinstance(_read_json(path).get("config"), dict):
             yield path.parent
     if depth > 1:
-        for each in sorted(path for path in folder.glob("[!.]*") if path.is_dir())[:MOST_LOOKED_AT]:
+        for each in sorted(path for path in folder.glob("[!.]*") if path.is_dir())[:MAX_ENTRIES]:
             if not (each / "config.json").is_file():
                 yield from _runs_below(each, depth - 1)
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:
-    for path, _ in zip(folder.rglob("[!.]*"), range(MOST_LOOKED_AT), strict=False):
+    for path, _ in zip(folder.rglob("[!.]*"), range(MAX_ENTRIES), strict=False):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             yield path
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 10.0
 """Seconds to wait for another process to release a run."""
-NOT_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 """Errors of file systems without file locks, such as some Lustre and NFS."""
 
 
@@ -53,9 +53,9 @@ class RunLock:
         except BlockingIOError:
             return False
         except OSError as err:
-            if err.errno not in NOT_HERE:
+            if err.errno not in UNSUPPORTED:
                 raise
-            logger.warning("%s lies where files cannot be locked: let no second process train there", folder)
+            logger.warning("%s is on a file system without locks: do not train there in two processes", folder)
         return True
 
     def release(self) -> None:
@@ -92,7 +92,7 @@ def claim_run(
 
 
 @contextmanager
-def lock_to_keep(folder: Path, ranks: Ranks) -> Iterator[RunLock | None]:
+def lock_for_training(folder: Path, ranks: Ranks) -> Iterator[RunLock | None]:
     """Lock a run's folder in rank 0; the training releases the lock, this context only does on an error."""
     lock = RunLock(folder) if ranks.first else None
     try:

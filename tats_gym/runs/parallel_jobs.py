@@ -34,19 +34,19 @@ def side_by_side(
     items: Iterable[In],
     *,
     jobs: int,
-    apart: bool = False,
+    own_process: bool = False,
     failures: list[tuple[In, Exception]] | None = None,
 ) -> Iterator[tuple[In, Out]]:
     """Apply the function to the items, `jobs` at a time, and yield each item with its result as it comes.
 
-    One job runs in this process; with several, or `apart`, every item has its own. When this process is interrupted
-    (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and stop, and are waited for.
+    One job runs in this process; with several, or `own_process`, every item has its own. When this process is
+    interrupted (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and stop, and are waited for.
 
     Args:
         function: Maps an item to its result; importable from the module that defines it.
         items: Its arguments; the next one is taken when a process is free.
         jobs: Processes at a time.
-        apart: A process for each item even where `jobs` is 1.
+        own_process: A process for each item even where `jobs` is 1.
         failures: If given, items whose function fails or whose process dies are appended with the error, and the
             others go on. A run that was stopped is not a failure.
 
@@ -56,7 +56,7 @@ def side_by_side(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    answers = _answers_from_here(function, items) if jobs == 1 and not apart else _answers(function, items, jobs)
+    answers = _answers_from_here(function, items) if jobs == 1 and not own_process else _answers(function, items, jobs)
     for item, value, error in answers:
         if error is None:
             yield item, value

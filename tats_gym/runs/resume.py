@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tats_gym.runs.checkpoint import has_checkpoint, load_newest
-from tats_gym.runs.folder import check_own, continue_run, read_config, read_record
+from tats_gym.runs.folder import check_run_folder, read_config, read_record, record_resumption
 from tats_gym.runs.kinds import kind_of_settings
-from tats_gym.runs.lock import RunLock, lock_to_keep
+from tats_gym.runs.lock import RunLock, lock_for_training
 from tats_gym.runs.metrics import drop_metrics_after
 from tats_gym.train.distributed import Ranks, broadcast
 
@@ -47,7 +47,7 @@ Make = Callable[..., RunT]
 """Builds a run from `config`, `ranks`, `folder` (None: a new one), the folder's `lock` and a checkpoint's `state`."""
 
 
-def go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -> RunT:
+def resume_run(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -> RunT:
     """Resume the run in `folder` from its newest checkpoint.
 
     Raises:
@@ -55,23 +55,23 @@ def go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -> Run
         CheckpointError: No checkpoint in it is intact, or its networks are others.
     """
     read_record(folder)
-    with lock_to_keep(folder, ranks) as lock:
-        return _go_on(make, folder, config, ranks, lock)
+    with lock_for_training(folder, ranks) as lock:
+        return _resume_locked(make, folder, config, ranks, lock)
 
 
-def begin_or_go_on(make: Make[RunT], folder: Path | None, config: Settings, ranks: Ranks) -> RunT:
+def begin_or_resume_run(make: Make[RunT], folder: Path | None, config: Settings, ranks: Ranks) -> RunT:
     """Resume the run in `folder` from its newest checkpoint, or begin a new run where there is none."""
     if folder is None:
         return make(config=config, ranks=ranks)
     if ranks.first:
-        check_own(folder, config.as_dict())
-    with lock_to_keep(folder, ranks) as lock:
+        check_run_folder(folder, config.as_dict())
+    with lock_for_training(folder, ranks) as lock:
         if broadcast(has_checkpoint(folder)):
-            return _go_on(make, folder, config, ranks, lock)
+            return _resume_locked(make, folder, config, ranks, lock)
         return make(config=config, ranks=ranks, folder=folder, lock=lock)
 
 
-def _go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks, lock: RunLock | None) -> RunT:
+def _resume_locked(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks, lock: RunLock | None) -> RunT:
     seed = read_config(folder, kind_of_settings(config.as_dict())).get("seed")
     if config.seed != seed:
         raise ValueError(
@@ -82,7 +82,7 @@ def _go_on(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks, lock:
     if ranks.first and run.finished:
         logger.info("%s has no step left to train after %d; more epochs would go on", folder, run.step)
     elif ranks.first:
-        continue_run(folder, run.config.as_dict(), run.step, processes=ranks.world_size)
+        record_resumption(folder, run.config.as_dict(), run.step, processes=ranks.world_size)
     if ranks.first:
         drop_metrics_after(folder, run.step)
     return run

@@ -40,7 +40,7 @@ def share_out(
     done: Callable[[Item], bool],
     *,
     jobs: int,
-    apart: bool = False,
+    own_process: bool = False,
 ) -> Iterator[tuple[Item, Out]]:
     """Do the items that are not done yet, `jobs` at a time, and yield each with its result; return when all are done.
 
@@ -52,7 +52,7 @@ def share_out(
         items: The work, each item in its own folder.
         done: Returns whether an item is done; importable too.
         jobs: Processes, see `side_by_side`.
-        apart: Whether each item has its own process.
+        own_process: Whether each item has its own process.
 
     Raises:
         WorkFailedError: If items failed.
@@ -63,21 +63,26 @@ def share_out(
     while waiting:
         mine = (item for item in waiting if not done(item) and _free(item))  # checked when a process is free
         for item, taken in side_by_side(
-            partial(_do_unless_taken, function, done), mine, jobs=jobs, apart=apart, failures=failures
+            partial(_do_unless_taken, function, done), mine, jobs=jobs, own_process=own_process, failures=failures
         ):
             yield from ((item, result) for result in taken)
         failed = [item for item, _ in failures]
-        waiting = [item for item in waiting if item not in failed and not done(item)]
-        if waiting and not any(_free(item) for item in waiting):
-            names = ", ".join(name_of(item) for item in waiting[:5]) + (", ..." if len(waiting) > 5 else "")
-            logger.info("%d in the hands of others, waited for: %s", len(waiting), names)
-            while waiting and not any(_free(item) for item in waiting):
-                time.sleep(POLL_S)
-                waiting = [item for item in waiting if not done(item)]
+        waiting = _when_one_is_free([item for item in waiting if item not in failed and not done(item)], done)
     if failures:
-        told = "; ".join(f"{item.folder}: {type(err).__name__}: {err}" for item, err in failures)
-        message = f"{len(failures)} of {len(items)} failed, the others are done; {told}"
+        reasons = "; ".join(f"{item.folder}: {type(err).__name__}: {err}" for item, err in failures)
+        message = f"{len(failures)} of {len(items)} failed, the others are done; {reasons}"
         raise WorkFailedError(message) from failures[0][1]
+
+
+def _when_one_is_free(waiting: list[Item], done: Callable[[Item], bool]) -> list[Item]:
+    """Wait while other processes work on all of the items; return those that are not done."""
+    if waiting and not any(_free(item) for item in waiting):
+        names = ", ".join(name_of(item) for item in waiting[:5]) + (", ..." if len(waiting) > 5 else "")
+        logger.info("waiting for %d items that other processes work on: %s", len(waiting), names)
+    while waiting and not any(_free(item) for item in waiting):
+        time.sleep(POLL_S)
+        waiting = [item for item in waiting if not done(item)]
+    return waiting
 
 
 def name_of(item: InFolder) -> str:
