@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, Trunk
 from tats_gym.encoders.checksums import write_checksums
-from tats_gym.encoders.description import small_enough
+from tats_gym.encoders.description import check_num_tokens
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch, write_safetensors
 from tats_gym.export.loading import RAW
@@ -115,7 +115,7 @@ def load_sampler(path: str | Path) -> TokenSampler:
         raise CheckpointError(f"{path} holds no sampler that this package wrote")
     try:
         mae = from_plain(MAEConfig, file.description["mae"], "mae")
-        grid = small_enough(from_plain(TokenGrid, file.description["grid"], "grid"))
+        grid = check_num_tokens(from_plain(TokenGrid, file.description["grid"], "grid"))
         config = from_plain(SamplerConfig, file.description["sampler"], "sampler")
         _check_sizes(mae, grid, config, file.weights)
         with torch.random.fork_rng(devices=[]):

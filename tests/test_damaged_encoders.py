@@ -28,7 +28,7 @@ def _root(tmp_path):
         ({"num_attention_heads": 3}, "num_heads must divide embed_dim, got 3 and 16"),
         ({"num_frames": "2"}, "num_frames must be a whole number above 0, got '2'"),
         ({"num_frames": True}, "num_frames must be a whole number above 0, got True"),
-        ({"num_frames": 2**40}, "a clip must have at most 1048576 tokens, by what is recorded it has"),
+        ({"num_frames": 2**40}, "a clip must have at most 1048576 tokens, by its recorded geometry it has"),
         ({"image_size": None}, "image_size must be a whole number above 0, got None"),
         ({"image_size": [16, 8]}, r"clips must be square, got image_size \[16, 8\]"),
         ({"image_size": [[], []]}, r"image_size must be a whole number above 0, got \[\]"),
@@ -111,5 +111,5 @@ def test_names_that_are_no_text_are_no_weights(root):
 
 def test_json_that_is_nested_too_deep_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("[" * 100_000)
-    with pytest.raises(CheckpointError, match=r"no whole JSON file: .*config\.json: .*nested too deeply"):
+    with pytest.raises(CheckpointError, match=r"not a JSON file: .*config\.json: .*nested too deeply"):
         read_json(tmp_path / "config.json")

@@ -63,7 +63,7 @@ def test_a_changed_export_is_refused(source, tmp_path, format):
         content = bytearray(whole)
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=f"{path.name} is not what SHA256SUMS beside it says"):
+        with pytest.raises(CheckpointError, match=f"{path.name} does not match SHA256SUMS beside it"):
             EncoderSource.find(tmp_path / "out")
         path.write_bytes(whole)
     assert len(read) == (2 if format == "hf" else 1)

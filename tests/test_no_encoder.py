@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tats_gym.encoders.find import EncoderSource
-from tats_gym.encoders.names import config_of
+from tats_gym.encoders.names import infer_config
 from tats_gym.runs.checkpoint import CheckpointError
 from tests.encoders import CONFIG, GRID, clips_for, features, random_mae, write_run
 from tests.test_checkpoint import Crafted
@@ -59,7 +59,7 @@ def test_other_architectures_are_named(mae, tmp_path, changes, message):
 def test_heads_that_nothing_tells_are_not_guessed(tmp_path):
     mae = random_mae(replace(CONFIG, embed_dim=96))
     torch.save(mae.state_dict(), tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"does not say how many heads .* from its width 96 it cannot be told"):
+    with pytest.raises(CheckpointError, match=r"does not say how many heads .* nor does its width 96"):
         EncoderSource.find(tmp_path / "a.pth")
     source = EncoderSource.find(tmp_path / "a.pth", source_grid=GRID, num_heads=2)
     with torch.no_grad():
@@ -69,13 +69,13 @@ def test_heads_that_nothing_tells_are_not_guessed(tmp_path):
 @pytest.mark.parametrize(("width", "heads"), [(384, 6), (1280, 16), (1408, 16), (128, 2)])
 def test_published_widths_tell_the_heads(width, heads):
     weights = {"encoder.patch_embed.proj.weight": torch.zeros(width, 3, 2, 16, 16)}
-    assert config_of(weights).num_heads == heads
+    assert infer_config(weights).num_heads == heads
 
 
 def test_half_a_file_is_named(mae, tmp_path):
     torch.save({"model": mae.state_dict()}, tmp_path / "a.pth")
     save_file(mae.encoder.state_dict(), tmp_path / "a.safetensors")
-    for name, message in (("a.pth", "may be half-written"), ("a.safetensors", "no whole safetensors file")):
+    for name, message in (("a.pth", "may be half-written"), ("a.safetensors", "not a complete safetensors file")):
         path = tmp_path / name
         contents = path.read_bytes()
         for part in (contents[: len(contents) // 2], contents[:20], b"", b"some text, not weights\n"):
@@ -100,7 +100,7 @@ def test_a_pickle_that_would_run_code_does_not(mae, tmp_path):
         ({"epoch": 3, "model": {}}, "holds no state dict, neither as it is nor under model, module.*; it has epoch"),
         ({}, "holds no state dict.*it has nothing"),
         ([1], "holds a list, not a dict"),
-        ({"mae": {}, "mae_config": {"embed_dims": 3}}, "recorded of its architecture is not understood.*embed_dims"),
+        ({"mae": {}, "mae_config": {"embed_dims": 3}}, "its recorded architecture is not valid.*embed_dims"),
     ],
 )
 def test_a_file_that_holds_no_state_dict_is_named(tmp_path, contents, message):
@@ -124,7 +124,7 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(mae, tmp_path):
     [
         ('{"model_type": "vit"}', "says model_type 'vit', not 'videomae'"),
         ('{"model_type": "videomae"}', "holds no weights: there is none of model.safetensors"),
-        ('{"model_type": "vid', "no whole JSON file: "),
+        ('{"model_type": "vid', "not a JSON file: "),
         ("[]", "holds a list, not an object"),
     ],
 )

@@ -14,7 +14,7 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def check(path: Path) -> None:
+def verify_checksum(path: Path) -> None:
     """Verify a file against the checksum beside it, if there is one.
 
     Raises:
@@ -27,7 +27,7 @@ def check(path: Path) -> None:
         digest, _, name = line.partition("  ")
         if name == path.name and digest != _digest(path):
             raise CheckpointError(
-                f"{path} is not what {CHECKSUMS} beside it says, so it was damaged or changed; copy or export it again"
+                f"{path} does not match {CHECKSUMS} beside it: it was damaged or changed; copy or export it again"
             )
 
 

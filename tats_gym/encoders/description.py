@@ -5,18 +5,18 @@ from typing import Any
 
 from torch import Tensor
 
-from tats_gym.encoders.names import config_of
+from tats_gym.encoders.names import infer_config
 from tats_gym.files.config_io import from_plain
 from tats_gym.files.messages import shown
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 
-MOST_TOKENS = 2**20
+MAX_TOKENS = 2**20
 """Most tokens of a clip: no encoder sees nearly as many, and a table of positions for more fills the memory."""
 
 
-def part_of(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
+def read_mapping(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a mapping in a file's contents, {} where it is missing.
 
     Raises:
@@ -28,20 +28,20 @@ def part_of(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
-def weights_of(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+def read_state_dict(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     """Return a state dict in a file's contents, {} where it is missing.
 
     Raises:
         CheckpointError: It is not a mapping of names to tensors.
     """
-    weights = part_of(contents, name)
+    weights = read_mapping(contents, name)
     wrong = next((key for key, value in weights.items() if not isinstance(value, Tensor)), None)
     if wrong is not None:
         raise CheckpointError(f"{shown(wrong)} in its part {name!r} must be a tensor, got {shown(weights[wrong])}")
     return weights
 
 
-def described(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MAEConfig, TokenGrid]:
+def parse_description(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MAEConfig, TokenGrid]:
     """Build architecture and geometry from their recorded values.
 
     Raises:
@@ -50,29 +50,29 @@ def described(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MA
     try:
         built = from_plain(MAEConfig, config, "mae"), from_plain(TokenGrid, grid, "grid")
     except (TypeError, ValueError) as err:
-        raise CheckpointError(f"what is recorded of its architecture is not understood: {err}") from err
-    found = read_config(weights, built[0].num_heads)
+        raise CheckpointError(f"its recorded architecture is not valid: {err}") from err
+    found = checked_config(weights, built[0].num_heads)
     for name in ("embed_dim", "depth"):
         if getattr(found, name) != getattr(built[0], name):
             raise CheckpointError(
                 f"{name} is recorded as {getattr(built[0], name)}, its weights have {getattr(found, name)}"
             )
-    return built[0], small_enough(built[1])
+    return built[0], check_num_tokens(built[1])
 
 
-def read_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEConfig:
-    """Read the architecture off the weights, see `config_of`.
+def checked_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEConfig:
+    """Read the architecture off the weights, see `infer_config`.
 
     Raises:
         CheckpointError: They are not an encoder's.
     """
     try:
-        return config_of(weights, num_heads)
+        return infer_config(weights, num_heads)
     except ValueError as err:
         raise CheckpointError(str(err)) from err
 
 
-def grid_of(frames: int, size: int, tubelet_size: int, patch_size: int) -> TokenGrid:
+def build_grid(frames: int, size: int, tubelet_size: int, patch_size: int) -> TokenGrid:
     """Make a grid from a geometry; its K has no meaning.
 
     Raises:
@@ -82,10 +82,10 @@ def grid_of(frames: int, size: int, tubelet_size: int, patch_size: int) -> Token
         grid = TokenGrid(frames=frames, size=size, tubelet_size=tubelet_size, patch_size=patch_size, visible=1)
     except ValueError as err:
         raise CheckpointError(f"the geometry does not fit its patch embedding: {err}") from err
-    return small_enough(grid)
+    return check_num_tokens(grid)
 
 
-def number_of(contents: Mapping[str, Any], name: str, default: int) -> int:
+def read_number(contents: Mapping[str, Any], name: str, default: int) -> int:
     """Return a number in a config.json, `default` where it is missing.
 
     Raises:
@@ -97,7 +97,7 @@ def number_of(contents: Mapping[str, Any], name: str, default: int) -> int:
     return value
 
 
-def side_of(contents: Mapping[str, Any]) -> int:
+def read_image_size(contents: Mapping[str, Any]) -> int:
     """Read the image size in a config.json, which transformers writes as one number or two.
 
     Raises:
@@ -105,20 +105,20 @@ def side_of(contents: Mapping[str, Any]) -> int:
     """
     size = contents.get("image_size", 224)
     if not isinstance(size, list):
-        return number_of(contents, "image_size", 224)
+        return read_number(contents, "image_size", 224)
     if len(size) != 2 or size[0] != size[1]:
         raise CheckpointError(f"clips must be square, got image_size {shown(size)}")
-    return number_of({"image_size": size[0]}, "image_size", 224)
+    return read_number({"image_size": size[0]}, "image_size", 224)
 
 
-def small_enough(grid: TokenGrid) -> TokenGrid:
-    """Return the grid if it has no more than `MOST_TOKENS` tokens.
+def check_num_tokens(grid: TokenGrid) -> TokenGrid:
+    """Return the grid if it has no more than `MAX_TOKENS` tokens.
 
     Raises:
         CheckpointError: It has more.
     """
-    if grid.num_tokens > MOST_TOKENS:
+    if grid.num_tokens > MAX_TOKENS:
         raise CheckpointError(
-            f"a clip must have at most {MOST_TOKENS} tokens, by what is recorded it has {grid.num_tokens}"
+            f"a clip must have at most {MAX_TOKENS} tokens, by its recorded geometry it has {grid.num_tokens}"
         )
     return grid

@@ -8,7 +8,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from tats_gym.encoders.description import described, grid_of, number_of, part_of, read_config, side_of, weights_of
+from tats_gym.encoders.description import (
+    build_grid,
+    checked_config,
+    parse_description,
+    read_image_size,
+    read_mapping,
+    read_number,
+    read_state_dict,
+)
 from tats_gym.encoders.names import check_encoder_weights, kernel_of, our_names, with_zero_biases
 from tats_gym.encoders.weight_files import (
     HF_FILES,
@@ -27,7 +35,7 @@ from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint
 from tats_gym.runs.kinds import ENCODER, FINETUNING, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
 
-PUBLISHED = TokenGrid()
+PUBLISHED_GRID = TokenGrid()
 """Geometry of published files without a description: 16 frames of 224 x 224."""
 
 WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
@@ -55,7 +63,7 @@ class EncoderSource:
         *,
         interpolate: bool = False,
         seed: int | None = None,
-        source_grid: TokenGrid = PUBLISHED,
+        source_grid: TokenGrid = PUBLISHED_GRID,
         num_heads: int | None = None,
     ) -> Self:
         """Look `name` up among the presets, then on disk.
@@ -164,16 +172,16 @@ class EncoderSource:
     @classmethod
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
         """Read the encoder in a run's checkpoint."""
-        settings, folder = part_of(state, "config"), path.absolute().parent.parent
-        weights = encoder_weights(weights_of(state, "mae"))
-        config, grid = described(state["mae_config"], settings.get("grid", {}), weights)
+        settings, folder = read_mapping(state, "config"), path.absolute().parent.parent
+        weights = encoder_weights(read_state_dict(state, "mae"))
+        config, grid = parse_description(state["mae_config"], settings.get("grid", {}), weights)
         record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         recorded = {
             "run": folder.name,
-            "data": part_of(settings, "clips").get("data"),
+            "data": read_mapping(settings, "clips").get("data"),
             "agent": settings.get("agent"),
             "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
-            "epochs": part_of(settings, "mae_optim").get("epochs"),
+            "epochs": read_mapping(settings, "mae_optim").get("epochs"),
             "clips_seen": state.get("step"),
             "seed": settings.get("seed"),
             "commit": record.get("commit"),
@@ -184,9 +192,9 @@ class EncoderSource:
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
         """Read the encoder in a fine-tuning's checkpoint; it has no last norm."""
-        video = {n: value for n, value in weights_of(state, "classifier").items() if n.startswith("video.")}
+        video = {n: value for n, value in read_state_dict(state, "classifier").items() if n.startswith("video.")}
         weights = {name.removeprefix("video."): value for name, value in video.items()}
-        config, grid = described(state["mae_config"], state.get("grid"), weights)
+        config, grid = parse_description(state["mae_config"], state.get("grid"), weights)
         origin = {"path": str(path), "kind": "run", "run": path.absolute().parent.parent.name}
         return cls._checked(config, grid, weights, origin)
 
@@ -200,22 +208,24 @@ class EncoderSource:
         if not config.get("qkv_bias", config.get("qv_bias", True)):
             weights = with_zero_biases(weights)
         tubelet, patch = kernel_of(weights)
-        grid = grid_of(number_of(config, "num_frames", 16), side_of(config), tubelet, patch)
-        origin = {**part_of(file.description, "origin"), "path": str(folder), "kind": "hf"}
-        heads = number_of(config, "num_attention_heads", 12)
-        return cls._checked(read_config(weights, heads), grid, weights, origin)
+        grid = build_grid(read_number(config, "num_frames", 16), read_image_size(config), tubelet, patch)
+        origin = {**read_mapping(file.description, "origin"), "path": str(folder), "kind": "hf"}
+        heads = read_number(config, "num_attention_heads", 12)
+        return cls._checked(checked_config(weights, heads), grid, weights, origin)
 
     @classmethod
     def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid, num_heads: int | None) -> Self:
         """Read the encoder in a single file; its description, if it has one, takes precedence."""
         weights = our_names(file.weights)
-        origin = {**part_of(file.description, "origin"), "path": str(path), "kind": "file"}
+        origin = {**read_mapping(file.description, "origin"), "path": str(path), "kind": "file"}
         if file.description:
-            config, grid = described(file.description.get("config", {}), file.description.get("grid", {}), weights)
-            config = replace(config, pos_embed=read_config(weights, config.num_heads).pos_embed)
+            config, grid = parse_description(
+                file.description.get("config", {}), file.description.get("grid", {}), weights
+            )
+            config = replace(config, pos_embed=checked_config(weights, config.num_heads).pos_embed)
         else:
-            config = read_config(weights, num_heads)
-            grid = grid_of(source_grid.frames, source_grid.size, *kernel_of(weights))
+            config = checked_config(weights, num_heads)
+            grid = build_grid(source_grid.frames, source_grid.size, *kernel_of(weights))
         return cls._checked(config, grid, weights, origin)
 
     @classmethod

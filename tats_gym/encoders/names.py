@@ -105,7 +105,7 @@ def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {**weights, **{f"{stem}{bias}": torch.zeros(width) for stem in stems for bias in _BIASES.values()}}
 
 
-def config_of(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
+def infer_config(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
     """Infer the architecture from the shapes of the weights; the heads, which shapes do not show, from the width."""
     width = len(weights["encoder.patch_embed.proj.weight"])
     blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
@@ -141,7 +141,7 @@ def _heads_of(width: int) -> int:
         return PUBLISHED_HEADS[width]
     if width % HEAD_WIDTH:
         raise CheckpointError(
-            f"the file does not say how many heads its encoder has, and from its width {width} it cannot be told: "
+            f"the file does not say how many heads its encoder has, nor does its width {width}: "
             "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
         )
     logger.warning(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tats_gym.encoders.checksums import check
+from tats_gym.encoders.checksums import verify_checksum
 from tats_gym.files.atomic import as_os_error
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import parse_json
@@ -21,7 +21,7 @@ from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 DESCRIPTION = "tats_gym"
 """Key of the description, in JSON, of the weights in our files."""
 
-WRAPPED_IN = ("model", "module", "state_dict", "model_state_dict")
+STATE_DICT_KEYS = ("model", "module", "state_dict", "model_state_dict")
 HF_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -46,14 +46,14 @@ def read_safetensors(path: Path) -> WeightFile:
     Raises:
         CheckpointError: It is not safetensors, is cut short, or does not match SHA256SUMS beside it.
     """
-    check(path)
+    verify_checksum(path)
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
             metadata = file.metadata() or {}
     except SafetensorError as err:
-        raise CheckpointError(f"{path} is no whole safetensors file: {shown(str(err))}") from err
-    return WeightFile(weights, _described(metadata.get(DESCRIPTION), path))
+        raise CheckpointError(f"{path} is not a complete safetensors file: {shown(str(err))}") from err
+    return WeightFile(weights, _description_in(metadata.get(DESCRIPTION), path))
 
 
 def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) -> None:
@@ -72,7 +72,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is incomplete, or holds other objects than plain values and tensors.
     """
-    check(path)
+    verify_checksum(path)
     return load_checkpoint(path, allow=(argparse.Namespace,))
 
 
@@ -82,14 +82,14 @@ def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
     Raises:
         CheckpointError: There is none.
     """
-    found = next((contents[key] for key in WRAPPED_IN if isinstance(contents.get(key), dict)), contents)
+    found = next((contents[key] for key in STATE_DICT_KEYS if isinstance(contents.get(key), dict)), contents)
     weights = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not weights:
         raise CheckpointError(
-            f"{path} holds no state dict, neither as it is nor under {', '.join(WRAPPED_IN)}; "
+            f"{path} holds no state dict, neither as it is nor under {', '.join(STATE_DICT_KEYS)}; "
             f"it has {', '.join(map(str, list(contents)[:6])) or 'nothing'}"
         )
-    return WeightFile(weights, _described(contents.get(DESCRIPTION), path))
+    return WeightFile(weights, _description_in(contents.get(DESCRIPTION), path))
 
 
 def read_hf(folder: Path) -> WeightFile:
@@ -120,11 +120,11 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It is not a JSON object, or does not match SHA256SUMS beside it.
     """
-    check(path)
+    verify_checksum(path)
     try:
         contents = parse_json(path.read_bytes(), str(path))
     except ValueError as err:
-        raise CheckpointError(f"no whole JSON file: {err}") from err
+        raise CheckpointError(f"not a JSON file: {err}") from err
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds a {type(contents).__name__}, not an object")
     return contents
@@ -170,7 +170,7 @@ def _read(path: Path) -> WeightFile:
     return read_safetensors(path) if path.suffix == ".safetensors" else state_dict_of(read_torch(path), path)
 
 
-def _described(text: Any, path: Path) -> dict[str, Any]:
+def _description_in(text: Any, path: Path) -> dict[str, Any]:
     """Parse the description in a file."""
     if text is None:
         return {}

@@ -13,7 +13,7 @@ from tats_gym.tokens import CHANNELS
 BILINEAR = 2
 """PIL's code for bilinear resampling."""
 
-RECORDED = {
+ORIGIN_TITLES = {
     "data": "Data",
     "agent": "Agent that chose the visible tokens",
     "mask_ratio": "Mask ratio",
@@ -29,12 +29,12 @@ def write(source: EncoderSource, folder: Path) -> None:
     """Write config.json, model.safetensors, the preprocessing of frames and of videos, and README.md."""
     weights = {f"{HF_PREFIX}{name}": value for name, value in hf_names(source.weights).items()}
     write_safetensors(folder / "model.safetensors", weights, describe(source))
-    described = {
+    contents = {
         "config.json": _config(source),
         "preprocessor_config.json": {"image_processor_type": "VideoMAEImageProcessor", **_preprocessing(source)},
         "video_preprocessor_config.json": {"video_processor_type": "VideoMAEVideoProcessor", **_preprocessing(source)},
     }
-    for name, values in described.items():
+    for name, values in contents.items():
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(source), encoding="utf-8")
 
@@ -85,7 +85,7 @@ def _preprocessing(source: EncoderSource) -> dict[str, Any]:
 def _card(source: EncoderSource) -> str:
     """Write the model card."""
     config, grid = source.config, source.grid
-    rows = [f"| {title} | {source.origin[name]} |" for name, title in RECORDED.items() if name in source.origin]
+    rows = [f"| {title} | {source.origin[name]} |" for name, title in ORIGIN_TITLES.items() if name in source.origin]
     record = "\n".join(["| | |", "|---|---|", *rows]) if rows else "Nothing is recorded of how it was trained."
     loading = _WITH_NORM if source.has_norm else _WITHOUT_NORM
     token = f"{grid.tubelet_size} x {grid.patch_size} x {grid.patch_size}"

@@ -9,12 +9,12 @@ from tats_gym.encoders.find import EncoderSource, describe
 from tats_gym.encoders.weight_files import DESCRIPTION
 from tats_gym.export.torchexport import BATCH, INPUT, OUTPUT, traced
 
-NEEDED = ("onnx", "onnxscript")
+REQUIRED = ("onnx", "onnxscript")
 
 
 def write(source: EncoderSource, folder: Path) -> None:
     """Write encoder.onnx, weights included."""
-    missing = [package for package in NEEDED if find_spec(package) is None]
+    missing = [package for package in REQUIRED if find_spec(package) is None]
     if missing:
         raise ModuleNotFoundError(f"format onnx needs {' and '.join(missing)}: pip install 'tats-gym[onnx]'")
     graph = torch.onnx.export(
