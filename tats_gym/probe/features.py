@@ -126,12 +126,7 @@ def features_of(
         VideoReadError: More than `clips.max_broken` of the videos cannot be read.
         ValueError: Weights are not finite, or both `passes` and several views are given.
     """
-    if passes < 0 or seed < 0:
-        raise ValueError(f"passes and seed must not be negative, got {passes} and {seed}")
-    if passes and views != CENTRE:
-        raise ValueError(f"passes draw one view each: passes must be 0 for {views}, got {passes}")
-    if clips.repeats != 1:
-        raise ValueError(f"repeats must be 1 for features, got {clips.repeats}; views are made by passes")
+    _check_views(clips, views, passes, seed)
     grid = encoder.grid
     stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=seed)
     look = _Look(passes, views, seed if passes else None)
@@ -143,6 +138,15 @@ def features_of(
     finally:
         stream.close()
     return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key)
+
+
+def _check_views(clips: ClipConfig, views: Views, passes: int, seed: int) -> None:
+    if passes < 0 or seed < 0:
+        raise ValueError(f"passes and seed must not be negative, got {passes} and {seed}")
+    if passes and views != CENTRE:
+        raise ValueError(f"passes draw one view each: passes must be 0 for {views}, got {passes}")
+    if clips.repeats != 1:
+        raise ValueError(f"repeats must be 1 for features, got {clips.repeats}; views are made by passes")
 
 
 def weights_digest(module: nn.Module) -> str:

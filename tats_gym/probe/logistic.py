@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -128,19 +129,9 @@ def fit(
     x = (values.double() - mean) / deviation  # (N, D)
     targets = F.one_hot(labels, num_classes).double()
     shape = (x.shape[1] + 1, num_classes)
-
-    def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        theta = torch.from_numpy(flat).to(x.device).view(shape)
-        weight, bias = theta[:-1], theta[-1]
-        logs = (x @ weight + bias).log_softmax(1)
-        loss = -(targets * logs).sum() / len(x) + l2 / 2 * weight.square().sum()
-        residual = (logs.exp() - targets) / len(x)
-        gradient = torch.cat((x.T @ residual + l2 * weight, residual.sum(0, keepdim=True)))
-        return loss.item(), gradient.flatten().cpu().numpy()
-
     first = torch.zeros(shape, dtype=torch.float64) if start is None else start.cpu()
     found = minimize(
-        loss_and_gradient,
+        partial(_loss_and_gradient, x=x, targets=targets, l2=l2),
         first.flatten().numpy(),
         jac=True,
         method="L-BFGS-B",
@@ -152,3 +143,16 @@ def fit(
         logger.warning("logistic regression with l2 %g stopped after %d steps: %s", l2, found.nit, found.message)
     theta = torch.from_numpy(found.x).to(x.device).view(shape)
     return Logistic(mean, deviation, theta[:-1], theta[-1], l2, converged)
+
+
+def _loss_and_gradient(
+    flat: NDArray[np.float64], x: Tensor, targets: Tensor, l2: float
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the objective of `fit` and its gradient at weights and biases ((D + 1) * classes,)."""
+    theta = torch.from_numpy(flat).to(x.device).view(-1, targets.shape[1])
+    weight, bias = theta[:-1], theta[-1]
+    logs = (x @ weight + bias).log_softmax(1)
+    loss = -(targets * logs).sum() / len(x) + l2 / 2 * weight.square().sum()
+    residual = (logs.exp() - targets) / len(x)
+    gradient = torch.cat((x.T @ residual + l2 * weight, residual.sum(0, keepdim=True)))
+    return loss.item(), gradient.flatten().cpu().numpy()
