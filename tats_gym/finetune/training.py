@@ -23,6 +23,7 @@ from tats_gym.probe.scoring import Scores, Tally, confusion_picture
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.runs.folder import REPLACED
 from tats_gym.runs.lock import RunLock, claim_run
+from tats_gym.tokens import TokenGrid
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 from tats_gym.train.distributed import Ranks, broadcast, maximum, mean, parallel
 from tats_gym.train.nonfinite import check_finite, check_weights_finite
@@ -58,6 +59,18 @@ class Result:
         )
 
 
+def _training_stream(config: FinetuneConfig, grid: TokenGrid, ranks: Ranks) -> ClipStream:
+    """Open the training clips of one rank."""
+    return ClipStream(
+        config.clips,
+        frames=grid.frames,
+        size=grid.size,
+        seed=config.seed,
+        shard=(ranks.rank, ranks.world_size),
+        pin_memory=ranks.device.type == "cuda",
+    )
+
+
 class Finetuning:
     """A fine-tuning run: classifier, clips and optimiser.
 
@@ -85,14 +98,7 @@ class Finetuning:
         self.config, self.ranks, self._lock = config, ranks, lock
         encoder = first_encoder(config, state)
         grid = encoder.grid
-        self.train = ClipStream(
-            config.clips,
-            frames=grid.frames,
-            size=grid.size,
-            seed=config.seed,
-            shard=(ranks.rank, ranks.world_size),
-            pin_memory=ranks.device.type == "cuda",
-        )
+        self.train = _training_stream(config, grid, ranks)
         self.held_out = ClipStream(config.clips.held_out, frames=grid.frames, size=grid.size, seed=0)
         check_labels(labels_of(self.train.videos), labels_of(self.held_out.videos))
         self.classes = self.train.videos.classes
@@ -104,14 +110,7 @@ class Finetuning:
         """Clips in a step, over all ranks."""
         steps = max(1, len(self.train) // config.batch_size // config.optim.accumulate)
         self.steps_per_epoch = steps * config.optim.accumulate  # so that an epoch ends with an optimiser step
-        self.optimizer = ScheduledAdamW(
-            "classifier",
-            layer_groups(self.model, config.optim.weight_decay, config.optim.layer_decay),
-            config.optim,
-            batch_size=self.batch_size,
-            steps_per_epoch=self.steps_per_epoch,
-            module=self._parallel,
-        )
+        self.optimizer = self._make_optimizer()
         self.step = 0
         """Steps so far, of each rank."""
         self.total_steps = config.optim.epochs * self.steps_per_epoch
@@ -128,7 +127,18 @@ class Finetuning:
         self.train.keep_journal(self.folder / REPLACED)
         self.train.seek(self.step * config.batch_size)
 
-    # --- Saving and going on -----------------------------------------------------------------------------------------
+    def _make_optimizer(self) -> ScheduledAdamW:
+        config = self.config.optim
+        return ScheduledAdamW(
+            "classifier",
+            layer_groups(self.model, config.weight_decay, config.layer_decay),
+            config,
+            batch_size=self.batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            module=self._parallel,
+        )
+
+    # --- Saving and resuming -----------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write a checkpoint; all ranks must call it, rank 0 writes.
