@@ -113,39 +113,41 @@ def rows(
         every_frame: Pictures and maps of all T frames, instead of one per tubelet.
     """
     first, real = seen[0], pixels[clip : clip + 1].cpu()
-    step = 1 if every_frame else grid.tubelet_size
+    step, repeats = (1, grid.tubelet_size) if every_frame else (grid.tubelet_size, 1)
+    names = ["" if len(seen) == 1 else "\n".join([",", *textwrap.wrap(each.name, NAME_CHARACTERS)]) for each in seen]
 
-    def frames(clips: Tensor) -> NDArray[np.uint8]:
-        return rearrange(clips[0, :, ::step], "c t h w -> t h w c").numpy()
-
-    def values(tokens: Tensor) -> NDArray[Any]:
-        laid_out = tokens.float().reshape(grid.shape).numpy()
-        return np.repeat(laid_out, grid.tubelet_size, axis=0) if every_frame else laid_out
-
-    def label(what: str, masked: Masked) -> str:
-        return what if len(seen) == 1 else "\n".join([f"{what},", *textwrap.wrap(masked.name, NAME_CHARACTERS)])
-
-    def visible(masked: Masked) -> Row:
+    def visible(masked: Masked, name: str) -> Row:
         shown = _grey_out(grid, real, masked.reconstruction.mask[clip].cpu())
-        return Row(label("visible tokens", masked), frames(shown))
+        return Row(f"visible tokens{name}", _pictures(shown, step))
 
-    def error(masked: Masked) -> Row:
+    def error(masked: Masked, name: str) -> Row:
         errors = masked.errors(clip)
         mean = f"\n(mean {errors.nanmean().item():.3f})" if masked.reconstruction.ids_hidden.shape[1] else ""
-        return Row(label("error", masked) + mean, values(errors), scales.error)
+        return Row(f"error{name}{mean}", _maps(grid, errors, repeats), scales.error)
 
-    painted = _repaint(grid, real, first.reconstruction, clip)
-    found = [
-        Row("frames", frames(real)),
-        Row(label("reconstruction", first) + "\n(true mean and\ndeviation)", frames(painted)),
-        error(first),
+    painted = _pictures(_repaint(grid, real, first.reconstruction, clip), step)
+    drawn = [
+        Row("frames", _pictures(real, step)),
+        Row(f"reconstruction{names[0]}\n(true mean and\ndeviation)", painted),
+        error(first, names[0]),
     ]
     if (relative := first.relative(clip)) is not None:
-        found.append(Row(label("probability", first) + "\n(1 = uniform)", values(relative), scales.probability))
-    found.append(visible(first))
-    for other in seen[1:]:
-        found += [error(other), visible(other)]
-    return found
+        maps = _maps(grid, relative, repeats)
+        drawn.append(Row(f"probability{names[0]}\n(1 = uniform)", maps, scales.probability))
+    drawn.append(visible(first, names[0]))
+    for other, name in zip(seen[1:], names[1:], strict=True):
+        drawn += [error(other, name), visible(other, name)]
+    return drawn
+
+
+def _pictures(clip: Tensor, step: int) -> NDArray[np.uint8]:
+    """Take every `step`-th frame of a clip (1, C, T, H, W) as a picture (H, W, C)."""
+    return rearrange(clip[0, :, ::step], "c t h w -> t h w c").numpy()
+
+
+def _maps(grid: TokenGrid, values: Tensor, repeats: int) -> NDArray[Any]:
+    """Lay out one value per token (L,) as a map (h, w) for each tubelet, repeated in time."""
+    return np.repeat(values.float().reshape(grid.shape).numpy(), repeats, axis=0)
 
 
 def mask_figure(
