@@ -105,12 +105,12 @@ def frame_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | Non
     return (h * w * tubelets[..., None] + torch.arange(h * w)).flatten(1)
 
 
-def _check_multiple(what: str, grid: TokenGrid, number: int, of: str) -> None:
+def _check_multiple(rule: str, grid: TokenGrid, number: int, unit: str) -> None:
     if grid.num_visible % number:
         below = grid.num_visible // number * number
         fitting = [k for k in (below, below + number) if 0 < k < grid.num_tokens]
         raise ValueError(
-            f"{what} the {number} {of}: visible must be a multiple of {number}, got {grid.num_visible} of "
+            f"{rule} the {number} {unit}: visible must be a multiple of {number}, got {grid.num_visible} of "
             f"{grid.num_tokens}; the nearest are {' and '.join(map(str, fitting)) or 'none'} (--visible)"
         )
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
-FEW = 10
+FEW_CLIPS = 10
 """Number of clips below which `of_clips` warns: the deviation of so few is itself uncertain."""
 
 
@@ -71,4 +71,4 @@ def of_clips(count: int) -> str:
     """Return the number of clips that an interval rests on, in words, with a warning where they are few."""
     if count == 1:
         return "1 clip, so no interval"
-    return f"{count} clips" if count >= FEW else f"only {count} clips: few"
+    return f"{count} clips" if count >= FEW_CLIPS else f"only {count} clips: few"

@@ -117,7 +117,7 @@ def test_the_norm_alone_may_differ(encoder):
 
 def test_what_was_done_before_an_interruption_is_not_done_again(encoder, clips, config, monkeypatch):
     whole = features_of(encoder, clips, replace(config, cache=f"{config.cache}2"), passes=2)
-    monkeypatch.setattr(module, "PART", 4)
+    monkeypatch.setattr(module, "PART_CLIPS", 4)
     forward, calls = VideoEncoder.forward, []
 
     def interrupted(self, pixels):
@@ -179,14 +179,14 @@ def test_damaged_features_are_computed_again_which_is_said(encoder, clips, confi
 
 @pytest.mark.parametrize("place", [0, 4])
 def test_a_part_may_be_lost_as_a_whole(encoder, clips, config, tmp_path, monkeypatch, place):
-    monkeypatch.setattr(module, "PART", 1)
+    monkeypatch.setattr(module, "PART_CLIPS", 1)
     (tmp_path / "data" / "a class" / f"clip {place}.mp4").write_bytes(b"no video")
     features = features_of(encoder, replace(clips, max_broken=0.2), config)
     assert features.ids.tolist() == [[each for each in range(5) if each != place]]
 
 
 def test_of_videos_that_are_all_lost_there_are_no_features(encoder, clips, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "PART", 2)
+    monkeypatch.setattr(module, "PART_CLIPS", 2)
     for path in (tmp_path / "data").rglob("*.mp4"):
         path.write_bytes(b"no video")
     with pytest.raises(VideoReadError, match="5 of 5 videos could not be read"):

@@ -12,8 +12,8 @@ from tats_gym.figures.masks import (
     _grey_out,
     _repaint,
     choice_figure,
+    figure_rows,
     mask_figure,
-    rows,
     sharp_dpi,
     write_title,
 )
@@ -85,7 +85,7 @@ def test_a_figure_has_eight_columns_at_most():
 def test_agents_that_are_compared_have_an_error_and_a_mask_each_on_one_scale(clips):
     first, second = _seen(clips, worse=1.0), _seen(clips, worse=2.0, name="random")
     scales = Scales.of([first, second])
-    drawn = rows(GRID, clips, [first, second], 1, scales)
+    drawn = figure_rows(GRID, clips, [first, second], 1, scales)
     assert [row.label.split("\n")[0] for row in drawn] == [
         "frames", "reconstruction,", "error,", "visible tokens,", "error,", "visible tokens,"
     ]  # fmt: skip
@@ -98,7 +98,7 @@ def test_agents_that_are_compared_have_an_error_and_a_mask_each_on_one_scale(cli
 
 def test_an_agents_name_has_as_many_lines_as_it_needs(clips):
     seen = [_seen(clips), _seen(clips, name="my_agents.linear:linear (2)")]
-    label = rows(GRID, clips, seen, 0, Scales(1.0, 2.0))[-1].label
+    label = figure_rows(GRID, clips, seen, 0, Scales(1.0, 2.0))[-1].label
     assert label.split("\n") == ["visible tokens,", "my_agents.linear:", "linear (2)"]
 
 
@@ -133,7 +133,9 @@ def test_probabilities_are_relative_to_uniform_and_their_scale_reaches_two(clips
     assert seen.relative(1)[0] == pytest.approx(4)
     assert Scales.of([_seen(clips)]).probability == 2
     assert 3 < Scales.of([seen]).probability <= 4
-    (row,) = (row for row in rows(GRID, clips, [seen], 0, Scales(1.0, 4.0)) if row.label.startswith("probability"))
+    (row,) = (
+        row for row in figure_rows(GRID, clips, [seen], 0, Scales(1.0, 4.0)) if row.label.startswith("probability")
+    )
     assert row.images == pytest.approx(np.ones((2, 2, 2)))
 
 
@@ -146,7 +148,7 @@ def test_a_part_that_was_not_decoded_has_no_error(clips):
 
 def test_every_frame_has_its_picture_and_its_tubelets_map(clips):
     seen = _seen(clips, probabilities=torch.rand(2, 8))
-    coarse, fine = (rows(GRID, clips, [seen], 0, Scales(1.0, 2.0), every_frame=every) for every in (False, True))
+    coarse, fine = (figure_rows(GRID, clips, [seen], 0, Scales(1.0, 2.0), every_frame=every) for every in (False, True))
     for one, other in zip(coarse, fine, strict=True):
         assert (len(one.images), len(other.images)) == (2, 4)
         assert np.array_equal(one.images, other.images[::2], equal_nan=True)

@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_dataset_or_kind_is_refused(root, tmp_path):
         resume(result.folder, replace(run_config(result.folder), env="TatsMask-list-v0", clips=clips))
     state = load_checkpoint(result.folder)
     torch.save({"step": 6, "mae": state["classifier"]}, latest_checkpoint(result.folder))
-    with pytest.raises(CheckpointError, match="is of no fine-tuning"):
+    with pytest.raises(CheckpointError, match="not a fine-tuning's checkpoint"):
         resume(result.folder)
 
 

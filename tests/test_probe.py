@@ -20,7 +20,7 @@ from tats_gym.probe import (
 )
 from tats_gym.probe.features import Features
 from tats_gym.probe.logistic import fit, held_out_videos
-from tats_gym.probe.scoring import scored
+from tats_gym.probe.scoring import accuracy_of
 from tats_gym.probe.sgd import probe_head, probe_optimizer, schedule
 
 
@@ -195,7 +195,7 @@ def test_scores_of_views_are_averaged():
     model = fit_logistic(values, labels, torch.arange(60), 3, LogisticConfig())
     expected = (model.scores(values) + model.scores(views[1])) / 2
     found = evaluate("logistic", train, test, ProbeConfig())
-    assert found.accuracy.top1 == scored(expected, labels).top1
+    assert found.accuracy.top1 == accuracy_of(expected, labels).top1
 
 
 def test_all_training_clips_vote_where_there_are_fewer_than_k(caplog):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from tats_gym.probe.scoring import Tally, confusion_picture, scored
+from tats_gym.probe.scoring import Tally, accuracy_of, confusion_picture
 
 CPU = torch.device("cpu")
 CLASSES = tuple("abcdefg")
@@ -23,7 +23,7 @@ def _scores():
     tally.add(probabilities[:2], torch.tensor([0, 1]))
     tally.add(probabilities[2:], torch.tensor([6]))
     tally.add_broken(1)
-    return tally.scores()
+    return tally.accuracy()
 
 
 def test_counts_by_hand():
@@ -42,8 +42,8 @@ def test_counts_by_hand():
 def test_of_five_classes_there_is_no_top5():
     tally = Tally(5, CPU)
     tally.add(torch.eye(5), torch.arange(5))
-    assert tally.scores().top1 == 1
-    assert tally.scores().top5 is None
+    assert tally.accuracy().top1 == 1
+    assert tally.accuracy().top5 is None
 
 
 def test_the_confusion_is_drawn(tmp_path):
@@ -55,7 +55,7 @@ def test_the_confusion_is_drawn(tmp_path):
 
 def test_ties_go_to_the_lower_class_and_the_interval_is_wilsons():
     scores = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.0, 0.9, 0.1]])
-    found = scored(scores, torch.tensor([0, 2, 1, 0]))
+    found = accuracy_of(scores, torch.tensor([0, 2, 1, 0]))
     assert found.top1 == 0.5
     assert found.share_by_class(("a", "b", "c")) == {"a": 0.5, "b": 0.0, "c": 1.0}
     expected = binomtest(2, 4).proportion_ci(0.95, method="wilson")
@@ -63,7 +63,7 @@ def test_ties_go_to_the_lower_class_and_the_interval_is_wilsons():
 
 
 def test_top5_of_six_classes_leaves_one_out():
-    found = scored(torch.arange(6.0).repeat(2, 1), torch.tensor([0, 1]))
+    found = accuracy_of(torch.arange(6.0).repeat(2, 1), torch.tensor([0, 1]))
     assert (found.top1, found.top5) == (0.0, 0.5)
     assert set(found.share_by_class(tuple("abcdef"))) == {"a", "b"}
 

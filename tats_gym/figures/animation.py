@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tats_gym.figures.masks import Masked, Scales, add_scale, draw, rows, title_lines, write_title
+from tats_gym.figures.masks import Masked, Scales, add_scale, draw, figure_rows, title_lines, write_title
 from tats_gym.tokens import TokenGrid
 
 PANEL_INCHES, LABEL_INCHES, SCALE_INCHES = 1.9, 0.8, 0.75
@@ -36,7 +36,7 @@ def mask_animation(
     Returns:
         Pictures (T, height, width, 3), both sides even, as video codecs require.
     """
-    panels = rows(grid, pixels, seen, clip, scales or Scales.of(seen), every_frame=True)
+    panels = figure_rows(grid, pixels, seen, clip, scales or Scales.of(seen), every_frame=True)
     dpi = float(np.clip(1.02 * grid.size / PANEL_INCHES, 80, 130))
     figure, axes = _panels(len(panels), title, dpi)
     canvas = FigureCanvasAgg(figure)

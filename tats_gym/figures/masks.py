@@ -99,7 +99,7 @@ class Row(NamedTuple):
     """Upper end of the colour scale of values, which begins at 0; None for pictures."""
 
 
-def rows(
+def figure_rows(
     grid: TokenGrid, pixels: Tensor, seen: Sequence[Masked], clip: int, scales: Scales, *, every_frame: bool = False
 ) -> list[Row]:
     """Return the rows of the figure of one clip of a batch, see `mask_figure`.
@@ -178,7 +178,7 @@ def mask_figure(
     Returns:
         The picture (height, width, 3).
     """
-    drawn = rows(grid, pixels, seen, clip, scales or Scales.of(seen))
+    drawn = figure_rows(grid, pixels, seen, clip, scales or Scales.of(seen))
     return _compose(drawn, title or "time runs from left to right", grid.tubelet_size, dpi)
 
 

@@ -17,7 +17,7 @@ def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> Video
     """Build the encoder that the settings name, or the architecture in a checkpoint, whose weights are loaded later."""
     if state is not None:
         if "classifier" not in state:
-            raise CheckpointError(f"the checkpoint is of no fine-tuning (its parts: {', '.join(map(str, state))})")
+            raise CheckpointError(f"not a fine-tuning's checkpoint (its parts: {', '.join(map(str, state))})")
         mae, grid = MAEConfig(**state["mae_config"]), TokenGrid(**state["grid"])
         return VideoEncoder(mae, grid, norm="none", drop_path=config.drop_path)
     changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}

@@ -19,7 +19,7 @@ from tats_gym.finetune.mixing import mix
 from tats_gym.finetune.start import first_encoder
 from tats_gym.model.classifier import VideoClassifier, layer_groups
 from tats_gym.probe.labels import check_labels, labels_of
-from tats_gym.probe.scoring import Scores, Tally, confusion_picture
+from tats_gym.probe.scoring import Accuracy, Tally, confusion_picture
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.runs.folder import REPLACED
 from tats_gym.runs.lock import RunLock, claim_run
@@ -33,12 +33,12 @@ from tats_gym.train.signals import stop_on_signal
 
 
 @dataclass(frozen=True)
-class Result:
+class FinetuneResult:
     """The result of a fine-tuning."""
 
     folder: Path
     """The run's folder."""
-    scores: Scores | None
+    scores: Accuracy | None
     """Scores of the final test, in all views; None where the run was stopped before it."""
     classes: tuple[str, ...]
     """Names of the classes."""
@@ -181,7 +181,7 @@ class Finetuning:
         """Whether all steps are done."""
         return self.step >= self.total_steps
 
-    def run(self) -> Result:
+    def run(self) -> FinetuneResult:
         """Train to the end and test in all views; a signal stops the training, and a checkpoint is saved.
 
         Raises:
@@ -200,7 +200,7 @@ class Finetuning:
                 self._write(scores)
         finally:
             self._log.close()
-        return Result(self.folder, scores, self.classes, exit_code)
+        return FinetuneResult(self.folder, scores, self.classes, exit_code)
 
     def _open_log(self) -> TrainingLog:
         config = self.config
@@ -270,7 +270,7 @@ class Finetuning:
     # --- Testing -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self, temporal: int = 1, spatial: int = 1) -> Scores:
+    def evaluate(self, temporal: int = 1, spatial: int = 1) -> Accuracy:
         """Score the held-out videos, each by the mean class probabilities of its views."""
         self.model.eval()
         device, views = self.ranks.device, temporal * spatial
@@ -283,9 +283,9 @@ class Finetuning:
             probabilities = logits.float().softmax(1).unflatten(0, (-1, views)).mean(1)  # (B, classes)
             tally.add(probabilities, batch.labels[::views].to(device))
             tally.add_broken(len(batch.missing))
-        return tally.scores()
+        return tally.accuracy()
 
-    def _write(self, scores: Scores) -> None:
+    def _write(self, scores: Accuracy) -> None:
         if self.ranks.first:
             views = {"temporal_views": self.config.temporal_views, "spatial_views": self.config.spatial_views}
             record = {"step": self.step, **views, **scores.as_dict(self.classes)}

@@ -10,7 +10,7 @@ from tats_gym.probe.features import Features
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.labels import Labels, check_labels
 from tats_gym.probe.logistic import LogisticConfig, fit_logistic
-from tats_gym.probe.scoring import Scores, scored
+from tats_gym.probe.scoring import Accuracy, accuracy_of
 from tats_gym.probe.sgd import SgdConfig, fit_sgd
 
 Method = Literal["logistic", "sgd", "knn"]
@@ -39,7 +39,7 @@ class ProbeResult:
     """A method's accuracy, with the number of its clips and classes."""
 
     method: Method
-    accuracy: Scores
+    accuracy: Accuracy
     """On the test clips; the scores of a clip's views are averaged."""
     train_top1: float
     """On the first pass of the training clips; each is among its own nearest neighbours."""
@@ -68,7 +68,7 @@ class ProbeResult:
     def as_dict(self) -> dict[str, Any]:
         """Return a flat dict of plain values, with the accuracy of guessing."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        measured: Scores = values.pop("accuracy")
+        measured: Accuracy = values.pop("accuracy")
         classes = values.pop("classes")
         return {
             **values,
@@ -93,8 +93,8 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (N, classes)
     return ProbeResult(
         method=method,
-        accuracy=scored(scores, test.labels[0]),
-        train_top1=scored(model.scores(train.values[0]), train.labels[0]).top1,
+        accuracy=accuracy_of(scores, test.labels[0]),
+        train_top1=accuracy_of(model.scores(train.values[0]), train.labels[0]).top1,
         num_train=len(train),
         classes=train.videos.classes,
         trained_classes=len(train.labels.unique()),

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 2
 """Version of the cached features; it grows when the same key would give other values."""
-PART = 2048
+PART_CLIPS = 2048
 """Clips in one file of a computation that is not finished."""
 
 COLUMNS = ("values", "labels", "ids")
@@ -36,7 +36,7 @@ COLUMNS = ("values", "labels", "ids")
 CENTRE = Views(1, 1)
 """The centre window and the centre square."""
 
-IMMATERIAL = (
+NOT_IN_KEY = (
     *("root", "split", "fold", "subset", "subset_seed", "index"),
     *("num_workers", "time_limit_s", "memory_limit_mib", "max_broken", "cache_mib", "cache_dir"),
 )
@@ -90,7 +90,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ViewPlan:
     """The views of each video."""
 
     passes: int
@@ -129,12 +129,12 @@ def features_of(
     _check_views(clips, views, passes, seed)
     grid = encoder.grid
     stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=seed)
-    look = _Look(passes, views, seed if passes else None)
-    identity = _identity(encoder, stream, config, look)
+    plan = _ViewPlan(passes, views, seed if passes else None)
+    identity = _identity(encoder, stream, config, plan)
     key = blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
     path = data_root("features", config.cache) / f"{clips.data}-{clips.split}-{key}.safetensors"
     try:
-        tensors, broken = _read(path) or _compute(encoder, stream, config, look, path)
+        tensors, broken = _read(path) or _compute(encoder, stream, config, plan, path)
     finally:
         stream.close()
     return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key)
@@ -170,7 +170,7 @@ def _digest(tensors: Mapping[str, Tensor], words: Sequence[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look) -> dict[str, object]:
+def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, plan: _ViewPlan) -> dict[str, object]:
     videos = blake2b(digest_size=16)
     for video in stream.videos.videos:
         videos.update(repr((video.name, str(video.path), video.label)).encode(errors="surrogateescape"))
@@ -180,31 +180,31 @@ def _identity(encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, 
         "weights": weights_digest(encoder),
         "architecture": asdict(encoder.config),
         "grid": [grid.frames, grid.size, grid.tubelet_size, grid.patch_size],
-        "clips": {name: value for name, value in asdict(stream.config).items() if name not in IMMATERIAL},
+        "clips": {name: value for name, value in asdict(stream.config).items() if name not in NOT_IN_KEY},
         "videos": videos.hexdigest(),
         "pool": config.pool,
-        "look": asdict(look),
+        "look": asdict(plan),  # the key of features that are cached already
         "precision": resolve_precision(config.precision, resolve_device(config.device)),
     }
 
 
 def _compute(
-    encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, look: _Look, path: Path
+    encoder: VideoEncoder, stream: ClipStream, config: FeatureConfig, plan: _ViewPlan, path: Path
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Compute the features, write them part by part, and join the parts in one file."""
     folder = path.with_suffix(".parts")
     make_folder(folder)
     encoder.to(resolve_device(config.device)).eval()
-    total = len(stream) * max(1, look.passes)
+    total = len(stream) * max(1, plan.passes)
     files, parts = [], []
     about = f"features of {stream.config.split}"
     with progress_bar(total=total, desc=about, unit="clip", quiet=config.quiet) as bar:
-        for start in range(0, total, PART):
-            stop = min(start + PART, total)
+        for start in range(0, total, PART_CLIPS):
+            stop = min(start + PART_CLIPS, total)
             files.append(folder / f"{start:012d}.safetensors")
             part = _read(files[-1])
             if part is None:
-                part = _part(encoder, stream, range(start, stop), config, look, bar)
+                part = _part(encoder, stream, range(start, stop), config, plan, bar)
                 _write(files[-1], *part)
             parts.append(part)
             bar.update(stop - bar.n)
@@ -215,7 +215,7 @@ def _compute(
             f"{stream.config.max_broken}; the first: {broken[0]}. Check them with scripts/prepare_data.py verify"
         )
     joined = {name: torch.cat([tensors[name] for tensors, _ in parts if tensors]) for name in COLUMNS}
-    passes = max(1, look.passes)  # one after the other in the rows (V * N, 1, ...); fixed views: (N, V, ...)
+    passes = max(1, plan.passes)  # one after the other in the rows (V * N, 1, ...); fixed views: (N, V, ...)
     by_view = {name: rearrange(each, "(p n) v ... -> (p v) n ...", p=passes) for name, each in joined.items()}
     _write(path, by_view, broken)
     for file in files:
@@ -226,7 +226,7 @@ def _compute(
 
 
 def _part(
-    encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, look: _Look, bar: "tqdm[Any]"
+    encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, plan: _ViewPlan, bar: "tqdm[Any]"
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return features, labels and ids (B, V, ...) of the clips at these places, in all passes, and unreadable videos.
 
@@ -235,24 +235,24 @@ def _part(
     device = resolve_device(config.device)
     columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
     before = set(stream.broken)
-    for batch in filter(len, _batches(stream, places, config.batch_size, look)):
+    for batch in filter(len, _batches(stream, places, config.batch_size, plan)):
         with torch.inference_mode(), autocast(config.precision, device):
             tokens = encoder(batch.pixels.to(device))  # (B * V, L, D)
             pooled = POOLS[config.pool](tokens.float(), encoder.grid.shape).cpu()
         for column, each in zip(columns.values(), (pooled, batch.labels, batch.ids), strict=True):
-            column.append(each.unflatten(0, (-1, look.views.count)))
-        bar.update(len(batch.ids) // look.views.count)
+            column.append(each.unflatten(0, (-1, plan.views.count)))
+        bar.update(len(batch.ids) // plan.views.count)
     joined = {name: torch.cat(column) for name, column in columns.items() if column}
     return joined, sorted(set(stream.broken) - before)
 
 
-def _batches(stream: ClipStream, places: range, batch_size: int, look: _Look) -> Iterator[ClipBatch]:
-    if look.passes:
+def _batches(stream: ClipStream, places: range, batch_size: int, plan: _ViewPlan) -> Iterator[ClipBatch]:
+    if plan.passes:
         stream.seek(places.start)
         yield from (stream.take(min(batch_size, places.stop - start)) for start in places[::batch_size])
     else:
-        videos = max(1, batch_size // look.views.count)
-        temporal, spatial = look.views.temporal, look.views.spatial
+        videos = max(1, batch_size // plan.views.count)
+        temporal, spatial = plan.views.temporal, plan.views.spatial
         yield from stream.each(places, videos, temporal=temporal, spatial=spatial, total=len(stream))
 
 
@@ -271,7 +271,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str]] | None:
         file = read_safetensors(path)
         broken = file.description.get("broken")
         if not isinstance(broken, list) or file.description.get("digest") != _digest(file.weights, broken):
-            raise CheckpointError(f"{path} does not hold what was written")
+            raise CheckpointError(f"{path} does not match its digest")
     except CheckpointError as err:
         logger.warning("%s; it is computed again", err)
         return None

@@ -20,7 +20,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Scores:
+class Accuracy:
     """Counts over the videos of a split, and the accuracies that follow."""
 
     confusion: NDArray[np.int64]
@@ -112,21 +112,21 @@ class Tally:
         """Count videos that could not be read."""
         self._broken += count
 
-    def scores(self) -> Scores:
+    def accuracy(self) -> Accuracy:
         """Return the sums over all ranks."""
         parts = (summed(part).cpu() for part in (self._confusion, self._in_top5, self._broken))
         confusion, in_top5, broken = parts
-        return Scores(confusion.numpy(), in_top5.numpy(), int(broken))
+        return Accuracy(confusion.numpy(), in_top5.numpy(), int(broken))
 
 
-def scored(scores: Tensor, labels: Tensor) -> Scores:
+def accuracy_of(scores: Tensor, labels: Tensor) -> Accuracy:
     """Count all videos of a split at once, from scores (N, classes) and labels (N,)."""
     tally = Tally(scores.shape[-1], scores.device)
     tally.add(scores, labels)
-    return tally.scores()
+    return tally.accuracy()
 
 
-def confusion_picture(scores: Scores, classes: Sequence[str], path: Path) -> Path:
+def confusion_picture(scores: Accuracy, classes: Sequence[str], path: Path) -> Path:
     """Draw the confusion matrix, each row as shares of its class's videos, to a PNG."""
     shares = scores.confusion / np.maximum(scores.confusion.sum(1, keepdims=True), 1)
     side = 3.0 + 0.28 * min(len(classes), 60)
