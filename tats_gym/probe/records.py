@@ -28,7 +28,7 @@ from tats_gym.probe.logistic import LogisticConfig
 from tats_gym.probe.sgd import SgdConfig
 from tats_gym.registration import ENV_IDS
 from tats_gym.runs.folder import origin
-from tats_gym.runs.kinds import refuse_to_replace, told
+from tats_gym.runs.kinds import kind_hint, refuse_to_replace
 from tats_gym.tokens import TokenGrid
 
 
@@ -225,9 +225,9 @@ def write_records(path: Path, records: list[dict[str, Any]], arguments: Sequence
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read the records that `write_records` wrote."""
     if not path.is_file():
-        raise FileNotFoundError(f"--add must name a file that linear_probe.py --out wrote, got {path}{told(path)}")
+        raise FileNotFoundError(f"--add must name a file that linear_probe.py --out wrote, got {path}{kind_hint(path)}")
     try:
         records: list[dict[str, Any]] = json.loads(path.read_bytes())["records"]
     except (ValueError, TypeError, KeyError) as err:
-        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r}){told(path)}") from err
+        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r}){kind_hint(path)}") from err
     return records
