@@ -1,4 +1,4 @@
-"""All that an SB3 algorithm needs to go on, as tensors and plain values, so that loading them runs nothing."""
+"""The state of an SB3 algorithm as tensors and plain values, which load without running code."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tats_gym.agents.stock.replay import ClipReplayBuffer
 
 
 def agent_state(agent: BaseAlgorithm) -> dict[str, Any]:
-    """Return networks, optimisers, counts, and the replay buffer where it is one that holds clips by their places."""
+    """Return networks, optimisers, counters, and the replay buffer if it is a `ClipReplayBuffer`."""
     replay = _replay(agent)
     return {
         "step": agent.num_timesteps,
@@ -21,12 +21,12 @@ def agent_state(agent: BaseAlgorithm) -> dict[str, Any]:
 
 
 def restore_agent(agent: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """Go on from what `agent_state` returned.
+    """Load a state that `agent_state` returned.
 
     Raises:
-        KeyError: Another algorithm was saved.
+        KeyError: It is of another algorithm.
         RuntimeError: Its networks have other sizes.
-        ValueError: So has an optimiser.
+        ValueError: Its optimisers have other parameter groups.
     """
     agent.set_parameters(state["agent"], device=agent.device)
     for name in _variables(agent):
@@ -44,5 +44,5 @@ def _replay(agent: BaseAlgorithm) -> ClipReplayBuffer | None:
 
 
 def _variables(agent: BaseAlgorithm) -> list[str]:
-    """Name the single tensors, such as SAC's entropy coefficient, which SB3 keeps apart."""
+    """Return the names of tensors that SB3 saves apart from modules, such as SAC's entropy coefficient."""
     return agent._get_torch_save_params()[1]

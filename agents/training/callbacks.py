@@ -1,4 +1,4 @@
-"""What happens around the agent's steps: the MAE is trained, progress is measured, the run is saved."""
+"""Callbacks of the joint training: MAE updates, progress, evaluation on held-out clips, checkpoints."""
 
 import resource
 import sys
@@ -27,14 +27,14 @@ SILENT = ("stdout", "log", "json", "csv")
 
 
 class JointTraining(BaseCallback):
-    """The hook: one backward pass of the MAE after each environment step, on the masks that the agent made.
+    """The hook: one backward pass of the MAE after each environment step, under the agent's masks.
 
-    With any SB3 algorithm. The environment leaves the loss with its graph; this owns everything that changes weights. A
-    loss or reward that is not finite ends the run, see `tats_gym.train.nonfinite`.
+    Works with any SB3 algorithm. The environment computes the loss and keeps its graph; only this callback changes the
+    MAE's weights. A loss or reward that is not finite ends the run, see `tats_gym.train.nonfinite`.
 
     Args:
-        optimizer: Steps the MAE that is attached to the environment; None leaves it as it is.
-        log_interval: Rollouts between two lines of the log.
+        optimizer: Steps the MAE that is attached to the environment; None leaves its weights as they are.
+        log_interval: Rollouts from one line of the log to the next.
     """
 
     def __init__(self, optimizer: ScheduledAdamW | None, *, log_interval: int = 1) -> None:
@@ -75,7 +75,7 @@ class JointTraining(BaseCallback):
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
         if self._rollouts % self.log_interval == 0:
-            self.logger.record("mae/loss", sum(self._losses) / len(self._losses))  # of all processes
+            self.logger.record("mae/loss", sum(self._losses) / len(self._losses))  # averaged over all processes
             if self.optimizer is not None:
                 self.logger.record("mae/learning_rate", self.optimizer.lr.at(self.optimizer.steps))
                 self.logger.record("mae/steps", self.optimizer.steps)
@@ -89,15 +89,15 @@ class JointTraining(BaseCallback):
 
 
 class Progress(BaseCallback):
-    """A progress bar with clips/s, the share of time spent waiting for clips, and the time left; the same as metrics.
+    """A progress bar with loss, gain, clips/s and the share of time spent waiting for clips; logs the speed too.
 
-    Both are of the training alone: what is done while it is `paused` is left out.
+    Time in `paused` blocks, such as evaluations, is left out of both.
 
     Args:
-        joint: Where the loss is read.
+        joint: Gives the loss and the training environment.
         total_timesteps: Environment steps (clips) at the end of the run.
-        log_interval: Rollouts between two lines of the log.
-        name: The run's, at the head of lines; None shows nothing.
+        log_interval: Rollouts from one line of the log to the next.
+        name: The run's, at the head of lines; None turns the bar off.
         quiet: No bar, but a line every ten minutes.
     """
 
@@ -131,7 +131,7 @@ class Progress(BaseCallback):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do something that is no training."""
+        """Leave the time of this block out of the speed."""
         started = time.perf_counter()
         yield
         self._paused_s += time.perf_counter() - started
@@ -171,19 +171,19 @@ class Progress(BaseCallback):
         self.logger.record("time/broken_videos", int(summed(broken).item()))
 
     def close(self) -> None:
-        """Take the bar away; also after an error."""
+        """Close the bar; call it after an error too."""
         self.bar.close()
 
 
 class Evaluation(BaseCallback):
-    """Measures the agent on held-out clips every so often, and draws what it does.
+    """Measures the agent on held-out clips at regular intervals, and draws its masks.
 
     Args:
-        held_out: The clips and the measure.
-        folder: Where pictures go.
+        held_out: The clips, and the measurement.
+        folder: Receives the pictures.
         interval: Environment steps from one measurement to the next.
-        progress: Told of the newest scores.
-        num_pictures: Clips that are drawn each time.
+        progress: Shows the newest gain; paused during a measurement.
+        num_pictures: Clips drawn at each measurement.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Evaluation(BaseCallback):
         self.progress, self.num_pictures = progress, num_pictures
         self.last_picture: Path | None = None
         self.state: SamplerState | None = None
-        """Of the agent's distribution at the last measurement, where it has one."""
+        """State of the agent's distribution at the last measurement; None for agents without one."""
 
     def _on_training_start(self) -> None:
         self._next = self.num_timesteps
@@ -209,7 +209,7 @@ class Evaluation(BaseCallback):
         return True
 
     def measure(self) -> Scores:
-        """Measure, draw and log now: a line of its own, with the step that it is of."""
+        """Measure, draw and log now, as a separate line of the log at the current step."""
         policy = self.model.policy
         policy.set_training_mode(False)
         scores, self.state = self.held_out.measure(policy)
@@ -243,7 +243,7 @@ class Evaluation(BaseCallback):
 
 
 class StopRequestedError(Exception):
-    """The user or the system asked the run to end; holds the exit code that tells them apart."""
+    """The user or the system asked the run to end; the exit code says which."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -251,12 +251,12 @@ class StopRequestedError(Exception):
 
 
 class Boundary(BaseCallback):
-    """Saves between rollouts, where MAE, agent and clips are at rest, and ends the run there when asked to.
+    """Saves checkpoints between rollouts, when MAE, agent and clips are at rest; ends the run there on request.
 
     Args:
         save: Writes a checkpoint.
         interval: Environment steps from one checkpoint to the next.
-        optimizer: The MAE's: while it gathers gradients for a step, nothing is at rest.
+        optimizer: The MAE's; while it accumulates gradients, the run is not at rest.
     """
 
     def __init__(self, save: Callable[[], object], *, interval: int, optimizer: ScheduledAdamW) -> None:
@@ -265,7 +265,7 @@ class Boundary(BaseCallback):
         self._stop = 0
 
     def ask(self, exit_code: int) -> None:
-        """Have the run end at the next boundary."""
+        """End the run at the next boundary, with this exit code."""
         self._stop = max(self._stop, exit_code)
 
     def _on_training_start(self) -> None:
@@ -285,7 +285,7 @@ class Boundary(BaseCallback):
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Return the most memory held so far: the GPU's on a GPU, else this process's resident set."""
+    """Return the peak memory so far in MiB: the GPU's on a GPU, else this process's resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Notices a sampler that is collapsing, and says what to change; its entropy hardly shows it."""
+"""Detects a collapsing sampler, which its entropy hardly shows, and says which setting to change."""
 
 import logging
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ logger = logging.getLogger(__name__)
 
 TATS_AGENTS = ("tats", "group")
 LOST, LOST_BY_TOKEN = 0.5, 0.05
-"""Share of tokens below a thousandth of uniform; per-token credit never wins one of them back."""
+"""Share of tokens below a thousandth of the uniform probability; per-token credit never recovers one of them."""
 DEVIATION = 5.0
-"""Deviation of the logits: at 5, a token one deviation up is drawn 150 times as often as the mean one."""
+"""Standard deviation of the logits: at 5, a token one deviation up is drawn 150 times as often as the mean one."""
 OUTSIDE = 0.3
-"""Share of ratios out of PPO's clip range: these have no gradient."""
+"""Share of ratios outside PPO's clip range: they have no gradient."""
 
 
 def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainConfig) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a sampler: its name, and a sentence with what to change.
+    """Yield each symptom of a collapsing sampler: its name, and a sentence that says which setting to change.
 
     Args:
-        state: Of its distribution on held-out clips; None where it has none.
-        clip_fraction: Share of the ratios of the last update that lay out of the clip range.
+        state: Of its distribution on held-out clips; None for samplers without one.
+        clip_fraction: Share of the last update's ratios outside the clip range.
         config: The run's settings.
     """
     tats = config.tats
@@ -60,7 +60,7 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
 
 
 def _calm(config: PretrainConfig) -> str:
-    """Say how an agent is kept nearer to uniform."""
+    """Return the advice that keeps an agent nearer to uniform."""
     tats = config.tats
     if config.agent in TATS_AGENTS:
         return f"Raise --tats.ent-coef (c3, {tats.ent_coef:g}) or lower --tats.policy-coef (c1, {tats.policy_coef:g})"
@@ -73,7 +73,7 @@ class CollapseWatch(BaseCallback):
     """Warns of each symptom once.
 
     Args:
-        evaluation: Where the state of the sampler is measured.
+        evaluation: Measures the state of the sampler.
         config: The run's settings.
     """
 

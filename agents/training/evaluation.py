@@ -1,4 +1,4 @@
-"""The measure of a sampler: error on held-out clips under its masks and under fixed random ones, by one MAE."""
+"""Measures a sampler on held-out clips: one MAE's error under its masks and under fixed random ones."""
 
 import logging
 import math
@@ -36,50 +36,50 @@ class Scores:
     error_own: float
     """Mean hidden error under the agent's masks."""
     error_random: float
-    """Mean hidden error under random masks that never change."""
+    """Mean hidden error under fixed random masks."""
     gain: float
     """error_random - error_own: above zero, the agent's masks are easier to complete than random ones."""
     gain_interval: float
-    """Half-width of the 95 % interval of `gain`, by Student's t over clips; NaN where there is one clip."""
+    """Half-width of the 95 % interval of `gain`, by Student's t over clips; NaN for a single clip."""
     content_gain: float
-    """Error under masks that were made for other clips, minus error_own: zero where masks do not depend on the clip."""
+    """Error under the agent's masks of other clips, minus error_own: zero if masks do not depend on the clip."""
     content_gain_interval: float
     """Half-width of the 95 % interval of `content_gain`, likewise."""
     num_clips: int
-    """Held-out clips, over which the means and intervals are."""
+    """Number of held-out clips."""
     overlap: float
-    """Share of tokens that masks of two clips have in common: K / L for uniform masks, 1 for one that never moves."""
+    """Share of visible tokens that masks of two clips have in common: K / L for uniform masks, 1 for a constant one."""
     motion_lift: float
-    """Motion of the chosen tokens over that of all, by frame difference: 1 is chance."""
+    """Motion (frame difference) of the chosen tokens over that of all tokens: 1 is chance."""
 
 
 @dataclass(frozen=True)
 class SamplerState:
-    """What the token distribution looks like; means over the held-out clips."""
+    """Statistics of the token distribution, averaged over the held-out clips."""
 
     entropy_share: float
     """Entropy of the first draw over that of a uniform one, ln L."""
     subset_entropy: float
-    """Entropy of the whole draw of K tokens, in nats, estimated along the masks drawn."""
+    """Entropy of the whole draw of K tokens, in nats, estimated along the drawn masks."""
     logit_deviation: float
     """Standard deviation of the logits over a clip's tokens."""
     never_chosen: float
     """Share of tokens whose probability is below a thousandth of the uniform one; collapse shows here first."""
     value_error: float
-    """Root mean square of the value minus what it should predict (mean hidden error, or minus it); NaN without one."""
+    """Root mean square error of the value against the reward (credit token: the mean hidden error); NaN without one."""
 
 
 class HeldOut:
-    """A fixed batch of held-out clips, and fixed random masks for it.
+    """A fixed batch of held-out clips with fixed random masks, on which an MAE measures policies.
 
     Args:
-        stream: Clips to take from, in their centre view.
-        mae: The MAE that is measured with; its grid and its device are used.
-        num_clips: How many clips, fewer where the stream has fewer.
-        num_masks: Masks of each kind that are drawn for a clip.
+        stream: Source of the clips, in their centre view.
+        mae: Embeds and reconstructs the clips; its grid and device are used.
+        num_clips: Number of clips; all of a stream that has fewer.
+        num_masks: Masks of each kind drawn for a clip, S.
         num_visible: K.
         batch_size: Clips in one forward pass.
-        seed: Of the random masks, and of the agent's draws: both are the same each time.
+        seed: Of the random masks and of the agent's draws, so that every measurement repeats both.
         reward: The environment's, for the value error.
         precision: Arithmetic of the forward passes.
     """
@@ -104,14 +104,14 @@ class HeldOut:
         self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (N, C, T, H, W)
         self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (N, L)
         self.shown: Tensor | None = None
-        """(L,) share of the masks of the last measurement that show a token."""
+        """(L,) share of the last measurement's masks in which a token is visible."""
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
         masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
         self.random = torch.stack(masks)  # (S, N, K)
 
     def measure(self, policy: BasePolicy) -> tuple[Scores, SamplerState | None]:
-        """Measure the agent's masks; the state of its distribution only where it has one (`SubsetPolicy`)."""
+        """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors(self.random)
@@ -131,7 +131,7 @@ class HeldOut:
         return scores, self._sampler_state(policy, chosen[0], own[0], random[0])
 
     def choices(self, policy: BasePolicy) -> Tensor:
-        """Let the agent mask every clip: (S, N, K) token ids on the host, S draws for each of the N clips."""
+        """Let the agent mask every clip: visible ids (S, N, K) on the host, S draws for each of the N clips."""
         batches = []
         with self._repeatably():
             for clips in self._batches():
@@ -141,7 +141,7 @@ class HeldOut:
         return torch.cat(batches, dim=1)
 
     def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
-        """Return the mean error (S, N) of the hidden tokens, or of those that are decoded, under masks (S, N, K)."""
+        """Return the mean error (S, N) of the hidden tokens that are decoded, under masks (S, N, K)."""
         batches = []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
@@ -152,10 +152,10 @@ class HeldOut:
     def _sampler_state(
         self, policy: BasePolicy, chosen: Tensor, errors: Tensor, random_errors: Tensor
     ) -> SamplerState | None:
-        """Describe the distribution, given one draw for every clip (N, K) and the errors (N,) under it."""
+        """Return the statistics of the distribution from one draw (N, K) for each clip and the errors (N,) under it."""
         if not isinstance(policy, SubsetPolicy):
             return None
-        # What pays the clip is a mean over its hidden tokens: their mean error stands for all of them.
+        # A clip's reward is a mean over its hidden tokens, so their mean error is enough.
         reward = REWARDS[self.reward](errors[:, None], random_errors[:, None])
         target = errors if policy.credit == "token" else reward
         rows = []
@@ -172,7 +172,7 @@ class HeldOut:
         return (clips.to(self.device) for clips in self.clips.split(self.batch_size))
 
     def picture(self, policy: BasePolicy, name: str) -> tuple[Tensor, Masked]:
-        """Have the agent of this name mask the first clips: pixels (B, C, T, H, W), and what came of it."""
+        """Return the first clips (B, C, T, H, W), and their reconstruction under masks of the agent of this name."""
         with self._repeatably():
             clips = next(self._batches())
             chosen, probabilities = look(policy, self.mae, clips, self.num_visible)
@@ -180,17 +180,17 @@ class HeldOut:
 
     @contextmanager
     def _repeatably(self) -> Iterator[None]:
-        """Draw from a random state of its own, so that measuring changes nothing in the training."""
+        """Use a separate random state, so that measuring does not change the training."""
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.precision, self.device):
-            # Not `seed` itself: an agent that draws as `random_ids` does would draw the very masks of `random`.
+            # Not `seed` itself: an agent that draws as `random_ids` does would repeat the masks of `random`.
             torch.manual_seed(self.seed + 1)
             yield
 
 
 def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: int) -> HeldOut:
-    """Make the measure that a run's settings describe, with `num_masks` masks a clip."""
-    # One worker, where there are any, so that a file that hangs a decoder does not hang the run.
+    """Build the `HeldOut` of a run's settings, with `num_masks` masks a clip."""
+    # In one worker process, if the run has any, so that a file that hangs the decoder does not hang the run.
     clips = replace(config.clips.held_out, num_workers=min(config.clips.num_workers, 1))
     stream = ClipStream(clips, frames=config.grid.frames, size=config.grid.size, seed=config.seed)
     held_out = HeldOut(
@@ -209,9 +209,9 @@ def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: i
 
 
 def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tensor]:
-    """Take evenly spaced clips, since lists are often sorted by class; others take the place of those unreadable.
+    """Take evenly spaced clips, since lists are often sorted by class, and others in place of unreadable ones.
 
-    As many others at most are tried as there are clips to take.
+    Tries at most as many others as there are clips to take.
     """
     wanted = _evenly_spaced(range(len(stream)), num_clips)
     others = _evenly_spaced(sorted(set(range(len(stream))) - set(wanted)), num_clips)
@@ -240,33 +240,33 @@ def _evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
 
 
 def overlap(ids: Tensor, num_tokens: int) -> float:
-    """Return the share of tokens that masks (S, N, K) of two different clips have in common, over all pairs."""
+    """Return the share of visible tokens that masks (S, N, K) of two different clips have in common, over all pairs."""
     draws, clips, num_visible = ids.shape
     if clips < 2:
         return math.nan
-    shown = torch.zeros(clips, num_tokens)  # how often a clip shows a token
+    shown = torch.zeros(clips, num_tokens)  # share of a clip's masks that show a token
     shown.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
     every, same = shown.sum(0).square().sum(), shown.square().sum()
     return ((every - same) / (clips * (clips - 1) * num_visible)).item()
 
 
 def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
-    """Return the share (L,) of masks (S, N, K) that show a token."""
+    """Return the share (L,) of masks (S, N, K) in which each token is visible."""
     return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
 
 
 def mean_lift(values: Tensor, ids: Tensor) -> float:
-    """Return the mean over clips and draws of what the tokens chosen (S, N, K) have of values (N, L), over the mean."""
+    """Return the mean `lift` of values (N, L) at the chosen tokens (S, N, K), over clips and draws."""
     return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
 
 
 def as_metrics(prefix: str, values: Any) -> dict[str, float]:
-    """Name the fields of a dataclass for the logger."""
+    """Return the fields of a dataclass by their names in the log."""
     return {f"{prefix}/{name}": value for name, value in asdict(values).items()}
 
 
 def _state(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:
-    """Return a clip's row of what SamplerState means, the value error still squared: (B, 5)."""
+    """Return each clip's statistics in the order of `SamplerState`, the value error still squared: (B, 5)."""
     distribution, values = policy.score(tokens)
     num_tokens = tokens.shape[1]
     columns = (

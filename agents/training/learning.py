@@ -1,4 +1,4 @@
-"""Whether an agent learns within a run, and whether it has: a gain of one that was never updated says nothing of it."""
+"""Counts an agent's updates, and rejects a run that ends before the first of them."""
 
 from typing import Any
 
@@ -14,22 +14,22 @@ NOT_UPDATED = "of an agent that made no update"
 
 
 def updates(agent: BaseAlgorithm) -> int | None:
-    """Return how many updates an agent has made, as SB3 counts them; None of one that learns nothing by its nature."""
+    """Return the number of updates that an agent has made, as SB3 counts them; None for agents that do not learn."""
     count: Any = getattr(agent, "_n_updates", None)
     return None if isinstance(agent, FixedMasks) or count is None else int(count)
 
 
 def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timesteps: int, step_timesteps: int) -> None:
-    """Refuse a run that ends before its agent's first update.
+    """Reject a run that ends before its agent's first update.
 
     Args:
-        agent: As it was built for the run.
+        agent: The run's.
         config: The run's settings.
         total_timesteps: Masks of the run.
         step_timesteps: Masks in an environment step, over all processes.
 
     Raises:
-        ValueError: There is no update, with the settings that make room for one.
+        ValueError: There would be no update; the message names settings with which there is one.
     """
     if isinstance(agent, OffPolicyAlgorithm):
         assert isinstance(agent.train_freq, TrainFreq)
@@ -54,5 +54,5 @@ def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timestep
 
 
 def _whole(timesteps: int, rollout: int) -> int:
-    """Return the masks after as many rollouts as so many masks take."""
+    """Round a number of masks up to whole rollouts."""
     return -(-timesteps // rollout) * rollout

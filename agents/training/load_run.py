@@ -1,4 +1,4 @@
-"""Trained agents with their MAEs, taken out of their runs: to mask clips without the data they were trained on."""
+"""Loads trained agents with their MAEs from runs, to mask clips without the training data."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,11 +27,11 @@ from tats_gym.train.precision import autocast
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A checkpoint of a run, read but not built."""
+    """A run's checkpoint, read but not built into networks."""
 
     path: Path
     config: PretrainConfig
-    """The settings it was made with."""
+    """The run's settings."""
     state: dict[str, Any]
 
     @classmethod
@@ -39,7 +39,7 @@ class SavedRun:
         """Read a run's folder, or one of its checkpoints.
 
         Raises:
-            CheckpointError: There is none, or it is broken.
+            CheckpointError: There is no checkpoint, or it is damaged.
         """
         check_kind(path, PRETRAINING)
         state = read_torch(path)
@@ -51,12 +51,12 @@ class SavedRun:
         """Build agent and MAE as they were saved.
 
         Args:
-            clips: Any clips that are there; an agent is built for an environment, and that has some.
+            clips: Any available clips: an agent is built for an environment, and that needs some.
             num_visible: K; the run's if None.
-            device: Where both are put.
+            device: Of both.
 
         Raises:
-            CheckpointError: The agent of this name is another one now.
+            CheckpointError: The saved weights do not fit the agent that has this name now.
             ValueError: The agent cannot show K tokens.
         """
         build_agent = find_agent(self.config.agent)
@@ -91,13 +91,13 @@ class SavedRun:
 
 
 class TrainedAgent:
-    """An agent, and the MAE through which it looks at clips.
+    """A trained agent with the MAE that embeds clips for it.
 
     Args:
         config: The run's settings, with the K that the agent shows.
         policy: The agent's.
         mae: The run's, on the same device.
-        name: How it is called in pictures.
+        name: The agent's, for pictures.
     """
 
     def __init__(self, config: PretrainConfig, policy: BasePolicy, mae: MaskedAutoencoder, *, name: str) -> None:
@@ -105,11 +105,11 @@ class TrainedAgent:
         policy.set_training_mode(False)
 
     def mask(self, clips: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Mask clips (B, C, T, H, W) in uint8, one after the other; a clip has the same mask whatever it is among.
+        """Mask clips (B, C, T, H, W) in uint8 one by one, so that a clip's mask does not depend on the others.
 
         Returns:
-            Token ids (B, K) and, of agents that have them, the probability (B, L) of each token at the first draw; on
-            the host.
+            Visible ids (B, K) and, for agents with a distribution, the probability (B, L) of each token at the first
+            draw; on the host.
         """
         device = self.mae.mask_token.device
         gpus = [device] if device.type == "cuda" else []
@@ -130,7 +130,7 @@ class TrainedAgent:
             clips: The clips.
             ids: The visible tokens.
             name: Of the agent.
-            probabilities: (B, L), kept beside the result.
+            probabilities: (B, L), passed on to the result.
         """
         device = self.mae.mask_token.device
         with torch.no_grad(), autocast(self.config.precision, device):

@@ -1,4 +1,4 @@
-"""Any policy's masks of clips, and the probabilities behind them where it has some."""
+"""Predicts masks of clips with any policy, and the tokens' probabilities with a `SubsetPolicy`."""
 
 import torch
 from stable_baselines3.common.policies import BasePolicy
@@ -11,12 +11,12 @@ from tats_gym.train.precision import to_float32
 
 
 def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) -> Tensor:
-    """Let any SB3 policy choose K tokens (B, K): the ids that it answers, or the K highest of its scores.
+    """Return the K tokens (B, K) that an SB3 policy chooses: the ids that it predicts, or its K highest scores.
 
     Args:
-        policy: Ours, or any whose `_predict` takes tokens and answers ids (B, K) or scores (B, L).
+        policy: Ours, or any whose `_predict` maps tokens to ids (B, K) or to scores (B, L).
         tokens: Observations (B, L, D).
-        clips: The same clips' pixels (B, C, T, H, W) in uint8, for policies that look at these.
+        clips: The same clips' pixels (B, C, T, H, W) in uint8, for `FixedPolicy`.
         num_visible: K.
     """
     with torch.no_grad():
@@ -29,10 +29,10 @@ def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) 
 
 
 def look(policy: BasePolicy, mae: MaskedAutoencoder, clips: Tensor, num_visible: int) -> tuple[Tensor, Tensor | None]:
-    """Show clips (B, C, T, H, W) in uint8 to a policy through an MAE.
+    """Embed clips (B, C, T, H, W) in uint8 with an MAE, and let a policy mask them.
 
     Returns:
-        Token ids (B, K); and the probability (B, L) of each token at the first draw, of policies that have them.
+        Visible ids (B, K); and the probability (B, L) of each token at the first draw, None without a distribution.
     """
     tokens = to_float32(mae.embed(clips))
     chosen = choose(policy, tokens, clips, num_visible)

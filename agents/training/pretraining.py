@@ -1,4 +1,4 @@
-"""One run: environment, MAE and agent put together, trained, saved, and gone on with."""
+"""One pre-training: builds environment, MAE and agent, trains, saves and resumes them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -40,36 +40,36 @@ from tats_gym.train.signals import stop_on_signal
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves behind."""
+    """The result of a run."""
 
     config: PretrainConfig
-    """The settings it was made with."""
+    """The run's settings."""
     folder: Path
     """The run's folder."""
     scores: Scores
-    """The last measurement on held-out clips, the first process's."""
+    """The last measurement on held-out clips, by the first process."""
     picture: Path | None
     """The last picture of masks."""
     exit_code: int
-    """0 where the run came to its end, else that of who stopped it, see `tats_gym.train.signals`."""
+    """0 if the run was trained to its end, else that of the signal that stopped it, see `tats_gym.train.signals`."""
     updates: int | None
-    """Updates that the agent made; None where it learns nothing by its nature."""
+    """Updates that the agent made; None for agents that do not learn."""
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run was trained to its end."""
         return self.exit_code == 0
 
 
 class Pretraining:
-    """A run's parts, from its settings.
+    """A pre-training run, built from its settings.
 
     Args:
         config: The settings.
-        folder: The run's folder; a new one, numbered, when None.
-        ranks: This process among those of the training; alone when None.
-        lock: The first process's on the folder, where it has one already; `close` releases it.
-        state: What a checkpoint of the folder holds, to go on from it; what the run began with may be gone by then.
+        folder: The run's folder; None makes a new, numbered one.
+        ranks: This process among those of the training; None is a single process.
+        lock: The first process's lock on the folder, if it holds one already; `close` releases it.
+        state: Content of a checkpoint to resume from; `init_mae` is then not read and may be gone.
 
     Raises:
         CheckpointError: The state was made with other networks.
@@ -123,7 +123,7 @@ class Pretraining:
         check_learns(
             self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=config.num_envs * ranks.world_size
         )
-        self.env.seed(config.seed)  # an agent that was built without a seed sees the same clips
+        self.env.seed(config.seed)  # for agents that were built without a seed
         self.finite = FiniteWatch(self.agent)
         self._join_agents()
         self._resumed, self._lock = state is not None, lock
@@ -133,7 +133,7 @@ class Pretraining:
             values = config.as_dict()
             folder, self._lock = claim_run(folder, numbered, values, ranks, lock=lock, resumed=self._resumed)
         self.folder: Path = broadcast(folder)
-        """The run's."""
+        """The run's folder."""
         self.vector_env.clip_buffer.stream.keep_journal(self.folder / REPLACED)
         if state is not None:
             self._load(state)
@@ -145,11 +145,11 @@ class Pretraining:
 
     @property
     def finished(self) -> bool:
-        """Whether no step is left."""
+        """Whether all steps are done."""
         return self.step >= self.total_timesteps
 
     def _join_agents(self) -> None:
-        """Have the agents of several processes learn as one, each from masks of its own."""
+        """Average the agent's gradients over the processes, each of which draws masks of its own."""
         config, ranks = self.config, self.ranks
         if ranks.world_size == 1:
             return
@@ -163,7 +163,7 @@ class Pretraining:
 
     def _mae_source(self, state: dict[str, Any] | None) -> MAESource:
         config = self.config
-        if config.init_mae is None or state is not None:  # a resumed run brings its own weights
+        if config.init_mae is None or state is not None:  # a checkpoint holds the weights
             return MAESource(config.mae)
         source = MAESource.find(config.init_mae, "--init-mae")
         if source.config != config.mae:
@@ -174,12 +174,12 @@ class Pretraining:
             raise ValueError(f"--init-mae {config.init_mae} has other sizes than these settings; add {' '.join(flags)}")
         return source
 
-    # --- Saving and going on -----------------------------------------------------------------------------------------
+    # --- Checkpoints -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Return all that the run needs to go on between two rollouts, as tensors and plain values.
+        """Return the state between two rollouts from which the run resumes, as tensors and plain values.
 
-        All processes must ask; only the first's is whole.
+        All processes must call this; only the first's state is complete.
         """
         return {
             "config": self.config.as_dict(),
@@ -194,7 +194,7 @@ class Pretraining:
 
     @property
     def _clips_position(self) -> int:
-        """Clips that were masked; the current ones were taken already, and a resumed run takes them again."""
+        """Clips masked so far; the next ones are in the buffer already, and a resumed run takes them again."""
         return self.vector_env.clip_buffer.stream.position - self.vector_env.clip_buffer.num_clips
 
     def _random_state(self) -> dict[str, Any]:
@@ -205,10 +205,10 @@ class Pretraining:
         }
 
     def save(self) -> None:
-        """Write a checkpoint into the run's folder; all processes must ask, the first writes.
+        """Write a checkpoint into the run's folder; all processes must call this, the first writes.
 
         Raises:
-            NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; nothing is written.
+            NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; no file is written.
         """
         for name, module in (("MAE", self.mae), ("agent", self.agent.policy)):
             check_weights_finite(name, module, f"environment step {self.step}")
@@ -218,7 +218,7 @@ class Pretraining:
             save_checkpoint(self.folder / "checkpoints", state["step"], state, keep=keep, keep_hours=hours)
 
     def _load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned, also where there were more processes or fewer."""
+        """Load what `state` returned, also from a run with another number of processes."""
         try:
             self.mae.load_state_dict(state["mae"])
             self.optimizer.load_state_dict(state["mae_optim"])
@@ -229,12 +229,12 @@ class Pretraining:
                 f"the checkpoint of {self.folder} was made with other networks than these settings describe; "
                 f"leave the sizes and the agent as they were ({changed}): {first_line(err)}"
             ) from err
-        if "agent_finite" in state:  # older ones did not count
+        if "agent_finite" in state:  # older checkpoints lack it
             self.finite.load_state_dict(state["agent_finite"])
         seed, ranks = self.config.seed, self.ranks
         self.agent._last_obs = self.env.resume(state["clips_position"] // ranks.world_size, seed)
         self.agent._last_episode_starts = np.ones(self.config.num_envs, dtype=np.bool_)
-        if ranks.rank >= len(state["random"]):  # this process is new
+        if ranks.rank >= len(state["random"]):  # more processes than before
             set_random_seed(rank_seed(seed, ranks.rank, state["step"]), using_cuda=ranks.device.type == "cuda")
             return
         random = state["random"][ranks.rank]
@@ -245,7 +245,7 @@ class Pretraining:
     # --- Training ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
-        """Train to the end, or until a signal asks to stop; either way a checkpoint is left behind.
+        """Train to the end, or until a signal asks to stop; save a checkpoint in either case.
 
         Raises:
             NonFiniteError: If a number of `tats_gym.train.nonfinite` is not finite; the last checkpoint is kept.
@@ -279,12 +279,12 @@ class Pretraining:
         return Result(config, self.folder, scores, picture, exit_code, updates(self.agent))
 
     def _is_measured(self) -> bool:
-        """Whether the numbers of a run that had come to its end are written."""
+        """Whether the log holds a measurement at the current step."""
         return any(row.get("step") == self.step and "held_out/gain" in row for row in read_metrics(self.folder))
 
     def _learn(self, callbacks: list[BaseCallback]) -> int:
-        """Let the agent learn; return the exit code, 0 unless it was stopped before the end."""
-        # SB3 counts rollouts in on-policy algorithms and episodes, of which a step has num_envs, in the others.
+        """Train the agent; return the exit code, 0 unless it was stopped before the end."""
+        # SB3's log_interval counts rollouts in on-policy algorithms, episodes in the others: num_envs of them a step.
         per_rollout = 1 if isinstance(self.agent, OnPolicyAlgorithm) else self.config.num_envs
         logs: dict[str, Any] = {"log_interval": self.config.log_interval * per_rollout}
         left = max(0, self.total_timesteps - self.agent.num_timesteps)
@@ -295,7 +295,7 @@ class Pretraining:
         return 0
 
     def close(self) -> None:
-        """Stop worker processes, and let others train in the run's folder."""
+        """Stop worker processes, and release the run's folder."""
         self.env.close()
         if self._lock is not None:
             self._lock.release()

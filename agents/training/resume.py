@@ -1,4 +1,4 @@
-"""Trainings that go on, see `tats_gym.runs.resume`."""
+"""Resumes pre-training runs, see `tats_gym.runs.resume`."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from tats_gym.train.distributed import Ranks
 
 
 def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | None = None) -> Pretraining:
-    """Build the run in `folder` as its newest checkpoint left it, with other settings where `config` is given."""
+    """Build the run in `folder` from its newest checkpoint, with other settings if `config` is given."""
     config = config or run_config(folder)
     return resume_run(Pretraining, folder, config, ranks or Ranks.alone(config.device))
 
 
 def begin_or_resume(folder: Path | None, config: PretrainConfig, ranks: Ranks) -> Pretraining:
-    """Build the run in `folder` as its newest checkpoint left it, or a new one where there is none."""
+    """Build the run in `folder` from its newest checkpoint, or a new run if there is none."""
     return begin_or_resume_run(Pretraining, folder, config, ranks)
 
 
