@@ -1,4 +1,4 @@
-"""Compares agents: each trains the same MAE from the same seeds, with as many forwards, and all are measured alike."""
+"""Compares agents that train the same MAE from the same seeds, with the same number of forwards."""
 
 import logging
 import tempfile
@@ -31,21 +31,21 @@ from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 logger = logging.getLogger(__name__)
 
 CONTROL = "random"
-"""The agent whose MAE is everyone's reference, and with which the others are compared seed by seed."""
+"""The agent with which the others are compared seed by seed; its MAE is the reference for all masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Who is compared, and what all of them have in common."""
+    """The agents that are compared, and the settings that they share."""
 
     base: PretrainConfig
-    """The settings of all runs, as `sized` returns them; agent, seed and folder of each are put in."""
+    """Settings of all runs, as `sized` returns them; agent, seed and folder are set for each run."""
     agents: tuple[str, ...]
     """Names of agents, or `module:function`."""
     reference: str | None = None
     """A run or checkpoint whose MAE measures all masks; None takes, for each seed, the run of the agent `random`."""
     probe: ProbePlan | None = None
-    """None leaves the probes out."""
+    """None skips the probes."""
 
     def __post_init__(self) -> None:
         if not self.agents or len(set(self.agents)) < len(self.agents):
@@ -54,12 +54,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Compared:
-    """What came out."""
+    """The results of a comparison."""
 
     rows: list[dict[str, Any]]
-    """One a run; "agent" and "seed" say which."""
+    """One for each run, with its "agent" and "seed"."""
     notes: list[str]
-    """What was left out, and why."""
+    """Measures that are missing, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +75,19 @@ class CompareCommand:
     reference: str | None = None
     """A run whose MAE measures the masks of all agents; None takes, for each seed, that of the agent `random`."""
     probe: bool = True
-    """Probe the encoders, where the clips have labels."""
+    """Probe the encoders if the clips have labels."""
     jobs: int = field(default_factory=default_jobs)
-    """Runs side by side, each with its share of the cores."""
+    """Parallel runs; each takes its share of the cores."""
     label: str | None = None
     """Name of the data, for the names of the results; None takes the dataset's."""
     out: Path = Path("runs/comparisons")
-    """Where the runs lie; what was stopped goes on from there."""
+    """Folder of the runs; stopped ones resume there."""
     results: Path = Path("benchmarks/results")
-    """Where table, numbers and picture go."""
+    """Folder of table, numbers and picture."""
     base: PretrainConfig
-    """What all runs have in common."""
+    """Settings that all runs share."""
     probing: ProbePlan
-    """How encoders are probed."""
+    """Settings of the probes."""
 
     @property
     def comparison(self) -> Comparison:
@@ -102,10 +102,10 @@ class CompareCommand:
 
 
 def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig, ProbePlan]:
-    """Return the settings and the probes that a comparison on an id's clips starts from.
+    """Return the default settings and probes of a comparison on an id's clips.
 
     Raises:
-        ValueError: If there is no such id or preset, with the nearest name.
+        ValueError: If there is no such id or preset; the message has the nearest name.
     """
     base = replace(preset_for(env_id, preset), keep_checkpoints=1)
     if data_of(env_id) != "demo":
@@ -114,11 +114,11 @@ def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig
 
 
 def with_demo_set(plan: ProbePlan, clips: ClipConfig) -> ProbePlan:
-    """Return the probes on a demo set of `DEMO_TRAIN` and `DEMO_TEST` clips, where agents train on the usual one.
+    """Return the probes on a demo set of `DEMO_TRAIN` and `DEMO_TEST` clips, if agents train on the usual one.
 
     Args:
-        plan: One that names a folder stays as it is.
-        clips: What the agents are trained on.
+        plan: One with a folder stays as it is.
+        clips: The agents' training data.
     """
     if clips.data != "demo" or clips.root is not None or plan.root is not None:
         return plan
@@ -126,14 +126,14 @@ def with_demo_set(plan: ProbePlan, clips: ClipConfig) -> ProbePlan:
 
 
 def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
-    """Return the settings with a K that tube masks can show as well, and for so many training forwards of the MAE.
+    """Return the settings for a number of training forwards of the MAE, with a K that tube masks can show too.
 
     Args:
-        base: Where it gives no `visible`, K is what its mask ratio says, to the nearest multiple of the tubelets.
-        forwards: Clips times masks of a run, a multiple of epochs * num_envs; None takes what `base` comes to.
+        base: Without `visible`, K follows from its mask ratio, rounded to a multiple of the tubelets.
+        forwards: Clips times masks of a run, a multiple of epochs * num_envs; None takes those of `base`.
 
     Raises:
-        ValueError: If there is no such number of forwards, with the nearest ones.
+        ValueError: If `forwards` is no such multiple; the message has the nearest ones.
     """
     grid, epochs = base.grid, base.mae_optim.epochs
     if grid.visible is None:
@@ -161,19 +161,19 @@ def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
 def run_comparison(
     comparison: Comparison, folder: Path, seeds: Sequence[int], *, jobs: int, apart: bool = True
 ) -> Compared:
-    """Train and measure what has not been yet, `jobs` runs side by side.
+    """Train and measure the runs that are not done yet, `jobs` at a time.
 
     Args:
-        comparison: What to run.
-        folder: Holds a folder for each agent and seed. What was stopped goes on from there.
+        comparison: Agents and settings.
+        folder: Holds a folder for each agent and seed; stopped runs resume there.
         seeds: Every agent is trained with each.
-        jobs: Processes; each takes its share of the cores.
-        apart: Train every run in a process of its own, so that its peak memory is its own.
+        jobs: Parallel processes; each takes its share of the cores.
+        apart: Train every run in a process of its own, so that its peak memory is not another run's.
 
     Raises:
         ValueError: If an agent is unknown or cannot be built with these settings, if the reference holds no trained
             MAE of this geometry, or if `folder` holds runs with other settings; before anything is run.
-        StoppedError: If a run was stopped; the next call goes on with it.
+        StoppedError: If a run was stopped; the next call resumes it.
     """
     check(comparison)
     probed, notes = _left_out(comparison)
@@ -206,11 +206,11 @@ def _under(comparison: Comparison, cells: dict[tuple[str, int], Cell], seed: int
     return Under(replace(comparison.base, seed=seed), mae, runs, folder / f"reference-seed{seed}.json")
 
 
-# --- Before anything is run ------------------------------------------------------------------------------------------
+# --- Checks before the first run -------------------------------------------------------------------------------------
 
 
 def check(comparison: Comparison) -> None:
-    """Put every agent's run together once and throw it away, so that what does not fit is known at the start.
+    """Build every agent's run once and discard it, so that settings that do not fit fail at the start.
 
     Raises:
         ValueError: See `run_comparison`; one message for all agents that cannot be built.
@@ -230,10 +230,10 @@ def check(comparison: Comparison) -> None:
 
 
 def build_once(config: PretrainConfig) -> None:
-    """Put a run together and throw it away.
+    """Build a run and discard it.
 
     Raises:
-        ValueError: If a part does not fit, or if its agent would train the MAE for longer than is asked for.
+        ValueError: If a part does not fit, or if the agent's rollouts would train the MAE for longer than asked.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
@@ -247,7 +247,7 @@ def build_once(config: PretrainConfig) -> None:
 
 
 def _left_out(comparison: Comparison) -> tuple[bool, list[str]]:
-    """Say whether encoders are probed, and what will be missing."""
+    """Return whether encoders are probed, and notes on the measures that will be missing."""
     notes = []
     if CONTROL not in comparison.agents:
         notes.append(f"no differences to {CONTROL!r}: it is not among the agents")

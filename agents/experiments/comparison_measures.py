@@ -1,4 +1,4 @@
-"""What a comparison measures beyond a run's own row: masks under an MAE of another run, and probes of the encoder."""
+"""Measures of a comparison beyond a run's own row: masks under another run's MAE, and probes of the encoder."""
 
 import json
 import logging
@@ -45,20 +45,20 @@ class Under:
     """The masks of one seed, to be measured by one MAE."""
 
     config: PretrainConfig
-    """What the runs have in common; its seed is theirs."""
+    """Settings that the runs share, with their seed."""
     mae: str
     """A run or a checkpoint."""
     runs: dict[str, Path]
     """Agent to the folder of its cell."""
     kept: Path
-    """File in which the result is kept."""
+    """File that keeps the result."""
 
 
 def under_reference(work: Under) -> dict[str, dict[str, float]]:
-    """Measure the masks that each agent chose at its end: `reference_gain`, and the errors that it is made of.
+    """Measure each agent's final masks under the reference MAE: `reference_gain`, and the two errors behind it.
 
-    The agent saw the clips through its own MAE; what its masks are worth is the reference's error under fixed random
-    masks of the same clips minus its error under the agent's.
+    The agent chose its masks from its own MAE's tokens. Their gain is the reference's error under fixed random masks of
+    the same clips minus its error under the agent's.
     """
     masks = {agent: np.load(folder / MASKS) for agent, folder in work.runs.items()}  # (S, N, K)
     mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
@@ -81,7 +81,7 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
 
     Raises:
         ValueError: If there is none, or if it was never trained.
-        CheckpointError: If it is of another geometry.
+        CheckpointError: If it has another geometry.
     """
     source = MAESource.find(name, "--reference")
     if source.weights is None:
@@ -94,10 +94,10 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbePlan:
-    """What the encoders are probed on, and how."""
+    """Data and settings of the encoders' probes."""
 
     root: str | None = None
-    """Folder of another set of the same kind to probe on; None takes the one that the agents are trained on."""
+    """Folder of another set of the same kind to probe on; None takes the one on which the agents are trained."""
     pool: Pool = "mean"
     """How a clip's tokens become its feature; see docs/probe.md."""
     norm: FeatureNorm = "encoder"
@@ -106,10 +106,10 @@ class ProbePlan:
 
 
 def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
-    """Say whether the clips that would be probed have classes.
+    """Return whether the clips to be probed have classes.
 
     Raises:
-        ValueError: If some have, but not so that a probe could be fitted and measured.
+        ValueError: If some have, but too few to fit and test a probe.
     """
     clips = _probed_clips(config, plan)
     train, test = (
@@ -119,15 +119,15 @@ def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
     if (train.values < 0).all() and (test.values < 0).all():
         return False
     check_labels(train, test)
-    if len(plan.config.logistic.strengths) > 1:  # raises where none can be compared: now, not after the trainings
+    if len(plan.config.logistic.strengths) > 1:  # raises before the trainings if they cannot be compared
         held_out_videos(train.values, torch.arange(len(train.values)), plan.config.logistic.held_out, seed=0)
     return True
 
 
 def probe_cells(cells: Sequence[Cell], plan: ProbePlan, *, jobs: int) -> list[dict[str, float]]:
-    """Probe the encoders that runs ended with: top-1 of each method, top-5 of more classes than five; and chance.
+    """Probe the final encoders of runs: top-1 of each method, top-5 if there are more than five classes; and chance.
 
-    The same may be asked for on several machines that share the folders, see `share_out`.
+    Several machines that share the folders can do this together, see `share_out`.
     """
     for cell, _ in share_out(partial(_probe_cell, plan), cells, partial(_is_probed, plan), jobs=jobs):
         logger.info("probed %s", name_of(cell))
@@ -169,7 +169,7 @@ def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:
 
 
 def _kept(path: Path, of: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was measured before of the very same things."""
+    """Return the result in a file if it was measured of the same inputs, else None."""
     if not path.is_file():
         return None
     before = json.loads(path.read_text())

@@ -27,17 +27,17 @@ Summary = Mapping[str, Mapping[str, Estimate]]
 
 
 class Measure(NamedTuple):
-    """How a measure is shown."""
+    """The display of a measure."""
 
     title: str
     better: Better
     """apart: agents are not to be compared by it."""
     digits: int = 3
-    """Behind the point."""
+    """Decimal places."""
     scale: float = 1
-    """Of what is shown: 100 for per cent."""
+    """Factor of the values shown: 100 for per cent."""
     deciding: bool = False
-    """Whether the smallest difference that so many seeds could have shown stands beside it."""
+    """Whether the smallest difference that so many seeds can detect stands beside it."""
 
 
 TABLES: Mapping[str, Mapping[str, Measure]] = {
@@ -65,11 +65,11 @@ TABLES: Mapping[str, Mapping[str, Measure]] = {
         "extra_forwards": Measure("extra forwards", "lower", 0),
     },
 }
-"""Titles to the measures below them, in the order in which they are shown."""
+"""Title of each table to its measures, in the order shown."""
 
 MEASURES = {name: measure for table in TABLES.values() for name, measure in table.items()}
 UNREPORTED = ("shown", "curve")
-"""What a run's row holds beside its measures: the runs' folders keep it."""
+"""Entries of a run's row that are no measures; only the runs' folders keep them."""
 
 
 def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str]:
@@ -81,7 +81,7 @@ def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str
 
     Raises:
         ValueError: See `run_comparison`.
-        StoppedError: If a run was stopped; the next call goes on with it.
+        StoppedError: If a run was stopped; the next call resumes it.
     """
     make_folder(command.results)  # before hours of work
     comparison = command.comparison
@@ -108,7 +108,7 @@ def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str
 
 
 def compare(rows: Sequence[Row]) -> dict[str, dict[str, Estimate]]:
-    """Estimate every measure of every agent over its seeds, and what differs from the agent `random` seed by seed."""
+    """Estimate every measure of every agent over its seeds, and its differences to `random` seed by seed."""
     control = CONTROL if any(row["agent"] == CONTROL for row in rows) else None
     return summarise(rows, control, by="agent", names=tuple(MEASURES))
 
@@ -119,7 +119,7 @@ def plain_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def as_tables(summary: Summary) -> str:
-    """Print the agents below each other: means, and where there are several seeds 95 % intervals over them."""
+    """Return the tables of all agents as text: means, and 95 % intervals over seeds if there are several."""
     legend = (
         "mean [95 % interval over seeds, Student's t]; ↓ lower is better, ↑ higher; differences are paired by seed\n"
         "detectable: the smallest true difference that so many seeds would show four times in five"
@@ -150,10 +150,10 @@ def _tables(summary: Summary) -> Iterator[str]:
 
 
 def shown(found: Estimate, measure: Measure) -> str:
-    """Write an estimate as its mean and, where seeds differ, its interval."""
+    """Return an estimate's mean and, if the seeds differ, its interval as text."""
     sign = "+" if measure.deciding else ""
     mean, low, high = (_number(value, measure, sign) for value in (found.mean, found.low, found.high))
-    return f"{mean} [{low}, {high}]" if found.low < found.high else mean  # one seed has no interval: it is NaN
+    return f"{mean} [{low}, {high}]" if found.low < found.high else mean  # with one seed they are NaN
 
 
 def _number(value: float, measure: Measure, sign: str = "") -> str:

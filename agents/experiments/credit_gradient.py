@@ -1,4 +1,4 @@
-"""Where each credit pushes a sampler's logits, measured against what would lower the error under its own masks."""
+"""Gradients of each credit with respect to a sampler's logits, compared with the steepest descent of the error."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,24 +20,24 @@ class CreditGradient:
     """How one credit's gradient with respect to the logits compares with the steepest descent of the error.
 
     The error is the expected mean hidden error under the sampler's own masks. Credit and descent are compared
-    across disjoint halves of the draws, so that the noise which they share in a half does not look like agreement.
+    across disjoint halves of the draws, so that noise shared within a half does not look like agreement.
     """
 
     cosine: float
-    """Between the credit's mean ascent direction and the steepest descent, over all clips and tokens at once.
+    """Cosine between the credit's mean ascent direction and the steepest descent, over all clips and tokens at once.
 
     Noise shrinks it by sqrt(n s^2 / (1 + n s^2)) for each of the two, with n = draws / 2 and s the
     `signal_to_noise` of this credit and of `STEEPEST`.
     """
     slope: float
     """First-order change of the error when each clip's logits take a step of norm 1 along the credit's mean ascent
-    direction, averaged over clips; below zero, the credit lowers the error. Noise shrinks it about as it does
-    `cosine`, but for the credit's own factor alone."""
+    direction, averaged over clips; below zero, the credit lowers the error. Noise shrinks it by about the credit's own
+    factor in `cosine`."""
     signal_to_noise: float
-    """Norm of the mean gradient, less what noise adds to it, over the root of the total variance of one draw's
+    """Norm of the mean gradient, corrected for the noise in it, over the root of the total variance of one draw's
     gradient; both squared and averaged over clips before they are divided."""
     draws: int
-    """Masks that were drawn for each clip."""
+    """Masks drawn for each clip."""
 
 
 class _Drawn(NamedTuple):
@@ -77,14 +77,14 @@ def credit_gradients(
     - "token": hidden token i has the advantage e_i - V and the plain categorical's log-probability; V is the clip's
       mean hidden error.
     - "token, no baseline": the same with V = 0.
-    - "clip, neg_error": the clip is paid minus its mean hidden error, less one value for all clips, on the mean
-      log-probability of its K draws, as an untrained value network has it.
-    - "clip, neg_error, value per clip": the same less the clip's own mean, as a perfect value network has it.
-    - "clip, gain": the clip is paid how much lower its error is than under a uniform mask, less one value for all.
-    - "clip, error": "clip, neg_error" with its sign turned.
+    - "clip, neg_error": the reward of a clip is minus its mean hidden error; the value is one for all clips, as an
+      untrained value network's; the log-probability is the mean over the K draws.
+    - "clip, neg_error, value per clip": the same with the clip's own mean reward as value, as a perfect network's.
+    - "clip, gain": the reward is by how much the error is lower than under a uniform mask; one value for all clips.
+    - "clip, error": "clip, neg_error" with the opposite sign.
 
-    A value is the mean over the other draws of its half, never over the one that is paid: no gradient is biased.
-    Keeps a few times draws * B * L numbers.
+    A value is the mean over the other draws of its half, without the rewarded one, so that no gradient is biased.
+    Holds a few times draws * B * L numbers in memory.
 
     Args:
         mae: The frozen MAE, on the device of clips and logits.
@@ -115,7 +115,7 @@ def credit_gradients(
 
 
 def _draw(mae: MaskedAutoencoder, clips: Tensor, logits: Tensor, num_visible: int, batch_size: int) -> _Drawn:
-    """Draw a mask for each row of logits (S, B, L), and a uniform one, and let the MAE reconstruct both."""
+    """Draw a mask for each row of logits (S, B, L), and a uniform one, and reconstruct the clips under both."""
     shape, num_tokens = logits.shape[:2], logits.shape[2]
     own = PlackettLuce(logits, num_visible).sample().flatten(0, 1)  # (S * B, K)
     uniform = random_ids(len(own), num_tokens, num_visible, device=logits.device)
@@ -131,20 +131,20 @@ def _draw(mae: MaskedAutoencoder, clips: Tensor, logits: Tensor, num_visible: in
 
 
 def _moments(logits: Tensor, drawn: _Drawn) -> dict[str, _Moments]:
-    """Differentiate what each credit ascends with respect to logits (S, B, L), each draw's its own."""
+    """Differentiate each credit's objective with respect to logits (S, B, L), draw by draw."""
     with torch.enable_grad():
         logits = logits.clone().requires_grad_()
         objectives = _objectives(PlackettLuce(logits, drawn.ids.shape[2]), drawn)
         moments = {}
         for name, objective in objectives.items():
             (gradient,) = torch.autograd.grad(objective.sum(), logits, retain_graph=True)  # (S, B, L)
-            # Its sum over tokens is zero: a log-probability stays when all logits of a clip move together.
+            # It sums to zero over tokens: a log-probability stays the same when all logits of a clip move together.
             moments[name] = _Moments(gradient.mean(0), gradient.var(0).sum(1))
     return moments
 
 
 def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
-    """Return what each credit ascends, (S, B), by name: advantage times log-probability."""
+    """Return each credit's objective (S, B) by name: advantage times log-probability."""
     num_hidden = drawn.mask.shape[2] - drawn.ids.shape[2]
     own = drawn.errors.sum(2) / num_hidden  # (S, B)
     gain = drawn.random - own

@@ -1,4 +1,4 @@
-"""Where the objects of the demo clips are: how much of each token they cover."""
+"""Measures how much of each token the objects of the demo clips cover."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,15 +19,15 @@ class Coverage(NamedTuple):
     """Shares of each token's pixels, in [0, 1]."""
 
     objects: Tensor
-    """That any object covers (n, L), float32."""
+    """Covered by any object (n, L), float32."""
     acting: Tensor
-    """That the one or two objects cover which the label speaks about (n, L), float32."""
+    """Covered by the one or two objects that the label is about (n, L), float32."""
 
 
 def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> Coverage:
-    """Tell how much of each token the objects cover in the demo clips that `stream.centre(ids)` shows.
+    """Return how much of each token the objects cover in the demo clips that `stream.centre(ids)` shows.
 
-    The scenes are drawn again, as the videos do not hold the masks; an edge of an object is as soft as in the clip.
+    The scenes are rendered again, since the videos hold no object masks; edges are as soft as in the clip.
 
     Args:
         stream: Clips of the demo data.
@@ -35,7 +35,7 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
         grid: How the stream's clips divide into tokens.
 
     Raises:
-        ValueError: The stream shows other data.
+        ValueError: The stream reads other data.
     """
     if stream.config.data != "demo":
         raise ValueError(f"data must be 'demo', whose objects are known, got {stream.config.data!r}")
@@ -48,7 +48,7 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
 
 @lru_cache(maxsize=512)
 def _shares(split: str, index: int, stride: int, sampling: Sampling, grid: TokenGrid) -> Tensor:
-    """Shares (2, L) of one clip, any object and acting ones, cut from its masks as the centre view is from frames."""
+    """Return a clip's shares (2, L), any object and acting ones, from its masks in the same centre view."""
     clip = render_demo_clip(split, index)
     (chosen,) = view_windows(len(clip.frames), grid.frames, stride, sampling, 1)
     objects, acting = clip.objects[chosen], clip.acting[chosen]

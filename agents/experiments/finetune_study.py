@@ -1,4 +1,4 @@
-"""What pre-training is worth to a classifier: the same encoder fine-tuned with its weights and with fresh ones."""
+"""Measures the benefit of pre-training: the same encoder fine-tuned with pre-trained and with new weights."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from tats_gym.train.precision import resolve_device
 from tats_gym.train.signals import StoppedError
 
 ARMS = {"pre-trained": False, "from scratch": True}
-"""Name of an arm to whether its weights are drawn anew."""
+"""Name of each arm to whether its weights are initialised anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +43,16 @@ class FinetuneStudy:
 
 
 def demo_study(root: Path, *, pretrain_epochs: int, epochs: int, agent: str) -> FinetuneStudy:
-    """The demo's twelve motions, in whole videos of 32 pixels cut finer than the demo preset does.
+    """Return the study of the demo's twelve motions: whole videos of 32 pixels, in finer tokens than the preset's.
 
-    The tokens lie 8 pixels apart, and 60 % are hidden: at 80 % the MAE of 128 such tokens learns nothing for its first
-    15,000 clips. The head keeps the order of frames, which the mean over tokens loses.
+    Tokens are 8 pixels wide, and 60 % are hidden: with 80 % hidden, the MAE of these 128 tokens does not learn in its
+    first 15,000 clips. The head keeps the order of frames, which the mean over tokens loses.
 
     Args:
-        root: A demo set.
+        root: Folder of a demo set.
         pretrain_epochs: Passes of the pre-training over its training clips.
         epochs: Passes of each fine-tuning.
-        agent: Who makes the masks of the pre-training.
+        agent: Chooses the masks of the pre-training.
     """
     clips = ClipConfig(
         data="demo", root=str(root), sampling="segments", crop="random_resized", crop_scale=0.7, cache_windows=3
@@ -87,14 +87,14 @@ def _warm_up(epochs: int) -> int:
 
 
 def run_finetune_study(study: FinetuneStudy, folder: Path, *, jobs: int) -> dict[str, dict[str, Any]]:
-    """Pre-train, then fine-tune both arms, `jobs` side by side; return each arm's curve and test.
+    """Pre-train, then fine-tune both arms, `jobs` at a time; return each arm's curve and test.
 
-    A study that was stopped goes on where it was.
+    A stopped study resumes.
 
     Args:
-        study: What to run.
+        study: Settings of pre-training and fine-tuning.
         folder: Holds a folder for the pre-training and one for each arm.
-        jobs: Processes; each takes its share of the cores.
+        jobs: Parallel processes; each takes its share of the cores.
     """
     first = Cell(study.pretraining, folder / "pretraining")
     run_cells([first], jobs=1)
@@ -113,10 +113,10 @@ def _arm_folder(folder: Path, arm: str) -> Path:
 
 
 def finetune_arm(work: tuple[Path, FinetuneConfig]) -> None:
-    """Fine-tune in a folder of its own, or go on there.
+    """Fine-tune one arm in its folder, or resume it there.
 
     Raises:
-        StoppedError: If the run was stopped; the next call goes on with it.
+        StoppedError: If the run was stopped; the next call resumes it.
     """
     folder, config = work
     alone = Ranks(0, 1, resolve_device(config.device))
@@ -136,7 +136,7 @@ def finetune_arm(work: tuple[Path, FinetuneConfig]) -> None:
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
-    """The test of an arm and its curve: (clips, top-1 of the held-out clips), epoch by epoch."""
+    """Return the test of an arm, and its curve: (clips, held-out top-1) of each epoch."""
     run = latest_run(folder)
     batch_size = run_config(run).batch_size
     lines = read_metrics(run)
@@ -146,7 +146,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
 
 
 def finetune_figure(outcomes: dict[str, dict[str, Any]], chance: float, title: str) -> NDArray[np.uint8]:
-    """Draw held-out top-1 by clips seen, a line an arm; dotted is chance.
+    """Draw held-out top-1 over clips seen, a line for each arm; chance is dotted.
 
     Returns:
         The picture (height, width, 3).
@@ -171,33 +171,33 @@ def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneDemo:
-    """How much to train."""
+    """Data, lengths and folders of the study."""
 
     train: int = 4000
     """Training clips, of both trainings."""
     test: int = 600
     """Clips on which the classifiers are measured."""
     agent: str = "random"
-    """Who makes the masks of the pre-training, e.g. tats."""
+    """Agent of the pre-training, e.g. tats."""
     pretrain_epochs: int = 20
     """Passes of the pre-training."""
     epochs: int = 60
     """Passes of each fine-tuning."""
     seed: int = 0
-    """Of everything."""
+    """Of all trainings."""
     jobs: int = field(default_factory=default_jobs)
-    """Fine-tunings side by side, at most two, each with its share of the cores and 4 GiB of memory."""
+    """Parallel fine-tunings, at most two; each takes its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/finetune-demo")
-    """Where the runs lie; what was stopped goes on from there."""
+    """Folder of the runs; stopped ones resume there."""
     results: Path = Path("benchmarks/results")
-    """Where numbers and picture go."""
+    """Folder of numbers and picture."""
 
 
 def finetune_demo(config: FinetuneDemo) -> Iterator[str]:
     """Make the demo data, run the missing arms and write the results; yield a line an arm, and where the results lie.
 
     Raises:
-        StoppedError: If a run was stopped; the next call goes on with it.
+        StoppedError: If a run was stopped; the next call resumes it.
     """
     make_folder(config.results)  # before hours of work
     root = demo_data_of(config.train, config.test)

@@ -1,4 +1,4 @@
-"""What a study measures besides its arms: under the MAE that those of a seed start from, or that each trained."""
+"""Measures of a study's MAEs: those from which the arms of a seed start, or those that the arms trained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,7 +18,7 @@ from tats_gym.masks import every_place, one_tubelet, weighted_ids
 from tats_gym.runs.parallel_jobs import side_by_side
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
-"""Held-out clips and masks for each over which the credits' gradients are taken."""
+"""Held-out clips, and masks for each, over which the credits' gradients are averaged."""
 MASKS = 64
 """Masks made by hand of each kind, for each held-out clip."""
 
@@ -28,15 +28,15 @@ Measure = Callable[[PretrainConfig], list[dict[str, Any]]]
 def measured(
     name: str, study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int
 ) -> list[dict[str, Any]]:
-    """Take a measure under every MAE of a study that has been run, `jobs` side by side, and return all rows.
+    """Take a measure under every MAE of a finished study, `jobs` at a time, and return all rows.
 
     Args:
         name: Of the measure, see `MEASURES`.
-        study: Says which MAEs: those that the arms start from, or, where it has none, those that the arms trained.
-        folder: Holds the cells, and `starts` the first runs, as `run_study` left them.
-        starts: See there.
-        seeds: Every MAE is there with each.
-        jobs: Processes; each takes its share of the cores.
+        study: Its MAEs are those from which the arms start or, without a start, those that the arms trained.
+        folder: Holds the cells that `run_study` left.
+        starts: Holds the runs that trained the start MAEs, likewise.
+        seeds: Those of the study.
+        jobs: Parallel processes; each takes its share of the cores.
     """
     configs = run_starts(study, starts, seeds, jobs=jobs)
     if study.start is None:
@@ -59,9 +59,9 @@ def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
 
 
 def masks_by_hand(config: PretrainConfig) -> list[dict[str, Any]]:
-    """Measure masks that nobody learned: a row for each kind, with what it gains over uniform masks.
+    """Measure masks made by hand: a row for each kind, with its gain over uniform masks.
 
-    They tell what there is to be learned: by covering all places, and by following what moves.
+    They show how much a sampler can gain by covering all places, and by following motion.
     """
     held_out = _held_out(config, num_masks=MASKS)
     uniform = held_out.errors(held_out.random)
@@ -83,10 +83,10 @@ def masks_by_hand(config: PretrainConfig) -> list[dict[str, Any]]:
 
 
 def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
-    """Measure masks made by hand, all hidden tokens decoded and then the share with which the MAE was trained.
+    """Measure masks made by hand with all hidden tokens decoded, and with the share decoded in the MAE's training.
 
-    A row for each kind of mask. `agreement` is the correlation of both errors over the masks of one clip: what is left
-    of the differences between masks that a sampler learns from.
+    A row for each kind of mask. `agreement` is the correlation of both errors over the masks of one clip: how far the
+    share preserves the differences between masks from which a sampler learns.
     """
     held_out = _held_out(config, num_masks=MASKS)
     kinds = _by_hand(held_out, torch.Generator().manual_seed(config.seed + 1))
@@ -113,7 +113,7 @@ def _both_errors(held_out: HeldOut, ids: Tensor, decode_ratio: float) -> tuple[T
 
 
 def _within_clips(left: Tensor, right: Tensor) -> float:
-    """Return the correlation of values (S, N) over the S masks of a clip, all N clips together."""
+    """Return the correlation of values (S, N) over the S masks within each clip, pooled over the N clips."""
     left, right = (values - values.mean(0) for values in (left, right))
     return ((left * right).sum() / (left.square().sum() * right.square().sum()).sqrt()).item()
 
@@ -126,7 +126,7 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def _by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw masks (S, N, K) of each kind; what moves is drawn in proportion to its motion."""
+    """Draw masks (S, N, K) of each kind; "moving" draws tokens in proportion to their motion."""
     grid, num_clips = held_out.mae.grid, len(held_out.clips)
     assert held_out.motion is not None
     moving, alike = held_out.motion, torch.ones_like(held_out.motion)

@@ -1,4 +1,4 @@
-"""The sweeps of the paper's tables 2, 3 and 6 (supplement): what differs between rows, and the paper's own figures."""
+"""The sweeps of the paper's tables 2, 3 and 6 (supplement): settings of rows and columns, and the paper's figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,36 +6,36 @@ from dataclasses import dataclass
 from tats_gym.agents.experiments.study import Changes
 
 Published = Mapping[str, Mapping[str, str]]
-"""Row of a table to the paper's figures by column."""
+"""Name of a row to the paper's figures by column."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A table: what differs between its rows, and between its columns."""
+    """A sweep for one of the paper's tables: the settings of its rows, and the agents of its columns."""
 
     about: str
-    """What was swept, and what the paper says came out."""
+    """The swept settings, in a sentence."""
     corner: str
     """Head of the first column."""
     rows: Mapping[str, Changes]
-    """Name of a row to what is set there."""
+    """Name of each row to its settings."""
     agents: Mapping[str, str]
-    """Head of a column to the agent whose runs stand there."""
+    """Head of each column to its agent."""
     measures: Mapping[str, str]
-    """Measure of a run's row to how it is called in the table; the first decides."""
+    """Measure of a run's row to its title in the table; the first ranks the cells."""
     published: Mapping[str, Published]
     """Dataset to the paper's figures on it."""
     epochs: int | None = None
-    """That a run is divided into, where epochs are what is swept; None takes the preset's."""
+    """Epochs of a run, for sweeps over settings in epochs; None takes the preset's."""
     probed: bool = False
     """Whether the encoders are probed."""
     lower_is_better: bool = True
     digits: int = 4
-    """Behind the point, of all measures."""
+    """Decimal places of all measures."""
 
     @property
     def settings(self) -> frozenset[str]:
-        """Dotted names of the settings that are the sweep's to make."""
+        """Dotted names of the settings that the sweep sets."""
         epochs = {"mae_optim.epochs"} if self.epochs is not None else set()
         return frozenset(epochs.union(*self.rows.values()))
 

@@ -1,4 +1,4 @@
-"""What probes say: the rows of a study with paired differences and a picture, and records of many as tables."""
+"""Reports of probes: paired differences and a picture of a study's rows, and tables of single records."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ Place = tuple[str, str]
 
 
 class Kind(NamedTuple):
-    """A way to read features."""
+    """A kind of probe: the agent, and how its encoder's features are read."""
 
     agent: str
     method: str
@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Sequence[Row]) -> dict[Kind, Comparison]:
-    """Compare the last step of every seed with its first, the same weights before any training."""
+    """Compare the last step of every seed with its first, at which the weights are untrained."""
     kinds = dict.fromkeys(_kind(row) for row in rows)
     last = max(row["step"] for row in rows)
     found = {}
@@ -51,7 +51,7 @@ def compare(rows: Sequence[Row]) -> dict[Kind, Comparison]:
 
 
 def as_table(found: Mapping[Kind, Comparison], chance: float) -> str:
-    """Print top-1 in per cent, with 95 % intervals over seeds by Student's t."""
+    """Return a table of top-1 in per cent as text, with 95 % intervals over seeds by Student's t."""
     lines = [["masks", "method", "pool", "norm", "seeds", "chance", "untrained", "pre-trained", "difference [95 %]"]]
     for kind, (trained, untrained, difference) in found.items():
         interval = f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
@@ -68,7 +68,9 @@ def as_table(found: Mapping[Kind, Comparison], chance: float) -> str:
 
 
 def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
-    """Draw top-1 by clips seen: a column a method, a row a pool, a line a seed, thick their mean; dotted is chance.
+    """Draw top-1 over clips seen: a column for each method, a row for each pool, a line for each seed.
+
+    The thick line is the mean over seeds; chance is dotted.
 
     Returns:
         The picture (height, width, 3).
@@ -119,7 +121,7 @@ def _points(share: float) -> str:
 
 
 def as_tables(records: Sequence[Record]) -> str:
-    """Print a table for each method, pool and norm: top-1 and top-5 of every encoder in per cent.
+    """Return a table as text for each method, pool and norm: top-1 and top-5 of every encoder in per cent.
 
     Records of one sampler and mask ratio, from several seeds, share a cell: their mean, the half-width of its 95 %
     interval over seeds by Student's t, and the number of seeds.
@@ -148,7 +150,7 @@ def _table(kind: tuple[str, str, str], records: Sequence[Record]) -> str:
 
 
 def sampler_of(record: Record) -> str:
-    """Who made the masks of the pre-training, as a column's head; the encoder's name where that is not known."""
+    """Return the head of a record's column: the agent of the pre-training, or the encoder's name if it is unknown."""
     origin = record["encoder"]
     if origin["kind"] == "preset":
         return f"untrained {origin['path']}"
@@ -156,7 +158,7 @@ def sampler_of(record: Record) -> str:
 
 
 def place_of(record: Record) -> Place:
-    """The row: dataset, and mask ratio or number of visible tokens of the pre-training."""
+    """Return the row of a record: dataset, and mask ratio or number of visible tokens of the pre-training."""
     origin = record["encoder"]
     if origin.get("visible") is not None:
         return record["data"], f"{origin['visible']} visible"

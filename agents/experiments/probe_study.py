@@ -1,4 +1,4 @@
-"""What pre-training adds to an encoder's features: probes before, during and after it, seed by seed."""
+"""Measures the effect of pre-training on an encoder's features: probes before, during and after it."""
 
 import json
 import logging
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 PROBES = "probes.json"
 DEMO_TRAIN, DEMO_TEST = 1200, 600
-"""Clips of the demo set that is probed: of the usual 384, chance alone would move the accuracy by six points."""
-# The demo's features have hardly a direction: strengths go further than elsewhere.
+"""Clips of the demo set that is probed: with the usual 384, chance alone would move the accuracy by six points."""
+# The demo's features hardly differ in direction: stronger regularisation is tried than elsewhere.
 DEMO_PROBE = ProbeConfig(
     logistic=LogisticConfig(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)), knn=KnnConfig(centre=True)
 )
@@ -40,12 +40,12 @@ SHOWN_TEST_POOLS: tuple[Pool, ...] = ("mean", "change", "frames")
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeStudy:
-    """What is trained, and how its features are read."""
+    """The MAEs that are trained, and the probes of their encoders."""
 
     base: PretrainConfig
-    """Trains each MAE; checkpoints are kept at all times that are probed."""
+    """Trains each MAE; keeps a checkpoint at every step that is probed."""
     agents: tuple[str, ...] = ("random",)
-    """Who makes the masks."""
+    """Agents that choose the masks."""
     pools: tuple[Pool, ...] = SHOWN_TEST_POOLS
     norms: tuple[FeatureNorm, ...] = ("encoder", "none")
     methods: tuple[Method, ...] = ("logistic", "knn")
@@ -53,13 +53,13 @@ class ProbeStudy:
 
 
 def demo_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> ProbeStudy:
-    """The demo preset, trained for longer, and probed at the start and at `points` times spread evenly.
+    """Return the study of the demo preset, trained for longer, probed at the start and at evenly spaced steps.
 
     Args:
-        root: A demo set.
+        root: Folder of a demo set.
         epochs: Of the pre-training; a multiple of `points`.
-        epoch_clips: Clips in one of them.
-        points: Times at which it is probed.
+        epoch_clips: Clips in an epoch.
+        points: Number of probed steps after the start.
     """
     if points < 1 or epochs % points:
         raise ValueError(f"epochs must be a multiple of points, got {epochs} and {points}")
@@ -79,13 +79,13 @@ def demo_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> Pro
 
 
 def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
-    """Pre-train and probe what has not been yet, `jobs` cells side by side; return one row a probe.
+    """Pre-train and probe the cells that are not done yet, `jobs` at a time; return a row for each probe.
 
     Args:
-        study: What to run.
+        study: The study.
         folder: Holds a folder for each cell.
         seeds: Every agent trains with each.
-        jobs: Processes; each takes its share of the cores.
+        jobs: Parallel processes; each takes its share of the cores.
     """
     cells = [
         Cell(with_agent(replace(study.base, seed=seed), agent), folder / agent / f"seed{seed}")
@@ -105,7 +105,7 @@ def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jo
 
 
 def probe_cell(work: tuple[Cell, ProbeStudy]) -> int:
-    """Probe a trained cell at all its times, and write the rows whole; return how many there are."""
+    """Probe a trained cell at its start and at each checkpoint, and write the rows; return their number."""
     cell, study = work
     kept = cell.folder / "features"
     rows = []
@@ -120,7 +120,7 @@ def probe_cell(work: tuple[Cell, ProbeStudy]) -> int:
 
 
 def _weights(cell: Cell) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
-    """The weights that the training began with, then those of its checkpoints."""
+    """Yield step and weights: those at the start of the training, then those of its checkpoints."""
     yield 0, build_mae(MAESource(cell.config.mae), cell.config.grid, seed=cell.config.seed).state_dict()
     for path in sorted((latest_run(cell.folder) / "checkpoints").glob(PATTERN)):
         state = load_checkpoint(path)
@@ -128,9 +128,9 @@ def _weights(cell: Cell) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
 
 
 def _probes(encoder: VideoEncoder, config: PretrainConfig, study: ProbeStudy, cache: Path) -> Iterator[dict[str, Any]]:
-    """Probe one encoder by every pool and method; the clips are encoded once for all of them."""
+    """Probe one encoder with every pool and method; the clips are encoded once for all."""
     settings = FeatureConfig(pool="tokens", cache=str(cache), device=config.device, quiet=True)
-    clips = replace(config.clips, cache_mib=0)  # every video is read once
+    clips = replace(config.clips, cache_mib=0)  # each video is read once
     tokens = [features_of(encoder, part, settings) for part in (clips, clips.held_out)]
     for pool in study.pools:
         train, test = (pooled(features, pool, encoder) for features in tokens)
@@ -141,14 +141,14 @@ def _probes(encoder: VideoEncoder, config: PretrainConfig, study: ProbeStudy, ca
 
 
 def pooled(features: Features, pool: Pool, encoder: VideoEncoder) -> Features:
-    """Pool features that were kept for every token."""
+    """Pool features that are stored for every token."""
     width = encoder.config.embed_dim
     views = [POOLS[pool](view.unflatten(1, (-1, width)), encoder.grid.shape) for view in features.values]
     return replace(features, values=torch.stack(views))
 
 
 def settings_of(study: ProbeStudy) -> dict[str, Any]:
-    """The study as plain values, without where its data lie."""
+    """Return the study as plain values, without the folders of its data."""
     values = asdict(study)
     values["base"]["clips"]["root"] = values["base"]["out"] = None
     return values
@@ -156,36 +156,36 @@ def settings_of(study: ProbeStudy) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeDemo:
-    """How much to train and to probe."""
+    """Data, lengths and folders of the study."""
 
     seeds: int = 3
     """The seeds 0, 1, ..."""
     agents: tuple[str, ...] = ("random",)
-    """Who makes the masks of the pre-training, e.g. random tats."""
+    """Agents of the pre-training, e.g. random tats."""
     epochs: int = 40
     """Of the pre-training; a multiple of points."""
     epoch_clips: int = 2400
-    """Clips in one of them."""
+    """Clips in an epoch."""
     points: int = 5
-    """Times at which each is probed, besides the start."""
+    """Number of probed steps after the start."""
     train: int = DEMO_TRAIN
     """Clips to pre-train on, and to fit the probes to."""
     test: int = DEMO_TEST
     """Clips on which the probes are measured."""
     jobs: int = field(default_factory=default_jobs)
-    """Runs side by side, each with its share of the cores and 4 GiB of memory."""
+    """Parallel runs; each takes its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/probe-demo")
-    """Where the runs lie; a study that was stopped goes on from there."""
+    """Folder of the runs; a stopped study resumes there."""
     results: Path = Path("benchmarks/results")
-    """Where table, numbers and curves go."""
+    """Folder of table, numbers and curves."""
 
 
 def probe_demo(config: ProbeDemo) -> Iterator[str]:
     """Make the demo data, run the missing cells and write the results; yield the table, and where the results lie.
 
     Raises:
-        ValueError: If `epochs` is no multiple of `points`.
-        StoppedError: If a run was stopped; the next call goes on with it.
+        ValueError: If `epochs` is not a multiple of `points`.
+        StoppedError: If a run was stopped; the next call resumes it.
     """
     make_folder(config.results)  # before hours of work
     data = demo_data_of(config.train, config.test)

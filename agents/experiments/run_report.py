@@ -1,4 +1,4 @@
-"""What runs were and what came of them, as one HTML page that needs nothing else."""
+"""Reports runs, their settings and results, as one self-contained HTML page."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ from tats_gym.runs.metrics import read_metrics, speed
 from tats_gym.statistics import of_clips, with_interval
 
 PICTURES = 3
-"""Of a run: of its begin, its middle and its end."""
+"""Pictures of a run, evenly spaced from its first to its last."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Panel:
     chance: float | None = None
     """Drawn as a grey line."""
     interval: str | None = None
-    """Metric that is the half-width of an interval around the first."""
+    """Metric with the half-width of an interval around the first."""
 
 
 PANELS = (
@@ -64,12 +64,12 @@ RESULTS = {
     "sampler/never_chosen": "tokens that are never chosen",
     "mae/loss": "MAE's loss",
 }
-"""Metrics of the table, each as it was measured last."""
+"""Metrics in the table of last measurements, to their titles."""
 
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """What is in a run's folder."""
+    """A run as its folder describes it."""
 
     folder: Path
     record: dict[str, Any]
@@ -77,7 +77,7 @@ class ReportedRun:
     config: PretrainConfig
     metrics: list[dict[str, Any]]
     name: str
-    """How it is called on the page."""
+    """Its name on the page."""
 
     @classmethod
     def read(cls, folder: Path, name: str) -> Self:
@@ -85,7 +85,7 @@ class ReportedRun:
 
         Raises:
             FileNotFoundError: There is no run.
-            ValueError: It is a fine-tuning, or no pre-training that this version knows.
+            ValueError: It is a fine-tuning, or a pre-training that this version cannot read.
         """
         record, settings = read_record(folder), read_config(folder, PRETRAINING)
         try:
@@ -105,13 +105,13 @@ class ReportedRun:
         return max((row["step"] for row in self.metrics), default=0)
 
     def results(self) -> dict[str, str]:
-        """Return what the table shows, by the name of its row."""
+        """Return the run's last measurements, by their titles in the table."""
         found = {"clips masked": f"{self.clips:,}"}
         for metric, name in RESULTS.items():
             if values := self.series(metric)[1]:
                 half_width = (self.series(f"{metric}_interval")[1] or [math.nan])[-1]
                 found[name] = with_interval(values[-1], half_width)
-                counts = self.series("held_out/num_clips")[1]  # older runs did not count
+                counts = self.series("held_out/num_clips")[1]  # older runs lack it
                 if counts and not math.isnan(half_width):
                     found[name] += f" ({of_clips(int(counts[-1]))})"
                 if metric.endswith("gain") and self.series("sampler/updates")[1][-1:] == [0]:
@@ -133,7 +133,7 @@ class ReportedRun:
         return [(path.stem, _as_url(path.read_bytes(), "image/png")) for path in paths]
 
     def facts(self) -> dict[str, str]:
-        """Return where the run comes from."""
+        """Return the run's origin: start, commit, machine, versions, and changes of settings."""
         versions = ", ".join(f"{name} {number}" for name, number in self.record.get("versions", {}).items())
         machine = self.record.get("machine", {})
         parts = [f"{machine['cores']} cores", machine["processor"], *machine.get("gpus", ())] if machine else []
@@ -151,7 +151,7 @@ def report(folders: Sequence[Path]) -> str:
 
     Raises:
         FileNotFoundError: A folder holds no run.
-        ValueError: A run is no pre-training that this version knows.
+        ValueError: A run is not a pre-training that this version can read.
     """
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
     runs = [ReportedRun.read(folder, name) for folder, name in zip(folders, names_apart(folders), strict=True)]

@@ -1,4 +1,4 @@
-"""The studies by name: what is compared with what, at which size, and how one is carried out."""
+"""The studies by name, with their arms, settings and lengths; and the command that carries one out."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ _DEMO = replace(
 
 
 def _trained(*, clips: int, num_envs: int, parts: int) -> PretrainConfig:
-    """Return a run over so many clips, measured and saved at the end of each of its parts."""
+    """Return the settings of a run over `clips` clips, measured and saved at the end of each of its parts."""
     epoch = clips // parts
     return replace(
         _DEMO,
@@ -42,7 +42,7 @@ def _trained(*, clips: int, num_envs: int, parts: int) -> PretrainConfig:
 
 
 def _uniform(clips: int) -> PretrainConfig:
-    """Return the training of an MAE under uniform masks, 16 clips a step, at a constant learning rate."""
+    """Return the settings that train an MAE under uniform masks, 16 clips a step, at a constant learning rate."""
     config = _trained(clips=clips, num_envs=16, parts=10)
     optim = replace(config.mae_optim, min_lr=config.mae_optim.base_lr)
     return replace(config, agent="random", eval_interval=clips // 2, mae_optim=optim)
@@ -131,25 +131,25 @@ class StudyConfig:
     """A study, its data, arms and seeds, and where its results go."""
 
     name: Annotated[Literal["frozen", "group", "critic", "joint", "decoder"], tyro.conf.Positional]
-    """Which study; see agents/experiments/studies.py."""
+    """Name of the study; see agents/experiments/studies.py."""
     root: str | None = None
     """A folder of videos to use instead of the demo data."""
     label: str = "demo"
     """Name of the data, for the names of the results."""
     arms: tuple[str, ...] = ()
-    """Run only these arms; all where none is named."""
+    """Run only these arms; all if none is named."""
     seeds: int = 5
     """Every arm is run with the seeds 0, 1, ..."""
     jobs: int = field(default_factory=default_jobs)
-    """Runs side by side; each takes its share of the cores."""
+    """Parallel runs; each takes its share of the cores."""
     out: Path = Path("runs/studies")
-    """Where the runs lie; a study that was stopped goes on from there."""
+    """Folder of the runs; a stopped study resumes there."""
     results: Path = Path("benchmarks/results")
-    """Where the numbers and the picture go."""
+    """Folder of numbers and picture."""
 
     @property
     def command(self) -> str:
-        """The command line that asks for the same numbers, wherever the data and the runs lie."""
+        """The command line of these numbers, without the folders of data and runs."""
         words = ["python", "scripts/study.py", self.name, "--seeds", str(self.seeds)]
         words += ["--root", "FOLDER", "--label", self.label] if self.root else []
         words += ["--arms", *self.arms] if self.arms else []
@@ -157,10 +157,10 @@ class StudyConfig:
 
     @property
     def study(self) -> Study:
-        """The study of this name, with the arms and on the data that are asked for.
+        """The study of this name, with the requested arms and data.
 
         Raises:
-            ValueError: If it has no such arm, or if the arm that the others are compared with is not among them.
+            ValueError: If it has no such arm, or if its control is not among the requested ones.
         """
         study = STUDIES[self.name]
         if self.root:
@@ -186,7 +186,7 @@ def carry_out(config: StudyConfig) -> Iterator[str]:
 
     Raises:
         ValueError: See `StudyConfig.study`.
-        StoppedError: If a run was stopped; the next call goes on with it.
+        StoppedError: If a run was stopped; the next call resumes it.
     """
     make_folder(config.results)  # before hours of work
     study, seeds = config.study, range(config.seeds)
@@ -223,5 +223,5 @@ def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]])
 
 
 def _clips_of(config: PretrainConfig) -> int:
-    """Return the clips that a run takes."""
+    """Return the number of clips in a run."""
     return config.mae_optim.epochs * config.steps_per_epoch(0) * config.num_envs

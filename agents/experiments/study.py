@@ -1,4 +1,4 @@
-"""Runs a study: every arm with every seed, side by side, each resumable, and one row of numbers for each."""
+"""Runs a study: every arm with every seed, in parallel and resumable, with one row of numbers for each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_c
 from tats_gym.envs.rewards import REWARDS
 
 UNPAID = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
-"""Agents that learn nothing, or from the errors of tokens, or by comparing masks of the same clip with each other."""
+"""Agents that do not learn, or learn from tokens' errors, or from comparing masks of the same clip with each other."""
 
 Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
@@ -21,26 +21,26 @@ class Study:
     """Arms that differ in a few settings, and start from the same MAE for the same seed."""
 
     about: str
-    """What is asked, in a sentence."""
+    """The question, in a sentence."""
     start: PretrainConfig | None
-    """Trains the MAE that all arms of a seed start from; None lets each start untrained."""
+    """Trains the MAE from which all arms of a seed start; None lets each start untrained."""
     base: PretrainConfig
-    """What the arms have in common."""
+    """Settings that the arms share."""
     arms: Mapping[str, Changes]
-    """Name of an arm to how it differs."""
+    """Name of each arm to its settings."""
     control: str | None = None
     """The arm with which the others are compared seed by seed."""
     measures: tuple[str, ...] = ()
-    """What is measured besides, see `study_start.MEASURES`."""
+    """Further measures, see `tats_gym.agents.experiments.measures.MEASURES`."""
     race_to: float | None = None
-    """A gain; the report says how many forwards of the MAE each arm took to it."""
+    """A gain; the report gives each arm's MAE forwards until it is reached."""
 
 
 def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
     """Return the settings with some replaced.
 
     Raises:
-        TypeError: If there is no setting of a name.
+        TypeError: If a setting does not exist.
     """
     for name, value in changes.items():
         part, _, field = name.rpartition(".")
@@ -51,20 +51,20 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
 
 
 def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
-    """Return the settings with another agent; its reward needs no second forward where that would teach it nothing."""
+    """Return the settings with another agent, and a reward without a second forward if it does not learn from one."""
     unpaid = agent in UNPAID and REWARDS[config.reward].needs_random_mask
     return replace(config, agent=agent, reward="neg_error" if unpaid else config.reward)
 
 
 def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
-    """Run what has not been run yet, `jobs` cells side by side, and return the rows of all arms.
+    """Run the cells that are not done yet, `jobs` at a time, and return the rows of all arms.
 
     Args:
-        study: What to run.
-        folder: Holds a folder for each cell; cells whose row lies there are not run again.
-        starts: Holds the runs whose MAE the arms start from; studies with the same start can share them.
+        study: The study.
+        folder: Holds a folder for each cell; cells that have a row there are not run again.
+        starts: Holds the runs from whose MAEs the arms start; studies with the same start can share them.
         seeds: Every arm is run with each.
-        jobs: Processes; each takes its share of the cores.
+        jobs: Parallel processes; each takes its share of the cores.
     """
     cells = []
     for base in run_starts(study, starts, seeds, jobs=jobs):
@@ -75,7 +75,7 @@ def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *,
 
 
 def run_starts(study: Study, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[PretrainConfig]:
-    """Train what is missing of the MAEs that the arms start from, and return what the arms of each seed share."""
+    """Train the missing MAEs from which the arms start, and return the settings that the arms of each seed share."""
     bases = [replace(study.base, seed=seed) for seed in seeds]
     if study.start is None:
         return bases

@@ -1,4 +1,4 @@
-"""What the rows of a study say together: estimates over seeds, a table, a picture."""
+"""Reports of a study's rows: estimates over seeds, a table, a picture, and MAE forwards until a given gain."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ TABLE = (
 )
 """Measures that the table shows by their mean."""
 DIFFERENCES = {"error_random_drop": ("error_random", -1), "logistic_rise": ("logistic", 1), "knn_rise": ("knn", 1)}
-"""New name of a difference to a control: the measure that differs, and the sign that makes better more than zero."""
+"""Name of a difference to the control: its measure, and the sign with which better is above zero."""
 
 
 def summarise(
@@ -45,8 +45,8 @@ def summarise(
     Args:
         rows: One a cell, as `run_study` returns them.
         control: An arm; the others are also compared with it seed by seed, see `DIFFERENCES`.
-        by: What a row calls its arm.
-        names: The measures; those that not all rows of an arm have are left out.
+        by: Key of the arm's name in a row.
+        names: The measures; those that some row of an arm lacks are left out for that arm.
     """
     if control is not None:
         rows = with_differences(rows, control, by)
@@ -59,7 +59,7 @@ def summarise(
 
 
 def with_differences(rows: Sequence[Row], control: str, by: str = "arm") -> list[Row]:
-    """Add to every other arm's rows how they differ from the control's of the same seed, see `DIFFERENCES`."""
+    """Add to all rows but the control's their differences to the control's row of the same seed, see `DIFFERENCES`."""
     of = {row["seed"]: row for row in rows if row[by] == control}
     found: list[Row] = []
     for row in rows:
@@ -79,7 +79,7 @@ def as_plain(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Return plain values to five digits behind the point, for JSON; what is no number becomes None."""
+    """Return plain values with five decimal places, for JSON; NaN and infinity become None."""
     if isinstance(value, Mapping):
         return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -90,9 +90,9 @@ def rounded(value: Any) -> Any:
 
 
 def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Print the arms below each other: means with the 95 % interval over seeds of what decides, means of the rest.
+    """Return a table of the arms as text: `DECIDING` measures with 95 % intervals over seeds, `TABLE` means.
 
-    After the number of seeds and the first of these stands the smallest difference that so many could have detected.
+    After the first measure stands the smallest difference that so many seeds can detect.
     """
     deciding, means = (
         [name for name in names if any(name in m for m in summary.values())] for names in (DECIDING, TABLE)
@@ -115,7 +115,7 @@ def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
 
 
 def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: str) -> NDArray[np.uint8]:
-    """Draw, for each arm: the gain over the training, a line a seed; and where tokens were chosen, time to the right.
+    """Draw gain and logit deviation of each arm over the training, a line for each seed, and its chosen tokens.
 
     Args:
         rows: One a cell, as `run_study` returns them.
@@ -155,7 +155,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
 
 
 def _in_a_row(values: NDArray[Any], grid_shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Lay values (L,) out as the frames of the grid beside each other, a gap between them: (h, t * (w + 1) - 1)."""
+    """Lay values (L,) out as the grid's frames side by side, with a gap between them: (h, t * (w + 1) - 1)."""
     frames = np.asarray(values).reshape(grid_shape)
     return (
         np.pad(frames, ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
@@ -176,8 +176,8 @@ def _share_y(axes: Any) -> None:
 def forwards_to(row: Row, gain: float) -> float:
     """Return the MAE forwards after which a run's curve first reaches a gain, infinity if it never does.
 
-    Between two measurements the curve is a straight line, from no gain at no forwards on; forwards that the reward
-    cost beside those for the agent's own masks count too.
+    The curve is linear between measurements and starts at a gain of 0 after 0 forwards; forwards for the reward count
+    as well as those for the agent's own masks.
     """
     each = 1 + row["extra_forwards"] / row["steps"]
     before, reached = 0.0, 0.0
@@ -191,7 +191,7 @@ def forwards_to(row: Row, gain: float) -> float:
 
 
 def race(rows: Sequence[Row], gain: float) -> dict[str, Any]:
-    """Collect, for each arm, the forwards to a gain: one a seed, and their median; None where it was not reached."""
+    """Return each arm's forwards until a gain: one for each seed, and their median; None if it was not reached."""
     found: dict[str, Any] = {}
     for arm in dict.fromkeys(row["arm"] for row in rows):
         each = [forwards_to(row, gain) for row in rows if row["arm"] == arm]
@@ -201,7 +201,7 @@ def race(rows: Sequence[Row], gain: float) -> dict[str, Any]:
 
 
 def race_table(found: dict[str, Any], gain: float) -> str:
-    """Print how many seeds of each arm reached the gain, and after how many forwards half of all seeds had."""
+    """Return a table as text: the seeds of each arm that reached the gain, and the median forwards over all seeds."""
     lines = [["arm", f"reached {gain}", "forwards, median", "each seed"]]
     for arm, of in found.items():
         each = of["forwards"]

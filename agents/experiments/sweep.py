@@ -28,23 +28,23 @@ class SweepCommand:
     """The table that is swept, its budget and seeds, and where the results go."""
 
     table: Annotated[Literal["table2", "table3", "table6"], tyro.conf.Positional]
-    """Of the supplement."""
+    """Table of the supplement."""
     budget: int | None = None
     """Training forwards of the MAE in a run, clips times masks; None takes the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Every cell is run with each."""
     jobs: int = field(default_factory=default_jobs)
-    """Cells side by side, each in a process of its own with its share of the cores."""
+    """Parallel cells, each in a process of its own with its share of the cores."""
     label: str | None = None
     """Name of the data, for the names of the results; None takes the dataset's."""
     out: Path = Path("runs/sweeps")
-    """Where the runs lie; many machines may share it."""
+    """Folder of the runs; several machines can share it."""
     results: Path = Path("benchmarks/results")
-    """Where table and numbers go."""
+    """Folder of table and numbers."""
     base: PretrainConfig
-    """What all runs have in common, but for what is swept."""
+    """Settings that all runs share, but for the swept ones."""
     probing: ProbePlan
-    """How encoders are probed."""
+    """Settings of the probes."""
 
     @property
     def sweep(self) -> Sweep:
@@ -54,7 +54,7 @@ class SweepCommand:
 
 @dataclass(frozen=True)
 class Swept:
-    """One run of a sweep, and what came of it."""
+    """One run of a sweep, with its measures."""
 
     row: str
     column: str
@@ -67,14 +67,14 @@ def planned(
     """Return the cells of a sweep by row, column and seed.
 
     Args:
-        sweep: Which.
-        base: What all runs have in common.
+        sweep: The sweep.
+        base: Settings that all runs share.
         folder: Holds a folder for each cell.
         seeds: Every cell is run with each.
-        budget: Training forwards of the MAE in a run; None takes what `base` comes to.
+        budget: Training forwards of the MAE in a run; None takes those of `base`.
 
     Raises:
-        ValueError: If a setting of the sweep does not fit, or the budget cannot be divided so.
+        ValueError: If a setting of the sweep does not fit, or if the budget is not whole epochs and rollouts.
     """
     if sweep.epochs is not None:
         optim = base.mae_optim
@@ -105,12 +105,12 @@ def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int |
     """Return a number of forwards that is whole epochs and whole rollouts in every row.
 
     Args:
-        base: What the rows have in common; without a budget a run is as long as it says, or a little longer.
+        base: Settings that the rows share; without a budget a run has their length, or a little more.
         rows: The settings of each.
-        budget: What is asked for.
+        budget: The number asked for.
 
     Raises:
-        ValueError: If that does not fit.
+        ValueError: If the budget does not fit.
     """
     epochs = base.mae_optim.epochs
     unit = base.num_envs * math.lcm(epochs, *(row.tats.n_steps for row in rows))
@@ -126,21 +126,21 @@ def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int |
 
 
 def run_sweep(sweep: Sweep, cells: Mapping[tuple[str, str, int], Cell], probe: ProbePlan, *, jobs: int) -> list[Swept]:
-    """Run and probe what has not been yet, `jobs` cells side by side, and return all.
+    """Run and probe the cells that are not done yet, `jobs` at a time, and return all.
 
-    Many machines may do so in the same folder, see `share_out`.
+    Several machines can do so in the same folder, see `share_out`.
 
     Args:
-        sweep: Which.
+        sweep: The sweep.
         cells: As `planned` returns them.
-        probe: How encoders are probed, where they are.
-        jobs: Processes; each takes its share of the cores.
+        probe: The probes of a sweep that has some.
+        jobs: Parallel processes; each takes its share of the cores.
 
     Raises:
-        ValueError: If a run cannot be put together, or if encoders are to be probed on clips without classes; before
-            anything is run.
+        ValueError: If a run cannot be built, or if encoders are to be probed on clips without classes; before the
+            first run.
         WorkFailedError: If some runs failed; the others are done.
-        StoppedError: If one was stopped; the next call goes on with it.
+        StoppedError: If one was stopped; the next call resumes it.
     """
     first = next(iter(cells.values())).config
     if sweep.probed and not has_labels(first, probe):
@@ -174,14 +174,14 @@ def estimates(sweep: Sweep, swept: Sequence[Swept]) -> dict[tuple[str, str], dic
 
 
 def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
-    """Print a sweep in the paper's layout, beside the paper's own figures; the best mean of all has a star.
+    """Return a sweep as text in the paper's layout, beside the paper's figures; the best mean has a star.
 
     Means have their 95 % intervals by Student's t over n seeds.
 
     Args:
-        sweep: Which.
+        sweep: The sweep.
         found: As `estimates` returns it.
-        data: The dataset; of one that the paper did not measure, the figures of all that it did stand there.
+        data: The dataset; for one that the paper did not measure, its figures on all of its datasets are shown.
     """
     shown = [data] if data in sweep.published else list(sweep.published)
     deciding = next(iter(sweep.measures))
@@ -225,7 +225,7 @@ def carry_out(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
     Raises:
         ValueError: See `planned` and `run_sweep`.
         WorkFailedError: If some runs failed; the others are done.
-        StoppedError: If one was stopped; the next call goes on with it.
+        StoppedError: If one was stopped; the next call resumes it.
     """
     make_folder(command.results)  # before hours of work
     sweep, data = command.sweep, command.base.clips.data

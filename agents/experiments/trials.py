@@ -1,4 +1,4 @@
-"""Cells: runs that belong together, each resumable in a folder of its own, with one row of numbers at its end."""
+"""Runs the cells of a study: each resumable in a folder of its own, with one row of numbers at its end."""
 
 import json
 import logging
@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 ROW = "row.json"
 MASKS = "masks.npy"
-"""The agent's masks (S, N, K) of the held-out clips at the end of a run, chosen as it sees them through its own MAE."""
+"""The agent's masks (S, N, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
 FINAL_MASKS = 8
-"""Masks a held-out clip in the last measurement."""
+"""Masks of each held-out clip in the last measurement."""
 COUNT_S = 30.0
-"""Seconds until what a run has cost so far is written again."""
+"""Seconds from one update of a cell's cost file to the next."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class Cell:
 
     config: PretrainConfig
     folder: Path
-    """Of this cell alone; its runs lie in it."""
+    """This cell's alone; holds its runs."""
 
 
 def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
-    """Run the cells that have no row yet, `jobs` at a time; `apart`, each in a process of its own.
+    """Run the cells that have no row yet, `jobs` at a time; with `apart`, each in a process of its own.
 
-    The same may be asked for on several machines that share the folders, see `share_out`.
+    Several machines that share the folders can do this together, see `share_out`.
 
     Raises:
-        ValueError: If a folder holds a run that was made with other settings than its cell has now.
+        ValueError: If a folder holds a run with other settings than its cell has now.
         WorkFailedError: If some failed; the others are done.
-        StoppedError: If one was stopped; the next call goes on with it.
+        StoppedError: If one was stopped; the next call resumes it.
     """
     for cell in cells:
         _check_settings(cell)
@@ -88,16 +88,16 @@ def _check_settings(cell: Cell) -> None:
 
 
 def _anywhere(config: PretrainConfig) -> PretrainConfig:
-    """Return the settings without those that change when a study is moved to another folder or machine."""
+    """Return the settings without those that may differ when a study moves to another folder or machine."""
     clips = replace(config.clips, root=None, index=None, num_workers=0, cache_mib=0, cache_windows=0, cache_dir=None)
     return replace(config, clips=clips, init_mae=None)
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
-    """Train one cell, going on with what a run before left, and write its row.
+    """Train one cell, resuming an earlier run of it, and write its row.
 
     Raises:
-        StoppedError: If the run was stopped; the next call goes on with it.
+        StoppedError: If the run was stopped; the next call resumes it.
     """
     started = time.perf_counter()
     run = _open(cell)
@@ -117,7 +117,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
 
 @contextmanager
 def _counted(path: Path, started: float) -> Iterator[Callable[[], float]]:
-    """Give the seconds spent on a cell so far, and keep them in a file all the while: processes are killed."""
+    """Count the seconds spent on a cell over all its runs, and write them regularly, since processes are killed."""
     before: float = json.loads(path.read_text()) if path.is_file() else 0.0
     over = threading.Event()
 
@@ -139,7 +139,7 @@ def _counted(path: Path, started: float) -> Iterator[Callable[[], float]]:
 
 
 def read_row(folder: Path) -> dict[str, Any]:
-    """Read what `run_cell` wrote."""
+    """Read the row that `run_cell` wrote."""
     row: dict[str, Any] = json.loads((folder / ROW).read_text())
     return row
 
@@ -163,11 +163,11 @@ def _open(cell: Cell) -> Pretraining:
         shutil.rmtree(cell.folder, ignore_errors=True)  # a run that ended before its first checkpoint
         return Pretraining(replace(cell.config, out=str(cell.folder), quiet=True))
     here = replace(settled(cell.config, find_agent(cell.config.agent)), out=str(cell.folder), quiet=True)
-    return resume(found, here)  # it may have begun on a machine where the clips lie elsewhere
+    return resume(found, here)  # on another machine the clips may lie elsewhere
 
 
 def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Measure a finished run with more masks than its curve was measured with: its row, and its masks (S, N, K)."""
+    """Measure a finished run with more masks a clip than its curve: return its row, and its masks (S, N, K)."""
     config = run.config
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     scores, state = held_out.measure(run.agent.policy)
@@ -185,7 +185,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         **object_lifts(held_out, chosen),
         "shown": [round(share, 4) for share in shown.tolist()],
         **speed(logged),
-        # One a clip, uniform masks at the start included.
+        # One for each clip, those with uniform masks at the start included.
         "extra_forwards": run.agent.num_timesteps if REWARDS[config.reward].needs_random_mask else 0,
         "curve": list(_curve(logged)),
     }
@@ -193,7 +193,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
 
 
 def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
-    """Say how much more of the demo's objects the tokens chosen (S, N, K) hold than all tokens: 1 is chance."""
+    """Return the demo objects' coverage of the chosen tokens (S, N, K) over that of all tokens: 1 is chance."""
     if held_out.stream.config.data != "demo":
         return {}
     objects, acting = object_coverage(held_out.stream, held_out.ids, held_out.mae.grid)
@@ -204,7 +204,7 @@ CURVE = ("error_own", "error_random", "gain", "logit_deviation", "never_chosen",
 
 
 def _curve(logged: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
-    """Yield the measurements on held-out clips, names without what they begin with."""
+    """Yield the measurements on held-out clips, their names without prefixes."""
     for line in logged:
         row = {name.rpartition("/")[2]: value for name, value in line.items()}
         if "gain" in row:
