@@ -1,1 +1,1 @@
-"""What scripts/benchmark.py measures; no part of what is installed."""
+"""The measurements of scripts/benchmark.py; not part of the installed package."""

@@ -1,4 +1,4 @@
-"""Counts the bytes that go between host and device."""
+"""Counts the bytes that are copied between host and device."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Clips a second of readers, of the loader, and of a loader in the published VideoMAE's manner."""
+"""Measures clips a second of readers, of our loader, and of a loader like the published VideoMAE's."""
 
 import importlib.util
 import logging
@@ -25,19 +25,19 @@ from tats_gym.tokens import TokenGrid
 logger = logging.getLogger(__name__)
 
 MODULES = {"pyav": "av"}
-"""Reader to the module that it needs, where that has another name."""
+"""Reader to the module that it needs, if the names differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is measured, on which videos."""
+    """Videos and settings of the measurement."""
 
     kinds: tuple[Literal["h264", "vp9", "mpeg4", "mjpeg"], ...] = ("h264", "vp9", "mpeg4", "mjpeg")
-    """Formats of the videos that are made, see benchmarks/videos.py."""
+    """Formats of the generated videos, see benchmarks/videos.py."""
     contents: int = 6
-    """Videos of each format that are drawn and encoded; each lies there five times."""
+    """Videos of each format that are drawn and encoded; each is copied to five files."""
     root: Path | None = None
-    """A folder of videos to read instead of those; every one of them must decode."""
+    """A folder of videos to read instead; every one of them must decode."""
     stride: int = 4
     """Frames from one frame of a clip to the next in the videos of `root`."""
     num_workers: int = os.cpu_count() or 1
@@ -47,17 +47,17 @@ class DataConfig:
     size: int = 224
     """Height and width of a clip in pixels."""
     batch_size: int = 32
-    """Clips that are taken at once, B."""
+    """Clips in a batch, B."""
     rounds: int = 5
-    """Times that everything is measured, in turn; what is reported of ratios is the median over rounds."""
+    """Rounds, each of which measures everything in turn; reported ratios are medians over rounds."""
     seconds: float = 6.0
-    """Of one measurement."""
+    """Duration of one measurement."""
     step_s: float = 0.25
     """Seconds of the sleep that stands for a training step on a GPU."""
     label: str = "made"
     """Name of the videos, for the name of the record."""
     results: Path = Path("benchmarks/results")
-    """Where the record goes."""
+    """Folder of the record."""
 
     @property
     def grid(self) -> TokenGrid:
@@ -66,7 +66,7 @@ class DataConfig:
 
 
 def run(config: DataConfig) -> None:
-    """Readers, the loader and a loader in the published VideoMAE's manner, in clips a second."""
+    """Readers, our loader and a loader like the published VideoMAE's, in clips a second."""
     normalisation = normalisation_s(config.grid, batch_size=8, rounds=config.rounds)
     record = origin("data", config) | {
         "settings": {"num_workers": config.num_workers, "batch_size": config.batch_size, "clip": config.grid.clip_shape}
@@ -99,7 +99,7 @@ def sources(config: DataConfig) -> dict[str, Clips]:
 
 
 def measure(name: str, clips: Clips, config: DataConfig, normalisation: float) -> dict[str, Any]:
-    """Measure one set of videos, everything once a round and each round in another order."""
+    """Measure one set of videos: everything once a round, in alternating order."""
     about = "the videos of the folder"
     if config.root is None:
         about = f"{KINDS[name].about}; moving 1/f noise, {config.contents} contents in {COPIES} copies each"
@@ -135,13 +135,13 @@ def measure(name: str, clips: Clips, config: DataConfig, normalisation: float) -
 
 
 def readers() -> list[Any]:
-    """Return the readers whose libraries are there."""
+    """Return the readers whose libraries are installed."""
     names = [reader for reader in READERS if reader != "auto"]
     return [reader for reader in names if importlib.util.find_spec(MODULES.get(reader, reader))]
 
 
 def take_turn(turn: str, clips: Clips, config: DataConfig, seed: int) -> dict[str, float]:
-    """Measure one thing: clips a second, in all, and of a loader also the share of time that a training would wait."""
+    """Measure total clips a second in one turn, and for a loader also the share of time that a training would wait."""
     if turn.startswith("reader "):
         reader: Any = turn.removeprefix("reader ")
         return {turn: reader_rate(clips, reader, config.seconds / 2, seed)}

@@ -1,4 +1,4 @@
-"""How time and memory of the joint step grow: with the batch, and with the clip's frames."""
+"""Measures how time and memory of the joint step grow with the batch, and with the clip's frames and size."""
 
 import logging
 import math
@@ -27,10 +27,10 @@ AXES = {"batch_size": "clips in a step (num_envs)", "frames": "frames in a clip"
 
 @dataclass(frozen=True, kw_only=True)
 class GrowthConfig:
-    """What grows, and how far."""
+    """The sizes that are measured."""
 
     preset: str = "paper-ssv2"
-    """Whose MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    """Gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     """Clips in a step, of the preset's frames and size."""
     frames: tuple[int, ...] = (16, 32, 48, 64)
@@ -38,19 +38,19 @@ class GrowthConfig:
     sizes: tuple[int, ...] = (224, 448)
     """Heights and widths of a clip, at one clip a step."""
     recompute: bool = False
-    """Compute what lies within the MAE's blocks again in the backward pass."""
+    """Recompute the activations within the MAE's blocks in the backward pass."""
     precision: Precision = "auto"
     """Of the forward passes."""
     device: str = "auto"
-    """Where; auto takes CUDA where it is present."""
+    """auto takes CUDA if it is present."""
     label: str = "cpu"
     """Name of the machine, for the name of the record."""
     results: Path = Path("benchmarks/results")
-    """Where record and picture go."""
+    """Folder of record and picture."""
 
 
 def run(config: GrowthConfig) -> None:
-    """Measure, print, draw and write."""
+    """Time and memory of the joint step as batch, frames and size grow."""
     record: dict[str, Any] = {"about": "seconds and peak memory of a joint step; each in a process of its own"}
     record |= origin("growth", config)
     root = str(make_demo_data())
@@ -92,9 +92,9 @@ def _point(base: StepConfig, name: str, value: int, root: str) -> dict[str, Any]
 
 
 def exponents(points: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the power of the axis with which time, operations and memory grow from its last value but one to its last.
+    """Return the power of the axis with which time, operations and memory grow between its last two values.
 
-    Memory is what exceeds the first point's, so what a process needs in any case is left out.
+    Memory counts above the first point's, which leaves out the fixed memory of a process.
     """
     if len(points) < 3:
         return {}

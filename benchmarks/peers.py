@@ -1,7 +1,7 @@
-"""A loader in the published VideoMAE's manner, to compare with: decord, PIL images, float tensors, a DataLoader.
+"""A loader like the published VideoMAE's, for comparison: decord, PIL images, float tensors, a DataLoader.
 
 Written anew from the definition (datasets.py, kinetics.py, transforms.py and masking_generator.py of
-https://github.com/MCG-NJU/VideoMAE). It is not made slower than that: boxes come from the function that
+https://github.com/MCG-NJU/VideoMAE). It is not slower than the original: boxes come from the function that
 `ClipStream` uses, and the tensor is normalised in place.
 """
 
@@ -41,16 +41,16 @@ class PublishedClips(Dataset[tuple[Tensor, NDArray[np.int64]]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, NDArray[np.int64]]:
-        import decord  # after PyAV, whose VP9 encoder would find decord's libvpx instead of its own
+        import decord  # after PyAV, whose VP9 encoder would otherwise load decord's libvpx
 
-        self._rng = self._rng or np.random.default_rng(torch.initial_seed())  # another one in every worker
+        self._rng = self._rng or np.random.default_rng(torch.initial_seed())  # different in every worker
         video = decord.VideoReader(self.paths[index], num_threads=1)
         window = len(video), self.grid.frames, self.stride
         frames = video.get_batch(window_indices(*window, random_start(*window, self._rng)).tolist()).asnumpy()
         return self.augment(frames, self._rng), tube_mask(self.grid, MASK_RATIO, self._rng)
 
     def augment(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Cut one box out of all frames (T, H, W, 3) as images, resize them, and normalise: (C, T, H, W)."""
+        """Crop one box from all frames (T, H, W, 3) as images, resize and normalise them: (C, T, H, W)."""
         images = [Image.fromarray(frame) for frame in frames]
         size = self.grid.size
         top, left, height, width = multi_scale_crop_box(images[0].height, images[0].width, size, rng)
@@ -62,7 +62,7 @@ class PublishedClips(Dataset[tuple[Tensor, NDArray[np.int64]]]):
 
 
 def tube_mask(grid: TokenGrid, mask_ratio: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Hide the same places, drawn at random, at all times: (L,), 1 = hidden."""
+    """Hide the same random places in every tubelet: (L,), 1 = hidden."""
     t, h, w = grid.shape
     places = np.zeros(h * w, np.int64)
     places[: int(mask_ratio * h * w)] = 1
@@ -73,7 +73,7 @@ def tube_mask(grid: TokenGrid, mask_ratio: float, rng: np.random.Generator) -> N
 def published_loader(
     paths: Sequence[Path], grid: TokenGrid, stride: int, *, batch_size: int, num_workers: int
 ) -> DataLoader[tuple[Tensor, NDArray[np.int64]]]:
-    """Return a loader of the published settings, without end: default collate, incomplete batches dropped."""
+    """Return an endless loader with the published settings: default collate, incomplete batches dropped."""
     clips = PublishedClips(paths, grid, stride)
     return DataLoader(
         clips,

@@ -1,7 +1,7 @@
-"""What the peers publish, written anew from the definitions: VideoMAE, AdaMAE's sampler, trajectory attention.
+"""The peers' published modules, written anew from the definitions: VideoMAE, AdaMAE's sampler, trajectory attention.
 
 Sources: VideoMAE (Tong et al. 2022), AdaMAE (Bandara et al. 2023), Motionformer (Patrick et al. 2021) and their code.
-Every module takes `fused`: attention by PyTorch's fused kernel instead of a softmax that is written out.
+`fused` selects PyTorch's fused attention kernel instead of an explicit softmax.
 """
 
 import torch
@@ -112,9 +112,9 @@ class PublishedMAE(nn.Module):
     """VideoMAE on float videos and a boolean mask; its weights have the names and shapes of `MaskedAutoencoder`'s.
 
     Args:
-        config: Widths and depths; positions are sinusoids whatever it says.
+        config: Widths and depths; positions are always sinusoids.
         grid: The clip's geometry.
-        fused: See above.
+        fused: See the head of this file.
     """
 
     positions: Tensor
@@ -150,7 +150,7 @@ class PublishedMAE(nn.Module):
 
 
 class PublishedSampler(nn.Module):
-    """AdaMAE's: tokens without positions in, a probability of each out."""
+    """AdaMAE's sampler: maps tokens without positions to a probability for each."""
 
     def __init__(self, width: int, num_tokens: int, *, fused: bool) -> None:
         super().__init__()
@@ -165,13 +165,14 @@ class PublishedSampler(nn.Module):
 
 
 class PublishedTrajectoryAttention(nn.Module):
-    """Motionformer's: a softmax over each frame of an L x L matrix of scores, then every trajectory token projected.
+    """Motionformer's trajectory attention: a softmax over each frame of L x L scores, then a projection of all tokens.
+
+    The softmax over parts of a row has no fused form.
 
     Args:
         width: D.
-        num_heads: Heads.
+        num_heads: N.
         num_frames: t, of L = t * s tokens.
-        fused: Ignored in the first attention, whose softmax is over parts of a row; it has no fused form.
     """
 
     def __init__(self, width: int, num_heads: int, num_frames: int) -> None:

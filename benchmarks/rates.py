@@ -1,4 +1,4 @@
-"""Measures clips a second: of one process, of processes side by side without a loader, of loaders."""
+"""Measures clips a second of one process, of parallel processes without a loader, and of loaders."""
 
 import itertools
 import multiprocessing
@@ -24,14 +24,14 @@ from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
 Take = Callable[[], Any]
-"""Hands out the next batch."""
+"""Returns the next batch."""
 
 START_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clips:
-    """The clips that are made in one measurement, and how many processes make them."""
+    """The clips of one measurement, and the number of processes that decode them."""
 
     root: Path
     stride: int
@@ -41,7 +41,7 @@ class Clips:
 
     @property
     def videos(self) -> tuple[Video, ...]:
-        """Those of the folder that a stream trains on."""
+        """The folder's training videos."""
         return list_videos("folder", self.root).videos
 
     @property
@@ -50,16 +50,16 @@ class Clips:
         return ClipConfig(data="folder", root=str(self.root), stride=self.stride, num_workers=self.num_workers)
 
     def decoder(self, reader: Reader = "auto") -> ClipDecoder:
-        """What makes a clip in a worker process of `ClipStream`."""
+        """Return the decoder that a worker process of `ClipStream` uses."""
         return ClipDecoder(replace(self.config, reader=reader), self.videos, self.grid.frames, self.grid.size)
 
     def order(self, seed: int) -> EpochOrder:
-        """Which video comes when."""
+        """Return the order of the videos."""
         return EpochOrder(seed, len(self.videos))
 
 
 def reader_rate(clips: Clips, reader: Reader, seconds: float, seed: int) -> float:
-    """Clips a second of this process, on one thread."""
+    """Return clips a second of this process on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -69,7 +69,7 @@ def reader_rate(clips: Clips, reader: Reader, seconds: float, seed: int) -> floa
 
 
 def side_by_side_rate(clips: Clips, seconds: float, seed: int) -> float:
-    """Clips a second of `num_workers` processes that decode at the same time and throw the clips away."""
+    """Return clips a second of `num_workers` processes that decode in parallel and discard the clips."""
     context = processes()
     barrier, rates = context.Barrier(clips.num_workers), context.SimpleQueue()
     workers = [
@@ -89,7 +89,7 @@ def side_by_side_rate(clips: Clips, seconds: float, seed: int) -> float:
 def _decode_beside(
     decoder: ClipDecoder, order: EpochOrder, seconds: float, barrier: Barrier, rates: "SimpleQueue[float]"
 ) -> None:
-    os.environ.update(WORKER_ENVIRONMENT)  # what a loader's workers are started with, to compare like with like
+    os.environ.update(WORKER_ENVIRONMENT)  # as in the loader's workers, for a fair comparison
     torch.set_num_threads(1)
     rates.put(_decode_alone(decoder, order, seconds, lambda: barrier.wait(START_LIMIT_S)))
 
@@ -97,7 +97,7 @@ def _decode_beside(
 def _decode_alone(
     decoder: ClipDecoder, order: EpochOrder, seconds: float, ready: Callable[[], Any] = lambda: None
 ) -> float:
-    """Clips a second, counted from when `ready` returns, after a first clip."""
+    """Return clips a second, after a first clip and from the return of `ready` on."""
     room = empty_views(1, decoder.frames, decoder.size)
     decoder.draw(order[0], 0, room)
     ready()
@@ -112,14 +112,14 @@ def _decode_alone(
 
 @contextmanager
 def our_loader(clips: Clips, seed: int) -> Iterator[Take]:
-    """Batches of a `ClipStream`: uint8."""
+    """Take batches from a `ClipStream`: uint8."""
     with closing(ClipStream(clips.config, frames=clips.grid.frames, size=clips.grid.size, seed=seed)) as stream:
         yield lambda: stream.take(clips.batch_size)
 
 
 @contextmanager
 def their_loader(clips: Clips, seed: int) -> Iterator[Take]:
-    """Batches of the published manner: float32."""
+    """Take batches from the published loader: float32."""
     processes()
     torch.manual_seed(seed)
     paths = [video.path for video in clips.videos]
@@ -130,13 +130,13 @@ def their_loader(clips: Clips, seed: int) -> Iterator[Take]:
     try:
         yield lambda: next(batches)
     finally:
-        batches._shutdown_workers()  # not when the iterator is collected: the next measurement wants the cores
+        batches._shutdown_workers()  # at once, not at garbage collection: the next measurement needs the cores
 
 
 def loader_rate(take: Take, clips: Clips, seconds: float) -> float:
-    """Clips a second in the steady state: nothing is decoded ahead, as batches are taken as soon as they are there.
+    """Return clips a second in the steady state: batches are taken as soon as they are ready, so none are prefetched.
 
-    Batches are counted in multiples of the workers: a DataLoader's workers end a batch each at about the same time.
+    Batches are counted in multiples of the workers: a DataLoader's workers finish a batch each at about the same time.
     """
     for _ in range(2 * clips.num_workers):
         take()
@@ -150,7 +150,7 @@ def loader_rate(take: Take, clips: Clips, seconds: float) -> float:
 
 
 def wait_share(take: Take, step_s: float, seconds: float) -> float:
-    """Share of the time that a training waits for clips whose step is a sleep of `step_s`, as on a GPU."""
+    """Return the share of time that a training waits for clips; a sleep of `step_s` stands for a step on a GPU."""
     waited = elapsed = 0.0
     start = time.perf_counter()
     while elapsed < seconds:
@@ -163,9 +163,9 @@ def wait_share(take: Take, step_s: float, seconds: float) -> float:
 
 
 def normalisation_s(grid: TokenGrid, batch_size: int, rounds: int) -> float:
-    """Seconds a clip, on one CPU thread, of what the MAE does to every token of a batch in uint8 before it embeds it.
+    """Return seconds a clip, on one CPU thread, in which the MAE normalises the tokens of a uint8 batch.
 
-    On a GPU this is part of the step; in the published manner the workers have done it.
+    On a GPU this is part of the step; in the published loader the workers do it.
     """
     encoder = MaskedAutoencoder(MAE_PRESETS["tiny"], grid).encoder
     batch = torch.randint(256, (batch_size, *grid.clip_shape), dtype=torch.uint8)
@@ -184,7 +184,7 @@ def normalisation_s(grid: TokenGrid, batch_size: int, rounds: int) -> float:
 
 
 def processes() -> Any:
-    """How processes are started: from one that has imported all, and without forking this one's threads."""
+    """Return the context that forks processes from a server with all imports, without this process's threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.rates"])
     return context

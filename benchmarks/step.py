@@ -1,4 +1,4 @@
-"""Seconds a clip of the joint step and of its parts, beside the peers' steps: each in a process of its own, in turn."""
+"""Measures the joint step, its parts and the peers' steps in seconds a clip, in turn, each in its own process."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ PEERS = {
     for how in ("as published", "fused", "as published, in fp32")
 }
 IN_FP32 = frozenset(name for name in PEERS if name.endswith("fp32"))
-"""Measured where all else is in another precision."""
+"""Always measured in fp32; left out if the others are in fp32 too."""
 ATTENTION = {
     "trajectory attention": TrajectoryAttention,
     "trajectory attention, as published": PublishedTrajectoryAttention,
@@ -58,10 +58,10 @@ RATIOS = [
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    """What is measured, and how long."""
+    """Variants and settings of the measurement."""
 
     preset: str = "paper-ssv2"
-    """Whose MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    """Gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
     batch_size: int = 4
     """Clips in a step."""
     frames: int | None = None
@@ -69,23 +69,23 @@ class StepConfig:
     size: int | None = None
     """Height and width of a clip; None takes the preset's."""
     recompute: bool = False
-    """Compute what lies within the blocks of our MAE again in the backward pass."""
+    """Recompute the activations within the blocks of our MAE in the backward pass."""
     mask_ratio: float | None = None
     """Of the joint step and AdaMAE; None takes the preset's. Tubes show a tenth of the places, as published."""
     precision: Precision = "auto"
     """Of the forward passes."""
     device: str = "auto"
-    """Where; auto takes CUDA where it is present."""
+    """auto takes CUDA if it is present."""
     variants: tuple[str, ...] = VARIANTS
-    """What is measured."""
+    """Steps to measure, by name."""
     rounds: int = 3
-    """Times that everything is measured, each time in another order."""
+    """Rounds, each of which measures all variants, in alternating order."""
     steps: int = 2
-    """Steps in one measurement, after one that is not counted."""
+    """Steps in one measurement, after a first one that is not counted."""
     label: str = "cpu"
     """Name of the machine, for the name of the record."""
     results: Path = Path("benchmarks/results")
-    """Where the record goes."""
+    """Folder of the record."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.variants) - set(VARIANTS):
@@ -104,12 +104,12 @@ class Work:
 
     @property
     def precision(self) -> Precision:
-        """Of this variant's forward passes."""
+        """Precision of this variant's forward passes."""
         return "fp32" if self.variant in IN_FP32 else self.config.precision
 
 
 def run(config: StepConfig) -> None:
-    """Measure, print and write."""
+    """Seconds a clip of our joint step, its parts and the peers' steps."""
     record: dict[str, Any] = {"about": "seconds a clip of training steps; clips lie ready, nothing is decoded"}
     record |= origin("step", config)
     root = str(make_demo_data())
@@ -132,14 +132,14 @@ def run(config: StepConfig) -> None:
 
 
 def measured_variants(config: StepConfig) -> tuple[str, ...]:
-    """Return the variants that were asked for, without those that fp32 would measure twice."""
+    """Return the requested variants, without those that would be measured twice in fp32."""
     if resolve_precision(config.precision, resolve_device(config.device)) != "fp32":
         return config.variants
     return tuple(variant for variant in config.variants if variant not in IN_FP32)
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """Measure one variant in this process: time, operations, the machine's rate, bytes copied, peak memory."""
+    """Measure one variant in this process: time, operations, matrix rate, bytes copied, peak memory."""
     config = work.config
     device = resolve_device(config.device)
     torch.manual_seed(0)
@@ -170,7 +170,7 @@ def measure(work: Work) -> dict[str, Any]:
 
 
 def prepare(work: Work, device: torch.device) -> tuple[Callable[[], Any], int]:
-    """Build a variant: what does a step of it, and the clips in a step."""
+    """Build a variant; return its step as a function, and the clips in a step."""
     config, preset = work.config, PRESETS[work.config.preset]
     given = {name: getattr(config, name) for name in ("frames", "size", "mask_ratio")}
     grid = replace(preset.grid, **{name: value for name, value in given.items() if value is not None})
@@ -225,7 +225,7 @@ def _wait(device: torch.device) -> None:
 
 
 def matrix_rate(precision: Precision, device: torch.device) -> float:
-    """Return the operations a second of a large product of matrices in this precision, the best of five."""
+    """Return the operations a second of a large matrix product in this precision, the best of five."""
     size = 8192 if device.type == "cuda" else 2048
     dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
     left, right = torch.randn(2, size, size, device=device).to(dtype)

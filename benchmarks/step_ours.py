@@ -1,4 +1,4 @@
-"""Our joint step, the real one: environment, agent and hook put together on clips that are ready."""
+"""Our real joint step: environment, agent and hook, on clips that are ready in memory."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from tats_gym.model.training import mae_optimizer
 
 
 class ReadyClips:
-    """Stands in for a stream: hands out the same clips each time, so that no decoding is measured."""
+    """A stand-in for a stream that returns the same clips each time, so that no decoding is measured."""
 
     def __init__(self, pixels: Tensor) -> None:
         self.pixels, self.position, self.wait_s = pixels, 0, 0.0
@@ -32,24 +32,24 @@ class ReadyClips:
         return len(self.pixels)
 
     def seek(self, position: int, seed: int | None = None) -> None:
-        """Go to a position; every one holds the same."""
+        """Go to a position; the clips are the same at each."""
         self.position = position
 
     def take(self, count: int) -> ClipBatch:
-        """Hand out the first `count` clips."""
+        """Return the first `count` clips."""
         positions = torch.arange(self.position, self.position + count)
         self.position += count
         return ClipBatch(self.pixels[:count], torch.arange(count), torch.full((count,), -1), positions)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 class JointStep:
-    """Rollout and update of an agent and the MAE, as `Pretraining` puts them together; each call is one of them.
+    """One rollout and update of agent and MAE for each call, built as in `Pretraining`.
 
     Args:
-        config: The run; its clips are not read.
+        config: The run's settings; its clips are not read.
         pixels: uint8 clips (B, C, T, H, W) on the host.
         root: A folder of videos for the environment to find; none is decoded.
     """
@@ -90,7 +90,7 @@ class JointStep:
 
     @contextmanager
     def timed(self) -> Iterator[dict[str, float]]:
-        """Add up the seconds of each part meanwhile; a GPU is waited for after each, so their sum is more than all."""
+        """Sum up the seconds of each part; it waits for a GPU after each, so the parts sum to more than the step."""
         seconds: dict[str, float] = {}
         adamw, policy = self.optimizer.adamw, self.agent.policy
         parts: list[tuple[Any, str, str]] = [

@@ -1,4 +1,4 @@
-"""The peers' training steps: tube-masked VideoMAE and AdaMAE, as their code defines them, on clips that are ready."""
+"""The peers' training steps, tube-masked VideoMAE and AdaMAE as their code defines them, on clips ready in memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -35,15 +35,15 @@ def published_target(videos: Tensor, grid: TokenGrid) -> Tensor:
 
 
 class PeerStep(ABC):
-    """What both peers' steps share.
+    """A peer's training step: target, loss, backward pass, optimiser step.
 
     Args:
         config: The MAE's widths and depths.
         grid: Geometry, with the K of this peer.
-        videos: Normalised clips (B, C, T, H, W), float32, on the host, as the published loaders hand them out.
-        device: Where it is computed.
+        videos: Normalised clips (B, C, T, H, W), float32, on the host, as the published loaders return them.
+        device: Runs the step.
         precision: Of the forward passes.
-        fused: False: softmax attention written out, AdamW as PyTorch chooses it, a norm of all gradients each step, as
+        fused: False: explicit softmax attention, AdamW as PyTorch chooses it, a norm of all gradients each step, as
             published. True: fused attention, fused AdamW, no norm.
     """
 
@@ -66,7 +66,7 @@ class PeerStep(ABC):
         )
 
     def parts(self, config: MAEConfig) -> dict[str, nn.Module]:
-        """Return what is trained beside the MAE."""
+        """Return the modules that are trained beside the MAE."""
         return {}
 
     @abstractmethod
@@ -91,7 +91,7 @@ class PeerStep(ABC):
 
 
 class VideoMAEStep(PeerStep):
-    """VideoMAE: the same places of every tubelet are visible; masks come ready from the loader."""
+    """VideoMAE: the same places are visible in every tubelet; the masks come with the clips."""
 
     def loss(self, videos: Tensor, target: Tensor) -> Tensor:
         """Return the mean squared error of the hidden tokens."""
@@ -105,7 +105,7 @@ class VideoMAEStep(PeerStep):
 
 
 class AdaMAEStep(PeerStep):
-    """AdaMAE: a block of self-attention over all tokens draws the mask, and is taught clip by clip by the errors."""
+    """AdaMAE: a block of self-attention over all tokens samples the mask, and is trained clip by clip on the errors."""
 
     def parts(self, config: MAEConfig) -> dict[str, nn.Module]:
         """Return the sampler."""

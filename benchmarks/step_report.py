@@ -1,4 +1,4 @@
-"""What the rounds of the step benchmark say together."""
+"""Summaries and tables of the step benchmark's rounds."""
 
 from statistics import median
 from typing import Any
@@ -7,7 +7,7 @@ from benchmarks.record import over_rounds
 from tats_gym.runs.results import aligned
 
 Round = dict[str, Any]
-"""What one measurement of one variant gave."""
+"""One measurement of one variant: measure to value."""
 
 
 def summary(rounds: list[Round]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Makes the videos that the benchmarks read: in the formats of the published sets, with moving noise in them."""
+"""Makes the videos of the benchmarks: moving noise in the formats of the published sets."""
 
 import shutil
 import uuid
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from tats_gym.clips.paths import data_root
 
 VERSION = 1
-"""Part of the folder's name: raise it with every change of what is made."""
+"""Part of the folder's name: raise it with every change of the videos."""
 COPIES = 5
-"""Files of each content: a decoder's work does not depend on whether another file holds the same."""
+"""Files of each content: a decoder works as long on copies as on distinct files."""
 OBJECTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A format of videos, and how clips are taken from them."""
+    """A video format, with the stride of its clips."""
 
     about: str
     codec: str
@@ -35,7 +35,7 @@ class Kind:
     stride: int
     """Frames from one frame of a clip to the next, as published for the set."""
     bit_rate: int
-    """Bits a second; about the mean of the published set, where it has one."""
+    """Bits a second, about the mean of the published set if there is one."""
     pix_fmt: str = "yuv420p"
     options: dict[str, str] = field(default_factory=dict)
 
@@ -93,13 +93,13 @@ KINDS = {
 
 
 def make_videos(name: str, *, contents: int = 6, copies: int = COPIES, cache: Path | None = None) -> Path:
-    """Make `contents` times `copies` videos of a format, unless they are there; return their folder.
+    """Make `contents` times `copies` videos of a format unless they exist; return their folder.
 
     Args:
         name: A name in `KINDS`.
         contents: Videos that are drawn and encoded.
         copies: Files of each.
-        cache: Where the folder lies; None is the user's cache.
+        cache: Parent of the folder; None is the user's cache.
     """
     cache = data_root("benchmark") if cache is None else cache
     folder = cache / f"{name}-v{VERSION}-{contents}x{copies}"
@@ -133,9 +133,9 @@ def encode(path: Path, kind: Kind, seed: int) -> None:
 
 
 def noise_video(height: int, width: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames (H, W, 3): a camera drifts over a texture, before it others move, and the sensor is noisy.
+    """Yield frames (H, W, 3): a camera drifts over a texture, other textures move in front, the sensor adds noise.
 
-    The textures' amplitude falls with 1 / frequency, as that of natural pictures does.
+    The textures' amplitude falls with 1 / frequency, like that of natural images.
     """
     rng = np.random.default_rng(seed)
     ground = texture(height + 128, width + 128, rng)
@@ -158,7 +158,7 @@ def noise_video(height: int, width: int, seed: int) -> Iterator[NDArray[np.uint8
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Noise (H, W, 3) in [0, 255] whose amplitude falls with 1 / frequency; colours vary less than brightness."""
+    """Draw noise (H, W, 3) in [0, 255] whose amplitude falls with 1 / frequency; hue varies less than brightness."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     spectrum = np.fft.rfft2(rng.normal(size=(4, height, width))) / np.maximum(frequency, 1 / max(height, width))
     fields = np.fft.irfft2(spectrum, s=(height, width))
