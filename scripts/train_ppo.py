@@ -15,7 +15,7 @@ import tats_gym  # noqa: E402, F401 (registers the environments)
 from tats_gym.agents import check_asked_for  # noqa: E402
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for  # noqa: E402
 from tats_gym.agents.training.command_line import exit_code  # noqa: E402
-from tats_gym.agents.training.pretraining import Result  # noqa: E402
+from tats_gym.agents.training.pretraining import PretrainingResult  # noqa: E402
 from tats_gym.agents.training.resume import begin_or_resume, resume, run_config  # noqa: E402
 from tats_gym.statistics import of_clips, with_interval  # noqa: E402
 from tats_gym.train.distributed import Ranks, process_group  # noqa: E402
@@ -64,7 +64,7 @@ def _config(chosen: argparse.Namespace, rest: list[str]) -> PretrainConfig:
     return _parse(rest, default=preset_for(chosen.env or "TatsMask-demo-v0", chosen.preset))
 
 
-def _train(chosen: argparse.Namespace, config: PretrainConfig, ranks: Ranks) -> Result:
+def _train(chosen: argparse.Namespace, config: PretrainConfig, ranks: Ranks) -> PretrainingResult:
     run = resume(chosen.resume, config, ranks) if chosen.resume else begin_or_resume(chosen.folder, config, ranks)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
@@ -78,7 +78,7 @@ def _parse(rest: list[str], default: PretrainConfig) -> PretrainConfig:
     return tyro.cli(PretrainConfig, args=rest, default=default, prog="train_ppo.py", description=DESCRIPTION)
 
 
-def _report(result: Result) -> None:
+def _report(result: PretrainingResult) -> None:
     scores, chance = result.scores, result.config.grid.num_visible / result.config.grid.num_tokens
     print(
         f"held-out clips, one MAE (as this run left it): error {scores.error_own:.4f} under the agent's masks, "

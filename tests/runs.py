@@ -9,7 +9,7 @@ from types import ModuleType
 
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.training.pretraining import Pretraining, Result
+from tats_gym.agents.training.pretraining import Pretraining, PretrainingResult
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid
@@ -28,7 +28,7 @@ def load_script(name: str) -> ModuleType:
     return module
 
 
-def train(config: PretrainConfig) -> tuple[Pretraining, Result]:
+def train(config: PretrainConfig) -> tuple[Pretraining, PretrainingResult]:
     """Train to the end, or to a signal."""
     run = Pretraining(config)
     result = run.run()

@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import Image
 from tqdm import tqdm
 
 from tats_gym.agents.nonfinite import step_label
-from tats_gym.agents.training.evaluation import HeldOut, SamplerState, Scores, as_metrics
+from tats_gym.agents.training.evaluation import HeldOut, HeldOutScores, SamplerState, as_metrics
 from tats_gym.agents.training.learning import updates
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.figures.masks import choice_figure, mask_figure
@@ -23,7 +23,8 @@ from tats_gym.train.distributed import maximum, mean, summed
 from tats_gym.train.nonfinite import check_finite
 from tats_gym.train.optimizer import ScheduledAdamW
 
-SILENT = ("stdout", "log", "json", "csv")
+TEXT_FORMATS = ("stdout", "log", "json", "csv")
+"""Log formats that receive no pictures."""
 
 
 class JointTraining(BaseCallback):
@@ -113,7 +114,7 @@ class Progress(BaseCallback):
         super().__init__()
         self.joint, self.total_timesteps = joint, total_timesteps
         self.log_interval, self.name, self.quiet = log_interval, name, quiet
-        self.scores: Scores | None = None
+        self.scores: HeldOutScores | None = None
         self._rollouts = 0
         self._paused_s = 0.0
         self.bar = tqdm(disable=True)
@@ -208,7 +209,7 @@ class Evaluation(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
-    def measure(self) -> Scores:
+    def measure(self) -> HeldOutScores:
         """Measure, draw and log now, as a separate line of the log at the current step."""
         policy = self.model.policy
         policy.set_training_mode(False)
@@ -233,13 +234,13 @@ class Evaluation(BaseCallback):
             image = mask_figure(self.held_out.mae.grid, pixels, [masked], clip=clip, title=title)
             self.last_picture = self.folder / f"masks-{self.num_timesteps:09d}-clip{clip}.png"
             matplotlib.image.imsave(self.last_picture, image)
-            self.logger.record(f"masks/clip{clip}", Image(image, "HWC"), exclude=SILENT)
+            self.logger.record(f"masks/clip{clip}", Image(image, "HWC"), exclude=TEXT_FORMATS)
         if self.held_out.shown is not None:
             image = choice_figure(
                 self.held_out.mae.grid, self.held_out.shown, title=f"after {self.num_timesteps} clips"
             )
             matplotlib.image.imsave(self.folder / f"chosen-{self.num_timesteps:09d}.png", image)
-            self.logger.record("masks/chosen", Image(image, "HWC"), exclude=SILENT)
+            self.logger.record("masks/chosen", Image(image, "HWC"), exclude=TEXT_FORMATS)
 
 
 class StopRequestedError(Exception):
@@ -250,7 +251,7 @@ class StopRequestedError(Exception):
         self.exit_code = exit_code
 
 
-class Boundary(BaseCallback):
+class Checkpoints(BaseCallback):
     """Saves checkpoints between rollouts, when MAE, agent and clips are at rest; ends the run there on request.
 
     Args:
@@ -264,8 +265,8 @@ class Boundary(BaseCallback):
         self.save, self.interval, self.optimizer = save, interval, optimizer
         self._stop = 0
 
-    def ask(self, exit_code: int) -> None:
-        """End the run at the next boundary, with this exit code."""
+    def request_stop(self, exit_code: int) -> None:
+        """End the run before the next rollout, with this exit code."""
         self._stop = max(self._stop, exit_code)
 
     def _on_training_start(self) -> None:

@@ -12,11 +12,11 @@ from tats_gym.agents.training.evaluation import SamplerState
 logger = logging.getLogger(__name__)
 
 TATS_AGENTS = ("tats", "group")
-LOST, LOST_BY_TOKEN = 0.5, 0.05
+MAX_NEVER_CHOSEN, MAX_NEVER_CHOSEN_TOKEN_CREDIT = 0.5, 0.05
 """Share of tokens below a thousandth of the uniform probability; per-token credit never recovers one of them."""
-DEVIATION = 5.0
+MAX_LOGIT_DEVIATION = 5.0
 """Standard deviation of the logits: at 5, a token one deviation up is drawn 150 times as often as the mean one."""
-OUTSIDE = 0.3
+MAX_CLIP_FRACTION = 0.3
 """Share of ratios outside PPO's clip range: they have no gradient."""
 
 
@@ -31,41 +31,41 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
     tats = config.tats
     baseline = "group" if config.agent == "group" else tats.baseline
     by_token = config.agent in TATS_AGENTS and tats.credit == "token" and baseline != "none"
-    if state is not None and state.never_chosen > (LOST_BY_TOKEN if by_token else LOST):
+    if state is not None and state.never_chosen > (MAX_NEVER_CHOSEN_TOKEN_CREDIT if by_token else MAX_NEVER_CHOSEN):
         why = (
-            "; with credit 'token' and a baseline nothing keeps a token whose error is low, whatever the entropy: "
-            f"{'--agent tats ' if config.agent == 'group' else ''}--tats.baseline none does"
+            "; credit 'token' with a baseline drops tokens of low error, however high the entropy: "
+            f"{'--agent tats ' if config.agent == 'group' else ''}--tats.baseline none keeps them"
             if by_token
             else ""
         )
         yield (
             "never_chosen",
             f"{state.never_chosen:.0%} of the tokens are below a thousandth of a uniform probability (entropy "
-            f"{state.entropy_share:.0%} of uniform): they will hardly be seen again. {_calm(config)}{why}",
+            f"{state.entropy_share:.0%} of uniform): they will hardly be visible again. {_advice(config)}{why}",
         )
-    if state is not None and state.logit_deviation > DEVIATION:
+    if state is not None and state.logit_deviation > MAX_LOGIT_DEVIATION:
         yield (
             "logit_deviation",
             f"the logits of a clip's tokens deviate by {state.logit_deviation:.1f}: masks hardly vary any more. "
-            f"{_calm(config)}",
+            f"{_advice(config)}",
         )
-    if clip_fraction > OUTSIDE:
-        ratio = "; the joint ratio of K draws leaves it at the smallest step, --tats.credit position does not"
+    if clip_fraction > MAX_CLIP_FRACTION:
+        ratio = "; the joint ratio of K draws leaves the range at the smallest step, --tats.credit position does not"
         yield (
             "clip_fraction",
-            f"{clip_fraction:.0%} of the ratios are out of PPO's clip range and teach nothing. Lower "
+            f"{clip_fraction:.0%} of the ratios are outside PPO's clip range and have no gradient. Lower "
             f"--tats.learning-rate ({tats.learning_rate:g}) or --tats.n-epochs ({tats.n_epochs})"
             f"{ratio if tats.credit == 'joint' else ''}",
         )
 
 
-def _calm(config: PretrainConfig) -> str:
+def _advice(config: PretrainConfig) -> str:
     """Return the advice that keeps an agent nearer to uniform."""
     tats = config.tats
     if config.agent in TATS_AGENTS:
         return f"Raise --tats.ent-coef (c3, {tats.ent_coef:g}) or lower --tats.policy-coef (c1, {tats.policy_coef:g})"
     if config.agent == "adamae":
-        return f"It has no entropy term: lower --mae-optim.base-lr ({config.mae_optim.base_lr:g}), which is its own too"
+        return f"It has no entropy term: lower --mae-optim.base-lr ({config.mae_optim.base_lr:g}), which trains it too"
     return f"Lower --tats.learning-rate ({tats.learning_rate:g}), or build the agent with an entropy bonus"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.agents.training.predict import choose, look
+from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.figures.masks import Masked
@@ -26,11 +26,12 @@ from tats_gym.train.precision import Precision, autocast, to_float32
 
 logger = logging.getLogger(__name__)
 
-NEVER = 1e-3
+NEVER_CHOSEN_RATIO = 1e-3
+"""A token counts as never chosen if its probability over the uniform one is below this."""
 
 
 @dataclass(frozen=True)
-class Scores:
+class HeldOutScores:
     """Means over the held-out clips and the masks drawn for each."""
 
     error_own: float
@@ -110,14 +111,14 @@ class HeldOut:
         masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
         self.random = torch.stack(masks)  # (S, N, K)
 
-    def measure(self, policy: BasePolicy) -> tuple[Scores, SamplerState | None]:
+    def measure(self, policy: BasePolicy) -> tuple[HeldOutScores, SamplerState | None]:
         """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors(self.random)
         for_others = self.errors(chosen.roll(1, dims=1))
         gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (random, for_others))
-        scores = Scores(
+        scores = HeldOutScores(
             error_own=own.mean().item(),
             error_random=random.mean().item(),
             gain=gain.mean,
@@ -161,9 +162,9 @@ class HeldOut:
         rows = []
         with self._repeatably():
             parts = (chosen.split(self.batch_size), target.split(self.batch_size))
-            for clips, ids, paid in zip(self._batches(), *parts, strict=True):
+            for clips, ids, targets in zip(self._batches(), *parts, strict=True):
                 tokens = to_float32(self.mae.embed(clips))
-                rows.append(_state(policy, tokens, ids.to(self.device), paid.to(self.device)))
+                rows.append(_clip_statistics(policy, tokens, ids.to(self.device), targets.to(self.device)))
         values = torch.cat(rows).mean(0)  # one row a clip
         values[-1] = values[-1].sqrt() if policy.estimates_value else math.nan
         return SamplerState(*values.tolist())
@@ -175,7 +176,7 @@ class HeldOut:
         """Return the first clips (B, C, T, H, W), and their reconstruction under masks of the agent of this name."""
         with self._repeatably():
             clips = next(self._batches())
-            chosen, probabilities = look(policy, self.mae, clips, self.num_visible)
+            chosen, probabilities = predict_masks(policy, self.mae, clips, self.num_visible)
             return clips, Masked(name, self.mae(clips, chosen), probabilities)
 
     @contextmanager
@@ -265,7 +266,7 @@ def as_metrics(prefix: str, values: Any) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in asdict(values).items()}
 
 
-def _state(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:
+def _clip_statistics(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:
     """Return each clip's statistics in the order of `SamplerState`, the value error still squared: (B, 5)."""
     distribution, values = policy.score(tokens)
     num_tokens = tokens.shape[1]
@@ -273,7 +274,7 @@ def _state(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor)
         distribution.entropy() / math.log(num_tokens),
         distribution.entropy_along(chosen),
         distribution.logits.std(1),
-        (distribution.token_log_prob.exp() * num_tokens < NEVER).float().mean(1),
+        (distribution.token_log_prob.exp() * num_tokens < NEVER_CHOSEN_RATIO).float().mean(1),
         (values.flatten() - target) ** 2,
     )
     return torch.stack(columns, dim=1)

@@ -12,7 +12,7 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.learning import updates
-from tats_gym.agents.training.predict import look
+from tats_gym.agents.training.predict import predict_masks
 from tats_gym.clips import ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import read_torch
@@ -80,8 +80,7 @@ class SavedRun:
             agent.set_parameters(self.state["agent"], device=vector_env.device)
         except (KeyError, RuntimeError, ValueError) as err:
             raise CheckpointError(
-                f"{self.path} was left by another agent than {config.agent} with K = {config.grid.num_visible} is now: "
-                f"{err}"
+                f"{self.path} holds weights that do not fit {config.agent} with K = {config.grid.num_visible}: {err}"
             ) from err
         finally:
             vector_env.close()
@@ -117,7 +116,7 @@ class TrainedAgent:
         with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.config.precision, device):
             for clip in clips.split(1):
                 torch.manual_seed(seed)
-                chosen, likely = look(self.policy, self.mae, clip.to(device), self.config.grid.num_visible)
+                chosen, likely = predict_masks(self.policy, self.mae, clip.to(device), self.config.grid.num_visible)
                 ids.append(chosen.cpu())
                 if likely is not None:
                     probabilities.append(likely.float().cpu())
@@ -134,5 +133,5 @@ class TrainedAgent:
         """
         device = self.mae.mask_token.device
         with torch.no_grad(), autocast(self.config.precision, device):
-            found = self.mae(clips.to(device), ids.to(device))
-        return Masked(name, found, probabilities)
+            reconstruction = self.mae(clips.to(device), ids.to(device))
+        return Masked(name, reconstruction, probabilities)

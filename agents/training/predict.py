@@ -28,7 +28,9 @@ def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) 
     return actions
 
 
-def look(policy: BasePolicy, mae: MaskedAutoencoder, clips: Tensor, num_visible: int) -> tuple[Tensor, Tensor | None]:
+def predict_masks(
+    policy: BasePolicy, mae: MaskedAutoencoder, clips: Tensor, num_visible: int
+) -> tuple[Tensor, Tensor | None]:
     """Embed clips (B, C, T, H, W) in uint8 with an MAE, and let a policy mask them.
 
     Returns:

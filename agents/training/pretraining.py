@@ -18,9 +18,9 @@ from tats_gym.agents.nonfinite import FiniteWatch
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.agent_state import agent_state, restore_agent
-from tats_gym.agents.training.callbacks import Boundary, Evaluation, JointTraining, Progress, StopRequestedError
+from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, JointTraining, Progress, StopRequestedError
 from tats_gym.agents.training.collapse import CollapseWatch
-from tats_gym.agents.training.evaluation import Scores, held_out_for
+from tats_gym.agents.training.evaluation import HeldOutScores, held_out_for
 from tats_gym.agents.training.learning import check_learns, updates
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -39,14 +39,14 @@ from tats_gym.train.signals import stop_on_signal
 
 
 @dataclass(frozen=True)
-class Result:
+class PretrainingResult:
     """The result of a run."""
 
     config: PretrainConfig
     """The run's settings."""
     folder: Path
     """The run's folder."""
-    scores: Scores
+    scores: HeldOutScores
     """The last measurement on held-out clips, by the first process."""
     picture: Path | None
     """The last picture of masks."""
@@ -244,7 +244,7 @@ class Pretraining:
 
     # --- Training ----------------------------------------------------------------------------------------------------
 
-    def run(self) -> Result:
+    def run(self) -> PretrainingResult:
         """Train to the end, or until a signal asks to stop; save a checkpoint in either case.
 
         Raises:
@@ -259,14 +259,14 @@ class Pretraining:
             joint, self.total_timesteps, log_interval=config.log_interval, name=name, quiet=config.quiet
         )
         interval = config.checkpoint_interval or self.epoch_timesteps
-        boundary = Boundary(progress.paused()(self.save), interval=interval, optimizer=self.optimizer)
-        callbacks, evaluation = [self.finite, boundary, joint, progress], None
+        checkpoints = Checkpoints(progress.paused()(self.save), interval=interval, optimizer=self.optimizer)
+        callbacks, evaluation = [self.finite, checkpoints, joint, progress], None
         if self.held_out is not None:
             interval = config.eval_interval or self.epoch_timesteps
             evaluation = Evaluation(self.held_out, self.folder / "pictures", interval=interval, progress=progress)
             callbacks += [evaluation, CollapseWatch(evaluation, config)]
         try:
-            with stop_on_signal(boundary.ask):
+            with stop_on_signal(checkpoints.request_stop):
                 exit_code = self._learn(callbacks)
                 if not ended_before:
                     self.save()
@@ -276,7 +276,7 @@ class Pretraining:
             self.vector_env.keep_graph = False
             self.agent.logger.close()
         scores, picture = broadcast(measured)
-        return Result(config, self.folder, scores, picture, exit_code, updates(self.agent))
+        return PretrainingResult(config, self.folder, scores, picture, exit_code, updates(self.agent))
 
     def _is_measured(self) -> bool:
         """Whether the log holds a measurement at the current step."""
