@@ -18,7 +18,7 @@ from benchmarks.rates import (
     wait_share,
 )
 from benchmarks.record import origin, over_rounds, write
-from benchmarks.videos import COPIES, KINDS, make_videos
+from benchmarks.videos import COPIES, FORMATS, make_videos
 from tats_gym.clips.readers import READERS
 from tats_gym.tokens import TokenGrid
 
@@ -95,21 +95,21 @@ def sources(config: DataConfig) -> dict[str, Clips]:
 
     if config.root is not None:
         return {"folder": clips(config.root, config.stride)}
-    return {name: clips(make_videos(name, contents=config.contents), KINDS[name].stride) for name in config.kinds}
+    return {name: clips(make_videos(name, contents=config.contents), FORMATS[name].stride) for name in config.kinds}
 
 
 def measure(name: str, clips: Clips, config: DataConfig, normalisation: float) -> dict[str, Any]:
     """Measure one set of videos: everything once a round, in alternating order."""
     about = "the videos of the folder"
     if config.root is None:
-        about = f"{KINDS[name].about}; moving 1/f noise, {config.contents} contents in {COPIES} copies each"
+        about = f"{FORMATS[name].about}; moving 1/f noise, {config.contents} contents in {COPIES} copies each"
     values: dict[str, list[float]] = {}
     for number in range(config.rounds):
         logger.info("%s: round %d of %d", name, number + 1, config.rounds)
         turns = [*(f"reader {reader}" for reader in readers()), "alone", "ours", "theirs"]
         for turn in turns if number % 2 == 0 else reversed(turns):
-            for what, value in take_turn(turn, clips, config, seed=number).items():
-                values.setdefault(what, []).append(value)
+            for measure_name, value in take_turn(turn, clips, config, seed=number).items():
+                values.setdefault(measure_name, []).append(value)
     ours, theirs, alone = (values[turn] for turn in ("ours", "theirs", "alone"))
     workers = clips.num_workers
     return {
@@ -127,7 +127,7 @@ def measure(name: str, clips: Clips, config: DataConfig, normalisation: float) -
             [1 / (workers / a + normalisation) / (b / workers) for a, b in zip(ours, theirs, strict=True)]
         ),
         "wait_share_of_emulated_steps": {
-            "what": f"nothing is trained: a step is a sleep of {config.step_s} s, and takes {clips.batch_size} clips",
+            "what": f"no MAE is trained: a step is a sleep of {config.step_s} s, and takes {clips.batch_size} clips",
             "ours": over_rounds(values["ours waits"]),
             "theirs": over_rounds(values["theirs waits"]),
         },

@@ -22,7 +22,7 @@ OBJECTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class VideoFormat:
     """A video format, with the stride of its clips."""
 
     about: str
@@ -40,8 +40,8 @@ class Kind:
     options: dict[str, str] = field(default_factory=dict)
 
 
-KINDS = {
-    "h264": Kind(
+FORMATS = {
+    "h264": VideoFormat(
         about="h264 340x256, 30 fps, 10 s, a keyframe every 16, like Kinetics",
         codec="libx264",
         suffix=".mp4",
@@ -53,7 +53,7 @@ KINDS = {
         bit_rate=450_000,
         options={"preset": "veryfast", "g": "16"},
     ),
-    "vp9": Kind(
+    "vp9": VideoFormat(
         about="VP9 426x240, 12 fps, 4 s, like Something-Something V2",
         codec="libvpx-vp9",
         suffix=".webm",
@@ -65,7 +65,7 @@ KINDS = {
         bit_rate=180_000,
         options={"deadline": "realtime", "cpu-used": "8"},
     ),
-    "mpeg4": Kind(
+    "mpeg4": VideoFormat(
         about="MPEG-4 AVI 320x240, 25 fps, 7 s, like UCF101",
         codec="mpeg4",
         suffix=".avi",
@@ -76,7 +76,7 @@ KINDS = {
         stride=4,
         bit_rate=540_000,
     ),
-    "mjpeg": Kind(
+    "mjpeg": VideoFormat(
         about="Motion JPEG AVI 320x240, 25 fps, 7 s",
         codec="mjpeg",
         suffix=".avi",
@@ -96,7 +96,7 @@ def make_videos(name: str, *, contents: int = 6, copies: int = COPIES, cache: Pa
     """Make `contents` times `copies` videos of a format unless they exist; return their folder.
 
     Args:
-        name: A name in `KINDS`.
+        name: A name in `FORMATS`.
         contents: Videos that are drawn and encoded.
         copies: Files of each.
         cache: Parent of the folder; None is the user's cache.
@@ -109,10 +109,10 @@ def make_videos(name: str, *, contents: int = 6, copies: int = COPIES, cache: Pa
     partial.mkdir(parents=True)
     try:
         for seed in range(contents):
-            first = partial / f"{seed}-0{KINDS[name].suffix}"
-            encode(first, KINDS[name], seed)
+            first = partial / f"{seed}-0{FORMATS[name].suffix}"
+            encode(first, FORMATS[name], seed)
             for copy in range(1, copies):
-                shutil.copyfile(first, partial / f"{seed}-{copy}{KINDS[name].suffix}")
+                shutil.copyfile(first, partial / f"{seed}-{copy}{FORMATS[name].suffix}")
         if not folder.is_dir():
             partial.rename(folder)
     finally:
@@ -120,14 +120,14 @@ def make_videos(name: str, *, contents: int = 6, copies: int = COPIES, cache: Pa
     return folder
 
 
-def encode(path: Path, kind: Kind, seed: int) -> None:
+def encode(path: Path, video_format: VideoFormat, seed: int) -> None:
     """Write one video, on one thread."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(kind.codec, rate=kind.fps, options=kind.options)
+        stream = container.add_stream(video_format.codec, rate=video_format.fps, options=video_format.options)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, kind.pix_fmt
-        stream.bit_rate, stream.thread_count = kind.bit_rate, 1
-        for pixels in islice(noise_video(kind.height, kind.width, seed), kind.frames):
+        stream.width, stream.height, stream.pix_fmt = video_format.width, video_format.height, video_format.pix_fmt
+        stream.bit_rate, stream.thread_count = video_format.bit_rate, 1
+        for pixels in islice(noise_video(video_format.height, video_format.width, seed), video_format.frames):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
 

@@ -11,7 +11,7 @@ import sys
 
 import tyro
 
-from tats_gym.agents.experiments.probe_report import as_tables
+from tats_gym.agents.experiments.probe_report import record_tables
 from tats_gym.agents.training.command_line import exit_code
 from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
 
@@ -28,7 +28,7 @@ def _probe(arguments: list[str]) -> None:
     for record in recorded(command, arguments):
         records.append(record)
         print(line_of(record), flush=True)
-    print(f"\n{as_tables(records)}")
+    print(f"\n{record_tables(records)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 
 from tats_gym.agents.experiments.comparison import Comparison, defaults_for, run_comparison, sized
 from tats_gym.agents.experiments.comparison_measures import ProbePlan
-from tats_gym.agents.experiments.comparison_report import as_tables, compare
+from tats_gym.agents.experiments.comparison_report import compare, comparison_tables
 from tats_gym.agents.experiments.trials import MASKS, latest_run
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
@@ -132,7 +132,7 @@ def test_without_random_a_reference_can_be_named(found, base, folder):
         "no probes: not asked for",
     ]
     assert "reference_gain" not in alone.rows[0]
-    tables = as_tables(compare(alone.rows))
+    tables = comparison_tables(compare(alone.rows))
     assert "gain under one MAE" not in tables
     assert "k-NN" not in tables
 

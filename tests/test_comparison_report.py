@@ -10,7 +10,7 @@ import pytest
 
 from tats_gym.agents.experiments.comparison import run_comparison
 from tats_gym.agents.experiments.comparison_measures import ProbePlan
-from tats_gym.agents.experiments.comparison_report import as_tables, compare, comparison_figure, plain_rows
+from tats_gym.agents.experiments.comparison_report import compare, comparison_figure, comparison_tables, plain_rows
 from tests.runs import load_script, tiny_config
 
 
@@ -27,7 +27,7 @@ def rows_by_hand(seeds=(0, 1)):
 
 def test_tables_show_means_intervals_and_what_could_have_been_detected():
     """Drops of .1 and .2: mean .15, interval +- 12.706 * .05, detectable (12.706 + 1.376) * .05."""
-    tables = as_tables(compare(rows_by_hand())).split("\n\n")
+    tables = comparison_tables(compare(rows_by_hand())).split("\n\n")
     title, head, random, mine = tables[0].splitlines()
     assert title == "Errors of reconstruction"
     assert head.split()[:2] == ["agent", "seeds"]
@@ -44,7 +44,7 @@ def test_tables_show_means_intervals_and_what_could_have_been_detected():
 
 
 def test_one_seed_has_no_interval():
-    tables = as_tables(compare(rows_by_hand(seeds=(0,))))
+    tables = comparison_tables(compare(rows_by_hand(seeds=(0,))))
     assert "mine    1      0.300" in tables
     assert "nan" not in tables
     assert tables.count("[") == 1  # the legend's

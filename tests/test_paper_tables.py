@@ -14,7 +14,7 @@ from tats_gym.agents.experiments import trials as cells_module
 from tats_gym.agents.experiments.comparison_measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
 from tats_gym.agents.experiments.study import changed
-from tats_gym.agents.experiments.sweep import Swept, as_table, estimates, planned
+from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_table
 from tats_gym.agents.experiments.trials import Cell, run_cells
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock
@@ -70,19 +70,19 @@ def test_the_table_has_the_papers_layout_with_intervals_and_a_star_at_the_best()
     ]
     found = estimates(sweep, swept)
     assert found["0.90", "AdaMAE"]["logistic"] == estimate([11.0, 12.0, 13.0])
-    head, *lines = as_table(sweep, found, "ssv2").splitlines()
+    head, *lines = sweep_table(sweep, found, "ssv2").splitlines()
     assert head.split("  ")[0] == "mask ratio"
     assert [line.split()[0] for line in lines] == ["0.85", "0.90", "0.95"]
     assert "12.00 [9.52, 14.48] n 3" in lines[1]
     assert [line.count("*") for line in lines] == [0, 0, 1]
     assert lines[2].rstrip().endswith("13.39/31.88")
-    assert as_table(sweep, found, "demo").splitlines()[0].count("paper, ") == 12
+    assert sweep_table(sweep, found, "demo").splitlines()[0].count("paper, ") == 12
 
 
 def test_a_run_that_came_to_nothing_takes_no_star_from_the_others():
     sweep = SWEEPS["table3"]
     swept = [Swept(row, "TATS", {"error_own": math.nan if row == "(1e-3, 1e-4, 1e-4)" else 0.5}) for row in sweep.rows]
-    _, *lines = as_table(sweep, estimates(sweep, swept), "ucf101").splitlines()
+    _, *lines = sweep_table(sweep, estimates(sweep, swept), "ucf101").splitlines()
     assert [" *" in line for line in lines] == ["nan" not in line for line in lines]
     assert "0.5000 *" in lines[0]
 
@@ -90,7 +90,7 @@ def test_a_run_that_came_to_nothing_takes_no_star_from_the_others():
 def test_a_table_without_top5_leaves_it_empty():
     sweep = SWEEPS["table6"]
     swept = [Swept(row, column, {"logistic": 1.0}) for row in sweep.rows for column in sweep.agents]
-    assert len(as_table(sweep, estimates(sweep, swept), "ssv2").splitlines()) == 4
+    assert len(sweep_table(sweep, estimates(sweep, swept), "ssv2").splitlines()) == 4
 
 
 @pytest.fixture(name="cell")

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.probe_report import Kind, as_table, as_tables, compare, probe_figure
+from tats_gym.agents.experiments.probe_report import (
+    ProbeKind,
+    effect_table,
+    pretraining_effects,
+    probe_figure,
+    record_tables,
+)
 
 
 def record(agent="tats", ratio=0.9, data="ucf101", **changes):
@@ -15,7 +21,7 @@ def record(agent="tats", ratio=0.9, data="ucf101", **changes):
 def test_a_table_has_datasets_and_ratios_down_and_samplers_across():
     untrained = record(encoder={"kind": "preset", "path": "base"}, top1=0.02, top5=None)
     records = [record(), record("random", top1=0.4), record(ratio=0.95, top5=0.7), record(data="hmdb51"), untrained]
-    title, head, *rows = (line.split() for line in as_tables(records).splitlines())
+    title, head, *rows = (line.split() for line in record_tables(records).splitlines())
     assert title == ["logistic,", "mean", "over", "tokens,", "after", "encoder.norm;", "per", "cent"]
     assert " ".join(head) == (
         "dataset mask ratio chance tats top-1 tats top-5 random top-1 random top-5 "
@@ -31,14 +37,14 @@ def test_a_table_has_datasets_and_ratios_down_and_samplers_across():
 
 def test_seeds_share_a_cell_with_their_interval():
     """Two seeds at 50 and 52: mean 51, half-width t(.975, 1) * 1 = 12.71."""
-    table = as_tables([record(), record(top1=0.52)])
+    table = record_tables([record(), record(top1=0.52)])
     assert "51.00 ± 12.71 (n 2)" in table
     assert "75.00 ± 0.00 (n 2)" in table
 
 
 def test_methods_and_norms_have_tables_of_their_own():
     records = [record(), record(method="knn"), record(norm="none", pool="frames")]
-    tables = as_tables(records).split("\n\n")
+    tables = record_tables(records).split("\n\n")
     assert [table.splitlines()[0] for table in tables] == [
         "logistic, mean over tokens, after encoder.norm; per cent",
         "knn, mean over tokens, after encoder.norm; per cent",
@@ -55,17 +61,17 @@ def probe_rows():
 
 def test_seeds_are_compared_with_themselves_untrained():
     """Differences .2 and .3: mean .25, interval +- 12.71 * .05."""
-    found = compare(probe_rows())[Kind("random", "knn", "mean", "none")]
+    found = pretraining_effects(probe_rows())[ProbeKind("random", "knn", "mean", "none")]
     assert (found.trained.mean, found.untrained.mean) == pytest.approx((0.4, 0.15))
     assert found.difference.values == pytest.approx((0.2, 0.3))
     assert found.difference.low == pytest.approx(0.25 - 12.706 * 0.05, abs=1e-3)
-    table = as_table(compare(probe_rows()), 0.125)
+    table = effect_table(pretraining_effects(probe_rows()), 0.125)
     assert "2      12.5    15.0       40.0         +25.0 [-38.5, +88.5]" in table
 
 
 def test_a_seed_without_its_end_is_an_error():
     with pytest.raises(ValueError, match=r"seeds \[0\] have a last step, but \[0, 1\] a first one"):
-        compare([row for row in probe_rows() if (row["seed"], row["step"]) != (1, 8)])
+        pretraining_effects([row for row in probe_rows() if (row["seed"], row["step"]) != (1, 8)])
 
 
 def test_the_picture_has_a_panel_for_each_method_and_pool():

@@ -12,7 +12,7 @@ import pytest
 from tats_gym.agents.experiments.measures import measured
 from tats_gym.agents.experiments.studies import STUDIES, StudyConfig
 from tats_gym.agents.experiments.study import Study, changed, run_study
-from tats_gym.agents.experiments.study_report import as_plain, as_table, study_figure, summarise
+from tats_gym.agents.experiments.study_report import as_plain, study_figure, study_table, summarise
 from tats_gym.agents.experiments.trials import MASKS, ROW, Cell, run_cell, run_cells
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
@@ -62,7 +62,7 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
     assert json.loads(json.dumps(as_plain(summary)))["uniform"]["error_own"]["values"] == pytest.approx(
         [rows[0]["error_own"], rows[2]["error_own"]], abs=1e-5
     )
-    lines = as_table(summary).splitlines()
+    lines = study_table(summary).splitlines()
     assert [line.split("  ")[0] for line in lines] == ["arm", "uniform", "joint, gain"]
     assert [line.removeprefix("joint, ").split()[1] for line in lines] == ["seeds", "2", "2"]
     assert study_figure(rows, (2, 2, 2), "two arms").std() > 10
@@ -106,7 +106,7 @@ def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, 
 
 
 def test_the_script_says_who_was_first_where_a_study_asks_it(study, script, tmp_path, monkeypatch, capsys):
-    group = replace(study, base=replace(study.base, train_mae=False), race_to=0.5)
+    group = replace(study, base=replace(study.base, train_mae=False), target_gain=0.5)
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"group": group})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
     script.main(StudyConfig("group", arms=("joint, gain",), seeds=1, jobs=1, **folders))
@@ -137,7 +137,7 @@ def test_what_is_measured_before_any_arm_is_run(study, tmp_path):
         assert math.isfinite(row["gain"])
         assert row["error_own"] > 0
     assert kinds["moving"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
-    table = as_table(summarise(measured("gradients_at_uniform", study, *folders, [0], jobs=1)))
+    table = study_table(summarise(measured("gradients_at_uniform", study, *folders, [0], jobs=1)))
     assert table.splitlines()[0].split()[:5] == ["arm", "seeds", "cosine", "[95", "%]"]
     assert table.splitlines()[1].startswith("token  ")
 

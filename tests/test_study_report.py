@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tats_gym.agents.experiments.study_report import forwards_to, race, race_table
+from tats_gym.agents.experiments.study_report import forwards_by_arm, forwards_table, forwards_to
 
 
 def _row(gains, *, arm="one", extra=0):
@@ -26,11 +26,11 @@ def test_the_forwards_of_the_reward_count():
 
 def test_arms_are_told_by_their_median_and_never_is_said():
     rows = [_row([0.04, 0.04, 0.04]), _row([0.0, 0.04, 0.04]), _row([0, 0, 0]), _row([0, 0, 0], arm="other")]
-    found = race(rows, 0.02)
+    found = forwards_by_arm(rows, 0.02)
     assert found == {
         "one": {"forwards": [50, 150, None], "median": 150},
         "other": {"forwards": [None], "median": None},
     }
-    table = race_table(found, 0.02).splitlines()
+    table = forwards_table(found, 0.02).splitlines()
     assert table[1].split() == ["one", "2", "of", "3", "150", "50", "150", "never"]
     assert table[2].split() == ["other", "0", "of", "1", "never", "never"]

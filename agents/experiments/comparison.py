@@ -13,11 +13,11 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.comparison_measures import (
     ProbePlan,
-    Under,
+    ReferenceMeasurement,
     has_labels,
+    measure_under_reference,
     probe_cells,
     reference_mae,
-    under_reference,
 )
 from tats_gym.agents.experiments.probe_study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
 from tats_gym.agents.experiments.study import with_agent
@@ -53,7 +53,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """The results of a comparison."""
 
     rows: list[dict[str, Any]]
@@ -160,7 +160,7 @@ def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
 
 def run_comparison(
     comparison: Comparison, folder: Path, seeds: Sequence[int], *, jobs: int, apart: bool = True
-) -> Compared:
+) -> ComparisonResult:
     """Train and measure the runs that are not done yet, `jobs` at a time.
 
     Args:
@@ -187,8 +187,8 @@ def run_comparison(
     run_cells(list(cells.values()), jobs=jobs, apart=apart)
     rows = {key: {"agent": key[0], **read_row(cell.folder)} for key, cell in cells.items()}
     if comparison.reference or CONTROL in comparison.agents:
-        works = [_under(comparison, cells, seed, folder) for seed in seeds]
-        for work, found in side_by_side(under_reference, works, jobs=jobs):
+        works = [_reference_measurement(comparison, cells, seed, folder) for seed in seeds]
+        for work, found in side_by_side(measure_under_reference, works, jobs=jobs):
             for agent, values in found.items():
                 rows[agent, work.config.seed] |= values
     if probed:
@@ -197,13 +197,15 @@ def run_comparison(
             rows[key] |= values
     if len(forwards := {row["steps"] for row in rows.values()}) > 1:
         notes.append(f"the numbers of training forwards differ: {sorted(forwards)}; see `steps` in the rows")
-    return Compared(list(rows.values()), notes)
+    return ComparisonResult(list(rows.values()), notes)
 
 
-def _under(comparison: Comparison, cells: dict[tuple[str, int], Cell], seed: int, folder: Path) -> Under:
+def _reference_measurement(
+    comparison: Comparison, cells: dict[tuple[str, int], Cell], seed: int, folder: Path
+) -> ReferenceMeasurement:
     runs = {agent: cells[agent, seed].folder for agent in comparison.agents}
     mae = comparison.reference or str(latest_run(runs[CONTROL]))
-    return Under(replace(comparison.base, seed=seed), mae, runs, folder / f"reference-seed{seed}.json")
+    return ReferenceMeasurement(replace(comparison.base, seed=seed), mae, runs, folder / f"reference-seed{seed}.json")
 
 
 # --- Checks before the first run -------------------------------------------------------------------------------------

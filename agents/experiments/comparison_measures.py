@@ -41,7 +41,7 @@ PROBES = "probes.json"
 
 
 @dataclass(frozen=True)
-class Under:
+class ReferenceMeasurement:
     """The masks of one seed, to be measured by one MAE."""
 
     config: PretrainConfig
@@ -54,7 +54,7 @@ class Under:
     """File that keeps the result."""
 
 
-def under_reference(work: Under) -> dict[str, dict[str, float]]:
+def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, float]]:
     """Measure each agent's final masks under the reference MAE: `reference_gain`, and the two errors behind it.
 
     The agent chose its masks from its own MAE's tokens. Their gain is the reference's error under fixed random masks of

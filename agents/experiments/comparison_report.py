@@ -92,7 +92,7 @@ def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str
         f"{label}: {found.rows[0]['steps']:,} training forwards of the MAE, {grid.num_visible} of {grid.num_tokens} "
         f"tokens visible, {len(command.seeds)} seeds"
     )
-    yield "\n".join([about, "", as_tables(summary), *found.notes])
+    yield "\n".join([about, "", comparison_tables(summary), *found.notes])
     record = {
         "about": about,
         "command": shlex.join(["python", "scripts/compare_agents.py", *without_paths(arguments)]),
@@ -118,7 +118,7 @@ def plain_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [rounded({name: value for name, value in row.items() if name not in UNREPORTED}) for row in rows]
 
 
-def as_tables(summary: Summary) -> str:
+def comparison_tables(summary: Summary) -> str:
     """Return the tables of all agents as text: means, and 95 % intervals over seeds if there are several."""
     legend = (
         "mean [95 % interval over seeds, Student's t]; ↓ lower is better, ↑ higher; differences are paired by seed\n"

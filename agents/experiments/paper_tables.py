@@ -105,7 +105,7 @@ SWEEPS: Mapping[str, Sweep] = {
         epochs=125,
     ),
     "table6": Sweep(
-        about="the mask ratio, and who masks: linear probing of the frozen encoder, per cent",
+        about="the mask ratio, and the agent that masks: linear probing of the frozen encoder, per cent",
         corner="mask ratio",
         rows={ratio: {"grid.mask_ratio": float(ratio), "grid.visible": None} for ratio in _RATIOS},
         agents=_METHODS,

@@ -18,7 +18,7 @@ Place = tuple[str, str]
 """Dataset and mask ratio of a row."""
 
 
-class Kind(NamedTuple):
+class ProbeKind(NamedTuple):
     """A kind of probe: the agent, and how its encoder's features are read."""
 
     agent: str
@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     norm: str
 
 
-class Comparison(NamedTuple):
+class PretrainingEffect(NamedTuple):
     """Top-1 after pre-training, before it, and the difference of both seed by seed."""
 
     trained: Estimate
@@ -35,22 +35,24 @@ class Comparison(NamedTuple):
     difference: Estimate
 
 
-def compare(rows: Sequence[Row]) -> dict[Kind, Comparison]:
+def pretraining_effects(rows: Sequence[Row]) -> dict[ProbeKind, PretrainingEffect]:
     """Compare the last step of every seed with its first, at which the weights are untrained."""
-    kinds = dict.fromkeys(_kind(row) for row in rows)
+    kinds = dict.fromkeys(_kind_of(row) for row in rows)
     last = max(row["step"] for row in rows)
     found = {}
     for kind in kinds:
-        own = [row for row in rows if _kind(row) == kind]
+        own = [row for row in rows if _kind_of(row) == kind]
         after, before = ({row["seed"]: row["top1"] for row in own if row["step"] == step} for step in (last, 0))
         if after.keys() != before.keys():
             raise ValueError(f"{kind}: seeds {sorted(after)} have a last step, but {sorted(before)} a first one")
         pairs = [after[seed] - before[seed] for seed in sorted(after)]
-        found[kind] = Comparison(*(estimate(list(values)) for values in (after.values(), before.values(), pairs)))
+        found[kind] = PretrainingEffect(
+            *(estimate(list(values)) for values in (after.values(), before.values(), pairs))
+        )
     return found
 
 
-def as_table(found: Mapping[Kind, Comparison], chance: float) -> str:
+def effect_table(found: Mapping[ProbeKind, PretrainingEffect], chance: float) -> str:
     """Return a table of top-1 in per cent as text, with 95 % intervals over seeds by Student's t."""
     lines = [["masks", "method", "pool", "norm", "seeds", "chance", "untrained", "pre-trained", "difference [95 %]"]]
     for kind, (trained, untrained, difference) in found.items():
@@ -83,7 +85,7 @@ def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
     for across, pool in zip(axes, pools, strict=True):
         for axis, method in zip(across, methods, strict=True):
             for colour, line in enumerate(lines):
-                own = [row for row in rows if _kind(row) == Kind(line[0], method, pool, line[1])]
+                own = [row for row in rows if _kind_of(row) == ProbeKind(line[0], method, pool, line[1])]
                 _draw(axis, own, f"C{colour}", f"{line[0]} masks, norm {line[1]}")
             axis.axhline(100 * rows[0]["chance"], color="0.5", ls=":")
             axis.set_title(f"{method}, pool {pool}", fontsize=9)
@@ -109,8 +111,8 @@ def _step(row: Row) -> int:
     return int(row["step"])
 
 
-def _kind(row: Row) -> Kind:
-    return Kind(*(row[name] for name in Kind._fields))
+def _kind_of(row: Row) -> ProbeKind:
+    return ProbeKind(*(row[name] for name in ProbeKind._fields))
 
 
 def _points(share: float) -> str:
@@ -120,7 +122,7 @@ def _points(share: float) -> str:
 # --- Records of many encoders (the supplement's Table 6) --------------------------------------------------------------
 
 
-def as_tables(records: Sequence[Record]) -> str:
+def record_tables(records: Sequence[Record]) -> str:
     """Return a table as text for each method, pool and norm: top-1 and top-5 of every encoder in per cent.
 
     Records of one sampler and mask ratio, from several seeds, share a cell: their mean, the half-width of its 95 %

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.experiments.probe_report import as_table, compare, probe_figure
+from tats_gym.agents.experiments.probe_report import effect_table, pretraining_effects, probe_figure
 from tats_gym.agents.experiments.study import with_agent
 from tats_gym.agents.experiments.trials import Cell, latest_run, run_cells
 from tats_gym.clips.demo.files import demo_data_of
@@ -35,7 +35,7 @@ DEMO_TRAIN, DEMO_TEST = 1200, 600
 DEMO_PROBE = ProbeConfig(
     logistic=LogisticConfig(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)), knn=KnnConfig(centre=True)
 )
-SHOWN_TEST_POOLS: tuple[Pool, ...] = ("mean", "change", "frames")
+DEMO_POOLS: tuple[Pool, ...] = ("mean", "change", "frames")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class ProbeStudy:
     """Trains each MAE; keeps a checkpoint at every step that is probed."""
     agents: tuple[str, ...] = ("random",)
     """Agents that choose the masks."""
-    pools: tuple[Pool, ...] = SHOWN_TEST_POOLS
+    pools: tuple[Pool, ...] = DEMO_POOLS
     norms: tuple[FeatureNorm, ...] = ("encoder", "none")
     methods: tuple[Method, ...] = ("logistic", "knn")
     probe: ProbeConfig
@@ -192,8 +192,8 @@ def probe_demo(config: ProbeDemo) -> Iterator[str]:
     study = demo_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
     study = replace(study, agents=config.agents)
     rows = run_probe_study(study, config.out, range(config.seeds), jobs=config.jobs)
-    found = compare(rows)
-    table = as_table(found, rows[0]["chance"])
+    found = pretraining_effects(rows)
+    table = effect_table(found, rows[0]["chance"])
     yield table
     record = {
         "about": "Top-1 of probes on the demo's held-out clips, pre-trained minus the same weights untrained",

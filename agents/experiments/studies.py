@@ -11,7 +11,14 @@ import tyro
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.measures import measured
 from tats_gym.agents.experiments.study import Changes, Study, run_study
-from tats_gym.agents.experiments.study_report import as_plain, as_table, race, race_table, study_figure, summarise
+from tats_gym.agents.experiments.study_report import (
+    as_plain,
+    forwards_by_arm,
+    forwards_table,
+    study_figure,
+    study_table,
+    summarise,
+)
 from tats_gym.agents.tats import TatsConfig
 from tats_gym.files.atomic import make_folder
 from tats_gym.model.training import MAEOptimConfig
@@ -91,7 +98,7 @@ STUDIES: Mapping[str, Study] = {
             "PPO, joint, neg_error": _JOINT["joint, neg_error"],
             **_GROUP,
         },
-        race_to=0.03,
+        target_gain=0.03,
     ),
     "critic": Study(
         about="Does a value network in which only frames ask, not every token, teach a sampler as well?",
@@ -193,15 +200,15 @@ def carry_out(config: StudyConfig) -> Iterator[str]:
     folder, starts = (config.out / f"{name}-{config.label}" for name in (config.name, "start"))
     rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
     summary = summarise(rows, control=study.control)
-    yield as_table(summary)
+    yield study_table(summary)
     record = {**_about(config, study, rows), "arms": as_plain(summary)}
-    if study.race_to is not None:
-        raced = race(rows, study.race_to)
-        yield f"\n{race_table(raced, study.race_to)}"
-        record["forwards_to"] = {"gain": study.race_to, "arms": raced}
+    if study.target_gain is not None:
+        forwards = forwards_by_arm(rows, study.target_gain)
+        yield f"\n{forwards_table(forwards, study.target_gain)}"
+        record["forwards_to"] = {"gain": study.target_gain, "arms": forwards}
     for name in study.measures:
         found = summarise(measured(name, study, folder, starts, seeds, jobs=config.jobs))
-        yield f"\n{name}\n{as_table(found)}"
+        yield f"\n{name}\n{study_table(found)}"
         record[name] = as_plain(found)
     picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.label}: {config.seeds} seeds")
     yield write_results(config.results / f"study_{config.name}_{config.label}", record, picture)

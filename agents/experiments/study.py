@@ -9,8 +9,8 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
 from tats_gym.envs.rewards import REWARDS
 
-UNPAID = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
-"""Agents that do not learn, or learn from tokens' errors, or from comparing masks of the same clip with each other."""
+AGENTS_WITHOUT_GAIN = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
+"""Agents that make no use of the reward `gain`: fixed masks, token errors, or comparison of masks of the same clip."""
 
 Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
@@ -32,7 +32,7 @@ class Study:
     """The arm with which the others are compared seed by seed."""
     measures: tuple[str, ...] = ()
     """Further measures, see `tats_gym.agents.experiments.measures.MEASURES`."""
-    race_to: float | None = None
+    target_gain: float | None = None
     """A gain; the report gives each arm's MAE forwards until it is reached."""
 
 
@@ -52,8 +52,8 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
 
 def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
     """Return the settings with another agent, and a reward without a second forward if it does not learn from one."""
-    unpaid = agent in UNPAID and REWARDS[config.reward].needs_random_mask
-    return replace(config, agent=agent, reward="neg_error" if unpaid else config.reward)
+    without_gain = agent in AGENTS_WITHOUT_GAIN and REWARDS[config.reward].needs_random_mask
+    return replace(config, agent=agent, reward="neg_error" if without_gain else config.reward)
 
 
 def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:

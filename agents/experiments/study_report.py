@@ -89,7 +89,7 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def as_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
+def study_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
     """Return a table of the arms as text: `DECIDING` measures with 95 % intervals over seeds, `TABLE` means.
 
     After the first measure stands the smallest difference that so many seeds can detect.
@@ -190,7 +190,7 @@ def forwards_to(row: Row, gain: float) -> float:
     return math.inf
 
 
-def race(rows: Sequence[Row], gain: float) -> dict[str, Any]:
+def forwards_by_arm(rows: Sequence[Row], gain: float) -> dict[str, Any]:
     """Return each arm's forwards until a gain: one for each seed, and their median; None if it was not reached."""
     found: dict[str, Any] = {}
     for arm in dict.fromkeys(row["arm"] for row in rows):
@@ -200,7 +200,7 @@ def race(rows: Sequence[Row], gain: float) -> dict[str, Any]:
     return found
 
 
-def race_table(found: dict[str, Any], gain: float) -> str:
+def forwards_table(found: dict[str, Any], gain: float) -> str:
     """Return a table as text: the seeds of each arm that reached the gain, and the median forwards over all seeds."""
     lines = [["arm", f"reached {gain}", "forwards, median", "each seed"]]
     for arm, of in found.items():

@@ -173,7 +173,7 @@ def estimates(sweep: Sweep, swept: Sequence[Swept]) -> dict[tuple[str, str], dic
     return found
 
 
-def as_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
+def sweep_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
     """Return a sweep as text in the paper's layout, beside the paper's figures; the best mean has a star.
 
     Means have their 95 % intervals by Student's t over n seeds.
@@ -234,7 +234,7 @@ def carry_out(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
     swept = run_sweep(sweep, cells, probing, jobs=command.jobs)
     found, rows = estimates(sweep, swept), [each.values for each in swept]
     about = f"{command.table}, {label}: {sweep.about}; {_in_common(command, rows)}"
-    table = as_table(sweep, found, data)
+    table = sweep_table(sweep, found, data)
     yield f"{about}\n\n{table}"
     record = {
         "about": about,

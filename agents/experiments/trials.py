@@ -38,7 +38,7 @@ MASKS = "masks.npy"
 """The agent's masks (S, N, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
 FINAL_MASKS = 8
 """Masks of each held-out clip in the last measurement."""
-COUNT_S = 30.0
+COST_INTERVAL_S = 30.0
 """Seconds from one update of a cell's cost file to the next."""
 
 
@@ -79,7 +79,7 @@ def _check_settings(cell: Cell) -> None:
     if not runs:
         return
     before, now = run_config(runs[-1].parent), settled(cell.config, find_agent(cell.config.agent))
-    if other := differing([_anywhere(before), _anywhere(now)]):
+    if other := differing([_portable(before), _portable(now)]):
         told = ", ".join(f"{name} {values[0]!r}, now {values[1]!r}" for name, values in other.items())
         raise ValueError(
             f"{cell.folder} holds a run with other settings than are asked for now ({told}); choose another --out, or "
@@ -87,7 +87,7 @@ def _check_settings(cell: Cell) -> None:
         )
 
 
-def _anywhere(config: PretrainConfig) -> PretrainConfig:
+def _portable(config: PretrainConfig) -> PretrainConfig:
     """Return the settings without those that may differ when a study moves to another folder or machine."""
     clips = replace(config.clips, root=None, index=None, num_workers=0, cache_mib=0, cache_windows=0, cache_dir=None)
     return replace(config, clips=clips, init_mae=None)
@@ -102,7 +102,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     started = time.perf_counter()
     run = _open(cell)
     try:
-        with _counted(cell.folder / "cost.json", started) as spent:
+        with _cost_counter(cell.folder / "cost.json", started) as spent:
             result = run.run()
             if not result.finished:
                 raise StoppedError(f"{cell.folder} was stopped; run the study again to go on", result.exit_code)
@@ -116,7 +116,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
 
 
 @contextmanager
-def _counted(path: Path, started: float) -> Iterator[Callable[[], float]]:
+def _cost_counter(path: Path, started: float) -> Iterator[Callable[[], float]]:
     """Count the seconds spent on a cell over all its runs, and write them regularly, since processes are killed."""
     before: float = json.loads(path.read_text()) if path.is_file() else 0.0
     over = threading.Event()
@@ -125,7 +125,7 @@ def _counted(path: Path, started: float) -> Iterator[Callable[[], float]]:
         return before + time.perf_counter() - started
 
     def keep() -> None:
-        while not over.wait(COUNT_S):
+        while not over.wait(COST_INTERVAL_S):
             write_whole(path, json.dumps(spent()))
 
     keeper = threading.Thread(target=keep, daemon=True)
@@ -200,7 +200,7 @@ def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
     return {"object_lift": mean_lift(objects, chosen), "acting_lift": mean_lift(acting, chosen)}
 
 
-CURVE = ("error_own", "error_random", "gain", "logit_deviation", "never_chosen", "motion_lift")
+CURVE_MEASURES = ("error_own", "error_random", "gain", "logit_deviation", "never_chosen", "motion_lift")
 
 
 def _curve(logged: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
@@ -208,4 +208,4 @@ def _curve(logged: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
     for line in logged:
         row = {name.rpartition("/")[2]: value for name, value in line.items()}
         if "gain" in row:
-            yield {"step": row["step"], **{name: row[name] for name in CURVE if name in row}}
+            yield {"step": row["step"], **{name: row[name] for name in CURVE_MEASURES if name in row}}
