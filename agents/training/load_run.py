@@ -63,15 +63,7 @@ class SavedRun:
         config = settled(replace(self.config, device=device), build_agent)
         if num_visible is not None:
             config = replace(config, grid=replace(config.grid, visible=num_visible))
-        settings = {
-            **asdict(clips),
-            **asdict(config.grid),
-            "action": config.action,
-            "masks_per_clip": config.masks_per_clip,
-            "device": device,
-            "precision": config.precision,
-        }
-        vector_env = TokenSelectionVectorEnv(config.num_envs, **settings)
+        vector_env = _environment(config, clips)
         source = MAESource(MAEConfig(**self.state["mae_config"]), self.state["mae"], str(self.path))
         mae = build_mae(source, config.grid, seed=0)
         vector_env.attach(mae)
@@ -87,6 +79,19 @@ class SavedRun:
         untrained = updates(agent) is not None and self.state.get("agent_updates") == 0
         name = f"untrained {config.agent}" if untrained else config.agent
         return TrainedAgent(config, agent.policy, mae, name=name)
+
+
+def _environment(config: PretrainConfig, clips: ClipConfig) -> TokenSelectionVectorEnv:
+    """Build an environment of a run's tokens and actions on other clips."""
+    settings = {
+        **asdict(clips),
+        **asdict(config.grid),
+        "action": config.action,
+        "masks_per_clip": config.masks_per_clip,
+        "device": config.device,
+        "precision": config.precision,
+    }
+    return TokenSelectionVectorEnv(config.num_envs, **settings)
 
 
 class TrainedAgent:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -22,7 +21,8 @@ from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, JointTra
 from tats_gym.agents.training.collapse import CollapseWatch
 from tats_gym.agents.training.evaluation import HeldOutScores, held_out_for
 from tats_gym.agents.training.learning import check_learns, updates
-from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.agents.training.run_parts import mae_source, make_environment
+from tats_gym.encoders.mae import build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.files.messages import first_line
@@ -89,20 +89,10 @@ class Pretraining:
         build_agent = find_agent(config.agent)
         self.config = config = settled(config, build_agent)
         self.ranks = ranks = ranks or Ranks.alone(config.device)
-        settings: dict[str, Any] = {
-            **asdict(config.clips),
-            **asdict(config.grid),
-            "reward": config.reward,
-            "action": config.action,
-            "masks_per_clip": config.masks_per_clip,
-            "decode_ratio": config.decode_ratio,
-            "shard": (ranks.rank, ranks.world_size),
-            "device": str(ranks.device),
-            "precision": config.precision,
-        }
-        vector_env = gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
+        self._resumed = state is not None
+        vector_env = make_environment(config, ranks)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        self.mae = build_mae(self._mae_source(state), config.grid, seed=config.seed).to(ranks.device)
+        self.mae = build_mae(mae_source(config, resumed=self._resumed), config.grid, seed=config.seed).to(ranks.device)
         self.mae.encoder.recompute = self.mae.decoder.recompute = config.recompute
         with_gradients = parallel(self.mae)
         self.vector_env.attach(self.mae, with_gradients)
@@ -112,28 +102,15 @@ class Pretraining:
         self.epoch_timesteps = steps_per_epoch * batch_size
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
         self.optimizer = mae_optimizer(
-            self.mae,
-            config.mae_optim,
-            num_envs=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            module=with_gradients,
+            self.mae, config.mae_optim, num_envs=batch_size, steps_per_epoch=steps_per_epoch, module=with_gradients
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
-        check_learns(
-            self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=config.num_envs * ranks.world_size
-        )
+        check_learns(self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=batch_size)
         self.env.seed(config.seed)  # for agents that were built without a seed
         self.finite = FiniteWatch(self.agent)
         self._join_agents()
-        self._resumed, self._lock = state is not None, lock
-        if ranks.first:
-            name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
-            numbered = Path(config.out, f"{name}-seed{config.seed}")
-            values = config.as_dict()
-            folder, self._lock = claim_run(folder, numbered, values, ranks, lock=lock, resumed=self._resumed)
-        self.folder: Path = broadcast(folder)
-        """The run's folder."""
+        self.folder, self._lock = self._claim_folder(folder, lock)
         self.vector_env.clip_buffer.stream.keep_journal(self.folder / REPLACED)
         if state is not None:
             self._load(state)
@@ -161,18 +138,14 @@ class Pretraining:
         self._gradients = GradientAverage(self.agent.policy)
         set_random_seed(rank_seed(config.seed, ranks.rank), using_cuda=ranks.device.type == "cuda")
 
-    def _mae_source(self, state: dict[str, Any] | None) -> MAESource:
+    def _claim_folder(self, folder: Path | None, lock: RunLock | None) -> tuple[Path, RunLock | None]:
+        """Have the first process lock the run's folder; return the folder to all, the lock to the first."""
         config = self.config
-        if config.init_mae is None or state is not None:  # a checkpoint holds the weights
-            return MAESource(config.mae)
-        source = MAESource.find(config.init_mae, "--init-mae")
-        if source.config != config.mae:
-            own = asdict(source.config).items()
-            flags = [
-                f"--mae.{name.replace('_', '-')} {value}" for name, value in own if value != getattr(config.mae, name)
-            ]
-            raise ValueError(f"--init-mae {config.init_mae} has other sizes than these settings; add {' '.join(flags)}")
-        return source
+        if self.ranks.first:
+            name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
+            numbered = Path(config.out, f"{name}-seed{config.seed}")
+            folder, lock = claim_run(folder, numbered, config.as_dict(), self.ranks, lock=lock, resumed=self._resumed)
+        return broadcast(folder), lock
 
     # --- Checkpoints -------------------------------------------------------------------------------------------------
 
