@@ -1,4 +1,16 @@
-"""Gradients of each credit with respect to a sampler's logits, compared with the steepest descent of the error."""
+"""Gradients of each credit with respect to a sampler's logits, compared with the steepest descent of the error.
+
+The credits:
+
+- "token": hidden token i has the advantage e_i - V and the plain categorical's log-probability; V is the clip's
+  mean hidden error.
+- "token, no baseline": the same with V = 0.
+- "clip, neg_error": the reward of a clip is minus its mean hidden error; the value is one for all clips, as an
+  untrained value network's; the log-probability is the mean over the K draws.
+- "clip, neg_error, value per clip": the same with the clip's own mean reward as value, as a perfect network's.
+- "clip, gain": the reward is by how much the error is lower than under a uniform mask; one value for all clips.
+- "clip, error": "clip, neg_error" with the opposite sign.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,15 +86,6 @@ def credit_gradients(
 ) -> dict[str, CreditGradient]:
     """Compare the credits' gradients with respect to the logits, at a ratio of 1, on the same draws.
 
-    - "token": hidden token i has the advantage e_i - V and the plain categorical's log-probability; V is the clip's
-      mean hidden error.
-    - "token, no baseline": the same with V = 0.
-    - "clip, neg_error": the reward of a clip is minus its mean hidden error; the value is one for all clips, as an
-      untrained value network's; the log-probability is the mean over the K draws.
-    - "clip, neg_error, value per clip": the same with the clip's own mean reward as value, as a perfect network's.
-    - "clip, gain": the reward is by how much the error is lower than under a uniform mask; one value for all clips.
-    - "clip, error": "clip, neg_error" with the opposite sign.
-
     A value is the mean over the other draws of its half, without the rewarded one, so that no gradient is biased.
     Holds a few times draws * B * L numbers in memory.
 
@@ -96,14 +99,12 @@ def credit_gradients(
         batch_size: Clips in one forward pass.
 
     Returns:
-        One comparison for each credit, by the names above.
+        One comparison for each credit, by the names at the head of this file.
+
+    Raises:
+        ValueError: If `draws` is odd or below 4, or if `logits` have another shape.
     """
-    if draws < 4 or draws % 2:
-        raise ValueError(f"draws must be even and at least 4, to be halved, got {draws}")
-    if logits.shape != (len(clips), mae.grid.num_tokens):
-        raise ValueError(
-            f"logits must be (B, L) = {(len(clips), mae.grid.num_tokens)} for these clips, got {tuple(logits.shape)}"
-        )
+    _check(draws, logits, (len(clips), mae.grid.num_tokens))
     gpus = [logits.device] if logits.is_cuda else []
     halves = []
     with torch.random.fork_rng(devices=gpus):
@@ -112,6 +113,13 @@ def credit_gradients(
             each = logits.detach().expand(draws // 2, -1, -1)  # (S, B, L)
             halves.append(_moments(each, _draw(mae, clips, each, num_visible, batch_size)))
     return {name: _compare(name, halves, num_visible, draws) for name in halves[0]}
+
+
+def _check(draws: int, logits: Tensor, shape: tuple[int, int]) -> None:
+    if draws < 4 or draws % 2:
+        raise ValueError(f"draws must be even and at least 4, to be halved, got {draws}")
+    if logits.shape != shape:
+        raise ValueError(f"logits must be (B, L) = {shape} for these clips, got {tuple(logits.shape)}")
 
 
 def _draw(mae: MaskedAutoencoder, clips: Tensor, logits: Tensor, num_visible: int, batch_size: int) -> _Drawn:
