@@ -110,7 +110,7 @@ class Work:
 
 def run(config: StepConfig) -> None:
     """Seconds a clip of our joint step, its parts and the peers' steps."""
-    record: dict[str, Any] = {"about": "seconds a clip of training steps; clips lie ready, nothing is decoded"}
+    record: dict[str, Any] = {"about": "seconds a clip of training steps; clips lie ready, none are decoded"}
     record |= origin("step", config)
     root = str(make_demo_data())
     variants = measured_variants(config)

@@ -42,7 +42,7 @@ class ReadyClips:
         return ClipBatch(self.pixels[:count], torch.arange(count), torch.full((count,), -1), positions)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Release no resources: the clips stay in memory."""
 
 
 class JointStep:

@@ -169,7 +169,7 @@ def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:
 
 
 def _kept(path: Path, of: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the result in a file if it was measured of the same inputs, else None."""
+    """Return the result in a file if it was measured from the same inputs, else None."""
     if not path.is_file():
         return None
     before = json.loads(path.read_text())

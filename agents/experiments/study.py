@@ -51,7 +51,7 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
 
 
 def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
-    """Return the settings with another agent, and a reward without a second forward if it does not learn from one."""
+    """Return the settings with another agent; without the reward's second forward if the agent makes no use of it."""
     without_gain = agent in AGENTS_WITHOUT_GAIN and REWARDS[config.reward].needs_random_mask
     return replace(config, agent=agent, reward="neg_error" if without_gain else config.reward)
 
