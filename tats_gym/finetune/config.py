@@ -126,7 +126,7 @@ class FinetuneConfig:
 
 
 def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
-    """Return the recipe for an environment id: Table 4's, with VideoMAE's settings for its dataset; for demo a small one.
+    """Return the recipe for an id: Table 4's, with VideoMAE's settings for its dataset; for demo a small one.
 
     Raises:
         ValueError: If the id is unknown, or its dataset has no labels.
