@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from stable_baselines3 import A2C
 from stable_baselines3.common.type_aliases import Schedule
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
@@ -13,6 +12,7 @@ from tats_gym.agents.rollouts import MaskBatch, TokenRolloutBuffer, TokenRollout
 from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
+from tats_gym.model.block import Block
 from tats_gym.model.positions import sinusoid
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import autocast
@@ -49,8 +49,7 @@ class AdaMAEPolicy(SubsetPolicy):
         offset = sinusoid(num_tokens, width) if self.sinusoidal else torch.zeros(1, 1)
         self.register_buffer("offset", offset, persistent=False)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
-        self.block = Block(width, NUM_HEADS, proj_drop=DROPOUT, norm_layer=nn.LayerNorm)
-        self.block.mlp.drop1 = nn.Identity()  # the published block has no dropout behind the activation
+        self.block = Block(width, NUM_HEADS, qv_bias=False, dropout=DROPOUT, eps=1e-5)
         self.head = nn.Linear(width, 1)
         for module in self.modules():
             if isinstance(module, nn.Linear):

@@ -49,8 +49,8 @@ def test_pixels_may_come_as_floats(mae, clips):
 
 def test_drop_path_acts_in_training_alone(clips):
     encoder = VideoEncoder(CONFIG, GRID, drop_path=0.9)
-    assert encoder.encoder.blocks[0].drop_path1.__class__.__name__ == "Identity"
-    assert encoder.encoder.blocks[1].drop_path1.drop_prob == 0.9
+    assert encoder.encoder.blocks[0].drop_path.__class__.__name__ == "Identity"
+    assert encoder.encoder.blocks[1].drop_path.drop_prob == 0.9
     assert not torch.equal(encoder(clips), encoder(clips))
     encoder.eval()
     assert torch.equal(encoder(clips), encoder(clips))

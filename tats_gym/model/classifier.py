@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from timm.optim._param_groups import param_groups_layer_decay
 from torch import Tensor, nn
 
 from tats_gym.model.encoder import VideoEncoder
@@ -54,6 +53,8 @@ class VideoClassifier(nn.Module):
 
 def layer_groups(classifier: VideoClassifier, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
     """Return parameter groups whose `lr_scale` is layer_decay ** (distance from the head), 1 for the head."""
+    from timm.optim._param_groups import param_groups_layer_decay  # takes seconds, and pre-training does without
+
     groups: list[dict[str, Any]] = param_groups_layer_decay(
         classifier, weight_decay, classifier.no_weight_decay(), layer_decay=layer_decay
     )

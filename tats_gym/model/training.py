@@ -1,8 +1,8 @@
 """Settings and construction of a masked autoencoder's optimiser."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from timm.optim._param_groups import param_groups_weight_decay
 from torch import nn
 
 from tats_gym.model.videomae import MaskedAutoencoder
@@ -42,6 +42,14 @@ def mae_optimizer(
         steps_per_epoch: Environment steps in one pass over the training clips.
         module: See `ScheduledAdamW`.
     """
-    positions = (name for name, _ in mae.named_parameters() if "pos_embed." in name)
-    groups = param_groups_weight_decay(mae, config.weight_decay, no_weight_decay_list=("mask_token", *positions))
+    groups = decay_groups(mae, config.weight_decay)
     return ScheduledAdamW("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch, module=module)
+
+
+def decay_groups(mae: MaskedAutoencoder, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameter groups of an MAE: vectors, positions and the mask token, without decay; then matrices."""
+    groups: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}  # one group where nothing decays
+    for name, weights in mae.named_parameters():
+        undecayed = weights.ndim <= 1 or name == "mask_token" or "pos_embed." in name
+        groups[0.0 if undecayed else weight_decay].append(weights)
+    return [{"params": group, "weight_decay": rate} for rate, group in groups.items()]

@@ -1,17 +1,16 @@
 """The video masked autoencoder: VideoMAE's architecture (Table 5), fed by token indices instead of a mask."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from timm.models.beit import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tats_gym.files.config_io import check_numbers
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
+from tats_gym.model.block import Block
 from tats_gym.model.positions import POSITIONS, PositionKind
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.tokens import CHANNELS, TokenGrid
@@ -120,13 +119,9 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, depth: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> None:
         super().__init__()
-        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]  # rising linearly
-        self.blocks = nn.ModuleList(
-            Block(width, num_heads, qkv_bias=True, mlp_ratio=mlp_ratio, norm_layer=norm, drop_path=rate)
-            for rate in rates
-        )
-        self.norm = norm(width)
+        self.blocks = nn.ModuleList([Block(width, num_heads, mlp_ratio, drop_path=rate) for rate in rates])
+        self.norm: nn.Module = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, last: int = 0) -> Tensor:
         """Map tokens (B, N, D) to the normed (B, N, D), or to that of the `last` tokens alone."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from timm.optim.lars import Lars
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -94,6 +93,8 @@ def probe_optimizer(linear: nn.Module, config: SgdConfig) -> torch.optim.Optimiz
     """Return the optimiser of the linear layer, without weight decay."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(linear.parameters(), lr=config.base_lr, momentum=config.momentum)
+    from timm.optim.lars import Lars  # takes seconds, and the other probes do without
+
     groups = [{"params": [value], "always_adapt": value.ndim > 1} for value in linear.parameters()]
     return Lars(groups, lr=config.base_lr, momentum=config.momentum, trust_coeff=0.001)
 
