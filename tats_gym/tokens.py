@@ -1,11 +1,14 @@
 """The token grid: divides a clip into tokens, and gives their numbers, total and visible."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from einops import rearrange
-from torch import Tensor
 
 from tats_gym.files.config_io import check_numbers
+
+if TYPE_CHECKING:  # `import tats_gym` registers the ids without the seconds that torch takes
+    from torch import Tensor
 
 CHANNELS = 3
 
@@ -79,7 +82,7 @@ class TokenGrid:
         """(C, T, H, W) of one clip."""
         return CHANNELS, self.frames, self.size, self.size
 
-    def cut(self, clips: Tensor) -> Tensor:
+    def cut(self, clips: "Tensor") -> "Tensor":
         """Cut clips (B, C, T, H, W) into tokens (B, L, P), values ordered channel, frame, row, column.
 
         Works on any dtype, so that uint8 clips can be cut before they become float.
@@ -90,7 +93,7 @@ class TokenGrid:
         pattern = "b c (t p0) (h p1) (w p2) -> b (t h w) (c p0 p1 p2)"
         return rearrange(clips, pattern, p0=p0, p1=p1, p2=p1)
 
-    def join(self, tokens: Tensor) -> Tensor:
+    def join(self, tokens: "Tensor") -> "Tensor":
         """Join tokens (B, L, P) to clips (B, C, T, H, W): the inverse of `cut`."""
         t, h, w = self.shape
         p0, p1 = self.tubelet_size, self.patch_size
