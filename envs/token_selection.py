@@ -16,7 +16,6 @@ from tats_gym.envs.clip_buffer import ClipBuffer
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
-from tats_gym.figures.masks import Masked, mask_figure
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
 from tats_gym.tokens import TokenGrid
@@ -285,6 +284,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         """Draw each clip of the last step, its reconstruction, error and mask; after a reset, without a mask."""
         if self.render_mode is None:
             return None
+        from tats_gym.figures.masks import Masked, mask_figure  # brings matplotlib, which takes seconds
+
         if self._drawn is None:
             pixels = self.clip_buffer.for_each_mask(self.clip_buffer.pixels)
             self._drawn = pixels, self.mae.unmasked(pixels)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
 FEW_CLIPS = 10
 """Number of clips below which `of_clips` warns: the deviation of so few is itself uncertain."""
@@ -47,6 +46,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     count, mean = len(values), float(np.mean(values))
     if count == 1:
         return Estimate(mean, math.nan, math.nan, math.nan, tuple(values))
+    from scipy.special import stdtrit  # takes a second; scipy.stats would take several
+
     error = float(np.std(values, ddof=1)) / math.sqrt(count)
     half = stdtrit(count - 1, 0.975) * error
     detectable = half + stdtrit(count - 1, 0.8) * error

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
+from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.study import changed
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import command_for, differing, exit_code
+from tats_gym.agents.training.options import TrainingOptions
 from tats_gym.train.signals import PreemptedError, StoppedError
-from tests.runs import load_script
 
 LESS = "take fewer clips at once, or a smaller model"
 CHANGES = [
@@ -69,12 +69,10 @@ def test_an_error_that_is_not_explained_is_raised():
 
 @pytest.fixture(scope="module", name="parse")
 def _parse():
-    script = load_script("train_ppo")
-
     def parse(command: str) -> PretrainConfig:
         words = shlex.split(command)
         assert words[:3] == ["python", "scripts/train_ppo.py", "--env"]
-        return script._parse(words[4:], default=preset_for(words[3]))
+        return TrainingOptions.parse(words[2:]).config
 
     return parse
 

@@ -12,7 +12,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from tats_gym.clips.readers import DecordReader, PyAVReader, TorchcodecReader, VideoReadError, open_video
+from tats_gym.clips.readers import VideoReadError, open_video
+from tats_gym.clips.readers.decord_reader import DecordReader
+from tats_gym.clips.readers.pyav_reader import PyAVReader
+from tats_gym.clips.readers.torchcodec_reader import TorchcodecReader
 from tests.video_files import (
     cut,
     frame_numbers,

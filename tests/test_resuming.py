@@ -17,8 +17,9 @@ from tats_gym.agents import AGENTS
 from tats_gym.agents.config import config_from_dict
 from tats_gym.agents.experiments.run_report import report
 from tats_gym.agents.fixed import FixedMasks
+from tats_gym.agents.training.options import run_config
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.agents.training.resume import begin_or_resume, resume, run_config
+from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING

@@ -22,8 +22,9 @@ from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import differing
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for, mean_lift, shown_share
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
+from tats_gym.agents.training.options import run_config
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.agents.training.resume import resume, run_config
+from tats_gym.agents.training.resume import resume
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.folder import commit

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from tats_gym.agents.config import PretrainConfig, config_from_dict
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.training.options import run_config
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.runs.folder import read_config
-from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.resume import begin_or_resume_run, resume_run
 from tats_gym.train.distributed import Ranks
 
@@ -19,8 +18,3 @@ def resume(folder: Path, config: PretrainConfig | None = None, ranks: Ranks | No
 def begin_or_resume(folder: Path | None, config: PretrainConfig, ranks: Ranks) -> Pretraining:
     """Build the run in `folder` from its newest checkpoint, or a new run if there is none."""
     return begin_or_resume_run(Pretraining, folder, config, ranks)
-
-
-def run_config(folder: Path) -> PretrainConfig:
-    """Return the settings that the run in `folder` was started with."""
-    return config_from_dict(read_config(folder, PRETRAINING))

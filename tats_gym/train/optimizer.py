@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from tats_gym.train.nonfinite import GradientGuard
@@ -97,7 +96,9 @@ class ScheduledAdamW:
         self.lr = LearningRate(config, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         self.step_clips = batch_size * config.accumulate
         """Clips in one optimiser step, over all ranks."""
-        self.adamw = _adamw(groups, config, self.lr.highest)
+        self.sharded = config.shard_state and dist.is_initialized()
+        """Whether each rank keeps the moments of a part of the weights."""
+        self.adamw = _adamw(groups, config, self.lr.highest, sharded=self.sharded)
         self.steps = 0
         """Optimiser steps so far, skipped ones included: the place in the schedule."""
         self.guard = GradientGuard(name, self.adamw, lambda: f"optimiser step {self.steps}")
@@ -142,9 +143,9 @@ class ScheduledAdamW:
         All ranks must call it; with `shard_state` rank 0 alone gets AdamW's state.
         """
         adamw: dict[str, Any] = {}
-        if isinstance(self.adamw, ZeroRedundancyOptimizer):
+        if self.sharded:
             self.adamw.consolidate_state_dict(to=0)
-        if not isinstance(self.adamw, ZeroRedundancyOptimizer) or dist.get_rank() == 0:
+        if not self.sharded or dist.get_rank() == 0:
             adamw = self.adamw.state_dict()
         return {
             "adamw": adamw,
@@ -159,7 +160,7 @@ class ScheduledAdamW:
         self.adamw.load_state_dict(state["adamw"])
         for group, settings in zip(self.adamw.param_groups, own, strict=True):
             group.update(settings)
-        if isinstance(self.adamw, ZeroRedundancyOptimizer):  # it leaves step counts on the CPU, but fused AdamW
+        if self.sharded:  # ZeroRedundancyOptimizer leaves step counts on the CPU, but fused AdamW
             for parameter, values in self.adamw.optim.state.items():  # needs them on the weights' device
                 values["step"] = values["step"].to(parameter.device)
         self.steps = state["steps"] * state["step_clips"] // self.step_clips
@@ -169,8 +170,10 @@ class ScheduledAdamW:
             self.guard.load_state_dict(state["guard"])
 
 
-def _adamw(groups: list[dict[str, Any]], config: OptimConfig, lr: float) -> torch.optim.Optimizer:
+def _adamw(groups: list[dict[str, Any]], config: OptimConfig, lr: float, *, sharded: bool) -> Any:
     settings: dict[str, Any] = {"lr": lr, "betas": config.betas, "fused": True}
-    if config.shard_state and dist.is_initialized():
+    if sharded:
+        from torch.distributed.optim import ZeroRedundancyOptimizer  # takes seconds, and few runs shard
+
         return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, **settings)
     return torch.optim.AdamW(groups, **settings)

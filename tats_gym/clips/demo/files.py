@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-import av
-
 from tats_gym.clips.demo.drawing import Bytes
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip, render_demo_clip
 from tats_gym.clips.paths import data_root
@@ -171,6 +169,8 @@ def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: in
         fps: Frames per second.
         bit_rate: Target in bits per second; the encoder gets at least `MIN_BIT_RATE`.
     """
+    import av  # takes a moment, which the list of datasets does without
+
     options = {"deadline": "realtime", "cpu-used": "16"}
     with av.open(path, "w") as container:
         stream = container.add_stream("libvpx", rate=fps, options=options)

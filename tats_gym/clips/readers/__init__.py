@@ -1,19 +1,16 @@
-"""Readers of chosen video frames: PyAV, decord and torchcodec behind one small protocol."""
+"""Readers of chosen video frames: PyAV, decord and torchcodec behind one small protocol.
+
+A library is imported with the first video that it opens.
+"""
 
 from pathlib import Path
 from typing import Literal, get_args
 
-from tats_gym.clips.readers.decord_reader import DecordReader
-from tats_gym.clips.readers.pyav_reader import PyAVReader
-from tats_gym.clips.readers.torchcodec_reader import TorchcodecReader
 from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices, file_status
 
 __all__ = [
     "READERS",
-    "DecordReader",
-    "PyAVReader",
     "Reader",
-    "TorchcodecReader",
     "VideoReadError",
     "VideoReader",
     "check_indices",
@@ -41,9 +38,15 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
     if file_status(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
     if reader in ("auto", "pyav"):
+        from tats_gym.clips.readers.pyav_reader import PyAVReader
+
         return PyAVReader(path)
     if reader == "decord":
+        from tats_gym.clips.readers.decord_reader import DecordReader
+
         return DecordReader(path)
     if reader == "torchcodec":
+        from tats_gym.clips.readers.torchcodec_reader import TorchcodecReader
+
         return TorchcodecReader(path)
     raise ValueError(f"reader must be one of {READERS}, got {reader!r}")

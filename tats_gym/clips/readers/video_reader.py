@@ -4,13 +4,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-PlacedFrames = Iterator[tuple[int, av.VideoFrame]]
+if TYPE_CHECKING:  # PyAV is imported with the reader that uses it
+    import av
+
+PlacedFrames = Iterator[tuple[int, "av.VideoFrame"]]
 """Frames, each with its place among the wanted ones."""
 
 

@@ -1,0 +1,50 @@
+"""A training as a command: the run is built, trained to its end or to a signal, and its result reported."""
+
+from tats_gym.agents.training.options import TrainingOptions
+from tats_gym.agents.training.pretraining import Pretraining, PretrainingResult
+from tats_gym.agents.training.resume import begin_or_resume, resume
+from tats_gym.statistics import of_clips, with_interval
+from tats_gym.train.distributed import Ranks, process_group
+
+
+def train(options: TrainingOptions) -> int:
+    """Train, print where the run lies and its result, and return the exit code."""
+    with process_group(options.config.device) as ranks:
+        run = _build(options, ranks)
+        try:
+            if ranks.first:
+                print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
+            result = run.run()
+        finally:
+            run.close()
+        if ranks.first:
+            print(summary(result))
+    return result.exit_code
+
+
+def _build(options: TrainingOptions, ranks: Ranks) -> Pretraining:
+    if options.resume:
+        return resume(options.resume, options.config, ranks)
+    return begin_or_resume(options.folder, options.config, ranks)
+
+
+def summary(result: PretrainingResult) -> str:
+    """Return the lines that tell a run's result on held-out clips, and where it lies."""
+    scores, chance = result.scores, result.config.grid.num_visible / result.config.grid.num_tokens
+    lines = [
+        f"held-out clips, one MAE (as this run left it): error {scores.error_own:.4f} under the agent's masks, "
+        f"{scores.error_random:.4f} under random ones",
+        f"gain {with_interval(scores.gain, scores.gain_interval, '+')}, of which "
+        f"{with_interval(scores.content_gain, scores.content_gain_interval, '+')} because masks fit their clips "
+        f"(95 % by Student's t over {of_clips(scores.num_clips)})",
+        f"masks of two clips share {scores.overlap:.0%} of their tokens (chance {chance:.0%}); "
+        f"chosen tokens move {scores.motion_lift:.2f} times as much as all",
+    ]
+    if result.updates == 0:
+        lines.append(
+            "the agent made no update: all of this is of an untrained one (--tats.warmup-epochs: when it begins)"
+        )
+    lines += [f"picture:    {result.picture}", f"metrics:    {result.folder / 'metrics.jsonl'}"]
+    if not result.finished:
+        lines.append(f"stopped; go on with: python scripts/train_ppo.py --resume {result.folder}")
+    return "\n".join(lines)
