@@ -1,4 +1,4 @@
-"""Measure this project's speed beside that of its peers: python scripts/benchmark.py step, data or growth.
+"""Measure this project's speed beside that of its peers: python scripts/benchmark.py step, data, growth or startup.
 
 A table is printed; the numbers go to benchmarks/results with the commit, the command, the date and the machine.
 """
@@ -11,7 +11,7 @@ import tyro
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/ lies there and is not installed
 
-from benchmarks import data, growth, step
+from benchmarks import data, growth, startup, step
 from tats_gym.agents.training.command_line import exit_code
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     """Run the benchmark that is named."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     app = tyro.extras.SubcommandApp()
-    for benchmark in (data, step, growth):
+    for benchmark in (data, step, growth, startup):
         app.command(name=benchmark.__name__.rpartition(".")[2])(benchmark.run)
     app.cli(args=arguments, prog="benchmark.py", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
 
