@@ -54,7 +54,7 @@ def run(config: StartupConfig) -> None:
 
 
 def cpu_seconds(words: tuple[str, ...]) -> float:
-    """Return user and system seconds of a Python process with these words, whose output is dropped."""
+    """Run Python with these words, drop its output, and return the user and system seconds that it took."""
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

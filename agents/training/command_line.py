@@ -1,4 +1,4 @@
-"""What scripts have in common: the command of a run, what they record of their own, how they end."""
+"""Command lines: exit codes and error messages of scripts, the command that repeats a run, and its settings."""
 
 import io
 import re
@@ -25,11 +25,11 @@ EXPLAINED = (
     ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
     ProcessDiedError, WorkFailedError, ModuleNotFoundError,
 )  # fmt: skip
-"""Errors whose message says all that a user needs."""
+"""Errors whose message suffices for a user; they are printed without a traceback."""
 UNPREFIXED = ("clips", "grid")
 """Parts whose settings are named without the part."""
 ELSEWHERE = ("out", "quiet", "device")
-"""Settings that say where and how a run is watched, not what it gives."""
+"""Settings of the place and display of a run, without influence on its results."""
 
 
 def exit_code(
@@ -37,14 +37,14 @@ def exit_code(
     how_to_go_on: str = "give the same command again to go on",
     how_to_take_less: str = "take fewer clips at once, or a smaller model",
 ) -> int:
-    """Run, and return the exit code: what `run` says, or 0; 1 after an error, which is printed.
+    """Run, and return the exit code: that of `run`, or 0; 1 after an error, which is printed.
 
-    After a stop it is what `tats_gym.train.signals` says. Errors that are not explained are raised.
+    After a stop it is that of `tats_gym.train.signals`. Errors that are not in `EXPLAINED` are raised.
 
     Args:
         run: The script's work.
-        how_to_go_on: What is said after a stop.
-        how_to_take_less: What is said where memory does not suffice.
+        how_to_go_on: Advice that is printed after a stop.
+        how_to_take_less: Advice that is printed where memory does not suffice.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
@@ -78,7 +78,7 @@ def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mappin
     Args:
         base: The settings that were asked for.
         preset: Those that were offered.
-        instead: Names of such settings, with what to use in their place.
+        instead: Names of such settings, with the option to use in their place.
 
     Raises:
         ValueError: If one was changed.
@@ -92,7 +92,7 @@ def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mappin
 
 
 def without_paths(value: Any) -> Any:
-    """Put FOLDER in the place of what lies somewhere on this machine."""
+    """Replace paths of this machine by FOLDER, in text, lists and mappings."""
     if isinstance(value, str):
         return re.sub(r"^(--[^=]*=)?[/~].*", r"\1FOLDER", value)
     if isinstance(value, dict):
@@ -110,7 +110,7 @@ def command_for(config: PretrainConfig, processes: int = 1) -> str:
 
 
 def _preset(config: PretrainConfig) -> PretrainConfig:
-    """Return what the run's environment starts from; what is left to the agent is as it is in the run, if that fits."""
+    """Return the preset of the run's environment; settings left to the agent are the run's, where they fit it."""
     preset = preset_for(config.env)
     if ":" in config.agent:  # a module, which a word of a file must not run
         return preset

@@ -48,7 +48,7 @@ def mae_optimizer(
 
 def decay_groups(mae: MaskedAutoencoder, weight_decay: float) -> list[dict[str, Any]]:
     """Return the parameter groups of an MAE: vectors, positions and the mask token, without decay; then matrices."""
-    groups: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}  # one group where nothing decays
+    groups: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}  # one group where the decay is 0
     for name, weights in mae.named_parameters():
         undecayed = weights.ndim <= 1 or name == "mask_token" or "pos_embed." in name
         groups[0.0 if undecayed else weight_decay].append(weights)

@@ -37,7 +37,7 @@ class MAEConfig:
     """Width of the hidden layer of every MLP, in widths of its block."""
     pos_embed: PositionKind = "sinusoid"
     """sinusoid: VideoMAE's, fixed. learned: a vector a time plus one a place (MAE-ST's), for small grids. table: fixed
-    and stored with the weights, for what was interpolated from another grid."""
+    and stored with the weights, for positions interpolated from another grid."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -70,7 +70,7 @@ MAE_PRESETS = {
 
 
 class Reconstruction(NamedTuple):
-    """What the MAE makes of the hidden tokens of a batch of clips."""
+    """The MAE's prediction of the hidden tokens of a batch of clips."""
 
     pred: Tensor
     """(B, M, P) predicted values, normalised per patch and channel; P ordered frame, row, column, channel."""
@@ -112,7 +112,7 @@ class PatchEmbed(nn.Module):
 class Transformer(nn.Module):
     """Pre-norm blocks with query and value biases but none on keys, then a norm.
 
-    With `recompute`, what lies within a block is computed again in the backward pass instead of kept.
+    With `recompute`, the activations of a block are computed again in the backward pass instead of kept.
     """
 
     recompute = False
@@ -214,11 +214,11 @@ class MaskedAutoencoder(nn.Module):
         return Reconstruction(pred, self.target(_take(patches, ids_hidden)), ids_hidden, mask)
 
     def unmasked(self, clips: Tensor) -> Reconstruction:
-        """Return the empty reconstruction of clips (B, C, T, H, W) of which nothing is hidden."""
-        nothing = clips.new_zeros(len(clips), 0, self.grid.patch_values, dtype=torch.float32)
+        """Return the empty reconstruction of clips (B, C, T, H, W) without a hidden token."""
+        no_values = clips.new_zeros(len(clips), 0, self.grid.patch_values, dtype=torch.float32)
         no_ids = clips.new_zeros(len(clips), 0, dtype=torch.int64)
         mask = clips.new_zeros(len(clips), self.grid.num_tokens, dtype=torch.bool)
-        return Reconstruction(nothing, nothing, no_ids, mask)
+        return Reconstruction(no_values, no_values, no_ids, mask)
 
     def target(self, patches: Tensor) -> Tensor:
         """Normalise patches (B, M, P) in uint8 per patch and channel; values then ordered (frame row column, channel).
