@@ -200,18 +200,31 @@ class MaskedAutoencoder(nn.Module):
             ids_keep: Visible tokens (B, K); or (B * G, K), G masks for each clip, one clip's after another's.
             decode_ratio: Share of the hidden tokens that the decoder sees and predicts, drawn uniformly for each mask.
         """
+        mask, ids_hidden = self.hide(ids_keep, decode_ratio)
+        patches = self.grid.cut(clips)  # (B, L, P) uint8
+        latent = self.encode(_take(patches, ids_keep), ids_keep)  # (B, K, D)
+        pred = self.decode(latent, ids_keep, ids_hidden)  # (B, M, P)
+        return Reconstruction(pred, self.target(_take(patches, ids_hidden)), ids_hidden, mask)
+
+    def hide(self, ids_keep: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return the mask (B, L) and the hidden ids (B, M) to predict, a share of them drawn below a ratio of 1."""
         num_tokens, num_visible = self.grid.num_tokens, ids_keep.shape[1]
         mask = mask_from_ids(ids_keep, num_tokens)
-        ids_hidden = _drawn(hidden_ids(mask, num_tokens - num_visible), decode_ratio)
-        patches = self.grid.cut(clips)  # (B, L, P) uint8
+        return mask, _drawn(hidden_ids(mask, num_tokens - num_visible), decode_ratio)
 
-        latent = self.encoder(self.encoder.embed(_take(patches, ids_keep), self.pos_embed()[ids_keep]))  # (B, K, D)
+    def encode(self, patches: Tensor, ids_keep: Tensor) -> Tensor:
+        """Encode the visible patches (B, K, P) in uint8 at their places ids_keep (B, K): (B, K, D)."""
+        latent: Tensor = self.encoder(self.encoder.embed(patches, self.pos_embed()[ids_keep]))
+        return latent
+
+    def decode(self, latent: Tensor, ids_keep: Tensor, ids_hidden: Tensor) -> Tensor:
+        """Predict the hidden tokens' values (B, M, P) from the visible ones' features (B, K, D)."""
         positions = self.decoder_pos_embed()  # (L, decoder_embed_dim)
         visible = self.encoder_to_decoder(latent) + positions[ids_keep]
         hidden = (self.mask_token + positions[ids_hidden]).to(visible.dtype)
         decoded = self.decoder(torch.cat((visible, hidden), dim=1), last=ids_hidden.shape[1])
-        pred = self.decoder.head(decoded)  # (B, M, P)
-        return Reconstruction(pred, self.target(_take(patches, ids_hidden)), ids_hidden, mask)
+        pred: Tensor = self.decoder.head(decoded)
+        return pred
 
     def unmasked(self, clips: Tensor) -> Reconstruction:
         """Return the empty reconstruction of clips (B, C, T, H, W) without a hidden token."""
