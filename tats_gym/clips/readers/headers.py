@@ -58,13 +58,14 @@ def _frame_headers(content: bytes) -> Iterator[int]:
         place += size
 
 
-def _nal_units(content: bytes) -> Iterator[bytes]:
-    """Yield the NAL units of a packet of H.264 or H.265, from their headers on; at least their first two bytes."""
-    if content.startswith((b"\0\0\1", b"\0\0\0\1")):
-        yield from (unit for unit in content.split(b"\0\0\1")[1:] if unit)
-        return
-    place = 0
+def _nal_units(content: bytes) -> list[bytes]:
+    """Return the NAL units of a packet of H.264 or H.265, from their headers on; at least their first two bytes."""
+    sized, place = list[bytes](), 0
     while place + 4 < len(content):
         size = int.from_bytes(content[place : place + 4], "big")
-        yield content[place + 4 : place + 6]
+        sized.append(content[place + 4 : place + 6])
         place += 4 + size
+    # Of 256 to 511 bytes, and of one, the length before a unit reads like a start code; but lengths lead to the end.
+    if place != len(content) and content.startswith((b"\0\0\1", b"\0\0\0\1")):
+        return [unit for unit in content.split(b"\0\0\1")[1:] if unit]
+    return sized
