@@ -17,7 +17,6 @@ from tats_gym.agents.experiments.trials import MASKS, ROW, Cell, run_cell, run_c
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption
-from tats_gym.statistics import estimate
 from tats_gym.train.signals import StoppedError
 from tests.runs import load_script, tiny_config
 
@@ -186,17 +185,6 @@ def test_rows_of_other_settings_are_not_taken_for_ours(study, tmp_path):
     run_cells([replace(cell, config=replace(cell.config, init_mae="moved", out="elsewhere"))], jobs=1)
     with pytest.raises(ValueError, match="holds a run with other settings"):
         run_cells([replace(cell, config=replace(cell.config, reward="gain"))], jobs=1)
-
-
-def test_an_estimate_by_hand():
-    found = estimate([1.0, 2.0, 3.0])
-    error = 1 / math.sqrt(3)
-    assert found.mean == 2
-    assert (found.low, found.high) == pytest.approx((2 - 4.302653 * error, 2 + 4.302653 * error), rel=1e-5)
-    assert found.detectable == pytest.approx((4.302653 + 1.060660) * error, rel=1e-5)
-    assert math.isnan(estimate([1.0]).low)
-    with pytest.raises(ValueError, match="at least one value"):
-        estimate([])
 
 
 def test_settings_are_changed_by_dotted_names():
