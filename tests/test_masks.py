@@ -1,18 +1,23 @@
 """The two forms of a mask, and the masks that nobody learns."""
 
+from collections import Counter
+
 import pytest
 import torch
 
+from tats_gym import masks
 from tats_gym.masks import (
     block_ids,
     every_place,
     frame_ids,
+    hidden_by,
     hidden_ids,
     mask_from_ids,
     most_moving_ids,
     one_tubelet,
     random_ids,
     tube_ids,
+    uniform_ids,
     weighted_ids,
 )
 from tats_gym.tokens import TokenGrid
@@ -24,6 +29,7 @@ def test_the_two_forms_agree_by_hand():
     mask = mask_from_ids(torch.tensor([[3, 0], [1, 2]]), 4)
     assert mask.tolist() == [[False, True, True, False], [True, False, False, True]]
     assert hidden_ids(mask, 2).tolist() == [[1, 2], [0, 3]]
+    assert hidden_by(torch.tensor([[3, 0], [1, 2]]), 4).tolist() == [[1, 2], [0, 3]]
 
 
 def test_random_ids_are_distinct_and_uniform():
@@ -33,10 +39,38 @@ def test_random_ids_are_distinct_and_uniform():
     torch.testing.assert_close(share, torch.full((6,), 2 / 6), atol=0.015, rtol=0)
 
 
-def test_random_ids_follow_their_generator():
-    one, two = (random_ids(4, 50, 5, generator=torch.Generator().manual_seed(s)) for s in (1, 1))
-    assert torch.equal(one, two)
-    assert not torch.equal(one, random_ids(4, 50, 5, generator=torch.Generator().manual_seed(2)))
+STILL = torch.zeros(4, 3, 6, 32, 32, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda generator: random_ids(4, 50, 5, generator=generator),
+        lambda generator: weighted_ids(torch.ones(4, 50), 5, generator=generator),
+        lambda generator: one_tubelet(TokenGrid(frames=32, size=16, visible=4), 4, generator),
+        lambda generator: every_place(GRID, 4, generator),
+        lambda generator: uniform_ids(GRID, 4, generator),
+        lambda generator: tube_ids(TokenGrid(frames=6, size=64, visible=6), 4, generator),
+        lambda generator: frame_ids(TokenGrid(frames=32, size=32, visible=8), 4, generator),
+        lambda generator: block_ids(GRID, 4, generator),
+        lambda generator: most_moving_ids(GRID, STILL, generator),
+    ],
+)
+def test_draws_come_from_their_generator_alone(draw):
+    drawn = []
+    for seed, elsewhere in ((1, 0), (1, 5), (2, 0)):
+        torch.manual_seed(elsewhere)
+        drawn.append(draw(torch.Generator().manual_seed(seed)))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_masks_lie_on_the_device_of_what_they_are_made_of():
+    ids = random_ids(4, 50, 5, device="meta")
+    assert ids.device.type == "meta"
+    assert mask_from_ids(ids, 50).device.type == "meta"
+    assert weighted_ids(torch.ones(4, 50, device="meta"), 5).device.type == "meta"
+    assert random_ids(4, 50, 5).device.type == "cpu"
 
 
 def test_weighted_ids_are_drawn_in_proportion():
@@ -100,6 +134,7 @@ def test_frame_masks_show_whole_tubelets():
     [
         (tube_ids, 156, "each of the 8 tubelets: visible must be a multiple of 8, got 156 .*nearest are 152 and 160"),
         (frame_ids, 78, "each of the 196 tokens: visible must be a multiple of 196, got 78 .*nearest are 196"),
+        (frame_ids, 1567, r"got 1567 of 1568; the nearest are 1372 \(--visible\)"),  # not all of them, 8 * 196
     ],
 )
 def test_tokens_that_cannot_be_shown_evenly_are_refused(make, visible, message):
@@ -122,6 +157,54 @@ def test_block_masks_leave_patches_and_hide_every_token_alike(mask_ratio):
     assert correlation > 0.3
 
 
+def _parts_covered(length):
+    """Each part of a line that a block may cover, with its probability: sides alike, then places over the ends."""
+    sides = range(max(1, round(length / 4)), max(1, round(3 * length / 4)) + 1)
+    parts = Counter()
+    for side in sides:
+        starts = range(1 - side, length)
+        for start in starts:
+            parts[max(0, start), min(length, start + side)] += 1 / len(sides) / len(starts)
+    return parts
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 8])
+def test_blocks_cover_what_an_enumeration_says(length):
+    rows = masks._covered(length, 200, 200, torch.Generator().manual_seed(0)).flatten(0, 1).int()
+    changes = rows.diff(dim=1, prepend=torch.zeros(len(rows), 1), append=torch.zeros(len(rows), 1))
+    assert (changes.abs().sum(1) == 2).all()  # one interval each
+    found = Counter(zip(changes.argmax(1).tolist(), changes.argmin(1).tolist(), strict=True))
+    expected = _parts_covered(length)
+    assert found.keys() == expected.keys()
+    for part, probability in expected.items():
+        assert found[part] / len(rows) == pytest.approx(probability, abs=5 * (probability / len(rows)) ** 0.5)
+
+
+@pytest.mark.parametrize("visible", [1, 3, 9])
+def test_blocks_are_hidden_one_after_another(monkeypatch, visible):
+    grid, drawn, draw = TokenGrid(frames=6, size=32, visible=visible), [], masks._covered
+
+    def covered(*args):
+        drawn.append(draw(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr(masks, "_covered", covered)
+    ids = block_ids(grid, 20, torch.Generator().manual_seed(0))
+    number = drawn[0].shape[1]
+    drawn = [axis.tolist() for axis in drawn]
+    assert (26 / 27) ** number < 0.1 * visible / 12  # left by all of the blocks, where each hides a 27th
+    for clip in range(20):
+        left = {(t, h, w) for t in range(3) for h in range(2) for w in range(2)}
+        for block in range(number):
+            hit = {place for place in left if all(axis[clip][block][at] for axis, at in zip(drawn, place, strict=True))}
+            if len(left) - len(hit) < visible:
+                break
+            left -= hit
+        shown = {(token // 4, token // 2 % 2, token % 2) for token in ids[clip].tolist()}
+        assert shown <= left
+        assert left - hit <= shown
+
+
 def test_the_most_moving_tokens_by_hand():
     clips = torch.full((1, 3, 6, 32, 32), 100, dtype=torch.uint8)  # 3 x 2 x 2 tokens
     clips[:, :, 4:, :16, 16:] = 150  # place 1 changes at the last tubelet
@@ -137,3 +220,10 @@ def test_where_nothing_moves_any_token_is_shown():
     ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=2), still, torch.Generator().manual_seed(0))
     share = torch.bincount(ids.flatten(), minlength=12) / len(ids)
     torch.testing.assert_close(share, torch.full((12,), 2 / 12), atol=0.08, rtol=0)
+
+
+def test_the_least_motion_counts_more_than_chance():
+    clips = torch.zeros(300, 3, 6, 32, 32, dtype=torch.uint8)
+    clips[:, 0, 4, 0, 0] = 1  # one value of 1,536, by a 255th
+    ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=1), clips, torch.Generator().manual_seed(0))
+    assert (ids == 8).all()
