@@ -1,0 +1,134 @@
+"""What happens while a rollout is collected and learnt from: steps, modes, logs, what callbacks see, what is saved."""
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from tats_gym.agents.policy import TatsPolicy
+from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.tats import TATS
+from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.envs.token_selection import Outcome
+from tests.toy import toy_env
+
+
+class _Watch(BaseCallback):
+    """Remembers the outcomes, and stops after some of them."""
+
+    def __init__(self, stop_after=100):
+        super().__init__()
+        self.outcomes, self.stop_after, self.ended = [], stop_after, 0
+
+    def _on_step(self):
+        self.outcomes.append(self.locals["outcome"])
+        return len(self.outcomes) < self.stop_after
+
+    def _on_rollout_end(self):
+        self.ended += 1
+
+
+@pytest.fixture(name="env")
+def _env(clips_root):
+    env = toy_env(clips_root, num_envs=4)
+    yield env
+    env.close()
+
+
+def _agent(env, **settings):
+    torch.manual_seed(0)
+    return TATS(env=env, seed=0, learning_rate=1e-2, policy_coef=1.0, vf_coef=1.0, device="cpu", **settings)
+
+
+def test_a_callback_ends_the_training_within_a_rollout(env):
+    agent, watch = _agent(env, n_steps=3), _Watch(stop_after=2)
+    agent.learn(24, callback=watch)
+    assert (agent.num_timesteps, watch.ended, agent._n_updates) == (8, 0, 0)
+
+
+def test_callbacks_see_the_outcome_of_each_step(env):
+    agent, watch = _agent(env, n_steps=2, reuse_scores=False), _Watch()
+    agent.learn(8, callback=watch)
+    assert len(watch.outcomes) == 2
+    (kept,) = agent.rollout_buffer.get()
+    errors = torch.cat([outcome.errors for outcome in watch.outcomes])
+    torch.testing.assert_close(kept.returns, errors.sum(1) / 56)  # mean errors of 64 - 8 hidden tokens
+
+
+def test_steps_are_counted_over_all_processes(clips_root):
+    env = toy_env(clips_root, num_envs=4, shard=(1, 3))
+    agent, watch = _agent(env), _Watch()
+    agent.learn(2 * 3 * 4, callback=watch)
+    assert (agent.num_timesteps, len(watch.outcomes)) == (24, 2)
+    env.close()
+
+
+def test_masks_are_drawn_in_evaluation_mode_and_learnt_in_training_mode(env, monkeypatch):
+    modes, score = [], TatsPolicy.score
+    monkeypatch.setattr(TatsPolicy, "score", lambda self, tokens: modes.append(self.training) or score(self, tokens))
+    _agent(env, n_steps=2, reuse_scores=False).learn(16)
+    assert modes == [False, False, True] * 2
+
+
+def test_what_is_logged_is_the_mean_over_minibatches_and_passes(env, monkeypatch):
+    agent, losses, loss = _agent(env, n_steps=2, n_epochs=2, batch_size=4), [], TATS.loss
+
+    def noted(self, batch, scores):
+        found = loss(self, batch, scores)
+        losses.append((found[0].item(), found[1]["value_loss"].item()))
+        return found
+
+    monkeypatch.setattr(TATS, "loss", noted)
+    agent.learn(8)
+    logged = agent.logger.name_to_value
+    assert len(losses) == 4
+    assert (logged["train/loss"], logged["train/value_loss"]) == pytest.approx(tuple(np.mean(losses, axis=0)), rel=1e-5)
+    values, returns = agent.rollout_buffer.values, agent.rollout_buffer.returns
+    assert len(values) == len(returns) == 8
+    assert logged["train/explained_variance"] == pytest.approx(1 - np.var(returns - values) / np.var(returns), rel=1e-4)
+    assert logged["train/n_updates"] == 2
+    assert agent.logger.name_to_excluded["train/n_updates"] == ("tensorboard",)
+
+
+def test_nothing_of_a_rollout_is_saved(env, tmp_path):
+    class Save(_Watch):
+        def _on_step(self):
+            assert self.model.scores
+            self.model.save(tmp_path / "agent.zip")
+            return True
+
+    agent = _agent(env, n_steps=2)
+    agent.learn(8, callback=Save())
+    data, _, _ = load_from_zip_file(tmp_path / "agent.zip")
+    assert not {"_last_obs", "_last_episode_starts", "scores"} & data.keys()
+    assert data["num_timesteps"] == 8
+
+
+def _kept(per_token):
+    buffer = TokenRolloutBuffer(1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, per_token=per_token)
+    mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
+    which = torch.tensor([0, 1])
+    tokens, log_prob = torch.zeros(2, 4, 8), torch.tensor([[-1.0, -2.0, -4.0], [-0.5, -0.25, -0.125]])
+    outcome = Outcome(torch.tensor([-2.0, -4.0]), mask.float(), mask, which, which)
+    buffer.keep(
+        tokens, which[:, None], torch.tensor([[1.5], [2.0]]), log_prob if per_token else log_prob[:, 0], outcome
+    )
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    return buffer, tokens
+
+
+def test_what_is_checked_of_a_rollout_is_a_number_a_mask():
+    buffer, _ = _kept(per_token=True)
+    assert (buffer.log_probs.tolist(), buffer.values.tolist()) == ([-7.0, -0.875], [1.5, 2.0])
+    assert _kept(per_token=False)[0].log_probs.tolist() == [-1.0, -0.5]
+    buffer.reset()
+    assert [each.shape for each in (buffer.values, buffer.returns, buffer.log_probs)] == [(0,)] * 3
+    assert (buffer.pos, buffer.full) == (0, False)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 5])
+def test_a_rollout_that_fits_a_minibatch_is_not_copied(batch_size):
+    buffer, tokens = _kept(per_token=False)
+    (whole,) = buffer.get(batch_size)
+    assert whole.observations is tokens
