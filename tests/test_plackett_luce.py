@@ -1,5 +1,6 @@
 """Plackett-Luce by enumeration of every ordered draw."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -126,6 +127,12 @@ def test_the_divergence_of_two_samplers_is_that_of_the_enumeration(logits):
     assert kl_divergence(many[0], many[0]).abs().max() < 1e-5
 
 
+def test_the_divergence_of_one_draw_by_hand():
+    # 1/2 ln(2/3) + 1/2 ln 2, for 1/2 and 1/2 against 3/4 and 1/4; the last token is never drawn
+    p, q = (PlackettLuce(torch.tensor([each]), 1) for each in ([0.0, 0.0, -60.0], [math.log(3), 0.0, -60.0]))
+    assert kl_divergence(p, q).item() == pytest.approx((math.log(2 / 3) + math.log(2)) / 2, rel=1e-5)
+
+
 def test_where_samplers_agree_the_divergence_curves_as_the_enumerations(logits):
     draws = _every_draw(5, 2)
     old = logits.clone()
@@ -145,7 +152,21 @@ def test_where_samplers_agree_the_divergence_curves_as_the_enumerations(logits):
 
 def test_a_distribution_can_be_repeated_row_by_row():
     logits = torch.randn(2, 5)
-    assert torch.equal(PlackettLuce(logits, 2).repeated(3).logits, logits[[0, 0, 0, 1, 1, 1]])
+    distribution = PlackettLuce(logits, 3)
+    assert (distribution.batch_shape, distribution.event_shape) == ((2,), (3,))
+    assert distribution.repeated(1) is distribution
+    assert torch.equal(distribution.repeated(2).logits, logits[[0, 0, 1, 1]])
+    assert torch.equal(distribution.repeated(3).logits, logits[[0, 0, 0, 1, 1, 1]])
+    assert (distribution.repeated(3).num_visible, distribution.repeated(3).batch_shape) == (3, (6,))
+
+
+def test_samples_follow_their_generator_alone(logits):
+    sampled = []
+    for seed, elsewhere in ((1, 0), (1, 5), (2, 0)):
+        torch.manual_seed(elsewhere)
+        sampled.append(PlackettLuce(logits.expand(50, -1), 3).sample(torch.Generator().manual_seed(seed)))
+    assert torch.equal(sampled[0], sampled[1])
+    assert not torch.equal(sampled[0], sampled[2])
 
 
 def test_log_prob_gradients_match_finite_differences():

@@ -69,3 +69,12 @@ def test_settings_that_are_left_out_are_the_papers(env):
 def test_parts_of_ppo_that_the_loss_lacks_are_refused(env, name):
     with pytest.raises(ValueError, match=f"{name} is no part of this loss, got 0.1"):
         TATS(env=env, **{name: 0.1})
+
+
+def test_minibatches_may_hold_whole_clips(clips_root, tmp_path):
+    env = toy_env(clips_root, num_envs=4, masks_per_clip=2)
+    agent = TATS(env=env, masks_per_clip=2, batch_size=2, device="cpu")
+    assert agent.rollout_buffer.masks_per_clip == agent.policy.masks_per_clip == 2
+    agent.save(tmp_path / "agent.zip")
+    assert TATS.load(tmp_path / "agent.zip", device="cpu").batch_size == 2  # without an environment
+    env.close()

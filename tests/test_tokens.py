@@ -44,6 +44,12 @@ def test_join_undoes_cut():
     assert torch.equal(grid.join(grid.cut(clips)), clips)
 
 
+@pytest.mark.parametrize(("frames", "size", "num_tokens"), [(2, 1, 2), (1, 2, 4), (3, 2, 12)])
+def test_tokens_may_be_single_values(frames, size, num_tokens):
+    grid = TokenGrid(frames=frames, size=size, tubelet_size=1, patch_size=1, visible=1)
+    assert (grid.num_tokens, grid.patch_values) == (num_tokens, 3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
