@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo finetune-demo compare-demo soak fuzz docs test clean
+.PHONY: demo probe-demo finetune-demo compare-demo soak fuzz mutation docs test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -30,6 +30,11 @@ soak: $(VENV)/.installed-test
 # Forty thousand damaged files and settings, for all that reads files. A minute or two; build/fuzz has what shows a fault.
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
+
+# Small changes to the method's core, one at a time: those that no test notices are printed. An hour or more.
+mutation: $(VENV)/.installed-test
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[mutation]'
+	$(BIN)/python -m tests.mutation --out benchmarks/results/mutation.json
 
 # The documentation, as a site: site/index.html.
 docs: $(VENV)/.installed-test

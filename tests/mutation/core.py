@@ -1,0 +1,40 @@
+"""The modules that are mutated, and the tests that cover each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of the core."""
+
+    file: str
+    """From the root of the repository."""
+    tests: tuple[str, ...]
+    """Names of quick test files."""
+    wider: tuple[str, ...] = ()
+    """Names of test files that a mutant meets after these."""
+
+    @property
+    def name(self) -> str:
+        """What the module is imported as."""
+        dotted = ".".join(Path(self.file).with_suffix("").parts)
+        return dotted if dotted.startswith("tats_gym.") else f"tats_gym.{dotted}"
+
+
+READERS = "tats_gym/clips/readers"
+
+CORE = (
+    Module("agents/plackett_luce.py", ("plackett_luce",), ("properties", "gradients")),
+    Module("agents/tats.py", ("tats",), ("rollouts", "reused_scores", "gradients")),
+    Module("agents/rollouts.py", ("rollout_steps", "rollouts"), ("reused_scores", "properties", "adamae")),
+    Module("agents/training/evaluation.py", ("evaluation",), ("collapse",)),
+    Module("envs/rewards.py", ("properties",), ("token_selection",)),
+    Module("tats_gym/masks.py", ("masks",), ("motion", "properties")),
+    Module("tats_gym/statistics.py", ("statistics",)),
+    Module("tats_gym/tokens.py", ("tokens",), ("masks", "properties")),
+    Module(f"{READERS}/counted_frames.py", ("readers",), ("frame_order",)),
+    Module(f"{READERS}/frame_order.py", ("frame_order",), ("readers",)),
+    Module(f"{READERS}/headers.py", ("headers",), ("frame_order",)),
+    Module(f"{READERS}/timed_frames.py", ("frame_order",), ("readers",)),
+)
