@@ -42,8 +42,13 @@ def main() -> int:
             result = judge(replace(module, wider=()) if asked.quick else module, before)
             survived |= bool(result["survivors"])
             if asked.out:
-                renew(asked.out, module.file, result)
+                renew(asked.out, module.file, {"command": command(asked, module), **result})
     return int(survived)
+
+
+def command(asked: argparse.Namespace, module: Module) -> str:
+    """Return the command line that tries a module's mutants."""
+    return f"python -m tests.mutation --only {module.file}" + " --quick" * asked.quick
 
 
 def judge(module: Module, before: dict[str, Any] | None) -> dict[str, Any]:
