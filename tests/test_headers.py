@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from tats_gym.clips.readers.headers import EMPTY_BELOW, invisible, spliced
+from tats_gym.clips.readers.headers import EMPTY_PACKET_BYTES, is_splice, shows_no_frame
 
 
 class Packet(bytes):
@@ -37,7 +37,7 @@ FORMS = [length_prefixed, annex_b, lambda *units: annex_b(*units, start=b"\0\0\0
 def test_of_vp8_the_fifth_bit_says_whether_a_frame_is_shown():
     for first in range(256):
         shown = bool(first & 0b10000)  # RFC 6386, 9.1: key_frame, version (3 bits), show_frame, ...
-        assert invisible(Packet([first, first ^ 255]), "vp8") == (not shown)
+        assert shows_no_frame(Packet([first, first ^ 255]), "vp8") == (not shown)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -48,21 +48,21 @@ def test_h264_shows_a_packet_that_holds_a_slice(form):
         delimiter, message = b"\x09\xf0", b"\x06\x05\x2f"
         unit = bytes([header])
         for packet in (form(unit), form(delimiter, unit), form(unit + b"\x88\x84", message)):
-            assert invisible(Packet(packet), "h264") == (not 1 <= kind <= 5)
+            assert shows_no_frame(Packet(packet), "h264") == (not 1 <= kind <= 5)
 
 
 def test_a_unit_without_bytes_says_nothing():
-    assert invisible(Packet(length_prefixed(b"\x06\x05", b"")), "h264")
-    assert invisible(Packet(annex_b(b"\x06\x05", b"")), "h264")
-    assert not invisible(Packet(length_prefixed(b"", b"\x65\x88")), "h264")
+    assert shows_no_frame(Packet(length_prefixed(b"\x06\x05", b"")), "h264")
+    assert shows_no_frame(Packet(annex_b(b"\x06\x05", b"")), "h264")
+    assert not shows_no_frame(Packet(length_prefixed(b"", b"\x65\x88")), "h264")
 
 
 def test_only_small_packets_of_h264_are_looked_into():
-    small, large = (length_prefixed(b"\x06" * (size - 4)) for size in (EMPTY_BELOW - 1, EMPTY_BELOW))
+    small, large = (length_prefixed(b"\x06" * (size - 4)) for size in (EMPTY_PACKET_BYTES - 1, EMPTY_PACKET_BYTES))
     assert (len(small), len(large)) == (63, 64)
-    assert invisible(Packet(small), "h264")
-    assert not invisible(Packet(large), "h264")
-    assert not invisible(Packet(small), "hevc")
+    assert shows_no_frame(Packet(small), "h264")
+    assert not shows_no_frame(Packet(large), "h264")
+    assert not shows_no_frame(Packet(small), "hevc")
 
 
 def obu(kind, payload, *, sized=True, extension=b""):
@@ -85,14 +85,14 @@ SHOWN_FRAMES = obu(FRAME, b"\x10") * 7000
 def test_of_av1_frames_and_their_headers_tell(codec):
     for kind in range(16):
         hidden = Packet(obu(kind, b"\x00\xff"))
-        assert invisible(hidden, codec) is (kind in (HEADER, FRAME))
-        assert not invisible(hidden, "vp9")
+        assert shows_no_frame(hidden, codec) is (kind in (HEADER, FRAME))
+        assert not shows_no_frame(hidden, "vp9")
 
 
 def test_of_av1_two_bits_say_whether_a_frame_is_shown():
     for first in range(256):
         shown = bool(first & 0b1001_0000)  # 5.9.2: show_existing_frame, frame_type (2 bits), show_frame, ...
-        assert invisible(Packet(obu(FRAME, bytes([first, first ^ 255]))), "av1") == (not shown)
+        assert shows_no_frame(Packet(obu(FRAME, bytes([first, first ^ 255]))), "av1") == (not shown)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 126, 127, 128, 200, 255, 256, 16_383, 16_384, 20_001])
@@ -100,23 +100,23 @@ def test_of_av1_two_bits_say_whether_a_frame_is_shown():
 def test_units_of_av1_of_any_size_are_passed_over(length, extension):
     before = obu(DELIMITER, b"") + obu(METADATA, SHOWN_FRAMES[:length], extension=extension)
     hidden, shown = (obu(FRAME, header, extension=extension) for header in (b"\x20\x90", b"\x30\x00"))
-    assert invisible(Packet(before + hidden), "av1")
-    assert invisible(Packet(before + hidden + hidden), "av1")
-    assert not invisible(Packet(before + shown), "av1")
-    assert not invisible(Packet(before + hidden + shown), "av1")
-    assert not invisible(Packet(before), "av1")
+    assert shows_no_frame(Packet(before + hidden), "av1")
+    assert shows_no_frame(Packet(before + hidden + hidden), "av1")
+    assert not shows_no_frame(Packet(before + shown), "av1")
+    assert not shows_no_frame(Packet(before + hidden + shown), "av1")
+    assert not shows_no_frame(Packet(before), "av1")
 
 
 def test_a_unit_of_av1_without_a_size_reaches_to_the_end():
     hidden = obu(FRAME, b"\x00" + SHOWN_FRAMES[:300], sized=False)
-    assert invisible(Packet(obu(DELIMITER, b"") + hidden), "av1")
-    assert not invisible(Packet(obu(METADATA, obu(FRAME, b"\x00"), sized=False)), "av1")
-    assert not invisible(Packet(obu(FRAME, b"\x10\x00", sized=False, extension=b"\x00")), "av1")
+    assert shows_no_frame(Packet(obu(DELIMITER, b"") + hidden), "av1")
+    assert not shows_no_frame(Packet(obu(METADATA, obu(FRAME, b"\x00"), sized=False)), "av1")
+    assert not shows_no_frame(Packet(obu(FRAME, b"\x10\x00", sized=False, extension=b"\x00")), "av1")
 
 
 @pytest.mark.parametrize("cut", [b"", b"\x32", b"\x32\x00", b"\x32\x80", b"\x32\x80\x80", b"\x36", b"\x30"])
 def test_a_packet_of_av1_that_ends_early_hides_nothing(cut):
-    assert not invisible(Packet(cut), "av1")
+    assert not shows_no_frame(Packet(cut), "av1")
 
 
 SPLICES = {"BLA_W_LP": 16, "BLA_W_RADL": 17, "BLA_N_LP": 18, "EOS_NUT": 36, "EOB_NUT": 37}  # H.265, table 7-1
@@ -128,9 +128,9 @@ def test_hevc_is_spliced_at_some_keyframes(form):
     for kind in range(64):
         unit = bytes([kind << 1, 1, 0xAA, 0xBB])
         for packet in (form(unit), form(ordinary, unit), form(unit, ordinary), form(ordinary * 300, unit)):
-            assert spliced(Keyframe(packet), "hevc") is (kind in SPLICES.values())
-            assert not spliced(Packet(packet), "hevc")
-            assert not spliced(Keyframe(packet), "h264")
+            assert is_splice(Keyframe(packet), "hevc") is (kind in SPLICES.values())
+            assert not is_splice(Packet(packet), "hevc")
+            assert not is_splice(Keyframe(packet), "h264")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -138,9 +138,9 @@ def test_hevc_is_spliced_behind_the_end_of_a_sequence(form):
     slice_ = bytes([1 << 1, 1, 0xAA, 0xBB])
     for kind in range(64):
         end = bytes([kind << 1, 1])
-        assert spliced(Packet(form(slice_, end)), "hevc") is (kind in SPLICES.values())
-        assert not spliced(Packet(form(slice_, end[:1] + b"\x02")), "hevc")  # of another temporal layer
-        assert not spliced(Packet(form(slice_, end)), "h264")
+        assert is_splice(Packet(form(slice_, end)), "hevc") is (kind in SPLICES.values())
+        assert not is_splice(Packet(form(slice_, end[:1] + b"\x02")), "hevc")  # of another temporal layer
+        assert not is_splice(Packet(form(slice_, end)), "h264")
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 255, 256, 288, 328, 511, 512, 65_536 + 288])
@@ -149,4 +149,4 @@ def test_lengths_that_read_like_start_codes_are_lengths(length):
     ordinary = (bytes([1 << 1, 1]) + b"\xaa" * length)[:length]
     for kind in range(64):
         units = length_prefixed(ordinary, bytes([kind << 1, 1, 0xAA, 0xBB]))
-        assert spliced(Keyframe(units), "hevc") is (kind in SPLICES.values())
+        assert is_splice(Keyframe(units), "hevc") is (kind in SPLICES.values())

@@ -111,7 +111,7 @@ def _kept(per_token):
     which = torch.tensor([0, 1])
     tokens, log_prob = torch.zeros(2, 4, 8), torch.tensor([[-1.0, -2.0, -4.0], [-0.5, -0.25, -0.125]])
     outcome = Outcome(torch.tensor([-2.0, -4.0]), mask.float(), mask, which, which)
-    buffer.keep(
+    buffer.add_step(
         tokens, which[:, None], torch.tensor([[1.5], [2.0]]), log_prob if per_token else log_prob[:, 0], outcome
     )
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))

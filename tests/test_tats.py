@@ -15,6 +15,7 @@ BATCH = SimpleNamespace(
     old_log_prob=OLD,
     advantages=torch.tensor([1.0, -1.0, 2.0, -2.0, 3.0]),
     returns=torch.tensor([0.0, 2.0, 3.0, 1.0, 0.0]),
+    predicted=torch.ones(5),
 )
 
 
@@ -30,7 +31,7 @@ def _loss(env, clip_range):
     agent._current_progress_remaining = 1.0
     values = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]])
     judged = values, OLD + RATIOS.log(), torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0])
-    agent.policy.judge = lambda scores, actions: judged
+    agent.policy.evaluate_scores = lambda scores, actions: judged
     loss, terms = agent.loss(BATCH, None)
     return loss.item(), {name: value.item() for name, value in terms.items()}
 
@@ -67,7 +68,7 @@ def test_settings_that_are_left_out_are_the_papers(env):
 
 @pytest.mark.parametrize("name", ["clip_range_vf", "target_kl"])
 def test_parts_of_ppo_that_the_loss_lacks_are_refused(env, name):
-    with pytest.raises(ValueError, match=f"{name} is no part of this loss, got 0.1"):
+    with pytest.raises(ValueError, match=f"{name} is not part of this loss, got 0.1"):
         TATS(env=env, **{name: 0.1})
 
 
