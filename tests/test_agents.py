@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import sys
 import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,8 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from tats_gym.agents import AGENTS, TatsPolicy, find_agent
 from tats_gym.agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
-from tats_gym.agents.fixed import FixedMasks, RandomPolicy
-from tats_gym.agents.requirements import needs, settled
+from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs.spaces import first_invalid_index
@@ -253,53 +251,6 @@ def test_those_built_here_keep_their_rollouts_on_the_device(clips_root):
         assert isinstance(agent, TokenRollouts)
         assert isinstance(agent, OnPolicyAlgorithm)
         env.close()
-
-
-@needs(masks_per_clip=2)
-def build_for_test(env, config):
-    return FixedMasks(RandomPolicy, env, seed=config.seed)
-
-
-def test_an_agent_is_found_by_name_and_by_path():
-    assert find_agent("tats").__name__ == "build_tats"
-    assert find_agent("tests.test_agents:build_for_test").__name__ == "build_for_test"
-
-
-def test_what_the_user_leaves_open_is_what_the_agent_needs():
-    config = PretrainConfig(agent="tests.test_agents:build_for_test")
-    assert (config.masks_per_clip, config.action) == (None, None)
-    found = settled(config, find_agent(config.agent))
-    assert (found.masks_per_clip, found.action) == (2, "ids")
-    own = PretrainConfig(masks_per_clip=8)
-    assert settled(own, find_agent("group")).masks_per_clip == 8
-    assert settled(own, find_agent("tats")).masks_per_clip == 8
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("tatts", "did you mean 'tats'"),
-        ("no_such_module:build", "there is no 'build' to import from 'no_such_module'"),
-        ("tats_gym.agents.tats:bulid", "there is no 'bulid'"),
-    ],
-)
-def test_unknown_agents_are_named(name, message):
-    with pytest.raises(ValueError, match=message):
-        find_agent(name)
-
-
-def test_what_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # as where it is not installed
-    for name in ("trpo", "tqc"):
-        monkeypatch.delitem(sys.modules, AGENTS[name].builder.partition(":")[0], raising=False)
-        with pytest.raises(ValueError, match=rf"--agent {name} needs sb3_contrib: pip install 'tats-gym\[contrib\]'"):
-            find_agent(name)
-    assert find_agent("sac").__name__ == "build_sac"
-
-
-def test_actions_that_an_agent_does_not_answer_with_are_refused():
-    with pytest.raises(ValueError, match="--agent sac answers with scores, but --action ids was asked for"):
-        settled(PretrainConfig(agent="sac", action="ids"), find_agent("sac"))
 
 
 @pytest.mark.parametrize("name", ["ppo", "trpo"])
