@@ -1,24 +1,21 @@
 """A dataset is checked video by video, from where the last run stopped, and its lists are exported."""
 
-import importlib.util
 import json
 import logging
 import re
 import shutil
-from contextlib import closing
 from pathlib import Path
 
 import av
 import pytest
 
-from tats_gym.clips import list_videos, open_video
+from tats_gym.clips import list_videos
 from tats_gym.clips.datasets.index import read_index
 from tats_gym.clips.prepare import verify
-from tats_gym.clips.prepare.frame_check import returns_wrong_frames
 from tats_gym.clips.prepare.verify import Verification, VerifyConfig
 from tests.layouts import write_layout
 from tests.runs import load_script
-from tests.video_files import cut, moving_texture, noise_frames, numbered_frames, write_sound, write_video
+from tests.video_files import cut, noise_frames, numbered_frames, write_sound, write_video
 
 BROKEN = {"cut.mp4", "empty.mp4", "frameless.mp4", "sound.mp4", "text.mp4"}
 
@@ -86,43 +83,6 @@ def test_every_trouble_is_found(root, reader, num_workers):
     kept = json.loads((root / "tats-gym-list-train.report.json").read_text())
     assert (kept["usable"], kept["broken"]["empty.mp4"], kept["header"]["missing"]) == (3, "the file is empty", 1)
     assert not (root / "tats-gym-list-train.jsonl.partial").exists()
-
-
-@pytest.mark.skipif(importlib.util.find_spec("decord") is None, reason="decord is not installed")
-def test_videos_whose_frames_a_reader_misplaces_are_left_out(tmp_path):
-    write_video(tmp_path / "b_frames.avi", moving_texture(40), codec="mpeg4", options={"bf": "2"})
-    write_video(tmp_path / "v.mp4", moving_texture(40), options={"bf": "2", "g": "8"})
-    (tmp_path / "train.csv").write_text("b_frames.avi 0\nv.mp4 0\n")
-    for reader, status in (("pyav", "ok"), ("decord", "misplaced")):
-        check = verification(tmp_path, reader=reader)
-        assert {path.name: finding.status for path, finding in check} == {"b_frames.avi": status, "v.mp4": "ok"}
-        report = check.finish()
-        assert any("1 misplaced: reader 'decord' returns wrong frames" in line for line in report.lines()) == (
-            reader == "decord"
-        )
-        assert [video.path.name for video in list_videos("list", tmp_path).videos][-report.usable :] == (
-            ["b_frames.avi", "v.mp4"] if status == "ok" else ["v.mp4"]
-        )
-
-
-class Shifted:
-    """A reader that miscounts from one frame on."""
-
-    def __init__(self, video, first):
-        self.video, self.first, self.fps = video, first, video.fps
-
-    def __len__(self):
-        return len(self.video)
-
-    def get_batch(self, indices):
-        return self.video.get_batch([min(i + (i >= self.first), len(self) - 1) for i in indices])
-
-
-@pytest.mark.parametrize(("first", "found"), [(0, True), (9, True), (100, False)])
-def test_a_shift_among_the_first_frames_is_found(tmp_path, first, found):
-    path = write_video(tmp_path / "v.mp4", moving_texture(120), options={"g": "8"})
-    with closing(open_video(path)) as video:
-        assert returns_wrong_frames(Shifted(video, first), path) == found
 
 
 def stop_after(check, count):
