@@ -14,7 +14,6 @@ from torch import nn
 
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import FORMATS, export_encoder, onnx, timm
-from tats_gym.files.atomic import folder_written_whole
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 from tests.encoders import CONFIG, GRID, clips_for, features, normalised, random_mae, random_source
@@ -281,20 +280,6 @@ def test_nothing_is_written_over(source, tmp_path):
         with pytest.raises(FileExistsError, match="must be a new or an empty folder"):
             export_encoder(source, "safetensors", out)
     assert (tmp_path / "kept").read_text() == "x"
-
-
-def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
-    def fill_the_disk(out):
-        with folder_written_whole(out) as folder:
-            (folder / "a").write_text("half of it")
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        fill_the_disk(tmp_path / "out")
-    assert not list(tmp_path.iterdir())
-    with folder_written_whole(tmp_path / "new" / "out") as folder:
-        (folder / "a").write_text("all of it")
-    assert [path.name for path in (tmp_path / "new" / "out").iterdir()] == ["a"]
 
 
 def test_an_unknown_format_is_answered_with_the_nearest(source, tmp_path):

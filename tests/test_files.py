@@ -3,6 +3,8 @@
 import os
 from contextlib import suppress
 
+import pytest
+
 from tats_gym.files.atomic import file_written_whole, folder_written_whole, write_whole
 
 HEX = "0123456789abcdef" * 2
@@ -18,6 +20,20 @@ def test_an_error_leaves_what_was_there(tmp_path):
         (partial / "b").touch()
         raise ZeroDivisionError
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    def fill_the_disk(out):
+        with folder_written_whole(out) as folder:
+            (folder / "a").write_text("half of it")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        fill_the_disk(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    with folder_written_whole(tmp_path / "new" / "out") as folder:
+        (folder / "a").write_text("all of it")
+    assert [path.name for path in (tmp_path / "new" / "out").iterdir()] == ["a"]
 
 
 def test_what_killed_processes_left_is_deleted_after_a_day(tmp_path):
