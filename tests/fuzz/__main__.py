@@ -22,16 +22,7 @@ KEPT, LARGEST = 3, 4096
 
 def main() -> int:
     """Judge as many damaged inputs as asked for, keep those that show a fault, and write down what came of them."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=40_000, help="damaged inputs, over all targets")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", default=[target.name for target in TARGETS], help="targets")
-    parser.add_argument("--num-workers", type=int, default=2)
-    parser.add_argument("--time-limit-s", type=float, default=10.0, help="after which a worker is killed")
-    parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="folder for inputs that show a fault")
-    parser.add_argument("--keep", type=Path, help="folder for small inputs that are refused in different ways")
-    parser.add_argument("--out", type=Path, help="file that the numbers are written into, as JSON")
-    asked = parser.parse_args()
+    asked = options()
     targets = [target for target in TARGETS if target.name in asked.only]
     counts = shares(targets, asked.inputs)
     about, result, start = origin(), Result(), time.monotonic()
@@ -63,6 +54,20 @@ def main() -> int:
     if asked.out:
         asked.out.write_text(text, encoding="utf-8")
     return 1 if result.faults else 0
+
+
+def options() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=40_000, help="damaged inputs, over all targets")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", default=[target.name for target in TARGETS], help="targets")
+    parser.add_argument("--num-workers", type=int, default=2)
+    parser.add_argument("--time-limit-s", type=float, default=10.0, help="after which a worker is killed")
+    parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="folder for inputs that show a fault")
+    parser.add_argument("--keep", type=Path, help="folder for small inputs that are refused in different ways")
+    parser.add_argument("--out", type=Path, help="file that the numbers are written into, as JSON")
+    return parser.parse_args()
 
 
 def keep(result: Result, judge: Judge, folder: Path) -> None:
