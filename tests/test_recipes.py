@@ -57,8 +57,9 @@ TRAIN = (
 def _checkout(tmp_path_factory):
     """A copy of this checkout in which all recipes were followed."""
     checkout = tmp_path_factory.mktemp("checkout")
-    for folder in ("tats_gym", "envs", "agents", "scripts"):
+    for folder in ("tats_gym", "envs", "agents", "benchmarks", "scripts"):
         shutil.copytree(ROOT / folder, checkout / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", checkout)
     for file, where, table, text in BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text()):
         path = checkout / file
         if not where:
@@ -97,6 +98,11 @@ def test_each_recipe_is_a_file_or_function_and_a_line():
         ("envs/rewards.py", "above", "REWARDS"),
         ("envs/rewards.py", "in", "REWARDS"),
     ]
+
+
+def test_the_new_files_keep_the_import_contracts(checkout):
+    told = _python(checkout, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())")
+    assert "0 broken" in told
 
 
 def test_the_dataset_is_listed_its_id_pays_the_reward_and_the_agent_masks(checkout, videos):
