@@ -1,4 +1,4 @@
-"""The table of agents: the builder of each, and its needs. An agent's module is imported when the agent is named.
+"""The table of agents: the builder of each, and its facts. An agent's module is imported when the agent is named.
 
 Another package adds an agent by an entry point of the group "tats_gym.agents", or the user names it as
 `module:function`. The function takes the environment and the settings of the run, and returns the algorithm:
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -30,29 +30,39 @@ ENTRY_POINTS = "tats_gym.agents"
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """The builder of an agent, and its needs."""
+    """The builder of an agent, and the facts that others ask of it."""
 
     builder: str
     """`module:function`; see `Builder`."""
     needs: Mapping[str, Any] = field(default_factory=dict)
     """Settings of its environment, see `tats_gym.agents.needs`."""
+    objective: Literal["tats", "adamae"] | None = None
+    """The objective that trains its sampler; None for another's, and for masks that are not learned."""
+    uses_gain: bool = True
+    """Whether the reward `gain` trains it differently from `neg_error`: False for masks that are not learned, credit by
+    the errors of tokens, or a comparison of masks of the same clip."""
     extra: str | None = None
     """The extra of tats-gym that installs the further package it imports."""
 
 
 AGENTS = {
-    "tats": Agent(builder="tats_gym.agents.builders:build_tats"),
-    "group": Agent(builder="tats_gym.agents.builders:build_group", needs={"masks_per_clip": 4}),
-    "adamae": Agent(builder="tats_gym.agents.builders:build_adamae"),
+    "tats": Agent(builder="tats_gym.agents.builders:build_tats", objective="tats"),
+    "group": Agent(
+        builder="tats_gym.agents.builders:build_group",
+        needs={"masks_per_clip": 4},
+        objective="tats",
+        uses_gain=False,
+    ),
+    "adamae": Agent(builder="tats_gym.agents.builders:build_adamae", objective="adamae", uses_gain=False),
     "ppo": Agent(builder="tats_gym.agents.stock.on_policy:build_ppo"),
     "a2c": Agent(builder="tats_gym.agents.stock.on_policy:build_a2c"),
     "trpo": Agent(builder="tats_gym.agents.stock.trpo:build_trpo", extra="contrib"),
-    "random": Agent(builder="tats_gym.agents.builders:build_random"),
-    "tube": Agent(builder="tats_gym.agents.builders:build_tube"),
-    "frame": Agent(builder="tats_gym.agents.builders:build_frame"),
-    "block": Agent(builder="tats_gym.agents.builders:build_block"),
-    "motion": Agent(builder="tats_gym.agents.builders:build_motion"),
-    "constant": Agent(builder="tats_gym.agents.builders:build_constant"),
+    "random": Agent(builder="tats_gym.agents.builders:build_random", uses_gain=False),
+    "tube": Agent(builder="tats_gym.agents.builders:build_tube", uses_gain=False),
+    "frame": Agent(builder="tats_gym.agents.builders:build_frame", uses_gain=False),
+    "block": Agent(builder="tats_gym.agents.builders:build_block", uses_gain=False),
+    "motion": Agent(builder="tats_gym.agents.builders:build_motion", uses_gain=False),
+    "constant": Agent(builder="tats_gym.agents.builders:build_constant", uses_gain=False),
     "sac": Agent(builder="tats_gym.agents.stock.off_policy:build_sac", needs={"action": "scores"}),
     "td3": Agent(builder="tats_gym.agents.stock.off_policy:build_td3", needs={"action": "scores"}),
     "tqc": Agent(builder="tats_gym.agents.stock.tqc:build_tqc", needs={"action": "scores"}, extra="contrib"),

@@ -7,10 +7,8 @@ from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
+from tats_gym.agents.registry import AGENTS
 from tats_gym.envs.rewards import REWARDS
-
-AGENTS_WITHOUT_GAIN = ("random", "constant", "tube", "frame", "block", "motion", "adamae", "group")
-"""Agents that make no use of the reward `gain`: fixed masks, token errors, or comparison of masks of the same clip."""
 
 Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
@@ -52,8 +50,8 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
 
 def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
     """Return the settings with another agent; without the reward's second forward if the agent makes no use of it."""
-    without_gain = agent in AGENTS_WITHOUT_GAIN and REWARDS[config.reward].needs_random_mask
-    return replace(config, agent=agent, reward="neg_error" if without_gain else config.reward)
+    unused = agent in AGENTS and not AGENTS[agent].uses_gain and REWARDS[config.reward].needs_random_mask
+    return replace(config, agent=agent, reward="neg_error" if unused else config.reward)
 
 
 def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from stable_baselines3.common.callbacks import BaseCallback
 
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.registry import AGENTS
 from tats_gym.agents.training.callbacks import Evaluation
 from tats_gym.agents.training.evaluation import SamplerState
 
 logger = logging.getLogger(__name__)
 
-TATS_AGENTS = ("tats", "group")
 MAX_NEVER_CHOSEN, MAX_NEVER_CHOSEN_TOKEN_CREDIT = 0.5, 0.05
 """Share of tokens below a thousandth of the uniform probability; per-token credit never recovers one of them."""
 MAX_LOGIT_DEVIATION = 5.0
@@ -30,7 +30,7 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
     """
     tats = config.tats
     baseline = "group" if config.agent == "group" else tats.baseline
-    by_token = config.agent in TATS_AGENTS and tats.credit == "token" and baseline != "none"
+    by_token = _objective(config) == "tats" and tats.credit == "token" and baseline != "none"
     if state is not None and state.never_chosen > (MAX_NEVER_CHOSEN_TOKEN_CREDIT if by_token else MAX_NEVER_CHOSEN):
         why = (
             "; credit 'token' with a baseline drops tokens of low error, however high the entropy: "
@@ -62,11 +62,15 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
 def _advice(config: PretrainConfig) -> str:
     """Return the advice that keeps an agent nearer to uniform."""
     tats = config.tats
-    if config.agent in TATS_AGENTS:
+    if _objective(config) == "tats":
         return f"Raise --tats.ent-coef (c3, {tats.ent_coef:g}) or lower --tats.policy-coef (c1, {tats.policy_coef:g})"
-    if config.agent == "adamae":
+    if _objective(config) == "adamae":
         return f"It has no entropy term: lower --mae-optim.base-lr ({config.mae_optim.base_lr:g}), which trains it too"
     return f"Lower --tats.learning-rate ({tats.learning_rate:g}), or build the agent with an entropy bonus"
+
+
+def _objective(config: PretrainConfig) -> str | None:
+    return AGENTS[config.agent].objective if config.agent in AGENTS else None
 
 
 class CollapseWatch(BaseCallback):
