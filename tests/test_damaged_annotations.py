@@ -30,7 +30,7 @@ KINETICS = "label,youtube_id,time_start,time_end\n"
         ("k400", "train.csv", KINETICS + "throwing, catching,a,0,10\n", "line 2: expected 4 columns"),
         ("k400", "train.csv", KINETICS + "Run,,0,10\n", "line 2: expected a value for each of"),
         ("k400", "train.csv", KINETICS + "Run,a,0,10\nJump,a,0,10\n", "'a_000000_000010' has the class 1, and further"),
-        ("k400", "train.csv", KINETICS + f"Run,{'a' * 200_000},0,10\n", r"line \d: it is no comma-separated text"),
+        ("k400", "train.csv", KINETICS + f"Run,{'a' * 200_000},0,10\n", r"line \d: it is not comma-separated text"),
         ("k400", "train.csv", "label," + KINETICS + "Jump,Run,a,0,10\n", "expected a header with .* each column once"),
         ("k400", "train.csv", KINETICS + "\udcff,a,0,10\n", "line 2: it is not UTF-8"),
         ("ucf101", "classInd.txt", "1 Jump\n2\n", "line 2: expected `number class`.* got '2'"),

@@ -207,7 +207,7 @@ def test_videos_that_give_nothing_are_named_and_passed_over(main, video, tmp_pat
     broken = films / "broken.mp4"
     broken.write_bytes(b"no video")
     assert main(arguments(films, out)) == 0
-    assert f"{short}: skipped, a segment has 6 frames, it has 5" in caplog.text
+    assert f"{short}: skipped: a segment has 6 frames, the video has 5" in caplog.text
     assert f"{broken}: it does not decode" in caplog.text
     assert "1 videos, 3 segments" in capsys.readouterr().out
     assert main(arguments(short, tmp_path / "none")) == 1

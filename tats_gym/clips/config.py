@@ -38,48 +38,51 @@ class ClipConfig:
     subset_seed: int = 0
     """Each seed gives another subset."""
     index: str | None = None
-    """Index that scripts/prepare_data.py wrote: a file, "none", or None for the one in the dataset's folder, if any."""
+    """Index written by scripts/prepare_data.py: its file or folder, or "none" to read none; None takes the one in the
+    dataset's folder, if any."""
     stride: int = Dataset.stride
     """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""
     sampling: Sampling = "stride"
     """stride: a window of frames `stride` apart, from a random start. segments: one frame from a random place in each
-    of T equal parts of the whole video, which VideoMAE takes to fine-tune on SSv2; `stride` has no part in it.
-    VideoMAE's parts are of N // T frames, so that the last frames are never seen, and of a video with fewer than T
-    frames only the first is; here the parts cover the video, and in a short one frames repeat."""
+    of T equal parts of the whole video, as VideoMAE fine-tunes on SSv2; `stride` is not used. VideoMAE's parts have
+    N // T frames, so that it never sees the last frames of a video, and only the first of one with fewer than T frames;
+    here the parts cover the video, and in a short one frames repeat."""
     crop: Crop = "multiscale"
-    """Square that is cut: MultiScaleCrop, a random resized crop (supplement 2.1), or the largest one in the middle."""
+    """Part of the frame to cut out: VideoMAE's MultiScaleCrop, a random resized crop (supplement 2.1), or the largest
+    square in the middle."""
     crop_scale: float = 0.5
-    """Least share of the frame's area that a random resized crop takes, in (0, 1]: 0.5 in the supplement (2.1), 0.08
-    where VideoMAE fine-tunes; it may take all of it."""
+    """Smallest share of the frame's area that a random resized crop takes, in (0, 1]; the largest is 1. The supplement
+    (2.1) takes 0.5, VideoMAE 0.08 to fine-tune."""
     flip: bool = False
-    """Mirror every other clip; refused for datasets with classes that differ in left and right alone."""
+    """Mirror each clip with probability 0.5; refused for datasets whose classes tell left from right."""
     randaug: str | None = None
-    """RandAugment of the whole frames before the crop, in timm's notation, alike in all frames of a clip; None is none.
-    Table 4 (9, 0.5) is "rand-m9-n2-mstd0.5-inc1", where n and inc are open; VideoMAE's is "rand-m7-n4-mstd0.5-inc1"."""
+    """RandAugment of whole frames before the crop, alike in all frames of a clip, in timm's notation; None for none.
+    Table 4's (9, 0.5) is "rand-m9-n2-mstd0.5-inc1", of which it leaves n and inc open; VideoMAE's is
+    "rand-m7-n4-mstd0.5-inc1"."""
     erase: float = 0.0
-    """Probability that a box of the clip, the same in all frames, is replaced by noise, in [0, 1]; VideoMAE takes 0.25
-    to fine-tune, table 4 does not name it."""
+    """Probability that one box of the clip, the same in all frames, is filled with noise, in [0, 1]; VideoMAE takes
+    0.25 to fine-tune, Table 4 names none."""
     reader: Reader = "auto"
     """Library that decodes, see `open_video`."""
     repeats: int = 1
-    """Views that are cropped from one decoded window, each a clip of the epoch (MAE-ST's repeated sampling)."""
+    """Views cropped from one decoded window, each a clip of the epoch (MAE-ST's repeated sampling)."""
     num_workers: int = 0
     """Processes that decode ahead; 0 decodes in the calling process, without a time limit."""
     time_limit_s: float = 60.0
-    """Seconds after which a worker that decodes is killed, and another video takes the place of the one it read."""
+    """Seconds after which a worker is killed while it reads a video, and another video takes that one's place."""
     memory_limit_mib: int = 2048
-    """Memory beyond `cache_mib` at which a worker is replaced by a fresh one: decoders leak. A video that takes
-    twice as much counts as one that cannot be read."""
+    """Memory in MiB, beyond `cache_mib`, above which a worker is replaced, as decoders leak. A video that takes twice
+    as much counts as unreadable."""
     max_broken: float = 0.1
-    """Share of the clips whose video could not be read above which the stream stops, in [0, 1]."""
+    """Largest share of clips whose video is unreadable, in [0, 1]; above it the stream stops."""
     cache_mib: int = 0
-    """Memory, in each process that decodes, for videos kept decoded from epoch to epoch, in MiB; 0 keeps none."""
+    """Memory in MiB, in each decoding process, for decoded videos that are kept from epoch to epoch; 0 keeps none."""
     cache_windows: int = 0
-    """Windows of each video that are kept decoded on the disk, for sets that do not fit into memory: every epoch takes
-    one of them, and only the crops are new. 0 keeps none, and cuts a new window each time. A window of 16 frames of
-    320x240 takes 3.5 MiB."""
+    """Decoded windows of each video that are kept on the disk, for datasets that do not fit into memory: every epoch
+    takes one of them, and only the crops are new. 0 keeps none, and decodes a new window each time. A window of 16
+    frames of 320x240 takes 3.5 MiB."""
     cache_dir: str | None = None
-    """Folder of these windows, best on a local disk; None: `windows` beside the datasets, see `root`."""
+    """Folder of these windows, best on a local disk; None takes `windows` beside the datasets, see `root`."""
 
     def __post_init__(self) -> None:
         make_paths_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))

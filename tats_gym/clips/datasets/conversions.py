@@ -1,4 +1,4 @@
-"""Advice for lists and folders in known forms that are not read directly: the id that reads them, or a conversion."""
+"""Advice for lists and folders in known forms that no dataset reads: another id, or a command that converts them."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from tats_gym.clips.datasets.layout import Entry
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Suffixes of frames that were taken out of videos."""
+"""Suffixes of extracted frames."""
 FROM_FRAMES = (
     "frames are not read, so make a video of each folder of them, as "
     "ffmpeg -framerate 25 -pattern_type glob -i 'FOLDER/*.jpg' -qscale:v 2 FOLDER.mp4"

@@ -1,24 +1,24 @@
-"""Recognises videos that were cut from one film, by their names and the settings file that cutting writes."""
+"""Recognises segments that were cut from one film, by their names and the settings file of the cut."""
 
 import os
 import re
 from collections.abc import Sequence
 
 SETTINGS_FILE = "segments.json"
-"""Settings with which the segments of a folder were cut, so that it never holds two kinds."""
+"""File with the settings by which the segments of a folder were cut; a folder never holds two kinds."""
 
 SEGMENT = re.compile(r"(.+)-[0-9]{4,}")
-"""The name of a segment, without its suffix: the name of its video, and a number."""
+"""Name of a segment, without its suffix: the film's name and a number."""
 
 
 def films_of(paths: Sequence[str]) -> dict[str, str]:
-    """Return the path of each segment, with the name of the film from which it was cut.
+    """Map the path of each segment to the name of the film that it was cut from.
 
-    A segment has the name of one, and a settings file in its folder or in one above it. A whole video of a film's name
-    counts as the film.
+    A video is a segment if its name matches `SEGMENT` and a settings file lies in its folder or above it. A whole video
+    with the name of a film belongs to that film.
 
     Args:
-        paths: Of videos and settings files.
+        paths: Paths of videos and settings files.
     """
     folders = tuple(
         os.path.join(os.path.dirname(path), "") for path in paths if os.path.basename(path) == SETTINGS_FILE

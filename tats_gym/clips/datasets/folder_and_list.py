@@ -30,7 +30,7 @@ from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 logger = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 10
-"""One video in this many is held out where a dataset names no split."""
+"""One video in this many is held out in a folder, which has no official split."""
 
 LIST_FILES: Mapping[Split, str] = MappingProxyType({"train": "train.csv", "validation": "val.csv", "test": "test.csv"})
 """VideoMAE's names of the lists (https://github.com/MCG-NJU/VideoMAE/blob/main/DATASET.md)."""
@@ -39,11 +39,11 @@ LABELLED = re.compile(r"(.*\S)[ \t]+([0-9]{1,6})")
 """A path, which may hold spaces, and a class of at most six digits: a longer number is a mistake."""
 
 QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:[ \t]+"?([0-9]{1,6})"?)?')
-"""The same as csv and pandas write it, or such a path alone: a quotation mark within is doubled."""
+"""The same line as csv and pandas write it, with or without a class: quotation marks within the path are doubled."""
 
 
 def read_folder(tree: Tree, part: Part) -> Listing:
-    """Any folder of videos, without labels.
+    """Read any folder of videos, without labels.
 
     A hash of the path within the folder holds out about one video in ten, so that a video keeps its side when
     others come and go. Where that leaves a side empty, validation is the one video with the lowest hash and
@@ -76,10 +76,10 @@ def read_folder(tree: Tree, part: Part) -> Listing:
 
 
 def read_list(tree: Tree, part: Part) -> Listing:
-    """A list of videos in the root: paths, absolute or relative to it, and classes as numbers or none at all.
+    """Read a list in the root: paths, absolute or relative to it, all with the number of their class or all without.
 
-    The classes reach up to the highest number in any of the lists there, so that all splits have the same. Films of
-    which train.csv has segments too, see `films_of`, are named in a warning.
+    The classes reach up to the highest number in any list of the root, so that all splits have the same classes. A
+    warning names the films that have segments in train.csv too, see `films_of`.
     """
     lists = {split: _read_lines(tree.root / file) for split, file in LIST_FILES.items() if (tree.root / file).is_file()}
     if part.split not in lists:
@@ -90,11 +90,11 @@ def read_list(tree: Tree, part: Part) -> Listing:
     entries = []
     for name, label in lists[part.split]:
         path = tree.root / name
-        entries.append(Entry(name, path if os.path.isfile(path) else None, label))  # which no odd name makes fail
+        entries.append(Entry(name, path if os.path.isfile(path) else None, label))  # Path.is_file raises on some names
     if way_out := of_missing(entries):
         raise missing_data(tree.data, tree.root, f"{LIST_FILES[part.split]}: {way_out}")
     found = contradiction(entries)
-    if found:  # a list of one's own may be of a dataset with several classes a video
+    if found:  # no error: a user's own dataset may have several classes per video
         logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], found)
     return Listing(tuple(map(str, range(top + 1))), entries)
 
@@ -136,7 +136,7 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
 
 
 def _parse(line: str) -> tuple[str, int | None]:
-    """The path and the class in a line, with quotation marks around the path or without; None where it has no class."""
+    """Split a line into its path, quoted or not, and its class, None where it has none."""
     found = QUOTED.fullmatch(line.rstrip())
     if found:
         name, label = found[1].replace('""', '"'), found[2]
@@ -147,9 +147,9 @@ def _parse(line: str) -> tuple[str, int | None]:
 
 
 def write_list(videos: VideoList, path: str | Path) -> None:
-    """Write videos as a list that the peers' code and `read_list` take, with absolute paths.
+    """Write videos as a list that the peers' code and `read_list` read, with absolute paths.
 
-    A path with a space or a quotation mark stands between quotation marks, as `pandas.read_csv` reads it.
+    A path with a space or a quotation mark is quoted, as `pandas.read_csv` expects.
 
     Raises:
         ValueError: A path holds a line break.

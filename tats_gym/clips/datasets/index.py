@@ -1,4 +1,4 @@
-"""The index of a verified split: lines of JSON, read at a start in place of the files and annotations."""
+"""The index of a verified split: lines of JSON, which a run reads instead of the annotations and the folder."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ Status = Literal["ok", "short", "broken", "misplaced"]
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The first line: the split that was verified, and the window that was decoded of each video."""
+    """The first line: the verified split, and the window that was decoded of each video."""
 
     format: int = FORMAT
     data: str
@@ -33,15 +33,15 @@ class Header:
     subset_seed: int
     classes: tuple[str, ...]
     annotated: int
-    """Videos that the annotations of the whole split name."""
+    """Videos in the annotations of the whole split."""
     missing: int
-    """Those of them that the disk lacked."""
+    """Annotated videos that were not on the disk."""
     videos: int
-    """Lines that follow."""
+    """Number of lines that follow."""
     frames: int
-    """Frames of the window that was decoded."""
+    """Frames in the decoded window."""
     stride: int
-    """Frames from one of them to the next."""
+    """Frames of the video from one frame of the window to the next."""
 
     @property
     def part(self) -> Part:
@@ -59,10 +59,10 @@ class Finding:
     width: int | None = None
     height: int | None = None
     status: Status
-    """Whether a window fits, is longer than the video (its last frame will repeat), does not decode, or holds other
-    frames than those asked for."""
+    """ok: the window fits. short: the video is shorter, its last frame will repeat. broken: the window does not decode.
+    misplaced: the reader returned other frames than those requested."""
     cause: str | None = None
-    """Why it is broken or misplaced."""
+    """Cause of `broken` or `misplaced`."""
 
     @property
     def usable(self) -> bool:
@@ -87,11 +87,11 @@ def index_name(data: str, part: Part) -> str:
 
 
 def find_index(index: str | Path | None, root: Path, data: str, part: Part) -> Path | None:
-    """Return the index to read, None for none.
+    """Return the path of the index to read, None if there is none.
 
     Args:
-        index: A file, a folder that holds files with the names of `index_name`, "none" for none, or None for the
-            file of that name in `root` if there is one.
+        index: A file, a folder with a file named by `index_name`, "none" to read no index, or None for the file of
+            that name in `root` if there is one.
         root: Folder of the dataset.
         data: Name of the dataset.
         part: Part of the dataset.

@@ -1,4 +1,4 @@
-"""The parts that all readers share: annotations and a tree of files in, named videos out."""
+"""Types and helpers of all dataset readers: from annotations and a tree of files to a listing of videos."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     name: str
     """The same on every machine."""
     path: Path | None
-    """None where the disk lacks it."""
+    """None where it is not on the disk."""
     label: int | None
 
 
@@ -57,20 +57,20 @@ class VideoList:
     videos: tuple[Video, ...]
     classes: tuple[str, ...]
     missing: int
-    """Videos that the annotations of the whole split name and the disk lacks, with or without a subset."""
+    """Annotated videos of the whole split that are not on the disk, with or without a subset."""
     annotated: int = 0
-    """Videos that the annotations of the whole split name."""
+    """Videos in the annotations of the whole split."""
     broken: int = 0
-    """Videos that an index knows not to decode; they are left out."""
+    """Videos that are unusable according to an index; they are left out."""
 
     def __len__(self) -> int:
         return len(self.videos)
 
 
 class Tree:
-    """All files below a folder, to be found by their names at any depth.
+    """All files below a folder, found by their names at any depth.
 
-    Hidden files and folders are passed over, links are followed.
+    Hidden files and folders are skipped, links are followed.
     """
 
     def __init__(self, data: str, root: Path) -> None:
@@ -127,7 +127,7 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def contradiction(entries: Iterable[Entry]) -> str | None:
-    """Describe a video that has two classes, None without one; the same class twice is allowed."""
+    """Describe the first video with two classes; None if there is none. The same class twice is allowed."""
     classes: dict[str, int | None] = {}
     for name, _, label in entries:
         first = classes.setdefault(name, label)
@@ -137,7 +137,7 @@ def contradiction(entries: Iterable[Entry]) -> str | None:
 
 
 def refuse_two_classes(path: Path, entries: Iterable[Entry]) -> None:
-    """Raise ValueError where the annotations in `path` give a video two classes."""
+    """Raise ValueError if the annotations in `path` give a video two classes."""
     found = contradiction(entries)
     if found:
         raise ValueError(f"{path}: {found}; leave one of the two")

@@ -1,4 +1,4 @@
-"""Lists the videos of a dataset as they lie on this disk."""
+"""Lists the videos of a dataset that are on this disk."""
 
 import logging
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def list_videos(
 
 
 def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:
-    """Return the videos that the annotations name and the disk has."""
+    """Return the annotated videos that are on the disk."""
     read: Callable[[Tree, Part], Listing] = resolve_name(DATASETS[data].reader)
     split, listing = part.split, read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]

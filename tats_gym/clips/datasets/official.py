@@ -1,4 +1,4 @@
-"""The layouts in which the owners of the four benchmarks distribute them."""
+"""Readers of the four benchmarks, in the layouts in which their owners distribute them."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ KINETICS_FILES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
 
 
 def read_ssv2(tree: Tree, part: Part) -> Listing:
-    """Something-Something V2: the class is the template without its brackets, not the free-text `label`.
+    """Read Something-Something V2: the class is the template without its brackets, not the free-text `label`.
 
     The test split has no labels.
     """
@@ -78,10 +78,10 @@ def _read_json(path: Path, kind: type) -> Any:
 
 
 def read_k400(tree: Tree, part: Part) -> Listing:
-    """Kinetics-400: classes are the sorted labels of the training split.
+    """Read Kinetics-400: classes are the sorted labels of the training split.
 
-    A file is known by `{youtube_id}_{start:06d}_{end:06d}`, else by the 11 characters of the id. A test file
-    without the column of labels is read as well.
+    A video is found by the name `{youtube_id}_{start:06d}_{end:06d}`, else by the 11 characters of the id. The test
+    list may lack the column of labels.
     """
     train_path, path = (tree.annotation(*KINETICS_FILES[split]) for split in ("train", part.split))
     times = {"youtube_id", "time_start", "time_end"}
@@ -107,13 +107,13 @@ def _seconds(text: str, place: str) -> int:
         time = float(text)
     except ValueError:
         time = math.nan
-    if not 0 <= time < 10**6:  # which NaN is not
+    if not 0 <= time < 10**6:  # false for NaN too
         raise ValueError(f"{place}: expected times in seconds, of up to six digits, got {shown(text)}")
     return int(time)
 
 
 def _read_kinetics_csv(path: Path, fields: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows; a row has as many columns as the header, and something in each of `fields`."""
+    """Yield line numbers and rows with as many columns as the header, and a value in each of `fields`."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
         header = list(reader.fieldnames or ())
@@ -126,11 +126,11 @@ def _read_kinetics_csv(path: Path, fields: set[str]) -> Iterator[tuple[int, dict
                 raise ValueError(f"{path}, line {reader.line_num}: expected a value for each of {sorted(fields)}")
             yield reader.line_num, row
     except csv.Error as err:
-        raise ValueError(f"{path}, line {reader.line_num}: it is no comma-separated text ({err})") from err
+        raise ValueError(f"{path}, line {reader.line_num}: it is not comma-separated text ({err})") from err
 
 
 def read_ucf101(tree: Tree, part: Part) -> Listing:
-    """UCF101: the class is the folder, its number is 1 less than in `classInd.txt`."""
+    """Read UCF101: the class is the folder, its number is 1 less than in `classInd.txt`."""
     index_path = tree.annotation("classInd.txt")
     classes: dict[str, int] = {}
     for line, text in _lines(index_path):
@@ -161,7 +161,7 @@ def read_ucf101(tree: Tree, part: Part) -> Listing:
 
 
 def read_hmdb51(tree: Tree, part: Part) -> Listing:
-    """HMDB51: a file for each class, with 1 for training, 2 for testing, 0 for neither."""
+    """Read HMDB51: a file for each class marks its videos with 1 for training, 2 for testing, 0 for neither."""
     pattern = re.compile(rf"(.+)_test_split{part.fold}\.txt")
     matches = ((pattern.fullmatch(os.path.basename(path)), path) for path in tree.paths)
     lists = {match[1]: Path(path) for match, path in matches if match}

@@ -1,4 +1,4 @@
-"""Chooses a part of a dataset's videos by name: the same part on every machine, a smaller one within a larger one."""
+"""Chooses a subset of a dataset by the names of its videos: the same on every machine, a smaller within a larger."""
 
 from collections import defaultdict
 from collections.abc import Sequence

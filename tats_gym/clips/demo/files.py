@@ -169,7 +169,7 @@ def encode(path: Path, frames: Bytes, *, fps: int | Fraction = FPS, bit_rate: in
         fps: Frames per second.
         bit_rate: Target in bits per second; the encoder gets at least `MIN_BIT_RATE`.
     """
-    import av  # takes a moment, which the list of datasets does without
+    import av  # takes a moment, and listing the dataset does not need it
 
     options = {"deadline": "realtime", "cpu-used": "16"}
     with av.open(path, "w") as container:

@@ -137,7 +137,7 @@ class _Scene:
         self.falling = falling
 
     def bodies(self) -> list[_Body]:
-        """All objects in drawing order, the furthest first."""
+        """Draw all objects, in drawing order: the furthest first."""
         main = self.single("x", "y", "size", "angle")
         guest = self.single("presence")
         others = [self.single() for _ in range(self.rng.integers(2))]

@@ -28,7 +28,7 @@ SHOTS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
-    """How much to render and for how long to train."""
+    """Number of clips, length of the trainings, and the file of the result."""
 
     train: int = 2400
     """Clips rendered for training."""
@@ -39,9 +39,11 @@ class CheckConfig:
     motion_epochs: int = 24
     """Passes over the training clips."""
     batch_size: int = 64
+    """Clips in a step of the training on motion; that on single frames has four times as many frames."""
     seed: int = 0
+    """Seed of weights, order, shifts and the tested frames."""
     out: Path = Path("benchmarks/results/demo_single_frame.json")
-    """Where the result is written."""
+    """File of the result, JSON."""
 
 
 def shots(split: str, index: int) -> Tensor:
@@ -96,7 +98,7 @@ def fit(inputs: Tensor, labels: Tensor, *, epochs: int, batch_size: int) -> nn.S
 
 @torch.no_grad()
 def hits(net: nn.Sequential, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Whether each image (N, C, H, W) is classified rightly; bool (N,)."""
+    """Return whether each image (N, C, H, W) is classified correctly; bool (N,)."""
     guesses = torch.cat([net(images / 255).argmax(1) for images in inputs.split(256)])
     return guesses == labels
 
@@ -116,8 +118,8 @@ def check(config: CheckConfig, command: str) -> Iterator[str]:
     """Render, train twice and write; yield a line after each, and the result.
 
     Args:
-        config: How much.
-        command: The command line, for the result.
+        config: The settings.
+        command: The command line, recorded in the result.
     """
     torch.manual_seed(config.seed)
     train, labels = render("train", config.train)

@@ -41,9 +41,9 @@ class CutConfig:
     stride: int | None = None
     """Frames from one start to the next, by default `frames`. Fewer make segments overlap, more leave gaps."""
     short_side: int = 112
-    """Pixels of the shorter side, even. Smaller frames keep their size."""
+    """Length of a segment's shorter side in pixels, even; smaller frames are not enlarged."""
     limit: int | None = None
-    """Number of segments of a video, counted from its start; by default all."""
+    """Most segments of a video, counted from its start; by default all."""
 
     def __post_init__(self) -> None:
         counts = {"frames": self.frames, "stride": self.step, "limit": 1 if self.limit is None else self.limit}
@@ -88,7 +88,7 @@ def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
             other = found.setdefault(video.stem, video)
             if other.resolve() != video.resolve():
                 raise ValueError(
-                    f"{other} and {video} would give segments of one name; rename one, or cut it elsewhere"
+                    f"{other} and {video} would give segments of one name; rename one, or cut it into another folder"
                 )
     if not found:
         raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(VIDEO_SUFFIXES)})")
@@ -119,7 +119,7 @@ def claim_folder(out: Path, config: CutConfig) -> None:
 
 
 class Segments:
-    """The segments of one video. Iterating writes those that `out` lacks, and yields their paths; `len` counts them.
+    """The segments of one video. Iterating writes those missing in `out` and yields their paths; `len` counts them.
 
     Raises:
         VideoReadError: The video cannot be opened or has no frame rate.
@@ -183,29 +183,29 @@ class Segments:
 
 @dataclass
 class Totals:
-    """Counts of the videos that were given, and of their segments in the folder."""
+    """Counts of videos and of their segments in the folder."""
 
     videos: int = 0
-    """Videos with a segment or more."""
+    """Videos with at least one segment."""
     new: int = 0
     """Segments that this run wrote."""
     segments: int = 0
-    """Segments in all."""
+    """All segments."""
     seconds: float = 0.0
-    """How long the segments play, one after the other."""
+    """Total duration of the segments."""
 
 
 def cut_all(paths: Sequence[Path], out: Path, config: CutConfig) -> Totals:
-    """Cut every video; one that is too short or does not decode is logged, and what was cut from it until then stays.
+    """Cut every video; one that is too short or does not decode is logged, and the segments cut before that stay.
 
     Args:
         paths: Videos, or folders with videos anywhere below them.
         out: Folder of the segments.
-        config: How they are cut.
+        config: Settings of the cut.
 
     Raises:
         FileNotFoundError: There is no video.
-        ValueError: `out` does not fit the videos, or what it holds already; or no video gave a segment.
+        ValueError: `out` lies among the videos or holds other segments; or no video gave a segment.
     """
     totals = Totals()
     videos = find_videos(paths, out)
@@ -224,7 +224,9 @@ def _cut_one(segments: Segments, title: str, totals: Totals) -> None:
     """Cut one video and add it to the totals."""
     frames = segments.config.frames
     if not segments.paths:
-        logger.warning("%s: skipped, a segment has %d frames, it has %d", segments.video, frames, segments.length)
+        logger.warning(
+            "%s: skipped: a segment has %d frames, the video has %d", segments.video, frames, segments.length
+        )
     try:
         for _ in progress_bar(segments, desc=title, unit="segment", leave=False):
             totals.new += 1

@@ -1,4 +1,4 @@
-"""The settings of the commands that check a dataset and export its lists."""
+"""Settings of the commands that verify a dataset and write its lists."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,18 +20,18 @@ from tats_gym.runs.kinds import refuse_to_replace
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Which videos."""
+    """The dataset, and the part of it."""
 
     env: str
     """Id of the environment that will read them."""
     root: str | None = VerifyConfig.root
     """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
     fold: int = VerifyConfig.fold
-    """Which official division of UCF101 and HMDB51, 1 to 3."""
+    """One of the three official divisions of UCF101 and HMDB51."""
     subset: float | None = VerifyConfig.subset
-    """Only this share of every class, in (0, 1), or this number of clips of every class."""
+    """Only this share of every class, in (0, 1), or this number of clips of every class; None takes all."""
     subset_seed: int = VerifyConfig.subset_seed
-    """Another one gives another subset."""
+    """Each seed gives another subset."""
 
     def __post_init__(self) -> None:
         check_choice("--env", self.env, ENV_IDS)
@@ -43,7 +43,7 @@ class Source:
 
     @property
     def part(self) -> dict[str, Any]:
-        """The arguments that both commands pass on."""
+        """The arguments of `VerifyConfig` and of `list_videos` alike."""
         names = ("root", "fold", "subset", "subset_seed")
         return {"data": self.settings["data"], **{name: getattr(self, name) for name in names}}
 
@@ -60,7 +60,7 @@ class Verify:
     frames: int | None = None
     """Frames of the window; by default the environment's."""
     stride: int | None = None
-    """Frames from one of them to the next; by default the environment's."""
+    """Frames of the video from one frame of the window to the next; by default the environment's."""
     reader: Reader = VerifyConfig.reader
     """Library that decodes: pyav, decord, torchcodec, or auto, which is pyav."""
     num_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -68,7 +68,7 @@ class Verify:
     time_limit: float = VerifyConfig.time_limit_s
     """Seconds after which a video counts as broken."""
     memory_limit_mib: int = VerifyConfig.memory_limit_mib
-    """Memory at which a process is replaced; a video that takes twice as much counts as broken."""
+    """Memory in MiB above which a process is replaced; a video that takes twice as much counts as broken."""
 
     def __post_init__(self) -> None:
         if not self.split:
@@ -98,17 +98,17 @@ class Export:
 
     source: tyro.conf.OmitArgPrefixes[Source]
     out: Path
-    """The list; TatsMask-list-v0 looks for train.csv, val.csv and test.csv in its folder."""
+    """File of the list; TatsMask-list-v0 reads train.csv, val.csv and test.csv of a folder."""
     split: Split = VerifyConfig.split
     """Part of the dataset."""
     index: str | None = None
-    """Index that leaves out the broken videos; by default the one in the dataset's folder, none for none."""
+    """Index, whose broken videos are left out; by default the one in the dataset's folder, "none" to read none."""
 
     def write(self) -> VideoList:
         """Write the list, and return the videos in it.
 
         Raises:
-            ValueError: `out` is a file that is no list.
+            ValueError: `out` exists and is not a list.
         """
         refuse_to_replace(self.out, "--out")
         videos = list_videos(**self.source.part, split=self.split, index=self.index)

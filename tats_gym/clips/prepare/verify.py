@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig:
-    """Dataset to verify, method, and place of the index."""
+    """The split to verify, the window and the limits of the check, and the place of the index."""
 
     data: str
     """Dataset, see `list_videos`."""
@@ -51,11 +51,11 @@ class VerifyConfig:
     split: Split = ClipConfig.split
     """Part of the dataset."""
     fold: int = ClipConfig.fold
-    """Number of the official fold of UCF101 and HMDB51."""
+    """One of the three official divisions of UCF101 and HMDB51."""
     subset: float | None = None
     """Verify only this share of every class, or this number of clips of every class."""
     subset_seed: int = ClipConfig.subset_seed
-    """Seed of the subset."""
+    """Each seed gives another subset."""
     index: str | None = None
     """File or folder of the index; None takes the dataset's own folder."""
     frames: int = TokenGrid.frames
