@@ -30,7 +30,7 @@ class GrowthConfig:
     """The sizes that are measured."""
 
     preset: str = "paper-ssv2"
-    """Gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    """Preset that gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     """Clips in a step, of the preset's frames and size."""
     frames: tuple[int, ...] = (16, 32, 48, 64)
@@ -40,9 +40,9 @@ class GrowthConfig:
     recompute: bool = False
     """Recompute the activations within the MAE's blocks in the backward pass."""
     precision: Precision = "auto"
-    """Of the forward passes."""
+    """Precision of the forward passes."""
     device: str = "auto"
-    """auto takes CUDA if it is present."""
+    """auto takes CUDA where it is available."""
     label: str = "cpu"
     """Name of the machine, for the name of the record."""
     results: Path = Path("benchmarks/results")

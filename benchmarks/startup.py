@@ -22,17 +22,17 @@ STARTS = {
     "train_ppo.py --num-env 4": (SCRIPT, "--num-env", "4"),
     "train_ppo.py --agent tatts": (SCRIPT, "--agent", "tatts"),
 }
-"""Each with the words that Python is given; the last two are mistyped."""
+"""Name of each start to Python's arguments; the last two commands are mistyped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartupConfig:
-    """How often each start is measured."""
+    """Rounds and folder of the measurement."""
 
     rounds: int = 5
-    """Times that each start is measured, in turn with the others; its least counts."""
+    """Rounds, each of which measures every start in turn; the minimum over rounds counts."""
     results: Path = Path("benchmarks/results")
-    """Where the record goes."""
+    """Folder of the record."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -40,7 +40,7 @@ class StartupConfig:
 
 
 def run(config: StartupConfig) -> None:
-    """Measure, print and write."""
+    """CPU seconds until `train_ppo.py` answers, beside those of importing Stable-Baselines3."""
     record: dict[str, Any] = {"about": "CPU seconds (user and system) of a process, the least of all rounds"}
     record |= origin("startup", config)
     seconds: dict[str, list[float]] = {name: [] for name in STARTS}
@@ -54,7 +54,7 @@ def run(config: StartupConfig) -> None:
 
 
 def cpu_seconds(words: tuple[str, ...]) -> float:
-    """Run Python with these words, drop its output, and return the user and system seconds that it took."""
+    """Run Python with these arguments and return its user and system seconds; its output is dropped."""
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -62,7 +62,7 @@ def cpu_seconds(words: tuple[str, ...]) -> float:
 
 
 def compared(seconds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Return for each start its least seconds, their ratio to the reference's, and the seconds of all rounds."""
+    """Return the minimum of each start, its ratio to the reference's, and the seconds of all rounds."""
     reference = min(seconds[REFERENCE])
     return {
         name: {

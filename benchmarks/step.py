@@ -61,7 +61,7 @@ class StepConfig:
     """Variants and settings of the measurement."""
 
     preset: str = "paper-ssv2"
-    """Gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    """Preset that gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
     batch_size: int = 4
     """Clips in a step."""
     frames: int | None = None
@@ -71,11 +71,12 @@ class StepConfig:
     recompute: bool = False
     """Recompute the activations within the blocks of our MAE in the backward pass."""
     mask_ratio: float | None = None
-    """Of the joint step and AdaMAE; None takes the preset's. Tubes show a tenth of the places, as published."""
+    """Mask ratio of the joint step and of AdaMAE; None takes the preset's. VideoMAE's tubes show a tenth of the places,
+    as published."""
     precision: Precision = "auto"
-    """Of the forward passes."""
+    """Precision of the forward passes."""
     device: str = "auto"
-    """auto takes CUDA if it is present."""
+    """auto takes CUDA where it is available."""
     variants: tuple[str, ...] = VARIANTS
     """Steps to measure, by name."""
     rounds: int = 3

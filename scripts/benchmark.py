@@ -1,6 +1,6 @@
 """Measure this project's speed beside that of its peers: python scripts/benchmark.py step, data, growth or startup.
 
-A table is printed; the numbers go to benchmarks/results with the commit, the command, the date and the machine.
+Prints a table, and writes the numbers to benchmarks/results with command, commit, date and machine.
 """
 
 import logging
@@ -16,7 +16,7 @@ from tats_gym.agents.training.command_line import exit_code
 
 
 def main(arguments: list[str]) -> None:
-    """Run the benchmark that is named."""
+    """Parse, and run the chosen benchmark."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     app = tyro.extras.SubcommandApp()
     for benchmark in (data, step, growth, startup):

@@ -1,7 +1,7 @@
-"""Check that a single frame of a demo video tells nothing about its class, and that its motion tells it well.
+"""Check that the class of a demo video cannot be told from a single frame, and can be told from its motion.
 
 Trains the same small network twice on freshly rendered clips, once on single frames taken at random times and once on
-the differences between eight frames in order. Both accuracies on unseen clips are written as JSON, with 95 % Wilson
+the differences between eight frames in order. Writes both accuracies on unseen clips as JSON, with 95 % Wilson
 intervals.
 """
 
@@ -15,7 +15,7 @@ from tats_gym.clips.demo.single_frame import CheckConfig, check
 
 
 def main(config: CheckConfig) -> None:
-    """Check, and print the accuracies."""
+    """Run the check, and print the accuracies."""
     for line in check(config, shlex.join(["python", *sys.argv])):
         print(line)
 

@@ -15,14 +15,15 @@ INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out
 
 DESCRIPTION = f"""Compare agents over seeds: each trains an MAE with an equal number of forwards and equal K.
 
-Numbers and picture go to --results. What was stopped goes on where it was. docs/comparison.md: what is measured.
+Writes numbers and a picture to --results. A stopped comparison continues by the same command. docs/comparison.md
+explains the measures.
 
---env ID        whose clips are used; the demo data without it
---preset NAME   start from another preset than the id's own: {", ".join(PRESETS)}"""
+--env ID        id of the environment; by default TatsMask-demo-v0
+--preset NAME   preset to start from, by default the id's own: {", ".join(PRESETS)}"""
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, run the missing cells, and print the results and where they lie."""
+    """Parse, do the missing runs, and print the results and their files."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--env", default="TatsMask-demo-v0")
     first.add_argument("--preset")

@@ -1,7 +1,7 @@
-"""Cut long videos into short ones, for training on them: python scripts/cut_videos.py ~/films --out ~/clips.
+"""Cut long videos into short ones to train on: python scripts/cut_videos.py ~/films --out ~/clips.
 
-Each video becomes OUT/<name>-0000.webm, OUT/<name>-0001.webm and so on, without sound. Segments that are there are
-kept, so that a run that was stopped goes on where it was. Then: train_ppo.py --env TatsMask-folder-v0 --root OUT
+Each video becomes OUT/<name>-0000.webm, OUT/<name>-0001.webm and so on, without sound. Existing segments are kept, so
+that the same command continues after a stop. Then: train_ppo.py --env TatsMask-folder-v0 --root OUT
 """
 
 import logging
@@ -17,17 +17,17 @@ from tats_gym.clips.prepare.segments import CutConfig, cut_all
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptConfig:
-    """The videos, how they are cut, and where the segments go."""
+    """The videos, the cut, and the folder of the segments."""
 
     paths: tyro.conf.Positional[tuple[Path, ...]]
     """Videos, or folders with videos anywhere below them."""
     out: Path
-    """Folder of the segments; it must not lie inside a folder that is cut."""
+    """Folder of the segments; must not lie within PATHS."""
     cut: tyro.conf.OmitArgPrefixes[CutConfig] = field(default_factory=CutConfig)
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, cut and sum up."""
+    """Parse, cut, and print the counts."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     return exit_code(lambda: _cut(arguments), "the same command goes on from here")
 

@@ -1,8 +1,9 @@
-"""Write what a run has learnt for use elsewhere: its encoder, or its sampler.
+"""Export a run's encoder or sampler for other programs.
 
     python scripts/export_encoder.py runs/ssv2-tats-seed0-1 --format hf --out exported
-Encoders may also come from an earlier export, a Hugging Face VideoMAE folder or a published VideoMAE file. What the
-formats hold and how each is loaded: docs/export.md.
+
+The encoder may also come from an earlier export, a Hugging Face VideoMAE folder or a published VideoMAE file.
+docs/export.md lists the files of each format and the code that loads them.
 """
 
 import sys
@@ -21,19 +22,19 @@ from tats_gym.export.loading import loading
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """A run or another encoder, and the format and folder that it is written in."""
+    """The source, and the format and folder of the export."""
 
     run: tyro.conf.Positional[Path]
     """A run's folder or checkpoint, or another encoder."""
     format: Format | Literal["sampler"]
-    """hf: transformers. videomae: the published fine-tuning. timm. safetensors: this package. onnx, torchexport: for
-    serving from raw clips. sampler: not the encoder but what chooses the tokens."""
+    """hf: for transformers. videomae: for the published fine-tuning. timm: for timm. safetensors: for this package.
+    onnx, torchexport: for serving from raw clips. sampler: the part of a TATS run that chooses the tokens."""
     out: Path
-    """Folder, new or empty."""
+    """Folder of the export, new or empty."""
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, write, and say how to load it."""
+    """Parse, export, and print the files and the code that loads them."""
     return exit_code(lambda: _export(arguments), "give the same command again")
 
 

@@ -14,12 +14,12 @@ from tats_gym.train.distributed import Ranks, process_group
 
 DESCRIPTION = """Fine-tune an encoder on labelled videos, and test it. On several GPUs: torchrun scripts/finetune.py ...
 
---resume RUN    go on with the run in this folder, from its newest checkpoint
---folder DIR    where the run lies; a run that is in it goes on, so that the same command can be given again"""
+--resume RUN    continue the run in this folder from its newest checkpoint
+--folder DIR    folder of the run; a run in it is continued, so that the same command serves for restarts"""
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, build, train, test, and say where everything is."""
+    """Parse, build, train, test, and print the results and their files."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--env")
     first.add_argument("--encoder")
@@ -47,7 +47,7 @@ def _config(chosen: argparse.Namespace, rest: list[str]) -> FinetuneConfig:
         return _parse(rest, run_config(chosen.resume))
     asks = {"-h", "--help"} & set(rest)
     if not chosen.encoder and not asks:
-        raise ValueError("--encoder must name what is fine-tuned: a run, an export, a checkpoint, or base for none")
+        raise ValueError("--encoder must name a run, an export, a checkpoint, or a preset to start from scratch")
     return _parse(rest, finetune_preset(chosen.env or "TatsMask-demo-v0", chosen.encoder or "base"))
 
 

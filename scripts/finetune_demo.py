@@ -1,7 +1,7 @@
 """Fine-tune on the demo's twelve motions, from a pre-trained encoder and from scratch, and draw both curves.
 
 Makes the data, pre-trains, fine-tunes twice with the same settings, and writes numbers and picture to
-benchmarks/results. What was stopped goes on where it was. `make finetune-demo` runs it as it stands.
+benchmarks/results. A stopped study continues by the same command. `make finetune-demo` runs it with the defaults.
 """
 
 import logging
@@ -14,7 +14,7 @@ from tats_gym.agents.training.command_line import exit_code
 
 
 def main(config: FinetuneDemo) -> None:
-    """Run the missing cells, and print the results and where they lie."""
+    """Do the missing runs, and print the results and their files."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for text in finetune_demo(config):
         print(text)

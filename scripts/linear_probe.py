@@ -1,9 +1,8 @@
 """Probe frozen encoders: python scripts/linear_probe.py --encoder runs/demo-tats-seed0-1 tiny --env TatsMask-demo-v0.
 
-Fits a classifier to the features of a dataset's training clips and counts how many held-out clips it gets right. An
-encoder is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name, whose weights
-are drawn: the untrained encoder, to compare. Features are kept, so that another method takes seconds. docs/probe.md
-says what is measured.
+Fits a classifier to the features of a dataset's training clips and measures its accuracy on held-out clips. An encoder
+is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name for untrained weights, as
+a baseline. Features are cached, so that another method takes seconds. docs/probe.md explains features and methods.
 """
 
 import logging
@@ -17,7 +16,7 @@ from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, probe, print and write."""
+    """Parse, probe, and print the results."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     return exit_code(lambda: _probe(arguments), "the same command goes on with the features that are kept")
 

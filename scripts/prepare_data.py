@@ -1,10 +1,13 @@
-"""Check a dataset before training on it, or export its lists.
+"""Verify a dataset before training on it, or export its lists.
 
-verify opens every video and decodes a window of it, side by side and with a time limit, and writes an index that
-training then reads instead of the folder: broken videos are left out, and the start is quick. It can be stopped and
-called again.
+verify opens every video and decodes one window of it, in parallel and with a time limit, and writes an index. Training
+reads the index instead of the folder: it skips broken videos and starts quickly. The same command continues after a
+stop.
+
     python scripts/prepare_data.py verify --env TatsMask-ssv2-v0 --root /data/ssv2
-list writes the `path label` lines that VideoMAE and its heirs read, and that TatsMask-list-v0 reads back.
+
+list writes the `path label` lines that VideoMAE and its descendants read, and TatsMask-list-v0 too.
+
     python scripts/prepare_data.py list --env TatsMask-ssv2-v0 --root /data/ssv2 --out train.csv
 """
 
@@ -23,7 +26,7 @@ Command = Annotated[Verify, tyro.conf.subcommand("verify")] | Annotated[Export, 
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, check or export, and print the findings."""
+    """Parse, verify or export, and print the report."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     return exit_code(lambda: _run(arguments), "the same command goes on from here")
 
@@ -38,7 +41,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _verify(command: Verify, split: Split) -> int:
-    """Check one split and print the report; return 1 if it has no usable video."""
+    """Verify one split and print the report; return 1 if it has no usable video."""
     verification = Verification(command.config(split))
     if verification.resumed:
         print(f"{split}: going on after the {verification.resumed:,} videos of an earlier run")

@@ -1,7 +1,7 @@
-"""Ask whether pre-training on the demo data gives better features than the same encoder untrained has.
+"""Compare the features of an encoder before and after pre-training on the demo data.
 
-Pre-trains from several seeds, probes each before, during and after, and writes table, numbers and curves to
-benchmarks/results. A study that was stopped goes on where it was. `make probe-demo` runs it as it stands.
+Pre-trains from several seeds, probes each encoder before, during and after, and writes table, numbers and curves to
+benchmarks/results. A stopped study continues by the same command. `make probe-demo` runs it with the defaults.
 """
 
 import logging
@@ -14,7 +14,7 @@ from tats_gym.agents.training.command_line import exit_code
 
 
 def main(config: ProbeDemo) -> None:
-    """Run the missing cells, and print the results and where they lie."""
+    """Do the missing runs, and print the results and their files."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for text in probe_demo(config):
         print(text)

@@ -1,6 +1,6 @@
-"""Write one HTML page about runs, to look at or to send: python scripts/report.py RUN [RUN ...].
+"""Write one HTML page about runs: python scripts/report.py RUN [RUN ...].
 
-It holds results, curves, pictures, settings and the commands that give the runs again, and needs no server, network or
+The page holds results, curves, pictures, settings and the commands that repeat the runs. It needs no server, network or
 other file.
 """
 
@@ -23,11 +23,11 @@ class ReportConfig:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, finished or not."""
     out: Path = Path("report.html")
-    """The page; one that is there is replaced."""
+    """File of the page; an existing page is replaced."""
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, write, and say where."""
+    """Parse, write the page, and print its path."""
     return exit_code(lambda: _write(arguments), "give the same command again")
 
 

@@ -1,6 +1,6 @@
-"""Run a study, several arms with several seeds: python scripts/study.py frozen.
+"""Run a study, several arms with several seeds each: python scripts/study.py frozen.
 
-A study that was stopped goes on where it was. Its numbers and its picture go to benchmarks/results.
+Writes numbers and a picture to benchmarks/results. A stopped study continues by the same command.
 """
 
 import logging
@@ -13,7 +13,7 @@ from tats_gym.agents.training.command_line import exit_code
 
 
 def main(config: StudyConfig) -> None:
-    """Run the missing cells, and print the results and where they lie."""
+    """Do the missing runs, and print the results and their files."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for text in carry_out(config):
         print(text)

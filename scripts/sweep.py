@@ -1,8 +1,4 @@
-"""Sweep what the paper's supplement swept: python scripts/sweep.py table2|table3|table6 --env ID --budget N.
-
-Every cell is one run in a folder of its own below --out; what was stopped goes on. The same command may be given on
-many machines that share --out: each takes the cells that no other has in hand.
-"""
+"""Sweep the settings of a table in the paper's supplement: python scripts/sweep.py table2|table3|table6 --env ID."""
 
 import argparse
 import logging
@@ -17,17 +13,19 @@ from tats_gym.agents.training.command_line import check_reserved, exit_code
 
 INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
 
-DESCRIPTION = f"""Sweep what the paper's supplement swept, and print its table beside the paper's figures.
+DESCRIPTION = f"""Sweep the settings of a table in the paper's supplement, and print it beside the paper's figures.
 
-table2: m_o and k. table3: c1, c2, c3. table6: mask ratio and agent, by linear probing. What was stopped goes on. The
-same command may be given on many machines that share --out: each takes the cells that no other has in hand.
+table2: m_o and k. table3: c1, c2, c3. table6: mask ratio and agent, by linear probing.
 
---env ID        whose clips are used; the demo data without it
---preset NAME   start from another preset than the id's own: {", ".join(PRESETS)}"""
+Every cell of the table is one run, in a folder of its own below --out. A stopped sweep continues by the same command,
+which may be given on several machines that share --out: each takes the cells on which no other works.
+
+--env ID        id of the environment; by default TatsMask-demo-v0
+--preset NAME   preset to start from, by default the id's own: {", ".join(PRESETS)}"""
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, run the missing cells, and print the results and where they lie."""
+    """Parse, do the missing runs, and print the results and their files."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--env", default="TatsMask-demo-v0")
     first.add_argument("--preset")

@@ -8,7 +8,7 @@ from tats_gym.agents.training.options import TrainingOptions
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, build, train, and say where everything is."""
+    """Parse, train, and print the results and their files."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     return exit_code(
         lambda: _run(arguments),

@@ -1,8 +1,8 @@
-"""Draw what an agent shows of videos and what the MAE makes of it: python scripts/visualize_masks.py RUN.
+"""Draw an agent's masks of videos and the MAE's reconstruction: python scripts/visualize_masks.py RUN.
 
-Rows as in the TATS paper's supplement, figures 1 to 12: frames, reconstruction, its error, sampling probability,
-visible tokens; then error and visible tokens of each agent that it is compared with. All errors are of RUN's MAE; each
-agent looks at the clip through its own. Colours mean the same in all pictures of one call.
+Rows as in the TATS paper's supplement, figures 1 to 12: frames, reconstruction, error, sampling probability, visible
+tokens; then error and visible tokens of each run after --compare. All errors are of RUN's MAE, so they compare; each
+agent observes the tokens of its own run's MAE. All pictures of one call share their colour scales.
 """
 
 import logging
@@ -15,7 +15,7 @@ from tats_gym.agents.training.pictures import PictureConfig, draw
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, mask, draw, and print the paths and the errors."""
+    """Parse, draw, and print the paths and the errors."""
     logging.basicConfig(format="%(message)s")
     return exit_code(lambda: _draw(arguments), "give the same command again")
 

@@ -40,7 +40,7 @@ def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: --encoder must name what is fine-tuned"),
+        ([], "error: --encoder must name a run, an export"),
         (["--encoder", "runs/none"], "error: encoder must be one of tiny, small, base, large, or a path that exists"),
         (["--encoder", "tiny", "--env", "TatsMask-folder-v0"], "error: TatsMask-folder-v0 has no labels to learn"),
         (["--resume", "runs/none"], "error: runs/none holds no run"),
