@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tats_gym.files.messages import first_line
+
 if TYPE_CHECKING:  # PyAV is imported with the reader that uses it
     import av
 
@@ -70,8 +72,3 @@ def frame_error(path: Path, index: int, length: int, err: Exception | None) -> V
 def decode_error(path: Path, err: Exception) -> VideoReadError:
     """The error for a file that a library cannot decode, with the library's reason."""
     return VideoReadError(f"{path}: it does not decode ({first_line(err)})")
-
-
-def first_line(err: Exception) -> str:
-    """The first line of a library's error."""
-    return (str(err) or type(err).__name__).splitlines()[0]
