@@ -46,7 +46,7 @@ class EncoderSource:
     """An encoder's architecture, geometry, weights and origin."""
 
     config: MAEConfig
-    """Widths and depths; the decoder's have a meaning only where `origin` is a run."""
+    """Widths and depths; the decoder's hold only if `origin` is a run."""
     grid: TokenGrid
     """Geometry of the positions."""
     weights: dict[str, Tensor]
@@ -245,7 +245,7 @@ class EncoderSource:
             return replace(self, grid=grid)
         if not interpolate:
             raise ValueError(
-                f"{self.origin.get('path')} knows positions for {_geometry(self.grid)}, but the clips have "
+                f"{self.origin.get('path')} has positions for {_geometry(self.grid)}, but the clips have "
                 f"{_geometry(grid)}: give it such clips, or let its positions be "
                 "interpolated (--interpolate; in Python interpolate=True)"
             )
@@ -261,7 +261,7 @@ class EncoderSource:
 
 
 def describe(source: EncoderSource) -> str:
-    """Return the description, in JSON, that `find` needs beside the weights, for `weight_files.DESCRIPTION`."""
+    """Return the JSON that `find` reads beside the weights, under the key `weight_files.DESCRIPTION`."""
     config, grid = asdict(source.config), asdict(source.grid)
     return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin})
 

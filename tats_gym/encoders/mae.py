@@ -34,8 +34,8 @@ class MAESource:
             setting: The setting that gave the name, for messages.
 
         Raises:
-            ValueError: If it is neither.
-            CheckpointError: If the file is not a checkpoint of an MAE.
+            ValueError: `name` is neither.
+            CheckpointError: The file is not a checkpoint of an MAE.
         """
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """Heads of every published VideoMAE, by its width."""
 HEAD_WIDTH = 64
-"""Width of a head in other encoders, unless it is known."""
+"""Width of a head in all other encoders, unless the file gives their number."""
 
 HF_PREFIX = "videomae."
 HF_PATCH_EMBED = "embeddings.patch_embeddings.projection"

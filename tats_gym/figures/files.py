@@ -1,4 +1,4 @@
-"""Mask pictures as files: a still of all frames beside each other, or the clip as it plays."""
+"""Writes mask pictures to files: a still with all frames side by side, or an animation of the clip."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,19 +28,19 @@ class Picture(NamedTuple):
         """Write the picture in every form, and yield each path.
 
         Args:
-            stem: Of the paths; the form is their suffix.
-            forms: Which.
-            frames_per_s: Of gif and mp4.
+            stem: Path without its suffix, which is the form.
+            forms: Forms to write.
+            frames_per_s: Frame rate of gif and mp4.
         """
-        what = self.grid, self.pixels, self.seen
+        drawn = self.grid, self.pixels, self.seen
         if set(forms) != {"png"}:
-            pictures = mask_animation(*what, clip=self.clip, scales=self.scales, title=self.title)
+            pictures = mask_animation(*drawn, clip=self.clip, scales=self.scales, title=self.title)
         for form in forms:
             path = stem.with_name(f"{stem.name}.{form}")
             if form == "png":
                 title = f"Time runs from left to right; {self.title}"
                 dpi = sharp_dpi(self.grid)
-                still = mask_figure(*what, clip=self.clip, scales=self.scales, title=title, dpi=dpi)
+                still = mask_figure(*drawn, clip=self.clip, scales=self.scales, title=title, dpi=dpi)
                 matplotlib.image.imsave(path, still)
             else:
                 {"gif": write_gif, "mp4": write_mp4}[form](path, pictures, frames_per_s)

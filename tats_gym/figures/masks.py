@@ -25,7 +25,7 @@ DPI, SHARPEST_DPI = 100.0, 250.0
 COLUMNS = 8
 """Most columns of a figure; of a longer clip, evenly spaced tubelets are shown."""
 CHARACTER_INCHES = 0.08
-"""Width of a character of a title, about."""
+"""Approximate width of a character of a title."""
 TITLE_LINES = 3
 NAME_CHARACTERS = 17
 """Most characters of an agent's name on a line."""
@@ -66,8 +66,8 @@ class Scales:
     def of(batches: Sequence[Masked]) -> "Scales":
         """Return the scales that fit all clips of these batches.
 
-        They end at one of few round numbers, so that the figures of a training keep their colours until errors or
-        probabilities change much.
+        They end at round numbers, so that the figures of one training share their colours until errors or probabilities
+        change much.
         """
         errors, relative = [torch.zeros(1)], [torch.full((1,), 2.0)]
         for masked in batches:
@@ -84,7 +84,7 @@ def _top(values: Sequence[Tensor]) -> float:
 
 
 def _rounded_up(value: float) -> float:
-    """Round up to 1, 1.5, 2, 3, 4, 6, 8, 12, ..., their halves, quarters, ...; an excess of a per mille is ignored."""
+    """Round up to 1, 1.5, 2, 3, 4, 6, ... or a half, quarter, ... of these; an excess of 0.1 % is ignored."""
     below = 2.0 ** math.floor(math.log2(value / 1.001))
     return 1.5 * below if value <= 1.5015 * below else 2 * below
 

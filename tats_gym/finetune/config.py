@@ -19,7 +19,7 @@ from tats_gym.train.optimizer import OptimConfig
 from tats_gym.train.precision import Precision
 
 RANDAUG = "rand-m9-n2-mstd0.5-inc1"
-"""Table 4's "RandAug 9, 0.5" in timm's words: two operations, magnitude 9, deviation 0.5."""
+"""Table 4's "RandAug 9, 0.5" in timm's notation: two operations, magnitude 9, standard deviation 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +59,16 @@ class FinetuneConfig:
     size: int | None = None
     """Height and width of a clip in pixels; None takes the encoder's."""
     interpolate: bool = False
-    """Let positions be interpolated where `frames` or `size` are not the encoder's."""
+    """Interpolate the positions where `frames` or `size` are not the encoder's."""
     scratch: bool = False
     """Draw the encoder's weights anew from `seed`: the same architecture without pre-training, as a baseline."""
     pool: Pool = "mean"
-    """The classifier's input. mean: over all tokens, as in VideoMAE. Ours: frames, the mean of each time, which keeps
-    their order; change, the deviation over time; tokens, all of them."""
+    """The classifier's input. mean: of all tokens, as in VideoMAE. Ours: frames, the mean of each tubelet, which keeps
+    their order; change, the standard deviation over time; tokens, all tokens."""
     batch_size: int = 8
     """Clips in a step of one rank."""
     drop_path: float = 0.1
-    """Rate at which residual branches are dropped in the last block, rising to it linearly."""
+    """Drop rate of the residual branches in the last block; it rises linearly over the blocks."""
     seed: int = 0
     """Seed of the head, clips, crops, mixing and drop path."""
     device: str = "auto"
@@ -90,7 +90,7 @@ class FinetuneConfig:
     keep_checkpoints: int = 2
     """Number of the newest checkpoints to keep; one is written per epoch."""
     quiet: bool = False
-    """A line every ten minutes instead of a progress bar."""
+    """Print a line every ten minutes instead of a progress bar."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
     mix: MixConfig = field(default_factory=MixConfig)
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
@@ -129,7 +129,7 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
     """Return the recipe for an id: Table 4's, with VideoMAE's settings for its dataset; for demo a small one.
 
     Raises:
-        ValueError: If the id is unknown, or its dataset has no labels.
+        ValueError: The id is unknown, or its dataset has no labels.
     """
     check_choice("--env", env_id, ENV_IDS)
     data = data_of(env_id)

@@ -21,7 +21,7 @@ class TrainingLog:
         step: Steps so far.
         total_steps: Steps of the whole run.
         interval: Steps between lines of the log.
-        quiet: A line every ten minutes instead of a bar.
+        quiet: Print a line every ten minutes instead of a progress bar.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TrainingLog:
         self._mark()
 
     def show(self, text: str) -> None:
-        """Show something beside the loss from now on."""
+        """Show a text beside the loss from now on."""
         self._shown = f", {text}"
 
     def record(self, group: str, **values: float | None) -> None:

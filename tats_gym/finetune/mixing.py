@@ -12,9 +12,9 @@ class MixConfig:
     """Settings of Mixup and CutMix; the defaults are the fine-tuning's (supplement, table 4)."""
 
     mixup: float = 0.8
-    """Both parameters of the Beta distribution of Mixup's weight (https://arxiv.org/abs/1710.09412); 0 is no Mixup."""
+    """Both parameters of the Beta distribution of Mixup's weight (https://arxiv.org/abs/1710.09412); 0 for no Mixup."""
     cutmix: float = 1.0
-    """Both parameters of the Beta distribution of the share that CutMix keeps (https://arxiv.org/abs/1905.04899); 0 is
+    """Both parameters of the Beta distribution of the share that CutMix keeps (https://arxiv.org/abs/1905.04899); 0 for
     no CutMix."""
     probability: float = 1.0
     """Probability that a batch is mixed at all, in [0, 1]."""
@@ -53,7 +53,7 @@ def mix(
         Clips (B, C, T, H, W) in [0, 255], float32, and targets (B, num_classes), float32, whose rows sum to 1.
 
     Raises:
-        ValueError: The shapes differ from these.
+        ValueError: `clips` or `labels` has another shape.
     """
     if clips.ndim != 5 or labels.shape != clips.shape[:1]:
         raise ValueError(

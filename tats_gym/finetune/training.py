@@ -46,7 +46,7 @@ class FinetuneResult:
     """0 where the run ended by itself, else the signal's, see `tats_gym.train.signals`."""
 
     def summary(self, config: FinetuneConfig) -> str:
-        """Return what the test gave and where it lies; of a run that was stopped, how it goes on."""
+        """Return the test's accuracy and its files, or for a stopped run the command that continues it."""
         if self.scores is None:
             return f"stopped; go on with: python scripts/finetune.py --resume {self.folder}"
         scores, views = self.scores, f"{config.temporal_views} x {config.spatial_views} views"
@@ -144,7 +144,7 @@ class Finetuning:
         """Write a checkpoint; all ranks must call it, rank 0 writes.
 
         Raises:
-            NonFiniteError: If a weight is NaN or infinite; no file is written.
+            NonFiniteError: A weight is NaN or infinite; no file is written.
         """
         check_weights_finite("classifier", self.model, f"step {self.step}")
         state = {
@@ -185,7 +185,7 @@ class Finetuning:
         """Train to the end and test in all views; a signal stops the training, and a checkpoint is saved.
 
         Raises:
-            NonFiniteError: By the rule of `tats_gym.train.nonfinite`; the last checkpoint is kept.
+            NonFiniteError: See `tats_gym.train.nonfinite`; the last checkpoint is kept.
         """
         scores = None
         self._log = self._open_log()

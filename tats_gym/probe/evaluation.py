@@ -1,4 +1,4 @@
-"""Evaluates one probe: fits a classifier to the features of one split, and tests it on those of another."""
+"""Evaluates a probe: fits a classifier to the features of one split, and tests it on those of another."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
@@ -36,7 +36,7 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeResult:
-    """A method's accuracy, with the number of its clips and classes."""
+    """A probe's accuracy, with its numbers of clips and classes."""
 
     method: Method
     accuracy: Accuracy
@@ -48,17 +48,17 @@ class ProbeResult:
     classes: tuple[str, ...]
     """Names of the classes."""
     trained_classes: int
-    """Classes with training clips, among which guessing chooses."""
+    """Classes with training clips, which set the accuracy of guessing."""
     passes: int
     """Views of each training clip."""
     unreadable_train: int
     """Videos of the training split that do not decode."""
     unreadable_test: int
-    """Videos of the test split that do not decode; they are not counted anywhere else."""
+    """Videos of the test split that do not decode; the accuracy does not count them."""
     absent: int
-    """Videos of both splits in the annotations that are missing on disk, or broken according to an index."""
+    """Annotated videos of both splits that are not on the disk, or unusable according to an index."""
     found: dict[str, Any]
-    """Values that the method found: strength of L2 and whether the solver converged, or number of neighbours."""
+    """Values that the fit chose: strength of L2 and whether the solver converged, or number of neighbours."""
 
     @property
     def chance(self) -> float:

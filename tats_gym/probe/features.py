@@ -40,16 +40,16 @@ NOT_IN_KEY = (
     *("root", "split", "fold", "subset", "subset_seed", "index"),
     *("num_workers", "time_limit_s", "memory_limit_mib", "max_broken", "cache_mib", "cache_dir"),
 )
-"""Settings of the clips that are not part of the key: they change features only through the list of videos."""
+"""Settings of the clips outside the key: they change features only through the list of videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """The pooling of a clip's tokens to a feature, and the settings of the forward passes."""
+    """Pooling of a clip's tokens into a feature, and settings of the forward passes."""
 
     pool: Pool = "mean"
-    """mean: over all tokens, (D,), as in the recipes. Ours: change, the deviation over time, mean over places,
-    (D,); frames, the mean over the tokens of each time, (t * D,), which keeps their order; tokens, all, (L * D,)."""
+    """mean: of all tokens, (D,), as in the recipes. Ours: change, the standard deviation over time, averaged over
+    places, (D,); frames, the mean of each tubelet, (t * D,), which keeps their order; tokens, all tokens, (L * D,)."""
     batch_size: int = 32
     """Views in one forward pass."""
     device: str = "auto"
@@ -57,9 +57,9 @@ class FeatureConfig:
     precision: Precision = "auto"
     """auto takes bf16 on a GPU that supports it; features are stored in float32."""
     cache: str | None = None
-    """Folder of the features; None: `features` beside the datasets, see `data_root`."""
+    """Folder of the cached features; None takes `features` beside the datasets, see `data_root`."""
     quiet: bool = False
-    """A line every ten minutes instead of a progress bar."""
+    """Print a line every ten minutes instead of a progress bar."""
 
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
@@ -77,13 +77,13 @@ class Features:
     labels: Tensor
     """(V, N) int64; -1 where unknown."""
     ids: Tensor
-    """(V, N) int64: positions in the list of videos; one order for fixed views, each pass has its own."""
+    """(V, N) int64: positions in the list of videos; fixed views share one order, each pass has its own."""
     videos: VideoList
     """The split's videos."""
     broken: tuple[str, ...]
-    """Paths of videos that could not be read. Fixed views leave them out, in a pass others take their place."""
+    """Paths of unreadable videos. Fixed views leave them out; in a pass, other videos replace them."""
     key: str
-    """Digest of everything that these numbers depend on."""
+    """Digest of all inputs of these numbers."""
 
     def __len__(self) -> int:
         return self.values.shape[1]
@@ -110,13 +110,13 @@ def features_of(
     """Compute the features of a split, or read them from the cache.
 
     The key is a digest of the encoder's weights, architecture and geometry, of the settings that cut the clips, and of
-    the list of videos with their paths and labels; not of the videos' contents. After an interruption, finished parts
-    are read.
+    the list of videos with their paths and labels, but not of the videos' contents. After an interruption, finished
+    parts are read from the disk.
 
     Args:
         encoder: The encoder; it is moved to the device, and put into evaluation mode.
         clips: The clips; `repeats` must be 1.
-        config: The features.
+        config: Pooling, forward passes and cache.
         views: Fixed views, see `ClipStream.views`; by default the centre.
         passes: Instead of fixed views, this many passes over the videos, each with a window and a crop drawn as in
             training.
@@ -220,7 +220,7 @@ def _compute(
     _write(path, by_view, broken)
     for file in files:
         file.unlink()
-    with suppress(OSError):  # another process computes the same
+    with suppress(OSError):  # another process computes the same features
         folder.rmdir()
     return by_view, broken
 

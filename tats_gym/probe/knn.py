@@ -21,7 +21,7 @@ class KnnConfig:
     k: int = 20
     """Neighbours, at least 1; where there are fewer training clips, all vote."""
     votes: Votes = "weighted"
-    """weighted: exp(cosine / temperature) each. plain: one each, a tie goes to the nearer ones."""
+    """weighted: each neighbour counts exp(cosine / temperature). plain: each counts 1, and nearer ones break ties."""
     temperature: float = 0.07
     """Temperature of weighted votes."""
     centre: bool = False
@@ -50,7 +50,7 @@ class Knn:
     config: KnnConfig
 
     def scores(self, values: Tensor) -> Tensor:
-        """Return the shares of the votes (N, classes) for features (N, D)."""
+        """Return each class's share of the votes (N, classes) for features (N, D)."""
         return torch.cat([self._scores(part) for part in values.split(CHUNK)])
 
     def _scores(self, values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class LogisticConfig:
     """Candidates for the strength of L2, and the solver's stopping rule."""
 
     strengths: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    """Candidates for l2 in: mean cross-entropy + l2 / 2 * squared weights, without the biases."""
+    """Candidates for l2 in the objective, mean cross-entropy + l2 / 2 * squared weights; biases are not penalised."""
     held_out: float = 0.2
     """Share of every class's training videos on which the candidates are compared, in (0, 1)."""
     tolerance: float = 1e-5
@@ -58,7 +58,7 @@ class Logistic:
     """Whether the gradient fell below the tolerance."""
 
     def scores(self, values: Tensor) -> Tensor:
-        """Probabilities (N, classes) of features (N, D)."""
+        """Return class probabilities (N, classes) for features (N, D)."""
         logits = (values.double() - self.mean) / self.deviation @ self.weight + self.bias
         return logits.softmax(1)
 
@@ -71,7 +71,7 @@ def fit_logistic(
     Args:
         values: Features (N, D).
         labels: Classes (N,).
-        ids: The videos (N,) that the features are views of; views of one video stay together.
+        ids: Videos (N,) of the features; all views of one video are held out together or not at all.
         num_classes: At least 2.
         config: Candidates and stopping rule.
         seed: Seed of the held-out part.

@@ -1,4 +1,4 @@
-"""Probes of many encoders: the settings of all, and a record of each result."""
+"""Probes of several encoders: their settings, and a record of each result."""
 
 import json
 import shlex
@@ -39,51 +39,52 @@ class ProbeCommand:
     encoder: tuple[str, ...]
     """Runs, exports, Hugging Face VideoMAE folders, published .pth files, or presets; each a column of the table."""
     env: str = "TatsMask-demo-v0"
-    """Id whose dataset is classified."""
+    """Environment id of the dataset."""
     method: tuple[Method, ...] = ("logistic", "knn")
     """logistic: regression to convergence. sgd: MAE's recipe. knn: nearest neighbours."""
     norm: tuple[FeatureNorm, ...] = ("encoder",)
     """encoder: features after the norm that pre-training ended with. none: before it."""
     seeds: tuple[int, ...] = (0,)
-    """Of held-out parts, SGD and windows, and of a preset's weights; one record each."""
+    """Seeds of held-out parts, SGD, windows and a preset's weights; one record each."""
     root: str | None = ClipConfig.root
     """The dataset's folder; None looks below $TATS_GYM_DATA, then in the user's cache."""
     fold: int = ClipConfig.fold
-    """Which official division of UCF101 and HMDB51."""
+    """One of the three official divisions of UCF101 and HMDB51."""
     test_split: Split = "validation"
     """Part of the dataset on which the accuracy is measured."""
     subset: float | None = ClipConfig.subset
     """Train the probe on this share of every class only, in (0, 1), or on this number of clips of every class."""
     subset_seed: int = ClipConfig.subset_seed
-    """Another one gives another subset."""
+    """Each seed gives another subset."""
     index: str | None = ClipConfig.index
-    """What scripts/prepare_data.py found; see docs/data.md."""
+    """Index written by scripts/prepare_data.py: its file or folder, or "none" to read none; None takes the one in the
+    dataset's folder, if any."""
     stride: int | None = None
     """Frames from one frame of a clip to the next; by default the environment's."""
     sampling: Sampling = ClipConfig.sampling
     """stride: windows of frames `stride` apart. segments: frames spread over the whole video."""
     frames: int | None = None
-    """Frames of a clip; None takes what each encoder was trained with."""
+    """Frames in a clip; None takes each encoder's."""
     size: int | None = None
-    """Height and width of a clip; None takes what each encoder was trained with."""
+    """Height and width of a clip in pixels; None takes each encoder's."""
     interpolate: bool = False
-    """Let positions be interpolated where frames or size are not the encoder's own."""
+    """Interpolate the positions where `frames` or `size` are not the encoder's."""
     reader: Reader = ClipConfig.reader
     """Library that decodes."""
     num_workers: int = ClipConfig.num_workers
     """Processes that decode ahead."""
     max_broken: float = ClipConfig.max_broken
-    """Share of unreadable videos above which the probe stops; fewer are left out and counted."""
+    """Largest share of unreadable videos, in [0, 1], which are left out and counted; above it the probe stops."""
     passes: int = 0
-    """Train on so many random windows and crops of each video, kept; 0 trains on the centre view."""
+    """Train on this many random windows and crops of each video, drawn once; 0 trains on the centre view."""
     crop: Crop = "random_resized"
-    """Crops of these passes."""
+    """Crop in these passes."""
     temporal: int = 1
     """Windows of a test video; the scores of all its views are averaged."""
     spatial: int = 1
     """Squares of each of these windows."""
     out: Path | None = None
-    """File for the records, JSON; None writes none."""
+    """File of the records, JSON; None writes none."""
     add: tuple[Path, ...] = ()
     """Records of earlier probes that join the table."""
     features: tyro.conf.OmitArgPrefixes[FeatureConfig] = field(default_factory=FeatureConfig)
@@ -130,20 +131,20 @@ class ProbeCommand:
 
     @property
     def grid(self) -> TokenGrid:
-        """The geometry of encoders that bring none."""
+        """The geometry for presets, which have none of their own."""
         asked = {name: getattr(self, name) or self.settings.get(name) for name in ("frames", "size")}
         given = {name: value for name, value in asked.items() if value is not None}
         return TokenGrid(**given, visible=1)  # K does not count here
 
     @property
     def probe(self) -> ProbeConfig:
-        """How each method is fitted."""
+        """The settings of each method."""
         return ProbeConfig(logistic=self.logistic, sgd=self.sgd, knn=self.knn)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Probe every encoder with every norm, seed and method.
 
-        Features of a run do not depend on the seed but by the passes, and are then computed once.
+        Without passes, a run's features do not depend on the seed and are computed once.
         """
         test = replace(self.clips.held_out, split=self.test_split)
         for name in self.encoder:
@@ -173,7 +174,7 @@ class ProbeCommand:
                         }
 
     def find(self, name: str, seed: int) -> EncoderSource:
-        """Find an encoder at its own geometry, or at that of the clips that are asked for."""
+        """Find an encoder at its own geometry, or at that of `frames` and `size`."""
         if name in MAE_PRESETS:
             return EncoderSource.find(name, self.grid, seed=seed)
         source = EncoderSource.find(name)
@@ -184,7 +185,7 @@ class ProbeCommand:
 
 
 def line_of(record: dict[str, Any]) -> str:
-    """Describe a record in a line."""
+    """Describe a record in one line."""
     low, high = record["top1_interval"]
     method = record["method"]
     if method == "knn":
@@ -198,11 +199,11 @@ def line_of(record: dict[str, Any]) -> str:
 
 
 def recorded(command: ProbeCommand, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Probe, write the records so far after each, and yield it.
+    """Yield the record of each probe, after writing all records so far.
 
     Args:
         command: The probes, and the file of the records.
-        arguments: The words of the command line, for that file.
+        arguments: Arguments of the command line, for that file.
     """
     if command.out is not None:
         refuse_to_replace(command.out, "--out", b"{")

@@ -26,7 +26,7 @@ class Accuracy:
     confusion: NDArray[np.int64]
     """Videos by (true class, predicted class)."""
     in_top5: NDArray[np.int64]
-    """(class,) videos whose class is among the five most probable."""
+    """(classes,) videos whose class is among the five most probable."""
     broken: int = 0
     """Videos that could not be read; they count as wrong."""
 
@@ -56,7 +56,7 @@ class Accuracy:
         return {name: float(right / videos) for name, right, videos in rows if videos}
 
     def by_class(self, classes: Sequence[str]) -> list[dict[str, Any]]:
-        """Return, for every class, its videos, how many are right, and its most frequent wrong prediction."""
+        """Return for every class its number of videos, of right ones, and the most frequent wrong prediction."""
         rows = []
         for number, name in enumerate(classes):
             row = self.confusion[number]
@@ -127,7 +127,7 @@ def accuracy_of(scores: Tensor, labels: Tensor) -> Accuracy:
 
 
 def confusion_picture(scores: Accuracy, classes: Sequence[str], path: Path) -> Path:
-    """Draw the confusion matrix, each row as shares of its class's videos, to a PNG."""
+    """Draw the confusion matrix as a PNG, each row in shares of its class's videos."""
     shares = scores.confusion / np.maximum(scores.confusion.sum(1, keepdims=True), 1)
     side = 3.0 + 0.28 * min(len(classes), 60)
     figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")

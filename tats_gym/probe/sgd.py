@@ -14,7 +14,7 @@ REFERENCE_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class SgdConfig:
-    """The recipe of MAE (arXiv 2111.06377, Appendix A.1), but for its batch of 16384, more than some datasets have."""
+    """MAE's recipe (arXiv 2111.06377, Appendix A.1), except its batch of 16384, which exceeds some datasets."""
 
     optimizer: OptimizerName = "lars"
     """lars (arXiv 1708.03888): trust .001, none on the bias. sgd: plain SGD."""
@@ -27,7 +27,7 @@ class SgdConfig:
     batch_size: int = 256
     """Clips in a step; the last step of a pass may have fewer."""
     momentum: float = 0.9
-    """In [0, 1)."""
+    """Momentum of the optimiser, in [0, 1)."""
 
     def __post_init__(self) -> None:
         if self.optimizer not in get_args(OptimizerName):
@@ -49,7 +49,7 @@ class SgdProbe:
     head: nn.Sequential
 
     def scores(self, values: Tensor) -> Tensor:
-        """Probabilities (N, classes) of features (N, D)."""
+        """Return class probabilities (N, classes) for features (N, D)."""
         with torch.no_grad():
             probabilities: Tensor = self.head(values).softmax(1)
         return probabilities
@@ -93,7 +93,7 @@ def probe_optimizer(linear: nn.Module, config: SgdConfig) -> torch.optim.Optimiz
     """Return the optimiser of the linear layer, without weight decay."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(linear.parameters(), lr=config.base_lr, momentum=config.momentum)
-    from timm.optim.lars import Lars  # takes seconds, and the other probes do without
+    from timm.optim.lars import Lars  # takes seconds, and the other probes do not need it
 
     groups = [{"params": [value], "always_adapt": value.ndim > 1} for value in linear.parameters()]
     return Lars(groups, lr=config.base_lr, momentum=config.momentum, trust_coeff=0.001)

@@ -208,7 +208,7 @@ def _check(path: Path) -> None:
 
 
 def _raise_if_unread(err: BaseException, path: Path) -> None:
-    """Raise errors that do not mean a damaged file: of the disk, or out of memory."""
+    """Raise errors of the disk and out-of-memory errors, which do not mean a damaged file."""
     if isinstance(err, OSError) and err.errno != errno.EINVAL:  # EINVAL: a seek outside the file
         raise err
     if isinstance(err, RuntimeError) and "allocate memory" in str(err):

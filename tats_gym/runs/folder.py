@@ -32,7 +32,7 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
     """Make a new folder `parent/name-N` and begin a run in it.
 
     Raises:
-        OSError: If the folder cannot be written.
+        OSError: The folder cannot be written.
     """
     make_folder(parent)
     number = 1
@@ -54,13 +54,13 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
     Metrics and replaced clips of an earlier run that ended before its first checkpoint are deleted.
 
     Args:
-        folder: The run's.
-        config: Its settings.
-        processes: Number of ranks; settings that count per rank hold for each.
+        folder: The run's folder.
+        config: The run's settings.
+        processes: Number of ranks; settings such as the batch size hold for each rank.
 
     Raises:
-        ValueError: If the folder is not empty and holds no run of this kind.
-        OSError: If it cannot be written.
+        ValueError: The folder is not empty and holds no run of this kind.
+        OSError: The folder cannot be written.
     """
     make_folder(folder)
     check_run_folder(folder, config)
@@ -83,7 +83,7 @@ def check_run_folder(folder: Path, config: dict[str, Any]) -> None:
     """Check that a folder is missing, empty, or holds a run of the kind of these settings.
 
     Raises:
-        ValueError: If not; a new run would overwrite its contents.
+        ValueError: It holds other files, which a new run would overwrite.
     """
     if not folder.is_dir() or all(each.name[0] == "." for each in folder.iterdir()):
         return
@@ -139,8 +139,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read a run's config.json; where it is missing, return the settings in the newest checkpoint.
 
     Raises:
-        FileNotFoundError: If the folder holds no run; the message suggests similar names beside it.
-        ValueError: If config.json is damaged.
+        FileNotFoundError: The folder holds no run; the message suggests similar names beside it.
+        ValueError: config.json is damaged.
     """
     path = folder / CONFIG
     saved = folder / "checkpoints"
@@ -186,7 +186,7 @@ def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
 
 
 def names_apart(folders: Sequence[Path]) -> list[str]:
-    """Return as many of the last parts of each path as tell all apart."""
+    """Return the shortest ends of the paths, in whole parts, by which all differ."""
     for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
         names = ["/".join(folder.parts[-parts:]) for folder in folders]
         if len(set(names)) == len(names):

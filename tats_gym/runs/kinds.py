@@ -80,7 +80,7 @@ def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
         begins: First bytes of files that may be replaced.
 
     Raises:
-        ValueError: It would.
+        ValueError: It would replace one.
     """
     kind = kind_of(path)
     if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVING_GRAPH, TORCH):

@@ -41,7 +41,7 @@ def run_logger(folder: Path | None, step: int) -> Logger:
     """Make an SB3 logger that writes into a run's folder only, not to the terminal.
 
     Args:
-        folder: The run's; None disables the logger.
+        folder: The run's folder; None disables the logger.
         step: Environment steps so far; TensorBoard drops later points.
     """
     if folder is None:

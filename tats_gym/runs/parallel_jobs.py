@@ -37,7 +37,7 @@ def side_by_side(
     own_process: bool = False,
     failures: list[tuple[In, Exception]] | None = None,
 ) -> Iterator[tuple[In, Out]]:
-    """Apply the function to the items, `jobs` at a time, and yield each item with its result as it comes.
+    """Apply the function to the items, `jobs` at a time, and yield each item with its result when it is done.
 
     One job runs in this process; with several, or `own_process`, every item has its own. When this process is
     interrupted (Ctrl-C, SIGTERM, SIGUSR1), fails or dies, the others are asked to save and stop, and are waited for.
@@ -51,8 +51,8 @@ def side_by_side(
             others go on. A run that was stopped is not a failure.
 
     Raises:
-        ValueError: If `jobs` is below 1.
-        ProcessDiedError: If a process died.
+        ValueError: `jobs` is below 1.
+        ProcessDiedError: A process died.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
@@ -95,7 +95,7 @@ class _Worker(Generic[In]):
             value, error = answers.recv()
         except EOFError:
             self.process.join()
-            value, error = None, ProcessDiedError(f"its process died, {_how(self.process.exitcode)}")
+            value, error = None, ProcessDiedError(f"its process died, {_cause_of_death(self.process.exitcode)}")
         self.process.join()
         return self.item, value, error
 
@@ -158,7 +158,7 @@ def _stop_when_asked(going: Connection) -> None:
         ask_to_stop()
 
 
-def _how(exitcode: int | None) -> str:
+def _cause_of_death(exitcode: int | None) -> str:
     if exitcode is None or exitcode >= 0:
         return f"exit code {exitcode}"
     name = signal.Signals(-exitcode).name

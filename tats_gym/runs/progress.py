@@ -1,4 +1,4 @@
-"""Shows progress: a bar on a terminal, a line now and then in files and pipes."""
+"""Shows progress: a bar on a terminal, a line a minute in files and pipes."""
 
 import math
 import sys
@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TextIO
 from tqdm import tqdm
 
 LINE_S = 60.0
-"""Least seconds from one line to the next."""
+"""Shortest time between two lines, in seconds."""
 QUIET_LINE_S = 600.0
-"""The same with `quiet`."""
+"""Shortest time between two lines with `quiet`, in seconds."""
 BAR = "|{bar}|"
 FORMAT = "{desc} {percentage:3.0f}%" + BAR + " {n_fmt}/{total_fmt} {unit}s [{elapsed}<{remaining}{postfix}]"
 
@@ -26,8 +26,8 @@ def progress_bar(
         iterable: The items to iterate over, if the bar is to count them.
         unit: Name of the items, in the singular.
         name: Name of the work, at the head of each line.
-        quiet: Only a line every ten minutes, on a terminal too.
-        leave: False for one of many short bars: it vanishes, and lines are a minute apart over all of them.
+        quiet: Print only a line every ten minutes, on a terminal too.
+        leave: False for one of many short bars: it vanishes, and all of them together write at most a line a minute.
         settings: Further settings of tqdm.
     """
     stream = sys.stderr
@@ -52,7 +52,7 @@ class Lines:
     Args:
         stream: Takes the lines.
         name: Head of each line.
-        apart_s: Least seconds since the last line of any bar.
+        apart_s: Shortest time since the last line of any bar, in seconds.
     """
 
     last_s: ClassVar[float] = -math.inf

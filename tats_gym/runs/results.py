@@ -1,4 +1,4 @@
-"""Results of experiments: tables as text, and records with pictures in files."""
+"""Results of experiments: text tables, and records and pictures in files."""
 
 import json
 import shlex
@@ -15,28 +15,28 @@ from tats_gym.runs.folder import origin
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Pad the cells of each line, the head's among them, so that columns stand below each other."""
+    """Pad the cells of all lines, the header included, so that the columns align."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def origin_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the origin of numbers that runs gave: as `origin`, with the commits of all runs and of this report.
+    """Return the origin of results of runs: as `origin`, with the commits of all runs and of this report.
 
     Args:
-        rows: One a run, with its "commit".
+        rows: A row for each run, with its "commit".
     """
     now = origin()
     return {**now, "commits": sorted({row["commit"] for row in rows} | {now["commit"]}, key=str)}
 
 
 def command_of(script: str, config: Any, *, without: Collection[str] = ("jobs", "out", "results")) -> str:
-    """Return the command line that asks for the same numbers: the settings that differ from their defaults.
+    """Return the command line that repeats a result, with the settings that differ from their defaults.
 
     Args:
-        script: Its name, and that of its subcommand if it has any.
-        config: A dataclass; a path in it becomes FOLDER.
-        without: Settings that say where and how the numbers are made.
+        script: Name of the script, and of its subcommand if any.
+        config: A dataclass of settings; a path in it becomes FOLDER.
+        without: Settings of files and processes, which do not change the numbers.
     """
     words = ["python", *f"scripts/{script}".split()]
     for field in fields(config):
@@ -51,10 +51,10 @@ def command_of(script: str, config: Any, *, without: Collection[str] = ("jobs", 
 
 
 def write_results(path: Path, record: Mapping[str, Any], picture: NDArray[np.uint8] | None = None) -> str:
-    """Write a record and a picture, and return the lines that say where they lie.
+    """Write a record and a picture, and return the lines with their paths.
 
     Args:
-        path: Of the files, without their suffixes.
+        path: Path of the files, without their suffixes.
         record: Plain values, written as `path`.json.
         picture: (height, width, 3), written as `path`.png.
     """
@@ -62,7 +62,7 @@ def write_results(path: Path, record: Mapping[str, Any], picture: NDArray[np.uin
     write_whole(Path(numbers), json.dumps(record, indent=1) + "\n")
     if picture is None:
         return f"numbers: {numbers}"
-    import matplotlib.image  # takes a second, which tables need not wait for
+    import matplotlib.image  # takes a second, and records without a picture do not need it
 
     matplotlib.image.imsave(f"{path}.png", picture)
     return f"numbers: {numbers}\npicture: {path}.png"
