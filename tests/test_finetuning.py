@@ -136,7 +136,7 @@ def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_pa
         run._ask(PREEMPTED)  # after the code was read
         return code
 
-    monkeypatch.setattr("tats_gym.finetune.training.highest", agree)
+    monkeypatch.setattr("tats_gym.finetune.training.maximum", agree)
     stopped = run.run()
     assert stopped.scores is None
     assert load_checkpoint(stopped.folder)["step"] == 2

@@ -47,7 +47,7 @@ def test_where_files_cannot_be_locked_it_says_so_and_goes_on(tmp_path, monkeypat
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     RunLock(tmp_path).release()
-    assert "let no second process train there" in caplog.text
+    assert "do not train there in two processes" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"config": {"seed"', "[]", '{"seed": 0}', "[" * 100_000])
