@@ -65,7 +65,7 @@ class Verify:
     """Library that decodes: pyav, decord, torchcodec, or auto, which is pyav."""
     num_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that decode; 0 decodes in this one, without limits. By default one for each core."""
-    time_limit: float = VerifyConfig.time_limit_s
+    time_limit_s: float = VerifyConfig.time_limit_s
     """Seconds after which a video counts as broken."""
     memory_limit_mib: int = VerifyConfig.memory_limit_mib
     """Memory in MiB above which a process is replaced; a video that takes twice as much counts as broken."""
@@ -87,7 +87,7 @@ class Verify:
             stride=settings["stride"] if self.stride is None else self.stride,
             reader=self.reader,
             num_workers=self.num_workers,
-            time_limit_s=self.time_limit,
+            time_limit_s=self.time_limit_s,
             memory_limit_mib=self.memory_limit_mib,
         )
 
