@@ -8,35 +8,35 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
 
-# Does pre-training on the demo data give better features than none? Hours; goes on where it was stopped.
+# Compares features before and after pre-training on the demo data. Hours; continues after a stop.
 probe-demo: $(VENV)/.installed
 	$(BIN)/python scripts/probe_demo.py
 
-# The demo's motions, learned from a pre-trained encoder and from scratch. Hours; goes on where it was stopped.
+# Fine-tunes on the demo's motions, from a pre-trained encoder and from scratch. Hours; continues after a stop.
 finetune-demo: $(VENV)/.installed
 	$(BIN)/python scripts/finetune_demo.py
 
-# Six agents on the demo data, five seeds each. An hour on two cores; goes on where it was stopped.
+# Compares six agents on the demo data, five seeds each. An hour on two cores; continues after a stop.
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
 
-# Trainings that are killed, and one of two hours in which files break and processes die.
+# Kills trainings and resumes them; trains for two hours while files break and processes die.
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak.kills --out benchmarks/results/kills.json
 	$(BIN)/python -m tests.soak.kills --workers 2 --kills 15 --seed 1 --out benchmarks/results/kills_workers.json
 	$(BIN)/python -m tests.soak.kills --agent sac --kills 15 --seed 2 --out benchmarks/results/kills_sac.json
 	$(BIN)/python -m tests.soak --out benchmarks/results/soak.json
 
-# Forty thousand damaged files and settings, for all that reads files. A minute or two; build/fuzz has what shows a fault.
+# Feeds forty thousand damaged files and settings to every reader. A minute or two; faulty inputs go to build/fuzz.
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --out benchmarks/results/fuzz.json
 
-# Small changes to the method's core, one at a time: those that no test notices are printed. An hour or more.
+# Mutates the method's core, one small change at a time, and prints those that no test notices. An hour or more.
 mutation: $(VENV)/.installed-test
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[mutation]'
 	$(BIN)/python -m tests.mutation --out benchmarks/results/mutation.json
 
-# The documentation, as a site: site/index.html.
+# Builds the documentation as a site: site/index.html.
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 

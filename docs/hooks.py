@@ -1,4 +1,4 @@
-"""Brings what was measured into the documentation, so that pages link to it as in the repository; keeps names whole."""
+"""Adds the benchmarks' records to the site, under the links of the repository, and keeps words of code on one line."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "benchmarks"
 CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
 WORD = re.compile(r"(?<!\S)\S{1,32}(?!\S)")
-"""Of code within a sentence, short enough for any screen."""
+"""A word of code within a sentence, short enough for any screen."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -21,10 +21,10 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let a page's links to benchmarks/ mean the copies."""
+    """Point a page's links to benchmarks/ at the copies."""
     return markdown.replace("](../benchmarks/", "](benchmarks/")
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Let no line end within a word of code, which browsers break at its hyphens: an option stays whole."""
+    """Keep each word of code on one line, which browsers would break at the hyphens of an option."""
     return CODE.sub(lambda code: WORD.sub(r'<span class="word">\g<0></span>', code[0]), html)
