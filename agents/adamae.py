@@ -15,6 +15,7 @@ from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.block import Block
 from tats_gym.model.positions import sinusoid
 from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.videomae import initialise
 from tats_gym.train.precision import autocast
 
 NUM_HEADS = 8
@@ -51,11 +52,7 @@ class AdaMAEPolicy(SubsetPolicy):
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
         self.block = Block(width, NUM_HEADS, qv_bias=False, dropout=DROPOUT, eps=1e-5)
         self.head = nn.Linear(width, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(initialise)
         self.make_optimizer(lr_schedule)
 
     def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:

@@ -11,6 +11,7 @@ from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.positions import LearnedPositions
+from tats_gym.model.videomae import initialise
 from tats_gym.train.precision import autocast, to_float32
 
 Critic = Literal["separate", "pooled", "shared", "none"]
@@ -131,11 +132,7 @@ class TatsPolicy(SubsetPolicy):
         self.critic = Trunk(self.sampler, embed_dim, grid_shape, pool=critic == "pooled") if own_trunk else None
         self.critic_head = None if critic == "none" else nn.Linear(width, 1)
         self.estimates_value = critic != "none"
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(initialise)
         for head in (self.actor_head, self.critic_head):
             if head is not None:
                 nn.init.zeros_(head.weight)
