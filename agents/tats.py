@@ -130,12 +130,12 @@ class TATS(TokenRollouts, PPO):
         )
 
     def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a minibatch, c1 * policy + c2 * value - c3 * entropy as in the supplement, and its terms.
+        """Return the supplement's loss of a minibatch, c1 * policy + c2 * value - c3 * entropy, and its terms.
 
-        policy  -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), over masks; for credit "token" over the hidden tokens i
-                that the MAE predicts, equally many in each mask, with r = p_i / p_i,old
-        value   mean of (V - return)^2
-        entropy of the categorical over all L tokens
+        policy   -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), with the ratio r = p / p_old and the advantage A.
+                 Credit "token": over the hidden tokens that the MAE predicts, p that of the token. Else: over masks.
+        value    mean of (V - return)^2
+        entropy  mean entropy of the categorical over all L tokens, the first draw
 
         Args:
             batch: B masks; advantages and old log-probabilities are (B, M) with credit "token", else (B,).
@@ -155,6 +155,7 @@ class TATS(TokenRollouts, PPO):
         with torch.no_grad():
             terms["clip_fraction"] = ((ratio - 1).abs() > epsilon).float().mean()
             terms["approx_kl"] = (ratio - 1 - (log_prob - batch.old_log_prob)).mean()
+        # In this order, whose rounding seeded runs repeat.
         return self.policy_coef * policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, terms
 
 

@@ -17,7 +17,7 @@ SAMPLER_DROPOUT = 0.1
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, fused: bool) -> Tensor:
-    """Attend with queries (..., N, d) to keys and values (..., M, d): (..., N, d)."""
+    """Attend with queries (..., n, e) to keys and values (..., m, e): (..., n, e)."""
     if fused:
         return F.scaled_dot_product_attention(q, k, v)
     scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+        """Map tokens (B, n, D) to (B, n, D)."""
         bias = None
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
@@ -56,7 +56,7 @@ class Mlp(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+        """Map tokens (B, n, D) to (B, n, D)."""
         mapped: Tensor = self.drop(self.fc2(F.gelu(self.fc1(x))))
         return mapped
 
@@ -81,7 +81,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio), dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+        """Map tokens (B, n, D) to (B, n, D)."""
         x = x + self.attn(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return x

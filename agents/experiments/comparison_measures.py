@@ -60,7 +60,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
     The agent chose its masks from its own MAE's tokens. Their gain is the reference's error under fixed random masks of
     the same clips minus its error under the agent's.
     """
-    masks = {agent: np.load(folder / MASKS) for agent, folder in work.runs.items()}  # (S, N, K)
+    masks = {agent: np.load(folder / MASKS) for agent, folder in work.runs.items()}  # (S, B, K)
     mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
     of = {"mae": weights_digest(mae)} | {agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()}
 

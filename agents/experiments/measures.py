@@ -113,7 +113,7 @@ def _both_errors(held_out: HeldOut, ids: Tensor, decode_ratio: float) -> tuple[T
 
 
 def _within_clips(left: Tensor, right: Tensor) -> float:
-    """Return the correlation of values (S, N) over the S masks within each clip, pooled over the N clips."""
+    """Return the correlation of values (S, B) over the S masks within each clip, pooled over the B clips."""
     left, right = (values - values.mean(0) for values in (left, right))
     return ((left * right).sum() / (left.square().sum() * right.square().sum()).sqrt()).item()
 
@@ -126,7 +126,7 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def _by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw masks (S, N, K) of each kind; "moving" draws tokens in proportion to their motion."""
+    """Draw masks (S, B, K) of each kind; "moving" draws tokens in proportion to their motion."""
     grid, num_clips = held_out.mae.grid, len(held_out.clips)
     assert held_out.motion is not None
     moving, alike = held_out.motion, torch.ones_like(held_out.motion)

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 ROW = "row.json"
 MASKS = "masks.npy"
-"""The agent's masks (S, N, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
+"""The agent's masks (S, B, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
 FINAL_MASKS = 8
 """Masks of each held-out clip in the last measurement."""
 COST_INTERVAL_S = 30.0
@@ -168,7 +168,7 @@ def _open(cell: Cell) -> Pretraining:
 
 
 def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Measure a finished run with more masks a clip than its curve: return its row, and its masks (S, N, K)."""
+    """Measure a finished run with more masks a clip than its curve: return its row, and its masks (S, B, K)."""
     config = run.config
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     scores, state = held_out.measure(run.agent.policy)
@@ -194,7 +194,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
 
 
 def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
-    """Return the demo objects' coverage of the chosen tokens (S, N, K) over that of all tokens: 1 is chance."""
+    """Return the demo objects' coverage of the chosen tokens (S, B, K) over that of all tokens: 1 is chance."""
     if held_out.stream.config.data != "demo":
         return {}
     objects, acting = object_coverage(held_out.stream, held_out.ids, held_out.mae.grid)

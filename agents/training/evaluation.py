@@ -102,14 +102,14 @@ class HeldOut:
         self.batch_size, self.reward, self.precision = batch_size, reward, precision
         self.device = mae.mask_token.device
         self.stream = stream
-        self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (N, C, T, H, W)
-        self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (N, L)
+        self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (B, C, T, H, W)
+        self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (B, L)
         self.shown: Tensor | None = None
         """(L,) share of the last measurement's masks in which a token is visible."""
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
         masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
-        self.random = torch.stack(masks)  # (S, N, K)
+        self.random = torch.stack(masks)  # (S, B, K)
 
     def measure(self, policy: BasePolicy) -> tuple[HeldOutScores, SamplerState | None]:
         """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
@@ -132,7 +132,7 @@ class HeldOut:
         return scores, self._sampler_state(policy, chosen[0], own[0], random[0])
 
     def choices(self, policy: BasePolicy) -> Tensor:
-        """Let the agent mask every clip: visible ids (S, N, K) on the host, S draws for each of the N clips."""
+        """Let the agent mask every clip: visible ids (S, B, K) on the host, S draws for each of the B clips."""
         batches = []
         with self._repeatably():
             for clips in self._batches():
@@ -142,7 +142,7 @@ class HeldOut:
         return torch.cat(batches, dim=1)
 
     def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
-        """Return the mean error (S, N) of the hidden tokens that are decoded, under masks (S, N, K)."""
+        """Return the mean error (S, B) of the hidden tokens that are decoded, under masks (S, B, K)."""
         batches = []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
@@ -153,7 +153,7 @@ class HeldOut:
     def _sampler_state(
         self, policy: BasePolicy, chosen: Tensor, errors: Tensor, random_errors: Tensor
     ) -> SamplerState | None:
-        """Return the statistics of the distribution from one draw (N, K) for each clip and the errors (N,) under it."""
+        """Return the statistics of the distribution from one draw (B, K) for each clip and the errors (B,) under it."""
         if not isinstance(policy, SubsetPolicy):
             return None
         # A clip's reward is a mean over its hidden tokens, so their mean error is enough.
@@ -241,7 +241,7 @@ def _evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
 
 
 def overlap(ids: Tensor, num_tokens: int) -> float:
-    """Return the share of visible tokens that masks (S, N, K) of two different clips have in common, over all pairs."""
+    """Return the share of visible tokens that masks (S, B, K) of two different clips have in common, over all pairs."""
     draws, clips, num_visible = ids.shape
     if clips < 2:
         return math.nan
@@ -252,12 +252,12 @@ def overlap(ids: Tensor, num_tokens: int) -> float:
 
 
 def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
-    """Return the share (L,) of masks (S, N, K) in which each token is visible."""
+    """Return the share (L,) of masks (S, B, K) in which each token is visible."""
     return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
 
 
 def mean_lift(values: Tensor, ids: Tensor) -> float:
-    """Return the mean `lift` of values (N, L) at the chosen tokens (S, N, K), over clips and draws."""
+    """Return the mean `lift` of values (B, L) at the chosen tokens (S, B, K), over clips and draws."""
     return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Self-attention of N tokens with H heads of width e = D / H; queries and values may have a bias, keys none."""
+    """Self-attention of n tokens with N heads of width e = D / N; queries and values may have a bias, keys none."""
 
     def __init__(self, width: int, num_heads: int, *, qv_bias: bool) -> None:
         super().__init__()
@@ -17,13 +17,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+        """Map tokens (B, n, D) to (B, n, D)."""
         bias = None  # or (3 * D,), zero for the keys
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, e)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, e) each
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, N, D)
+        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))  # (B, n, 3, N, e)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, N, n, e) each
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, n, D)
         projected: Tensor = self.proj(attended)
         return projected
 
@@ -37,7 +37,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+        """Map tokens (B, n, D) to (B, n, D)."""
         mapped: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return mapped
 
@@ -53,7 +53,7 @@ class DropPath(nn.Module):
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a branch (B, N, D) to (B, N, D)."""
+        """Map a branch (B, n, D) to (B, n, D)."""
         if not self.training:
             return x
         kept = 1 - self.drop_prob
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
     Args:
         width: D.
-        num_heads: H; must divide the width.
+        num_heads: N; must divide the width.
         mlp_ratio: Width of the MLP's hidden layer, in widths.
         qv_bias: Whether queries and values have a bias, as VideoMAE's have.
         dropout: Rate at which values of either branch are dropped while training.
@@ -93,7 +93,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+        """Map tokens (B, n, D) to (B, n, D)."""
         x = x + self.drop_path(self.dropout(self.attn(self.norm1(x))))
         x = x + self.drop_path(self.dropout(self.mlp(self.norm2(x))))
         return x

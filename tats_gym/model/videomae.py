@@ -124,7 +124,7 @@ class Transformer(nn.Module):
         self.norm: nn.Module = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, last: int = 0) -> Tensor:
-        """Map tokens (B, N, D) to the normed (B, N, D), or to that of the `last` tokens alone."""
+        """Map tokens (B, n, D) to the normed (B, n, D), or to that of the `last` tokens alone."""
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block(x)
         normed: Tensor = self.norm(x[:, -last:])
