@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tats_gym.agents.experiments.cells import MASKS, latest_run
 from tats_gym.agents.experiments.comparison import Comparison, defaults_for, run_comparison, sized
 from tats_gym.agents.experiments.comparison_measures import ProbePlan
 from tats_gym.agents.experiments.comparison_report import compare, comparison_tables
-from tats_gym.agents.experiments.trials import MASKS, latest_run
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -114,7 +114,7 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 
 def test_what_is_done_is_not_done_again(found, base, folder, monkeypatch):
     for name in (
-        "tats_gym.agents.experiments.trials.run_cell",
+        "tats_gym.agents.experiments.cells.run_cell",
         "tats_gym.agents.experiments.comparison_measures.held_out_for",
     ):
         monkeypatch.setattr(name, None)

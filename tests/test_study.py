@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tats_gym.agents.experiments.cells import MASKS, ROW, Cell, run_cell, run_cells
 from tats_gym.agents.experiments.measures import measured
 from tats_gym.agents.experiments.studies import STUDIES, StudyConfig
 from tats_gym.agents.experiments.study import Study, changed, run_study
 from tats_gym.agents.experiments.study_report import as_plain, study_figure, study_table, summarise
-from tats_gym.agents.experiments.trials import MASKS, ROW, Cell, run_cell, run_cells
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption

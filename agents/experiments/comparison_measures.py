@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials import FINAL_MASKS, MASKS, Cell, latest_run
+from tats_gym.agents.experiments.cells import FINAL_MASKS, MASKS, Cell, latest_run
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.experiments.trials import Cell, latest_run, run_cells
+from tats_gym.agents.experiments.cells import Cell, latest_run, run_cells
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import DEMO_CLASSES, demo_data_of
 from tats_gym.files.atomic import make_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials import Cell, latest_run, read_row, run_cells
+from tats_gym.agents.experiments.cells import Cell, latest_run, read_row, run_cells
 from tats_gym.agents.registry import AGENTS
 from tats_gym.envs.rewards import REWARDS
 
