@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tats_gym.agents.experiments.finetune_study import demo_study, finetune_figure, run_finetune_study
+from tats_gym.agents.experiments.finetune_study import demo_finetune_study, finetune_figure, run_finetune_study
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.finetune.training import Finetuning
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
@@ -14,7 +14,7 @@ from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 def _study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     root = make_demo_data(folder / "demo", train=64, validation=24)
-    study = demo_study(root, pretrain_epochs=1, epochs=2, agent="random")
+    study = demo_finetune_study(root, pretrain_epochs=1, epochs=2, agent="random")
     clips = replace(study.pretraining.clips, cache_windows=0, num_workers=0)
     pretraining = replace(study.pretraining, device="cpu", eval_clips=2, eval_masks=1, clips=clips)
     return replace(study, pretraining=pretraining, finetuning=replace(study.finetuning, device="cpu", clips=clips))

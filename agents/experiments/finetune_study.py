@@ -42,7 +42,7 @@ class FinetuneStudy:
     finetuning: FinetuneConfig
 
 
-def demo_study(root: Path, *, pretrain_epochs: int, epochs: int, agent: str) -> FinetuneStudy:
+def demo_finetune_study(root: Path, *, pretrain_epochs: int, epochs: int, agent: str) -> FinetuneStudy:
     """Return the study of the demo's twelve motions: whole videos of 32 pixels, in finer tokens than the preset's.
 
     Tokens are 8 pixels wide, and 60 % are hidden: with 80 % hidden, the MAE of these 128 tokens does not learn in its
@@ -201,7 +201,7 @@ def finetune_demo(config: FinetuneDemo) -> Iterator[str]:
     """
     make_folder(config.results)  # before hours of work
     root = demo_data_of(config.train, config.test)
-    study = demo_study(root, pretrain_epochs=config.pretrain_epochs, epochs=config.epochs, agent=config.agent)
+    study = demo_finetune_study(root, pretrain_epochs=config.pretrain_epochs, epochs=config.epochs, agent=config.agent)
     study = replace(
         study,
         pretraining=replace(study.pretraining, seed=config.seed),

@@ -52,7 +52,7 @@ class ProbeStudy:
     probe: ProbeConfig
 
 
-def demo_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> ProbeStudy:
+def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> ProbeStudy:
     """Return the study of the demo preset, trained for longer, probed at the start and at evenly spaced steps.
 
     Args:
@@ -189,7 +189,7 @@ def probe_demo(config: ProbeDemo) -> Iterator[str]:
     """
     make_folder(config.results)  # before hours of work
     data = demo_data_of(config.train, config.test)
-    study = demo_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
+    study = demo_probe_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
     study = replace(study, agents=config.agents)
     rows = run_probe_study(study, config.out, range(config.seeds), jobs=config.jobs)
     found = pretraining_effects(rows)
