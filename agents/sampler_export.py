@@ -24,6 +24,8 @@ from tats_gym.runs.kinds import PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
 
 FILE = "sampler.safetensors"
+EMBEDDING = ("encoder.patch_embed.", "pos_embed.")
+"""Beginnings of the names of the MAE's weights that embed tokens."""
 
 
 class TokenSampler(nn.Module):
@@ -83,7 +85,7 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
         "sampler": state["config"]["sampler"],
         "origin": source.shared_origin,
     }
-    embedding = {name: value for name, value in source.weights.items() if name.startswith(_EMBEDDING)}
+    embedding = {name: value for name, value in source.weights.items() if name.startswith(EMBEDDING)}
     weights = {f"embedding.{name}": value for name, value in embedding.items()}
     weights |= {name: value for name, value in policy.items() if name.startswith(("actor.", "actor_head."))}
     with folder_written_whole(out) as folder:
@@ -133,6 +135,3 @@ def _check_sizes(mae: MAEConfig, grid: TokenGrid, config: SamplerConfig, weights
     with torch.device("meta"):
         wanted = TokenSampler(mae, grid, config).state_dict()
     check_weights(weights, wanted)
-
-
-_EMBEDDING = ("encoder.patch_embed.", "pos_embed.")
