@@ -108,7 +108,7 @@ def test_a_critic_knows_the_scores_by_the_mask_alone():
 
 
 def test_nothing_is_gained_by_raising_all_scores():
-    critic, scores = _critic(), (torch.rand(3, 36) - 0.5).requires_grad_()
+    critic, scores = _critic(n_critics=2), (torch.rand(3, 36) - 0.5).requires_grad_()
     critic.q1_forward(torch.randn(3, 36, 64), scores).sum().backward()
     assert scores.grad.abs().amax(1).min() > 1e-5
     torch.testing.assert_close(scores.grad.sum(1), torch.zeros(3), atol=1e-7, rtol=0)

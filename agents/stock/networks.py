@@ -164,7 +164,7 @@ class ScoreCritic(BaseModel):
         sampler: SamplerConfig,
         precision: Precision,
         *,
-        n_critics: int = 2,
+        n_critics: int,
         outputs: int = 1,
     ) -> None:
         super().__init__(tokens, scores)

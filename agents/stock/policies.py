@@ -36,6 +36,8 @@ class ScorePolicy(BasePolicy):
         ValueError: If `use_sde` is True.
     """
 
+    critic_kwargs: dict[str, Any]
+    """The algorithm's arguments of a critic, its defaults among them; SB3 sets them."""
     known_settings: ClassVar[tuple[str, ...]] = ("n_critics", "optimizer_class", "optimizer_kwargs")
 
     def __init__(
@@ -95,7 +97,7 @@ class TokenSACPolicy(ScorePolicy, SACPolicy):
 
     def make_critic(self, features_extractor: Any = None) -> ScoreCritic:  # type: ignore[override]
         """Make the critics; there is no features extractor."""
-        return ScoreCritic(*self.parts, n_critics=self.settings.get("n_critics", 2)).to(self.device)
+        return ScoreCritic(*self.parts, n_critics=self.critic_kwargs["n_critics"]).to(self.device)
 
 
 class TokenTD3Policy(ScorePolicy, TD3Policy):
@@ -107,4 +109,4 @@ class TokenTD3Policy(ScorePolicy, TD3Policy):
 
     def make_critic(self, features_extractor: Any = None) -> ScoreCritic:  # type: ignore[override]
         """Make the critics; there is no features extractor."""
-        return ScoreCritic(*self.parts, n_critics=self.settings.get("n_critics", 2)).to(self.device)
+        return ScoreCritic(*self.parts, n_critics=self.critic_kwargs["n_critics"]).to(self.device)

@@ -13,9 +13,6 @@ from tats_gym.agents.stock.off_policy import entropy_settings, shared_settings, 
 from tats_gym.agents.stock.policies import LOG_STD_INIT, ScorePolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
-QUANTILES = 25
-"""Quantiles of each critic, TQC's default."""
-
 
 class QuantileCritic(ScoreCritic):
     """`ScoreCritic` for TQC: returns the quantiles of all networks in one tensor."""
@@ -41,7 +38,7 @@ class TokenTQCPolicy(ScorePolicy, TQCPolicy):
 
     def make_critic(self, features_extractor: Any = None) -> QuantileCritic:  # type: ignore[override]
         """Make the critics; there is no features extractor."""
-        n_critics, n_quantiles = self.settings.get("n_critics", 2), self.settings.get("n_quantiles", QUANTILES)
+        n_critics, n_quantiles = self.critic_kwargs["n_critics"], self.critic_kwargs["n_quantiles"]
         return QuantileCritic(*self.parts, n_critics=n_critics, n_quantiles=n_quantiles).to(self.device)
 
 
