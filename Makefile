@@ -45,7 +45,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 # uv resolves the CUDA builds of torch and torchvision together, in seconds; the pip line is the way without it.
 $(VENV)/bin/uv:

@@ -21,6 +21,8 @@ from tats_gym.envs.spaces import first_invalid_index
 from tats_gym.model.training import MAEOptimConfig
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
+pytestmark = pytest.mark.long
+
 FIXED = {"random", "tube", "block", "motion", "constant"}  # `frame` shows 16 tokens of the toy's 64, not 8
 LEARN = {
     "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}],

@@ -20,6 +20,8 @@ from tats_gym.agents.experiments import comparison, finetune_study, probe_study,
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILE = re.compile(r"# (\S+\.py)\n")

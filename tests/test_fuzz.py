@@ -15,6 +15,8 @@ from tests.fuzz.mutators import BYTES, JSON, TEXT, mutate
 from tests.fuzz.target import READ, Fault, Target, refused
 from tests.fuzz.targets import TARGETS, shares
 
+pytestmark = pytest.mark.long
+
 CORPUS = Path(__file__).parent / "fuzz/corpus"
 KEPT = saved(CORPUS)
 

@@ -27,6 +27,8 @@ from tests.runs import rows, tiny_config, train
 from tests.soak.kills import differences
 from tests.test_sb3 import MeanToken
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(("agent", "workers"), [*((agent, 0) for agent in AGENTS), ("tats", 2)])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(clips_root, tmp_path, agent, workers, monkeypatch):

@@ -12,6 +12,8 @@ import pytest
 from tests.soak.census import Census, growth, memory_mib
 from tests.soak.soak import _failures
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 ROW = Census(0.0, 4, 100, 9, 900.0, 1800.0)
 

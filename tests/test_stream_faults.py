@@ -16,6 +16,8 @@ from tats_gym.clips.distortions import distorting
 from tests.test_stream import stream_of
 from tests.video_files import noise_frames, write_video
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_broken_video_is_replaced_counted_and_logged_once(tmp_path, caplog, num_workers):
