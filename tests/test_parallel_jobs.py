@@ -15,6 +15,7 @@ from tats_gym.runs.parallel_jobs import ProcessDiedError, default_jobs, side_by_
 from tats_gym.train.signals import StoppedError, stop_on_signal
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.long
 
 
 def process_of(item: int) -> int:
@@ -38,10 +39,10 @@ def fail_at_one(item: int) -> int:
     return item
 
 
-def die_at_one(item: int) -> int:
-    if item == 1:
+def die_at_two(item: int) -> int:
+    if item == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return item
+    return fail_at_one(item)
 
 
 def train(folder: str) -> None:
@@ -69,35 +70,44 @@ def test_one_job_is_done_here_unless_everything_has_a_process_of_its_own():
     assert os.getpid() not in others
 
 
-@pytest.mark.parametrize("own_process", [False, True])
-def test_what_fails_or_dies_is_told_and_the_others_go_on(own_process):
+def test_a_job_that_fails_here_is_reported_and_the_others_go_on():
     failures = []
-    done = list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, own_process=own_process, failures=failures))
-    assert done == [(0, 0), (2, 2)]
+    assert list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, failures=failures)) == [(0, 0), (2, 2)]
     ((item, error),) = failures
     assert (item, type(error), str(error)) == (1, ValueError, "one is wrong")
     with pytest.raises(ValueError, match="one is wrong"):
-        list(side_by_side(fail_at_one, [0, 1, 2], jobs=1, own_process=own_process))
+        list(side_by_side(fail_at_one, [0, 1, 2], jobs=1))
 
 
-def test_a_killed_process_takes_no_other_with_it():
+def test_processes_that_fail_or_are_killed_are_reported_and_take_no_other_with_them():
     failures = []
-    done = list(side_by_side(die_at_one, [1, 0, 2], jobs=2, failures=failures))
-    assert sorted(done) == [(0, 0), (2, 2)]
-    assert "died, by SIGKILL, as the system does when memory runs out" in str(failures[0][1])
-    with pytest.raises(ProcessDiedError, match="SIGKILL"):
-        list(side_by_side(die_at_one, [1], jobs=1, own_process=True))
+    assert list(side_by_side(die_at_two, [2, 1, 0], jobs=2, failures=failures)) == [(0, 0)]
+    (_, failed), (_, killed) = sorted(failures, key=lambda failure: failure[0])
+    assert (type(failed), str(failed)) == (ValueError, "one is wrong")
+    assert "died, by SIGKILL, as the system does when memory runs out" in str(killed)
+    for item, error, message in ((1, ValueError, "one is wrong"), (2, ProcessDiedError, "SIGKILL")):
+        with pytest.raises(error, match=message):
+            list(side_by_side(die_at_two, [item], jobs=1, own_process=True))
 
 
-@pytest.mark.parametrize("to", ["job", "first"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
-def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path, number, to):
-    if (number, to) == (signal.SIGKILL, "job"):
-        pytest.skip("nobody is left to save")
+@pytest.mark.parametrize(
+    ("number", "to", "jobs"),
+    [
+        (signal.SIGINT, "job", 1),
+        (signal.SIGTERM, "job", 2),
+        (signal.SIGUSR1, "job", 1),
+        (signal.SIGINT, "first", 2),
+        (signal.SIGTERM, "first", 1),
+        (signal.SIGUSR1, "first", 1),
+        (signal.SIGKILL, "first", 2),
+    ],
+)
+def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path, number, to, jobs):
     code = (
         "from tats_gym.runs.parallel_jobs import side_by_side\n"
         "from tests.test_parallel_jobs import train\n"
-        f"if __name__ == '__main__': list(side_by_side(train, [{str(tmp_path)!r}] * 4, jobs=2))\n"
+        "if __name__ == '__main__':\n"
+        f"    list(side_by_side(train, [{str(tmp_path)!r}] * 4, jobs={jobs}, own_process=True))\n"
     )
     (tmp_path / "many.py").write_text(code)
     process = subprocess.Popen(
@@ -108,20 +118,20 @@ def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path
         text=True,
     )
     try:
-        _wait_for(tmp_path, "begun-*")
+        _wait_for(tmp_path, "begun-*", jobs)
         (os.killpg if to == "job" else os.kill)(process.pid, number)
         process.communicate(timeout=60)
-        _wait_for(tmp_path, "saved-*")
+        _wait_for(tmp_path, "saved-*", jobs)
     finally:
         with suppress(ProcessLookupError):  # all have ended
             os.killpg(process.pid, signal.SIGKILL)
-    assert len(list(tmp_path.glob("begun-*"))) == 2
+    assert len(list(tmp_path.glob("begun-*"))) == jobs
     assert process.returncode != 0
 
 
-def _wait_for(folder: Path, pattern: str) -> None:
+def _wait_for(folder: Path, pattern: str, count: int) -> None:
     deadline = time.monotonic() + 120
-    while len(list(folder.glob(pattern))) < 2:
+    while len(list(folder.glob(pattern))) < count:
         assert time.monotonic() < deadline, sorted(folder.iterdir())
         time.sleep(0.02)
 
