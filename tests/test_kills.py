@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.soak.kills import differences
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,6 +20,7 @@ import psutil
 import torch
 import tyro
 
+from tats_gym.agents import find_agent
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs import checkpoint
 from tats_gym.runs.checkpoint import load_checkpoint
@@ -79,6 +80,8 @@ class Killing:
         self._folder, self._config, self._rng = folder, config, random.Random(config.seed)
         self._clips = write_layout("folder", folder / "clips", train=8, validation=2)
         self._main: Callable[[list[str]], int] = load_script("train_ppo").main
+        find_agent(config.agent)  # its module, and with the optimiser those of PyTorch, are then in every fork
+        torch.optim.AdamW([torch.zeros(1)])
         self.ends: Counter[str] = Counter()
         """How often the training was ended, in each way."""
         self.wrong: list[str] = []
