@@ -1,15 +1,14 @@
 """Compare agents over seeds: python scripts/compare_agents.py --env TatsMask-demo-v0 --agents tats random."""
 
-import argparse
 import logging
 import sys
 
 import tyro
 
-from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
 from tats_gym.agents.experiments.comparison_report import carry_out
 from tats_gym.agents.training.command_line import check_reserved, exit_code
+from tats_gym.agents.training.options import PRESET_HELP, parse_env
 
 INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
 
@@ -19,19 +18,16 @@ Writes numbers and a picture to --results. A stopped comparison continues by the
 explains the measures.
 
 --env ID        id of the environment; by default TatsMask-demo-v0
---preset NAME   preset to start from, by default the id's own: {", ".join(PRESETS)}"""
+{PRESET_HELP}"""
 
 
 def main(arguments: list[str]) -> int:
     """Parse, do the missing runs, and print the results and their files."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--env", default="TatsMask-demo-v0")
-    first.add_argument("--preset")
-    chosen, rest = first.parse_known_args(arguments)
+    env_id, preset, rest = parse_env(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def run() -> None:
-        base, probing = defaults_for(chosen.env, chosen.preset)
+        base, probing = defaults_for(env_id, preset)
         defaults = CompareCommand(base=base, probing=probing)
         command = tyro.cli(
             CompareCommand, args=rest, default=defaults, prog="compare_agents.py", description=DESCRIPTION

@@ -1,15 +1,14 @@
 """Sweep the settings of a table in the paper's supplement: python scripts/sweep.py table2|table3|table6 --env ID."""
 
-import argparse
 import logging
 import sys
 
 import tyro
 
-from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments.comparison import defaults_for
 from tats_gym.agents.experiments.sweep import SweepCommand, carry_out
 from tats_gym.agents.training.command_line import check_reserved, exit_code
+from tats_gym.agents.training.options import PRESET_HELP, parse_env
 
 INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
 
@@ -21,19 +20,16 @@ Every cell of the table is one run, in a folder of its own below --out. A stoppe
 which may be given on several machines that share --out: each takes the cells on which no other works.
 
 --env ID        id of the environment; by default TatsMask-demo-v0
---preset NAME   preset to start from, by default the id's own: {", ".join(PRESETS)}"""
+{PRESET_HELP}"""
 
 
 def main(arguments: list[str]) -> int:
     """Parse, do the missing runs, and print the results and their files."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--env", default="TatsMask-demo-v0")
-    first.add_argument("--preset")
-    chosen, rest = first.parse_known_args(arguments)
+    env_id, preset, rest = parse_env(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def run() -> None:
-        base, probing = defaults_for(chosen.env, chosen.preset)
+        base, probing = defaults_for(env_id, preset)
         defaults = SweepCommand(table="table2", base=base, probing=probing)
         command = tyro.cli(SweepCommand, args=rest, default=defaults, prog="sweep.py", description=DESCRIPTION)
         swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")

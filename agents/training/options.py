@@ -12,11 +12,14 @@ from tats_gym.agents.config import PRESETS, PretrainConfig, config_from_dict, pr
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING
 
+PRESET_HELP = f"--preset NAME   preset to start from, by default the id's own: {', '.join(PRESETS)}"
+"""The line on `--preset` in the help of every command that takes it."""
+
 DESCRIPTION = f"""Train a token sampler and a masked autoencoder together.
 
 On several GPUs: torchrun --nproc_per_node=8 scripts/train_ppo.py ...
 
---preset NAME   start from another preset than the id's own: {", ".join(PRESETS)}
+{PRESET_HELP}
 --resume RUN    go on with the run in this folder, from its newest checkpoint
 --folder DIR    the run's own folder: a run that is in it goes on, so that the same command can be given again"""
 
@@ -55,6 +58,15 @@ class TrainingOptions:
             config = _settings(rest, preset_for(chosen.env or "TatsMask-demo-v0", chosen.preset))
         find_agent(config.agent)  # a mistyped name is answered before the imports of a training, which take seconds
         return cls(config, chosen.resume, chosen.folder)
+
+
+def parse_env(arguments: list[str]) -> tuple[str, str | None, list[str]]:
+    """Split a command's words into `--env`, `--preset`, and the words for the settings that start from these two."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--env", default="TatsMask-demo-v0")
+    parser.add_argument("--preset")
+    chosen, rest = parser.parse_known_args(arguments)
+    return chosen.env, chosen.preset, rest
 
 
 def run_config(folder: Path) -> PretrainConfig:
