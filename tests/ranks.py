@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -99,6 +100,8 @@ def main() -> None:
         if DIES in os.environ:
             die_at(int(os.environ[DIES]), ranks.rank)
         for dtype, optim in zip(trainings[::2], trainings[1::2], strict=True):
+            if ranks.first and has_checkpoint(Path(out) / dtype):  # as the processes before left it
+                shutil.copytree(Path(out) / dtype, Path(out) / "left")
             torch.set_default_dtype(getattr(torch, dtype))
             train(clips, Path(out) / dtype, int(num_envs), ranks, setattr, **json.loads(optim))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.runs import tiny_config
 
 ROOT = Path(__file__).parent.parent
 ALONE = Ranks(0, 1, torch.device("cpu"))
+pytestmark = pytest.mark.long
 
 
 def _launch(clips_root, out, *trainings, restarts=0, **variables):
@@ -54,6 +56,15 @@ def _both(clips_root, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module", name="killed")
+def _killed(clips_root, tmp_path_factory):
+    """A training of which one process was killed, so that all started again; `left` is its folder at that moment."""
+    out = tmp_path_factory.mktemp("killed")
+    done = _launch(clips_root, out, "float64", '{"shard_state": true}', restarts=1, **{DIES: "2"})
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def _check_same_weights(one, two):
     states = [load_checkpoint(folder) for folder in (one, two)]
     assert [state["step"] for state in states] == [32, 32]
@@ -81,17 +92,14 @@ def test_gradients_in_float32_are_those_of_one_process(clips_root, both, tmp_pat
         assert (two[part][0] - first).norm() < 1e-5 * first.norm()
 
 
-def test_what_two_processes_left_goes_on_in_one(clips_root, alone, tmp_path):
-    failed = _launch(clips_root, tmp_path, "float64", '{"shard_state": true}', **{DIES: "2"})
-    assert failed.returncode != 0
-    assert load_checkpoint(tmp_path / "float64")["step"] == 16
-    _check_same_weights(alone, _train_alone(clips_root, tmp_path / "float64", "float64"))
+def test_what_two_processes_left_goes_on_in_one(clips_root, alone, killed, tmp_path):
+    left = shutil.copytree(killed / "left", tmp_path / "left")
+    assert load_checkpoint(left)["step"] == 16
+    _check_same_weights(alone, _train_alone(clips_root, left, "float64"))
 
 
-def test_after_a_process_was_killed_all_start_again_where_they_were(clips_root, alone, tmp_path):
-    done = _launch(clips_root, tmp_path, "float64", '{"shard_state": true}', restarts=1, **{DIES: "2"})
-    assert done.returncode == 0, done.stderr
-    _check_same_weights(alone, tmp_path / "float64")
+def test_after_a_process_was_killed_all_start_again_where_they_were(alone, killed):
+    _check_same_weights(alone, killed / "float64")
 
 
 def test_an_agent_that_trains_in_one_process_is_refused_in_several(clips_root, tmp_path):
