@@ -14,6 +14,8 @@ from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
 
+pytestmark = pytest.mark.long
+
 
 def _tensors(value, name=""):
     """Name all tensors and numbers in what a run keeps, its settings left out."""
@@ -48,7 +50,7 @@ IN_WORKERS = ("tats", "ppo", "sac", "motion")
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_equal_seeds_are_equal_runs_and_others_are_not(clips_root, tmp_path, agent):
+def test_equal_seeds_are_equal_runs(clips_root, tmp_path, agent):
     state, metrics, pictures = _trace(clips_root, tmp_path, agent)
     assert len(state) > 50
     assert "held_out/gain" in metrics
@@ -57,8 +59,12 @@ def test_equal_seeds_are_equal_runs_and_others_are_not(clips_root, tmp_path, age
     assert [name for name in state if state[name] != again[name]] == []
     assert metrics_again == metrics
     assert pictures_again == pictures
-    other, metrics_other, pictures_other = _trace(clips_root, tmp_path, agent, seed=1)
+
+
+def test_another_seed_is_another_run(clips_root, tmp_path):
+    (state, metrics, pictures), (other, *others) = (_trace(clips_root, tmp_path, "tats", seed=seed) for seed in (0, 1))
     weights = [name for name in state if name.startswith("/mae/") and name.endswith("weight")]
+    assert weights
     assert all(state[name] != other[name] for name in weights if "norm" not in name)
-    assert metrics_other != metrics
-    assert pictures_other != pictures
+    assert metrics != others[0]
+    assert pictures != others[1]
