@@ -1,6 +1,5 @@
 """docs/agents.md's agents, as a package that is built and installed, found by entry point and by path."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tats_gym.runs.folder import read_record
+from tests.runs import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).parent / "uv"
@@ -30,21 +30,16 @@ def _installed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("agent", "masks_per_clip"), [("detail", 1), ("my_agents.linear:build", 2)])
-def test_an_agent_of_another_package_trains_by_name_and_by_path(installed, clips_root, tmp_path, agent, masks_per_clip):
+def test_an_agent_of_another_package_trains_by_name_and_by_path(
+    installed, clips_root, tmp_path, monkeypatch, agent, masks_per_clip
+):
+    monkeypatch.syspath_prepend(installed)
     arguments = (
         f"--env TatsMask-folder-v0 --agent {agent} --root {clips_root} --stride 1 --num-workers 0 --num-envs 4 "
         f"--epoch-clips 16 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --eval-clips 2 --eval-masks 1 --quiet "
         f"--device cpu --out {tmp_path}"
     )
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "train_ppo.py", *arguments.split()],
-        env=os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    assert load_script("train_ppo").main(arguments.split()) == 0
     (run,) = tmp_path.iterdir()
     assert run.name == f"folder-{agent.replace(':', '.')}-seed0-1"
     settings = read_record(run)["config"]
