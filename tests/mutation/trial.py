@@ -1,6 +1,7 @@
 """Runs tests on a mutant, in a fork of a process that has imported all but the mutated module."""
 
 import ast
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -31,6 +32,8 @@ TIME_OUTS = frozenset({-signal.SIGXCPU, -signal.SIGALRM})
 
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 torch.set_num_threads(1)
+torch.testing.assert_close(torch.zeros(1), torch.zeros(1))  # its first call imports sympy
+importlib.import_module("torch._dynamo")  # as the first optimiser would
 hypothesis.settings.register_profile(
     "mutation",
     derandomize=True,
@@ -93,9 +96,11 @@ def run_tests(mutated: Substitute, tests: Sequence[str], limit_s: float) -> tupl
     Returns:
         The exit status of pytest, or minus the signal that ended the trial; and the seconds that it computed.
     """
+    gc.freeze()  # or a collection in the fork would copy the pages of all that is imported
     process = os.fork()
     if not process:
         _trial(mutated, tests, limit_s)
+    gc.unfreeze()
     _, status, usage = os.wait4(process, 0)
     return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
