@@ -57,7 +57,7 @@ def judge(module: Module, before: dict[str, Any] | None) -> dict[str, Any]:
     Returns:
         Numbers of mutants by what came of them, and by name those that no test notices and those that need none.
     """
-    reasons = {(each["before"], each["after"]): each["why"] for each in known_equivalent(module.file)}
+    reasons = known_equivalent(module.file)
     counts = Counter({outcome: before[outcome] for outcome in OUTCOMES if outcome in before} if before else {})
     survivors, explained = [], before["explained"] if before else []
     chosen = {(each["before"], each["after"]) for each in before["survivors"]} if before else None
@@ -77,9 +77,19 @@ def judge(module: Module, before: dict[str, Any] | None) -> dict[str, Any]:
     return {"mutants": counts.total(), **numbers, "survivors": survivors, "explained": explained}
 
 
-def known_equivalent(file: str) -> list[dict[str, str]]:
-    """Return the mutants of a file that are known to compute the same."""
-    return json.loads(EQUIVALENT.read_text(encoding="utf-8")).get(file, [])
+def known_equivalent(file: str) -> dict[tuple[str, str], str]:
+    """Return why mutants of a file compute the same, by their lines before and after.
+
+    Raises:
+        ValueError: If an entry of the list is no mutant of the file any longer.
+    """
+    listed = json.loads(EQUIVALENT.read_text(encoding="utf-8")).get(file, [])
+    reasons = {(each["before"], each["after"]): each["why"] for each in listed}
+    found = {(mutant.before, mutant.after) for mutant in mutants(Path(file).read_text(encoding="utf-8"))}
+    if reasons.keys() - found:
+        gone = "".join(f"\n  - {before}\n  + {after}" for before, after in reasons.keys() - found)
+        raise ValueError(f"{EQUIVALENT.name} explains changes that are not made to {file}; remove them:{gone}")
+    return reasons
 
 
 def outcomes(module: Module, chosen: Collection[tuple[str, str]] | None) -> Iterator[tuple[Mutant, str]]:
