@@ -4,7 +4,7 @@ Letters in shape comments, here and everywhere:
     B clips (= num_envs)    C channels            T, H, W frames and pixels    t, h, w token grid
     L = t * h * w tokens    K visible tokens      M = L - K hidden tokens      D width
     P values in a token     N attention heads     G masks of one clip          S draws for each clip
-    n tokens, visible or all, in the blocks that take any number
+    n tokens, visible or all, in the blocks that take any number             E examples of a probe
 """
 
 from tats_gym.registration import ENV_IDS, register_envs

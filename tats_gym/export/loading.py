@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from tats_gym.encoders.find import EncoderSource
-from tats_gym.export import Format
+from tats_gym.export.writers import Format
 
 LOADING: dict[Format, str] = {
     "hf": """\

@@ -21,7 +21,7 @@ class Classifier(Protocol):
     """A fitted classifier, of any method."""
 
     def scores(self, values: Tensor) -> Tensor:
-        """Return scores (N, classes) for features (N, D); each row sums to 1."""
+        """Return scores (E, classes) for features (E, D); each row sums to 1."""
         ...
 
 
@@ -90,7 +90,7 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     """
     check_features(train, test)
     model, found = _fit(method, train, config, seed)
-    scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (N, classes)
+    scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (E, classes)
     return ProbeResult(
         method=method,
         accuracy=accuracy_of(scores, test.labels[0]),

@@ -73,11 +73,11 @@ class Features:
     """An encoder's features of a split."""
 
     values: Tensor
-    """(V, N, D) float32: V views of N clips, or V passes of one view each."""
+    """(V, E, D) float32: V views of E clips, or V passes of one view each."""
     labels: Tensor
-    """(V, N) int64; -1 where unknown."""
+    """(V, E) int64; -1 where unknown."""
     ids: Tensor
-    """(V, N) int64: positions in the list of videos; fixed views share one order, each pass has its own."""
+    """(V, E) int64: positions in the list of videos; fixed views share one order, each pass has its own."""
     videos: VideoList
     """The split's videos."""
     broken: tuple[str, ...]
@@ -215,7 +215,7 @@ def _compute(
             f"{stream.config.max_broken}; the first: {broken[0]}. Check them with scripts/prepare_data.py verify"
         )
     joined = {name: torch.cat([tensors[name] for tensors, _ in parts if tensors]) for name in COLUMNS}
-    passes = max(1, plan.passes)  # one after the other in the rows (V * N, 1, ...); fixed views: (N, V, ...)
+    passes = max(1, plan.passes)  # one after the other in the rows (V * E, 1, ...); fixed views: (E, V, ...)
     by_view = {name: rearrange(each, "(p n) v ... -> (p v) n ...", p=passes) for name, each in joined.items()}
     _write(path, by_view, broken)
     for file in files:

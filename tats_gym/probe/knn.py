@@ -41,20 +41,20 @@ class Knn:
     """A classifier that stores the training features."""
 
     values: Tensor
-    """(N, D) features of the training clips, of unit length."""
+    """(E, D) features of the training clips, of unit length."""
     labels: Tensor
-    """(N,)"""
+    """(E,)"""
     num_classes: int
     mean: Tensor
     """(D,) subtracted from features."""
     config: KnnConfig
 
     def scores(self, values: Tensor) -> Tensor:
-        """Return each class's share of the votes (N, classes) for features (N, D)."""
+        """Return each class's share of the votes (E, classes) for features (E, D)."""
         return torch.cat([self._scores(part) for part in values.split(CHUNK)])
 
     def _scores(self, values: Tensor) -> Tensor:
-        near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (N, k)
+        near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (E, k)
         if self.config.votes == "weighted":
             weights = ((near - near[:, :1]) / self.config.temperature).exp()
         else:  # the cosines, far smaller than a vote, decide ties
@@ -64,7 +64,7 @@ class Knn:
 
 
 def fit_knn(values: Tensor, labels: Tensor, num_classes: int, config: KnnConfig) -> Knn:
-    """Store features (N, D) and their classes (N,); where N is below k, k becomes N, which is logged."""
+    """Store features (E, D) and their classes (E,); where E is below k, k becomes E, which is logged."""
     if config.k > len(values):
         logger.warning(
             "knn: there are only %d training clips for k = %d, so that all of them vote; choose k with --knn.k "

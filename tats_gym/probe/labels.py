@@ -13,7 +13,7 @@ class Labels(NamedTuple):
     """The labels of a split."""
 
     values: Tensor
-    """(N,) int64, negative where there is none."""
+    """(E,) int64, negative where there is none."""
     classes: Sequence[str]
     """Names of the classes, by label."""
 

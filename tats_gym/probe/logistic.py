@@ -58,7 +58,7 @@ class Logistic:
     """Whether the gradient fell below the tolerance."""
 
     def scores(self, values: Tensor) -> Tensor:
-        """Return class probabilities (N, classes) for features (N, D)."""
+        """Return class probabilities (E, classes) for features (E, D)."""
         logits = (values.double() - self.mean) / self.deviation @ self.weight + self.bias
         return logits.softmax(1)
 
@@ -69,9 +69,9 @@ def fit_logistic(
     """Choose the strength with the lowest cross-entropy on a held-out part of the training clips, then fit all of them.
 
     Args:
-        values: Features (N, D).
-        labels: Classes (N,).
-        ids: Videos (N,) of the features; all views of one video are held out together or not at all.
+        values: Features (E, D).
+        labels: Classes (E,).
+        ids: Videos (E,) of the features; all views of one video are held out together or not at all.
         num_classes: At least 2.
         config: Candidates and stopping rule.
         seed: Seed of the held-out part.
@@ -88,7 +88,7 @@ def fit_logistic(
 
 
 def held_out_videos(labels: Tensor, ids: Tensor, share: float, *, seed: int) -> Tensor:
-    """Draw a share of every class's videos, at least one of two or more: bool (N,), True where held out."""
+    """Draw a share of every class's videos, at least one of two or more: bool (E,), True where held out."""
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for label in labels.unique():
@@ -117,8 +117,8 @@ def fit(
     """Minimise mean cross-entropy + l2 / 2 * squared weights over standardised features by L-BFGS, in float64.
 
     Args:
-        values: Features (N, D).
-        labels: Classes (N,).
+        values: Features (E, D).
+        labels: Classes (E,).
         num_classes: At least 2.
         l2: Strength.
         config: Stopping rule.
@@ -126,7 +126,7 @@ def fit(
     """
     deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
     deviation = torch.where(deviation > 1e-12 * (1 + mean.abs()), deviation, math.inf)
-    x = (values.double() - mean) / deviation  # (N, D)
+    x = (values.double() - mean) / deviation  # (E, D)
     targets = F.one_hot(labels, num_classes).double()
     shape = (x.shape[1] + 1, num_classes)
     first = torch.zeros(shape, dtype=torch.float64) if start is None else start.cpu()

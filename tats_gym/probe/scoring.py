@@ -120,7 +120,7 @@ class Tally:
 
 
 def accuracy_of(scores: Tensor, labels: Tensor) -> Accuracy:
-    """Count all videos of a split at once, from scores (N, classes) and labels (N,)."""
+    """Count all videos of a split at once, from scores (E, classes) and labels (E,)."""
     tally = Tally(scores.shape[-1], scores.device)
     tally.add(scores, labels)
     return tally.accuracy()

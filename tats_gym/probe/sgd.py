@@ -49,14 +49,14 @@ class SgdProbe:
     head: nn.Sequential
 
     def scores(self, values: Tensor) -> Tensor:
-        """Return class probabilities (N, classes) for features (N, D)."""
+        """Return class probabilities (E, classes) for features (E, D)."""
         with torch.no_grad():
             probabilities: Tensor = self.head(values).softmax(1)
         return probabilities
 
 
 def fit_sgd(values: Tensor, labels: Tensor, num_classes: int, config: SgdConfig, *, seed: int = 0) -> SgdProbe:
-    """Train on features (V, N, D) with classes (V, N); epoch e takes the views of pass e mod V.
+    """Train on features (V, E, D) with classes (V, E); epoch e takes the views of pass e mod V.
 
     The global random state is left alone.
     """

@@ -63,7 +63,7 @@ def render(split: str, count: int) -> tuple[Tensor, Tensor]:
 
 
 def changes(clips: Tensor) -> Tensor:
-    """Halved differences between successive frames around a grey of 128; uint8 (N, 3 * (SHOTS - 1), H, W)."""
+    """Halved differences between successive frames around a grey of 128; uint8 (E, 3 * (SHOTS - 1), H, W)."""
     wide = clips.to(torch.int16)
     return ((wide[:, 1:] - wide[:, :-1]) // 2 + 128).to(torch.uint8).flatten(1, 2)
 
@@ -78,7 +78,7 @@ def network(in_channels: int) -> nn.Sequential:
 
 
 def fit(inputs: Tensor, labels: Tensor, *, epochs: int, batch_size: int) -> nn.Sequential:
-    """Train a network on uint8 images (N, C, H, W) with AdamW, one learning-rate cycle and small random shifts."""
+    """Train a network on uint8 images (E, C, H, W) with AdamW, one learning-rate cycle and small random shifts."""
     net = network(inputs.shape[1])
     net(inputs[:2] / 255)  # gives the lazy layer its size
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
@@ -98,7 +98,7 @@ def fit(inputs: Tensor, labels: Tensor, *, epochs: int, batch_size: int) -> nn.S
 
 @torch.no_grad()
 def hits(net: nn.Sequential, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Return whether each image (N, C, H, W) is classified correctly; bool (N,)."""
+    """Return whether each image (E, C, H, W) is classified correctly; bool (E,)."""
     guesses = torch.cat([net(images / 255).argmax(1) for images in inputs.split(256)])
     return guesses == labels
 

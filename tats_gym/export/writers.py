@@ -1,0 +1,52 @@
+"""The table of formats, and the writing of an encoder in one of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+from tats_gym.encoders.checksums import CHECKSUMS, write_checksums
+from tats_gym.encoders.find import EncoderSource
+from tats_gym.export import hf, onnx, safetensors, timm, torchexport, videomae
+from tats_gym.files.atomic import folder_written_whole
+from tats_gym.files.messages import did_you_mean
+
+Format = Literal["hf", "videomae", "timm", "safetensors", "onnx", "torchexport"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+WRITERS: dict[Format, Callable[[EncoderSource, Path], None]] = {
+    "hf": hf.write,
+    "videomae": videomae.write,
+    "timm": timm.write,
+    "safetensors": safetensors.write,
+    "onnx": onnx.write,
+    "torchexport": torchexport.write,
+}
+SINUSOID_ONLY: tuple[Format, ...] = ("hf", "videomae")
+"""Formats without positions: their libraries compute the fixed sinusoid."""
+
+
+def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Path]:
+    """Write an encoder and SHA256SUMS into the folder `out`, atomically; return the encoder's files.
+
+    hf: for transformers' VideoMAEModel and its heads, with a model card. videomae: a file for `--finetune` of the
+    published VideoMAE. timm: weights for `tats_gym.export.timm.build`. safetensors: our layout. onnx and torchexport:
+    a graph for serving, from uint8 clips (B, C, T, H, W) in [0, 255] to tokens (B, L, D) for any B; it ends with the
+    last norm if the source has it.
+
+    Raises:
+        ValueError: The format is unknown, or cannot hold this encoder's positions.
+        FileExistsError: `out` exists and is not empty.
+        ModuleNotFoundError: onnx is not installed.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {format!r}{did_you_mean(format, FORMATS)}")
+    if format in SINUSOID_ONLY and source.config.pos_embed != "sinusoid":
+        others = ", ".join(other for other in FORMATS if other not in SINUSOID_ONLY)
+        raise ValueError(
+            f"format {format} holds the fixed sinusoid alone, but the encoder's positions are "
+            f"{source.config.pos_embed!r} (learned, or interpolated from another geometry); these can hold it: {others}"
+        )
+    with folder_written_whole(out) as folder:
+        WRITERS[format](source, folder)
+        write_checksums(folder)
+    return sorted(path for path in out.iterdir() if path.name != CHECKSUMS)
