@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n# (\S+\.py)(?:, (in|above) (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """A file, where its text goes (all of a new file, into a table or above it), and the text."""
 USE = """
+import runpy
 import sys
 import gymnasium
 import torch
@@ -44,6 +45,9 @@ errors = infos["final_info"]["errors"]
 print(tokens.shape, *(float(-max(row)) == float(reward) for row, reward in zip(errors, rewards, strict=True)))
 agent = find_agent("newest")(TokenSelectionVecEnv(env.unwrapped), config)
 print(agent.policy.masks(torch.zeros(2, 3, 4, 32, 32)).tolist())
+env.close()
+sys.argv[:2] = ["scripts/train_ppo.py", "--root", root]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 TRAIN = (
     "--env TatsMask-mine-v0 --agent newest --reward neg_worst --frames 4 --size 32 --visible 3 --mae.embed-dim 64 "
@@ -74,11 +78,6 @@ def _checkout(tmp_path_factory):
     return checkout
 
 
-@pytest.fixture(name="videos", scope="module")
-def _videos(tmp_path_factory):
-    return write_layout("ucf101", tmp_path_factory.mktemp("videos"), train=4, classes=2)
-
-
 def _python(checkout, *arguments):
     environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -86,6 +85,16 @@ def _python(checkout, *arguments):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(name="used", scope="module")
+def _used(checkout, tmp_path_factory):
+    """The lines that the extended package prints, and the folder of the run that it trains, in one process."""
+    videos = write_layout("ucf101", tmp_path_factory.mktemp("videos"), train=4, classes=2)
+    out = tmp_path_factory.mktemp("runs")
+    told = _python(checkout, "-c", USE, videos, *TRAIN.split(), "--out", out)
+    (run,) = out.iterdir()
+    return told.splitlines(), run
 
 
 def test_each_recipe_is_a_file_or_function_and_a_line():
@@ -105,8 +114,8 @@ def test_the_new_files_keep_the_import_contracts(checkout):
     assert "0 broken" in told
 
 
-def test_the_dataset_is_listed_its_id_pays_the_reward_and_the_agent_masks(checkout, videos):
-    train, validation, absent, preset, stepped, masks = _python(checkout, "-c", USE, videos).splitlines()
+def test_the_dataset_is_listed_its_id_pays_the_reward_and_the_agent_masks(used):
+    train, validation, absent, preset, stepped, masks = used[0][:6]
     assert train == "('Jump', 'Run') ['Jump/v_Jump_g02_c01.avi', 'Jump/v_Jump_g04_c01.avi', " \
                     "'Run/v_Run_g03_c01.avi', 'Run/v_Run_g05_c01.avi']"  # fmt: skip
     assert validation == "('Jump', 'Run') ['Jump/v_Jump_g00_c01.avi', 'Run/v_Run_g01_c01.avi']"
@@ -116,8 +125,6 @@ def test_the_dataset_is_listed_its_id_pays_the_reward_and_the_agent_masks(checko
     assert masks == "[[5, 6, 7], [5, 6, 7]]"
 
 
-def test_the_agent_trains_on_the_dataset_with_the_reward(checkout, videos, tmp_path):
-    _python(checkout, "scripts/train_ppo.py", *TRAIN.split(), "--root", str(videos), "--out", str(tmp_path))
-    (run,) = tmp_path.iterdir()
-    settings = read_record(run)["config"]
+def test_the_agent_trains_on_the_dataset_with_the_reward(used):
+    settings = read_record(used[1])["config"]
     assert (settings["env"], settings["agent"], settings["reward"]) == ("TatsMask-mine-v0", "newest", "neg_worst")
