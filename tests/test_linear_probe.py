@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,21 +42,12 @@ def options(root, cache):
     return [*listed, "--device", "cpu"]
 
 
-@pytest.mark.parametrize("script", ["linear_probe.py", "probe_demo.py"])
-def test_scripts_have_help(script):
-    command = [sys.executable, str(ROOT / "scripts" / script), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--epochs" in done.stdout or "--knn.temperature" in done.stdout
-
-
-def test_a_run_is_probed_by_every_method_from_another_place(labelled, run_folder, tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "linear_probe.py"), "--encoder", str(run_folder), "--method",
-               "logistic", "sgd", "knn", "--norm", "encoder", "none", "--knn.k", "3", "--sgd.base-lr", "50",
-               "--out", "records.json", *options(labelled, tmp_path / "cache")]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"dataset +mask ratio +chance +tats top-1", done.stdout)
+def test_a_run_is_probed_by_every_method_from_another_place(main, monkeypatch, capsys, labelled, run_folder, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--encoder", str(run_folder), "--method", "logistic", "sgd", "knn", "--norm", "encoder", "none",
+                 "--knn.k", "3", "--sgd.base-lr", "50", "--out", "records.json",
+                 *options(labelled, tmp_path / "cache")]) == 0  # fmt: skip
+    assert re.search(r"dataset +mask ratio +chance +tats top-1", capsys.readouterr().out)
     assert len(list((tmp_path / "cache").iterdir())) == 4  # two splits, two norms
     written = json.loads((tmp_path / "records.json").read_text())
     assert {"command", "commit", "date", "versions", "records"} == written.keys()
