@@ -15,6 +15,7 @@ from tats_gym.clips.workers.pool import WorkerPool, run_all
 from tats_gym.clips.workers.supervisor import TaskFailure, WorkerError
 
 HOARD = []
+pytestmark = pytest.mark.long
 
 
 def act(task):
@@ -39,17 +40,18 @@ def act(task):
     return os.getpid(), value
 
 
-@pytest.fixture(name="pool_of", scope="module")
-def _pool_of():
-    pools = []
+@pytest.fixture(name="timed", scope="module")
+def _timed():
+    """A pool with a short time limit: starting one takes seconds, so tests that it outlives share it."""
+    with closing(WorkerPool(act, 2, time_limit_s=3)) as pool:
+        yield pool
 
-    def make(num_workers=2, **limits):
-        pools.append(WorkerPool(act, num_workers, **limits))
-        return pools[-1]
 
-    yield make
-    for pool in pools:
-        pool.close()
+@pytest.fixture(name="bounded", scope="module")
+def _bounded():
+    """A pool of one worker with a memory limit, shared as `timed` is."""
+    with closing(WorkerPool(act, 1, memory_limit_mib=400)) as pool:
+        yield pool
 
 
 def answers(pool, tasks):
@@ -68,54 +70,51 @@ def test_every_task_is_answered_once(num_workers):
     assert (processes == {os.getpid()}) if num_workers == 0 else (os.getpid() not in processes)
 
 
-def test_a_task_that_hangs_or_kills_its_worker_is_lost_alone(pool_of):
-    pool = pool_of(time_limit_s=3)
+def test_a_task_that_hangs_or_kills_its_worker_is_lost_alone(timed):
     start = time.monotonic()
-    found = answers(pool, [("hang", 0), ("die", 1), *(("answer", value) for value in range(2, 30)), ("hang", 30)])
+    found = answers(timed, [("hang", 0), ("die", 1), *(("answer", value) for value in range(2, 30)), ("hang", 30)])
     assert time.monotonic() - start < 60
     assert found[0] == found[30] == TaskFailure("reading it took more than 3 s")
     assert found[1] == TaskFailure("the process that read it died")
     assert [found[number][1] for number in range(2, 30)] == list(range(2, 30))
-    assert len(answers(pool, [("answer", 1)] * 3)) == 3  # and it goes on
+    assert len(answers(timed, [("answer", 1)] * 3)) == 3  # and it goes on
 
 
-def test_many_tasks_in_a_row_that_end_their_worker_are_lost_alone(pool_of):
-    found = answers(pool_of(1, time_limit_s=60), [*(("die", value) for value in range(8)), ("answer", 8)])
+def test_many_tasks_in_a_row_that_end_their_worker_are_lost_alone(bounded):
+    found = answers(bounded, [*(("die", value) for value in range(8)), ("answer", 8)])
     assert [found[number] for number in range(8)] == [TaskFailure("the process that read it died")] * 8
     assert found[8][1] == 8
 
 
-def test_a_worker_that_does_not_begin_is_replaced_and_its_tasks_are_done_by_others(pool_of):
-    pool = pool_of(2, time_limit_s=2)
-    stopped = answers(pool, [("answer", 0)] * 4)[0][0]
+def test_a_worker_that_does_not_begin_is_replaced_and_its_tasks_are_done_by_others(timed):
+    stopped = answers(timed, [("answer", 0)] * 4)[0][0]
     os.kill(stopped, signal.SIGSTOP)  # as a machine that swaps may do
-    found = answers(pool, [("answer", value) for value in range(8)])
+    found = answers(timed, [("answer", value) for value in range(8)])
     assert [found[number][1] for number in range(8)] == list(range(8))
     assert stopped not in {process for process, _ in found.values()}
 
 
-def test_a_worker_that_has_grown_is_replaced(pool_of):
-    pool = pool_of(1, memory_limit_mib=400)
-    found = answers(pool, [("grow", 150)] * 12)
+def test_a_worker_that_has_grown_is_replaced(bounded):
+    found = answers(bounded, [("grow", 150)] * 12)
     assert not any(isinstance(result, TaskFailure) for result in found.values())
     processes = [process for process, _ in found.values()]
     assert 3 <= len(set(processes)) <= 12
     assert max(processes.count(process) for process in processes) <= 3
 
 
-def test_the_process_that_starts_workers_is_replaced_too(pool_of):
-    pool = pool_of(2, time_limit_s=60)
-    before = {process for process, _ in answers(pool, [("answer", 0)] * 40).values()}
-    server = pool._supervisor._server.pid
-    pool.submit(100, ("hang", 0))
-    pool.submit(101, ("answer", 0))
-    assert pool.next().number == 101
-    os.kill(server, signal.SIGKILL)
-    assert pool.next() == (100, TaskFailure("the process that read it died"))
-    after = answers(pool, [("answer", value) for value in range(40)])
-    assert sorted(value for _, value in after.values()) == list(range(40))
-    assert pool._supervisor._server.pid != server
-    wait_until_gone(before)  # those that it left behind
+def test_the_process_that_starts_workers_is_replaced_too():
+    with closing(WorkerPool(act, 2, time_limit_s=60)) as pool:
+        before = {process for process, _ in answers(pool, [("answer", 0)] * 40).values()}
+        server = pool._supervisor._server.pid
+        pool.submit(100, ("hang", 0))
+        pool.submit(101, ("answer", 0))
+        assert pool.next().number == 101
+        os.kill(server, signal.SIGKILL)
+        assert pool.next() == (100, TaskFailure("the process that read it died"))
+        after = answers(pool, [("answer", value) for value in range(40)])
+        assert sorted(value for _, value in after.values()) == list(range(40))
+        assert pool._supervisor._server.pid != server
+        wait_until_gone(before)  # those that it left behind
 
 
 def test_a_worker_that_is_stopped_ends_with_the_process_that_started_it(monkeypatch):
@@ -165,15 +164,6 @@ def test_a_server_that_hangs_is_replaced_too_and_keeps_no_pool_from_closing(monk
     wait_until_gone([other])
 
 
-def test_a_pool_that_has_failed_says_so_however_much_is_asked_of_it():
-    with closing(WorkerPool(_Local(), 1)) as pool:
-        pool._supervisor.join()
-        for number in range(3000):
-            pool.submit(number, None)
-        with pytest.raises(WorkerError, match="has ended; its messages are above"):
-            pool.next()
-
-
 def test_a_pool_whose_workers_processes_are_killed_again_and_again_gives_up():
     with closing(WorkerPool(act, 1)) as pool:
         pool.submit(0, ("hang", 0))
@@ -204,9 +194,8 @@ def is_alive(process):
 
 
 @pytest.mark.parametrize("kind", ["fill", "fill a tensor"])
-def test_a_task_that_takes_twice_the_memory_is_lost_alone(pool_of, kind):
-    pool = pool_of(1, memory_limit_mib=400)
-    found = answers(pool, [(kind, 2000), (kind, 200), ("answer", 0)])
+def test_a_task_that_takes_twice_the_memory_is_lost_alone(bounded, kind):
+    found = answers(bounded, [(kind, 2000), (kind, 200), ("answer", 0)])
     assert found[0] == TaskFailure("reading it takes more memory than a worker may have")
     assert (found[1][1], found[2][1]) == (200, 0)
 
@@ -221,7 +210,7 @@ def test_a_pool_can_be_closed_before_its_workers_are_there():
     assert not pool._supervisor.is_alive()
 
 
-def test_no_process_outlives_its_pool(pool_of):
+def test_no_process_outlives_its_pool():
     with closing(WorkerPool(act, 2)) as pool:
         processes = {result[0] for result in answers(pool, [("answer", 0)] * 40).values()}
         pool.submit(99, ("hang", 0))
@@ -238,9 +227,14 @@ def test_what_the_function_should_not_raise_ends_the_pool():
                 pool.next()
 
 
-def test_a_function_that_does_not_come_over_is_reported(capfd):
+def test_a_function_that_does_not_come_over_is_reported_however_much_is_asked_of_the_pool(capfd):
     with closing(WorkerPool(_Local(), 1)) as pool:
         pool.submit(0, None)
+        with pytest.raises(WorkerError, match="has ended; its messages are above"):
+            pool.next()
+        pool._supervisor.join()
+        for number in range(3000):
+            pool.submit(number, None)
         with pytest.raises(WorkerError, match="has ended; its messages are above"):
             pool.next()
     assert "No module named 'nowhere_to_be_found'" in capfd.readouterr().err
