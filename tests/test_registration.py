@@ -21,13 +21,6 @@ def test_importing_registers_them_all():
         assert gymnasium.envs.registration.EnvSpec.from_json(spec.to_json()).kwargs == spec.kwargs
 
 
-def test_importing_them_imports_no_reader():
-    code = "import sys, tats_gym; print(*{name.split('.')[1] for name in sys.modules if name.startswith('tats_gym.')})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "registration" in done.stdout.split()
-    assert not {"clips", "envs", "agents", "model"} & set(done.stdout.split())
-
-
 def test_the_module_prefix_imports_it(clips_root):
     code = (
         "import gymnasium, sys;"
