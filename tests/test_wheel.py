@@ -32,18 +32,21 @@ PROJECT = {
         from tats_gym.agents.training.pretraining import Pretraining
         from tats_gym.tokens import TokenGrid
 
+        clips, out, *names = sys.argv[1:]
         preset = preset_for("TatsMask-folder-v0")
-        config = replace(
-            preset, agent=sys.argv[1], num_envs=4, device="cpu", quiet=True, out=sys.argv[3],
-            epoch_clips=8, eval_clips=2, eval_masks=1,
-            clips=replace(preset.clips, root=sys.argv[2], stride=1, num_workers=0),
-            grid=TokenGrid(frames=4, size=32, visible=round(8 * (1 - envs.MASK_RATIO))),
-            mae_optim=replace(preset.mae_optim, epochs=3, warmup_epochs=1),
-            tats=replace(preset.tats, warmup_epochs=1),
-        )
-        run = Pretraining(config)
-        print(run.run().finished, type(run.agent).__module__, agents.own.__file__)
-        run.close()
+        for name in names:
+            config = replace(
+                preset, agent=name, num_envs=4, device="cpu", quiet=True, out=out,
+                epoch_clips=8, eval_clips=2, eval_masks=1,
+                clips=replace(preset.clips, root=clips, stride=1, num_workers=0),
+                grid=TokenGrid(frames=4, size=32, visible=round(8 * (1 - envs.MASK_RATIO))),
+                mae_optim=replace(preset.mae_optim, epochs=3, warmup_epochs=1),
+                tats=replace(preset.tats, warmup_epochs=1),
+            )
+            run = Pretraining(config)
+            print("trained", run.run().finished, type(run.agent).__module__)
+            run.close()
+        print("own", agents.own.__file__)
         """,
 }
 
@@ -71,8 +74,7 @@ def test_it_claims_one_name_at_top_level_and_holds_every_file(wheel):
     assert files - {"tats_gym/agents", "tats_gym/envs"} == {name for name in names if "dist-info" not in name}
 
 
-@pytest.mark.parametrize("agent", ["tats", "agents.own:build"])
-def test_a_project_with_agents_and_envs_of_its_own_trains(wheel, clips_root, tmp_path, agent):
+def test_a_project_with_agents_and_envs_of_its_own_trains(wheel, clips_root, tmp_path):
     project, installed = tmp_path / "project", tmp_path / "installed"
     for name, text in PROJECT.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,7 @@ def test_a_project_with_agents_and_envs_of_its_own_trains(wheel, clips_root, tmp
     command = [UV, "pip", "install", "--offline", "--no-deps", "--python", sys.executable, "--target", installed, wheel]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     done = subprocess.run(
-        [sys.executable, "train.py", agent, clips_root, tmp_path / "runs"],
+        [sys.executable, "train.py", clips_root, tmp_path / "runs", "tats", "agents.own:build"],
         cwd=project,
         env=os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -89,7 +91,9 @@ def test_a_project_with_agents_and_envs_of_its_own_trains(wheel, clips_root, tmp
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    finished, module, own = done.stdout.split()[-3:]
-    assert finished == "True"
-    assert module == ("tats_gym.agents.tats" if agent == "tats" else "tats_gym.agents.fixed")
-    assert Path(own) == project / "agents" / "own.py"
+    told = [line.split() for line in done.stdout.splitlines()]
+    assert [line[1:] for line in told if line[0] == "trained"] == [
+        ["True", "tats_gym.agents.tats"],
+        ["True", "tats_gym.agents.fixed"],
+    ]
+    assert Path(told[-1][1]) == project / "agents" / "own.py"
