@@ -33,6 +33,8 @@ def _installed(tmp_path_factory):
 def test_an_agent_of_another_package_trains_by_name_and_by_path(
     installed, clips_root, tmp_path, monkeypatch, agent, masks_per_clip
 ):
+    for name in [name for name in sys.modules if name.startswith("my_agents")]:  # those that the page's test imported
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(installed)
     arguments = (
         f"--env TatsMask-folder-v0 --agent {agent} --root {clips_root} --stride 1 --num-workers 0 --num-envs 4 "
@@ -40,6 +42,8 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(
         f"--device cpu --out {tmp_path}"
     )
     assert load_script("train_ppo").main(arguments.split()) == 0
+    module = sys.modules["my_agents.detail" if agent == "detail" else "my_agents.linear"]
+    assert Path(module.__file__).is_relative_to(installed)
     (run,) = tmp_path.iterdir()
     assert run.name == f"folder-{agent.replace(':', '.')}-seed0-1"
     settings = read_record(run)["config"]
