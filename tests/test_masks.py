@@ -1,5 +1,6 @@
 """The two forms of a mask, and the masks that nobody learns."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -30,6 +31,12 @@ def test_the_two_forms_agree_by_hand():
     assert mask.tolist() == [[False, True, True, False], [True, False, False, True]]
     assert hidden_ids(mask, 2).tolist() == [[1, 2], [0, 3]]
     assert hidden_by(torch.tensor([[3, 0], [1, 2]]), 4).tolist() == [[1, 2], [0, 3]]
+
+
+def test_hidden_tokens_ascend_in_long_masks_too():
+    ids = random_ids(8, 1568, 78, generator=torch.Generator().manual_seed(0))
+    expected = [sorted(set(range(1568)) - set(row)) for row in ids.tolist()]
+    assert hidden_by(ids, 1568).tolist() == expected
 
 
 def test_random_ids_are_distinct_and_uniform():
@@ -95,10 +102,11 @@ def test_what_comes_first_comes_first():
 
 def test_one_tubelet_and_every_place_by_their_definitions():
     generator = torch.Generator().manual_seed(0)
-    whole = one_tubelet(GRID, 600, generator).view(600, 3, 4)
+    whole, spread = (mark(GRID, 600, generator) for mark in (one_tubelet, every_place))
+    assert whole.shape == spread.shape == (600, 12)
+    whole, spread = whole.view(600, 3, 4), spread.view(600, 3, 4)
     assert (whole.sum((1, 2)) == 4).all()
     assert (whole.sum(2) % 4 == 0).all()  # all of a tubelet or nothing
-    spread = every_place(GRID, 600, generator).view(600, 3, 4)
     assert (spread.sum(1) == 1).all()
     assert (spread.any(2).sum(1) > 1).float().mean() > 0.9  # 3 of 81 lie in one tubelet
     for marked in (whole, spread):
@@ -142,21 +150,6 @@ def test_tokens_that_cannot_be_shown_evenly_are_refused(make, visible, message):
         make(TokenGrid(visible=visible), 1)
 
 
-@pytest.mark.parametrize("mask_ratio", [0.95, 0.75, 0.3])
-def test_block_masks_leave_patches_and_hide_every_token_alike(mask_ratio):
-    grid = TokenGrid(mask_ratio=mask_ratio)
-    shown = _shown(block_ids(grid, 400, torch.Generator().manual_seed(0)), grid)
-    assert (shown.sum((1, 2)) == grid.num_visible).all()
-    by_place = shown.float().mean(0).unflatten(1, (14, 14))
-    expected = torch.tensor(grid.num_visible / grid.num_tokens)
-    for region in (by_place.mean(), by_place[:, 0, 0].mean(), by_place[:, 6:8, 6:8].mean(), by_place[0].mean()):
-        torch.testing.assert_close(region, expected, atol=0.04, rtol=0)
-    cube = shown.unflatten(2, (14, 14))
-    both = (cube[..., 1:] & cube[..., :-1]).float().mean()
-    correlation = (both - expected**2) / (expected - expected**2)  # of neighbours; 0 for uniform masks
-    assert correlation > 0.3
-
-
 def _parts_covered(length):
     """Each part of a line that a block may cover, with its probability: sides alike, then places over the ends."""
     sides = range(max(1, round(length / 4)), max(1, round(3 * length / 4)) + 1)
@@ -192,7 +185,8 @@ def test_blocks_are_hidden_one_after_another(monkeypatch, visible):
     ids = block_ids(grid, 20, torch.Generator().manual_seed(0))
     number = drawn[0].shape[1]
     drawn = [axis.tolist() for axis in drawn]
-    assert (26 / 27) ** number < 0.1 * visible / 12  # left by all of the blocks, where each hides a 27th
+    left = 0.1 * visible / 12  # by all of the blocks, where each hides a 27th, and no more blocks than that takes
+    assert math.exp(-number / 27) <= left < math.exp(-(number - 1) / 27)
     for clip in range(20):
         left = {(t, h, w) for t in range(3) for h in range(2) for w in range(2)}
         for block in range(number):
@@ -203,6 +197,14 @@ def test_blocks_are_hidden_one_after_another(monkeypatch, visible):
         shown = {(token // 4, token // 2 % 2, token % 2) for token in ids[clip].tolist()}
         assert shown <= left
         assert left - hit <= shown
+
+
+def test_at_most_255_blocks_are_drawn(monkeypatch):
+    drawn, draw = [], masks._covered
+    monkeypatch.setattr(masks, "_covered", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    grid = TokenGrid(visible=1)  # 27 ln 15,680 is 260.8
+    assert block_ids(grid, 2, torch.Generator().manual_seed(0)).shape == (2, 1)
+    assert [axis.shape for axis in drawn] == [(2, 255, length) for length in grid.shape]
 
 
 def test_the_most_moving_tokens_by_hand():
@@ -227,3 +229,18 @@ def test_the_least_motion_counts_more_than_chance():
     clips[:, 0, 4, 0, 0] = 1  # one value of 1,536, by a 255th
     ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=1), clips, torch.Generator().manual_seed(0))
     assert (ids == 8).all()
+
+
+@pytest.mark.parametrize("mask_ratio", [0.95, 0.75, 0.3])
+def test_block_masks_leave_patches_and_hide_every_token_alike(mask_ratio):
+    grid = TokenGrid(mask_ratio=mask_ratio)
+    shown = _shown(block_ids(grid, 400, torch.Generator().manual_seed(0)), grid)
+    assert (shown.sum((1, 2)) == grid.num_visible).all()
+    by_place = shown.float().mean(0).unflatten(1, (14, 14))
+    expected = torch.tensor(grid.num_visible / grid.num_tokens)
+    for region in (by_place.mean(), by_place[:, 0, 0].mean(), by_place[:, 6:8, 6:8].mean(), by_place[0].mean()):
+        torch.testing.assert_close(region, expected, atol=0.04, rtol=0)
+    cube = shown.unflatten(2, (14, 14))
+    both = (cube[..., 1:] & cube[..., :-1]).float().mean()
+    correlation = (both - expected**2) / (expected - expected**2)  # of neighbours; 0 for uniform masks
+    assert correlation > 0.3
