@@ -101,6 +101,13 @@ def test_entropy_along_is_finite_where_one_token_drowns_the_others():
     assert entropy.item() == pytest.approx(torch.tensor(2.0).log().item(), abs=1e-4)  # a coin between the two left
 
 
+def test_entropy_along_does_not_depend_on_other_clips():
+    logits = torch.tensor([[1e6, 0.0, -1e6], [math.log(2), 0.0, 0.0]])
+    entropy = PlackettLuce(logits, 2).entropy_along(torch.tensor([[0, 1], [0, 1]]))[1]
+    # 1/2 ln 2 + 2 (1/4) ln 4 at the first draw, a coin at the second
+    assert entropy.item() == pytest.approx(1.5 * math.log(2) + math.log(2), abs=1e-5)
+
+
 def test_the_entropys_gradient_is_that_of_the_enumeration(logits):
     logits = logits.clone().requires_grad_()
     draws = _every_draw(5, 3)
@@ -128,9 +135,10 @@ def test_the_divergence_of_two_samplers_is_that_of_the_enumeration(logits):
 
 
 def test_the_divergence_of_one_draw_by_hand():
-    # 1/2 ln(2/3) + 1/2 ln 2, for 1/2 and 1/2 against 3/4 and 1/4; the last token is never drawn
-    p, q = (PlackettLuce(torch.tensor([each]), 1) for each in ([0.0, 0.0, -60.0], [math.log(3), 0.0, -60.0]))
-    assert kl_divergence(p, q).item() == pytest.approx((math.log(2 / 3) + math.log(2)) / 2, rel=1e-5)
+    # 1/2 ln(2/3) + 1/2 ln 2, for 1/2 and 1/2 against 3/4 and 1/4; of 64 rows none draws the last token, some the second
+    logits = torch.tensor([[0.0, 0.0, -60.0], [math.log(3), 0.0, -60.0]])
+    p, q = (PlackettLuce(each.expand(64, -1), 1) for each in logits)
+    assert kl_divergence(p, q).tolist() == pytest.approx([(math.log(2 / 3) + math.log(2)) / 2] * 64, rel=1e-5)
 
 
 def test_where_samplers_agree_the_divergence_curves_as_the_enumerations(logits):
