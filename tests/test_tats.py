@@ -1,22 +1,55 @@
 """TATS's loss by hand, and its settings where none are given."""
 
-from types import SimpleNamespace
+import math
+from inspect import signature
 
 import pytest
 import torch
+from stable_baselines3 import PPO
 
-from tats_gym.agents.tats import TATS
+from tats_gym.agents.rollouts import MaskBatch
+from tats_gym.agents.tats import TATS, TatsConfig
 from tests.toy import toy_env
 
 RATIOS = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.0])
 OLD = torch.tensor([-1.0, -2.0, -3.0, 0.0, -0.5])
-BATCH = SimpleNamespace(
+BATCH = MaskBatch(
+    observations=torch.zeros(5, 4, 2),
     actions=torch.zeros(5, 1),
+    old_values=torch.zeros(5),
     old_log_prob=OLD,
     advantages=torch.tensor([1.0, -1.0, 2.0, -2.0, 3.0]),
     returns=torch.tensor([0.0, 2.0, 3.0, 1.0, 0.0]),
-    predicted=torch.ones(5),
+    predicted=torch.ones(5, dtype=torch.bool),
 )
+JUDGED = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]), OLD + RATIOS.log(), torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0])
+"""Values, log-probabilities and entropies under the current weights."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        ({"n_epochs": 0}, "n_epochs must be at least 1, got 0"),
+        ({"warmup_epochs": -1}, "warmup_epochs must not be negative, got -1"),
+        ({"policy_coef": -0.1}, "policy_coef must not be negative, got -0.1"),
+        ({"vf_coef": -0.1}, "vf_coef must not be negative, got -0.1"),
+        ({"ent_coef": -0.1}, "ent_coef must not be negative, got -0.1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, or None for the whole rollout; got 0"),
+        ({"baseline": "group"}, "baseline must be 'value' or 'none', got 'group'"),
+        ({"clip_range": 0.0}, "clip_range must be positive, got 0.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TatsConfig(**settings)
+
+
+def test_settings_at_their_limits_are_accepted():
+    lowest = {"n_steps": 1, "n_epochs": 1, "warmup_epochs": 0, "batch_size": 1, "baseline": "none"}
+    lowest |= {"policy_coef": 0.0, "vf_coef": 0.0, "ent_coef": 0.0, "clip_range": 1e-3, "learning_rate": 1e-9}
+    assert all(getattr(TatsConfig(**lowest), name) == value for name, value in lowest.items())
 
 
 @pytest.fixture(name="env")
@@ -26,18 +59,16 @@ def _env(clips_root):
     env.close()
 
 
-def _loss(env, clip_range):
+def _loss(env, clip_range, batch, judged):
     agent = TATS(env=env, policy_coef=2.0, vf_coef=3.0, ent_coef=5.0, clip_range=clip_range, device="cpu")
     agent._current_progress_remaining = 1.0
-    values = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]])
-    judged = values, OLD + RATIOS.log(), torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0])
     agent.policy.evaluate_scores = lambda scores, actions: judged
-    loss, terms = agent.loss(BATCH, None)
+    loss, terms = agent.loss(batch, None)
     return loss.item(), {name: value.item() for name, value in terms.items()}
 
 
 def test_the_loss_by_hand(env):
-    loss, terms = _loss(env, 0.25)
+    loss, terms = _loss(env, 0.25, BATCH, JUDGED)
     # min(r A, clip(r) A) is 1.25, -1.5, 1, -1.5, 3; (V - return)^2 is 1, 0, 9, 4, 4; entropies have the mean 2.
     # r - 1 - ln r is .094535 at 1.5, .193147 at .5 and 0 at 1.
     expected = {"policy_gradient_loss": -0.45, "value_loss": 3.6, "entropy_loss": -2.0}
@@ -46,12 +77,29 @@ def test_the_loss_by_hand(env):
     assert loss == pytest.approx(2 * -0.45 + 3 * 3.6 + 5 * -2.0, rel=1e-4)
 
 
+def test_hidden_tokens_without_an_error_have_no_part_in_the_loss(env):
+    """Credit "token" at a decode ratio of a half, one number after another."""
+    old, new, advantages = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(0))
+    predicted = torch.tensor([[1, 0, 1, 1, 0, 0], [0, 1, 0, 1, 0, 1]]).bool()
+    advantages[~predicted] = 1e3  # meaningless
+    batch = BATCH._replace(old_log_prob=old, advantages=advantages, predicted=predicted, returns=torch.zeros(2))
+    loss, terms = _loss(env, 0.25, batch, (torch.zeros(2, 1), new, torch.zeros(2)))
+    total = 0.0
+    for row, column in predicted.nonzero().tolist():
+        ratio, advantage = math.exp(new[row, column] - old[row, column]), advantages[row, column].item()
+        total += min(ratio * advantage, min(max(ratio, 0.75), 1.25) * advantage)
+    assert terms["policy_gradient_loss"] == pytest.approx(-total / 6, rel=1e-5)
+    assert loss == pytest.approx(2 * -total / 6, rel=1e-5)
+
+
 def test_a_ratio_at_the_limit_is_not_clipped(env):
-    assert _loss(env, 0.0)[1]["clip_fraction"] == pytest.approx(4 / 5)
+    assert _loss(env, 0.0, BATCH, JUDGED)[1]["clip_fraction"] == pytest.approx(4 / 5)
 
 
 def test_settings_that_are_left_out_are_the_papers(env):
-    """Table 1's rate and betas, Table 3's coefficients; the decay is AdaMAE's; one pass over the whole rollout."""
+    """Table 1's rate, betas and m_o, Table 3's coefficients; the decay is AdaMAE's; one pass over the whole rollout."""
+    clip_range = signature(PPO).parameters["clip_range"].default
+    assert (TatsConfig().warmup_epochs, TatsConfig().clip_range) == (10, clip_range)
     agent = TATS(env=env, n_steps=3, device="cpu")
     assert isinstance(agent.policy.optimizer, torch.optim.AdamW)
     groups = agent.policy.optimizer.param_groups
