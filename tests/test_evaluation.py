@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from tats_gym.agents import SamplerConfig, TatsPolicy
 from tats_gym.agents.fixed import MotionPolicy, RandomPolicy
-from tats_gym.agents.training.evaluation import HeldOut, overlap
+from tats_gym.agents.training.evaluation import HeldOut
 from tats_gym.agents.training.predict import choose
 from tats_gym.clips import VideoReadError
 from tats_gym.envs.spaces import Subset, TokenBox
@@ -105,12 +105,6 @@ def test_uniform_masks_overlap_by_chance(held_out):
     assert scores.overlap == pytest.approx(8 / 64, abs=0.01)
     assert scores.motion_lift == pytest.approx(1, abs=0.1)
     assert abs(scores.content_gain) < 0.05
-
-
-def test_overlap_by_hand():
-    ids = torch.tensor([[[0, 1], [1, 2], [4, 5]], [[0, 1], [1, 2], [0, 5]]])  # 2 draws, 3 clips
-    pairs = [1 / 2, (0 + 0 + 1 / 2 + 1 / 2) / 4, 0]  # clips 0 and 1, 0 and 2, 1 and 2
-    assert overlap(ids, 6) == pytest.approx(sum(pairs) / 3)
 
 
 def test_random_masks_gain_nothing_within_the_interval(held_out):
