@@ -33,13 +33,14 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[module.file for module in CORE], help="files of the core")
     parser.add_argument("--quick", action="store_true", help="do not try survivors with the wider tests")
     parser.add_argument("--again", action="store_true", help="try only what survived, by the record in --out")
+    parser.add_argument("--lines", nargs=2, type=int, metavar=("FIRST", "LAST"), help="mutate only these lines")
     parser.add_argument("--out", type=Path, help="JSON file whose entries of these modules are renewed")
     asked = parser.parse_args()
     survived = False
     for module in CORE:
         if module.file in asked.only:
             before = recorded(asked.out)[module.file] if asked.again else None
-            result = judge(replace(module, wider=()) if asked.quick else module, before)
+            result = judge(replace(module, wider=()) if asked.quick else module, before, asked.lines)
             survived |= bool(result["survivors"])
             if asked.out:
                 renew(asked.out, module.file, {"command": command(asked, module), **result})
@@ -48,11 +49,12 @@ def main() -> int:
 
 def command(asked: argparse.Namespace, module: Module) -> str:
     """Return the command line that tries a module's mutants."""
-    return f"python -m tests.mutation --only {module.file}" + " --quick" * asked.quick
+    lines = " --lines {} {}".format(*asked.lines) if asked.lines else ""
+    return f"python -m tests.mutation --only {module.file}{lines}" + " --quick" * asked.quick
 
 
-def judge(module: Module, before: dict[str, Any] | None) -> dict[str, Any]:
-    """Try the mutants of a module, or those that survived before.
+def judge(module: Module, before: dict[str, Any] | None, lines: tuple[int, int] | None) -> dict[str, Any]:
+    """Try the mutants of a module, or of some of its lines, or those that survived before.
 
     Returns:
         Numbers of mutants by what came of them, and by name those that no test notices and those that need none.
@@ -62,7 +64,7 @@ def judge(module: Module, before: dict[str, Any] | None) -> dict[str, Any]:
     survivors, explained = [], before["explained"] if before else []
     chosen = {(each["before"], each["after"]) for each in before["survivors"]} if before else None
     counts["survived"] = 0
-    for mutant, outcome in outcomes(module, chosen):
+    for mutant, outcome in outcomes(module, chosen, lines):
         named = {"line": mutant.line, "before": mutant.before, "after": mutant.after}
         why = reasons.get((mutant.before, mutant.after))
         if outcome == "survived" and why:
@@ -92,8 +94,10 @@ def known_equivalent(file: str) -> dict[tuple[str, str], str]:
     return reasons
 
 
-def outcomes(module: Module, chosen: Collection[tuple[str, str]] | None) -> Iterator[tuple[Mutant, str]]:
-    """Try every mutant of a module, or those of the chosen lines before and after.
+def outcomes(
+    module: Module, chosen: Collection[tuple[str, str]] | None, lines: tuple[int, int] | None
+) -> Iterator[tuple[Mutant, str]]:
+    """Try every mutant of a module, or those of the chosen lines before and after, or those between two lines.
 
     Raises:
         RuntimeError: If the tests fail without a mutation, or do not import the module.
@@ -109,7 +113,8 @@ def outcomes(module: Module, chosen: Collection[tuple[str, str]] | None) -> Iter
             raise RuntimeError(f"{shlex.join(tests)} end with {status} on {path} as it is; they must pass")
         stages.append((tests, 5 * seconds + SPARE_S))
     for mutant in mutants(source):
-        if chosen is None or (mutant.before, mutant.after) in chosen:
+        here = lines is None or lines[0] <= mutant.line <= lines[1]
+        if here and (chosen is None or (mutant.before, mutant.after) in chosen):
             yield mutant, _outcome(Substitute(module.name, path, mutant.source), stages)
 
 
