@@ -56,6 +56,17 @@ def test_callbacks_see_the_outcome_of_each_step(env):
     torch.testing.assert_close(kept.returns, errors.sum(1) / 56)  # mean errors of 64 - 8 hidden tokens
 
 
+def test_observations_are_not_copied_to_the_host_while_learning(env):
+    class Look(_Watch):
+        def _on_step(self):
+            assert isinstance(self.model._last_obs, torch.Tensor)
+            return super()._on_step()
+
+    watch = Look()
+    _agent(env).learn(8, callback=watch)
+    assert len(watch.outcomes) == 2
+
+
 def test_steps_are_counted_over_all_processes(clips_root):
     env = toy_env(clips_root, num_envs=4, shard=(1, 3))
     agent, watch = _agent(env), _Watch()
@@ -71,8 +82,19 @@ def test_masks_are_drawn_in_evaluation_mode_and_learnt_in_training_mode(env, mon
     assert modes == [False, False, True] * 2
 
 
+@pytest.mark.parametrize(("alike", "modes_of_a_rollout"), [(True, [False, False]), (False, [False, False, True])])
+def test_scores_serve_the_update_where_training_mode_does_not_change_them(env, monkeypatch, alike, modes_of_a_rollout):
+    modes, score = [], TatsPolicy.score
+    monkeypatch.setattr(TatsPolicy, "score", lambda self, tokens: modes.append(self.training) or score(self, tokens))
+    monkeypatch.setattr(TatsPolicy, "scores_alike_in_training", alike)
+    _agent(env, n_steps=2).learn(16)
+    assert modes == modes_of_a_rollout * 2
+
+
 def test_what_is_logged_is_the_mean_over_minibatches_and_passes(env, monkeypatch):
     agent, losses, loss = _agent(env, n_steps=2, n_epochs=2, batch_size=4), [], TATS.loss
+    with torch.no_grad():
+        agent.policy.critic_head.weight.normal_()  # values of zero would explain nothing
 
     def noted(self, batch, scores):
         found = loss(self, batch, scores)

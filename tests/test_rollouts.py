@@ -67,6 +67,7 @@ def test_per_clip_credit_pays_the_reward():
     data = _keep(_buffer(per_token=False), torch.zeros(2))
     torch.testing.assert_close(data.advantages, torch.tensor([-3.5, -6.0]))
     torch.testing.assert_close(data.returns, torch.tensor([-2.0, -4.0]))
+    assert (data.predicted.dtype, data.predicted.tolist()) == (torch.bool, [True, True])
 
 
 def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
@@ -77,6 +78,18 @@ def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
     torch.testing.assert_close(clip.advantages, torch.tensor([-2.0 + 4.0, -4.0 + 2.0]))
     # hidden tokens of the first mask err by 2 in the mean, of the second by 4: each is the other's baseline
     torch.testing.assert_close(token.advantages, torch.tensor([[-3.0, -2.0, -1.0], [2.0, 0.0, 4.0]]))
+
+
+def test_each_of_three_masks_is_compared_with_the_mean_of_two():
+    buffer = TokenRolloutBuffer(
+        1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=6,
+        per_token=False, baseline="group", masks_per_clip=3,
+    )  # fmt: skip
+    rewards = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, -8.0])  # others: 4, 3.5, 1.5; -4, -4, 0
+    which = torch.arange(6)
+    outcome = Outcome(rewards, torch.zeros(6, 4), torch.ones(6, 4, dtype=torch.bool), which, which)
+    buffer.add_step(torch.zeros(2, 4, 8), which[:, None] % 4, torch.full((6,), 9.0), torch.zeros(6), outcome)
+    assert next(buffer.get()).advantages.tolist() == [-3.0, -1.5, 4.5, 4.0, 4.0, -8.0]
 
 
 def test_a_group_of_one_has_no_others():
