@@ -3,8 +3,9 @@
 import math
 
 import pytest
+from scipy.stats import binomtest
 
-from tats_gym.statistics import Estimate, estimate, of_clips, with_interval
+from tats_gym.statistics import Estimate, estimate, of_clips, wilson, with_interval
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,9 @@ def test_few_clips_are_called_few():
         "only 9 clips: few",
         "10 clips",
     ]
+
+
+@pytest.mark.parametrize(("hits", "total"), [(2, 4), (0, 5), (7, 10), (3, 37), (1, 1)])
+def test_intervals_of_proportions_are_those_of_scipy(hits, total):
+    expected = binomtest(hits, total).proportion_ci(0.95, method="wilson")
+    assert wilson(hits, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
