@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.experiments import trials as cells_module
+from tats_gym.agents.experiments import cells as cells_module
 from tats_gym.agents.experiments.cells import Cell, run_cells
 from tats_gym.agents.experiments.comparison_measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
