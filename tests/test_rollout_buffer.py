@@ -1,0 +1,128 @@
+"""The rollout buffer: credit by hand, and its minibatches."""
+
+import numpy as np
+import pytest
+import torch
+
+from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.envs.token_selection import Outcome
+
+
+def _buffer(**kwargs):
+    return TokenRolloutBuffer(1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, **kwargs)
+
+
+def _outcome():
+    errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 2.0, 0.0]])
+    errors[1, 3] = 6.0
+    mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
+    which = torch.tensor([0, 1])
+    return Outcome(rewards=torch.tensor([-2.0, -4.0]), errors=errors, mask=mask, clips=which, positions=which)
+
+
+def _keep(buffer, log_prob):
+    ids = torch.tensor([[0], [1]])
+    buffer.add_step(torch.zeros(2, 4, 8), ids, torch.tensor([[1.5], [2.0]]), log_prob, _outcome())
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    return next(buffer.get())
+
+
+def test_per_token_credit_by_hand():
+    data = _keep(_buffer(per_token=True), torch.zeros(2, 3))
+    # e_i - V of the hidden tokens, 1 2 3 and 0 2 3
+    torch.testing.assert_close(data.advantages, torch.tensor([[-0.5, 0.5, 1.5], [2.0, 0.0, 4.0]]))
+    torch.testing.assert_close(data.returns, torch.tensor([2.0, 4.0]))  # mean hidden errors
+
+
+def test_per_token_credit_is_that_of_the_predicted_tokens():
+    outcome = _outcome()
+    outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
+    buffer = _buffer(per_token=True)
+    buffer.add_step(
+        torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome
+    )
+    data = next(buffer.get())
+    assert data.predicted.tolist() == [[True, True, False]] * 2
+    torch.testing.assert_close(data.advantages[:, :2], torch.tensor([[-0.5, 0.5], [2.0, 0.0]]))
+    torch.testing.assert_close(data.returns, torch.tensor([1.5, 3.0]))
+
+
+def test_per_token_credit_without_a_baseline_pays_the_error():
+    data = _keep(_buffer(per_token=True, baseline="none"), torch.zeros(2, 3))
+    torch.testing.assert_close(data.advantages, torch.tensor([[1.0, 2.0, 3.0], [4.0, 2.0, 6.0]]))
+
+
+def test_per_clip_credit_pays_the_reward():
+    data = _keep(_buffer(per_token=False), torch.zeros(2))
+    torch.testing.assert_close(data.advantages, torch.tensor([-3.5, -6.0]))
+    torch.testing.assert_close(data.returns, torch.tensor([-2.0, -4.0]))
+    assert (data.predicted.dtype, data.predicted.tolist()) == (torch.bool, [True, True])
+
+
+def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
+    token, clip = (
+        _keep(_buffer(per_token=per_token, baseline="group", masks_per_clip=2), log_prob)
+        for per_token, log_prob in ((True, torch.zeros(2, 3)), (False, torch.zeros(2)))
+    )
+    torch.testing.assert_close(clip.advantages, torch.tensor([-2.0 + 4.0, -4.0 + 2.0]))
+    # hidden tokens of the first mask err by 2 in the mean, of the second by 4: each is the other's baseline
+    torch.testing.assert_close(token.advantages, torch.tensor([[-3.0, -2.0, -1.0], [2.0, 0.0, 4.0]]))
+
+
+def test_each_of_three_masks_is_compared_with_the_mean_of_two():
+    buffer = TokenRolloutBuffer(
+        1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=6,
+        per_token=False, baseline="group", masks_per_clip=3,
+    )  # fmt: skip
+    rewards = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, -8.0])  # others: 4, 3.5, 1.5; -4, -4, 0
+    which = torch.arange(6)
+    outcome = Outcome(rewards, torch.zeros(6, 4), torch.ones(6, 4, dtype=torch.bool), which, which)
+    buffer.add_step(torch.zeros(2, 4, 8), which[:, None] % 4, torch.full((6,), 9.0), torch.zeros(6), outcome)
+    assert next(buffer.get()).advantages.tolist() == [-3.0, -1.5, 4.5, 4.0, 4.0, -8.0]
+
+
+def test_a_group_of_one_has_no_others():
+    with pytest.raises(ValueError, match="baseline 'group' needs at least two masks a clip, got masks_per_clip 1"):
+        _buffer(per_token=True, baseline="group")
+    with pytest.raises(ValueError, match=r"baseline must be one of .*'group'.*, got 'mean'"):
+        _buffer(per_token=True, baseline="mean")
+
+
+def test_minibatches_keep_the_masks_of_a_clip_together():
+    box, subset = TokenBox((4, 8), (2, 2, 1)), Subset(4, 1)
+    buffer = TokenRolloutBuffer(3, box, subset, "cpu", n_envs=4, per_token=False, baseline="group", masks_per_clip=2)
+    for step in range(3):
+        tokens = 2.0 * step + torch.arange(2.0)[:, None, None].expand(-1, 4, 8)  # a number for each of six clips
+        clips = tokens[:, 0, 0].repeat_interleave(2)
+        outcome = _outcome()._replace(rewards=clips)
+        buffer.add_step(tokens, clips.long()[:, None] % 4, torch.zeros(4), torch.zeros(4), outcome)
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(4, dtype=bool))
+    seen = list(buffer.get(batch_size=4))
+    assert [(len(data.observations), len(data.actions)) for data in seen] == [(2, 4)] * 3
+    for data in seen:
+        assert torch.equal(data.observations[:, 0, 0].repeat_interleave(2), data.returns)
+    assert sorted(torch.cat([data.returns for data in seen]).tolist()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_a_policy_of_another_credit_is_refused():
+    with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), advantages \(2, 3\)"):
+        _keep(_buffer(per_token=True), torch.zeros(2))
+
+
+def test_minibatches_cover_the_rollout_once():
+    buffer = TokenRolloutBuffer(3, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, per_token=False)
+    for step in range(3):
+        tokens = torch.full((2, 4, 8), float(step))
+        buffer.add_step(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    seen = [(data.observations[:, 0, 0], data.actions) for data in buffer.get(batch_size=2)]
+    assert [len(s) for s, _ in seen] == [2, 2, 2]
+    rows = sorted((int(step), int(ids)) for steps, actions in seen for step, ids in zip(steps, actions, strict=True))
+    assert rows == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert buffer.values.shape == buffer.returns.shape == (6,)
+
+
+def test_an_unfinished_rollout_is_not_handed_out():
+    with pytest.raises(RuntimeError, match="holds 0 of 1 steps"):
+        next(_buffer(per_token=True).get())
