@@ -1,1 +1,1 @@
-"""The measurements of scripts/benchmark.py; not part of the installed package."""
+"""The measurements of `python -m benchmarks`, from the root of a checkout; not part of the installed package."""

@@ -32,7 +32,7 @@ def _folder(tmp_path_factory):
 @pytest.fixture(name="main")
 def _main(monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    return runpy.run_path(str(ROOT / "scripts" / "benchmark.py"))["main"]
+    return runpy.run_module("benchmarks")["main"]
 
 
 @pytest.mark.parametrize(("arguments", "wanted"), [(["--help"], "data"), (["data", "--help"], "--num-workers")])
@@ -48,7 +48,7 @@ def test_everything_is_measured_once_a_round_and_written(main, folder, tmp_path,
           "--batch-size", "2", "--rounds", "1", "--seconds", "0.1", "--step-s", "0.01", "--label", "tiny",
           "--results", str(tmp_path)])  # fmt: skip
     written = json.loads((tmp_path / "data_tiny.json").read_text())
-    assert written["command"].startswith("python scripts/benchmark.py data --root FOLDER --stride 2 --num-workers 1 ")
+    assert written["command"].startswith("python -m benchmarks data --root FOLDER --stride 2 --num-workers 1 ")
     assert str(tmp_path) not in written["command"]
     assert written["machine"]["processor"]
     assert written["normalisation_ms_a_clip"] > 0
@@ -142,7 +142,7 @@ def test_a_loaders_rate_counts_clips_a_second():
 def test_a_command_names_no_path_and_only_what_was_changed(tmp_path):
     config = data.DataConfig(root=tmp_path, results=tmp_path, kinds=("vp9",), step_s=0.5)
     words = "--kinds vp9 --root FOLDER --step-s 0.5"
-    assert record.command("data", config) == f"python scripts/benchmark.py data {words}"
+    assert record.command("data", config) == f"python -m benchmarks data {words}"
 
 
 def test_over_rounds_keeps_all_and_says_the_median():

@@ -34,11 +34,11 @@ def command_of(script: str, config: Any, *, without: Collection[str] = ("jobs", 
     """Return the command line that repeats a result, with the settings that differ from their defaults.
 
     Args:
-        script: Name of the script, and of its subcommand if any.
+        script: Path of the script, or `-m` and its module, and the subcommand if any.
         config: A dataclass of settings; a path in it becomes FOLDER.
         without: Settings of files and processes, which do not change the numbers.
     """
-    words = ["python", *f"scripts/{script}".split()]
+    words = ["python", *script.split()]
     for field in fields(config):
         value = getattr(config, field.name)
         default = field.default if field.default_factory is MISSING else field.default_factory()

@@ -1,15 +1,12 @@
-"""Measure this project's speed beside that of its peers: python scripts/benchmark.py step, data, growth or startup.
+"""Measure this project's speed beside that of its peers: python -m benchmarks step, data, growth or startup.
 
 Prints a table, and writes the numbers to benchmarks/results with command, commit, date and machine.
 """
 
 import logging
 import sys
-from pathlib import Path
 
 import tyro
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/ lies there and is not installed
 
 from benchmarks import data, growth, startup, step
 from tats_gym.agents.training.command_line import exit_code
@@ -21,7 +18,7 @@ def main(arguments: list[str]) -> None:
     app = tyro.extras.SubcommandApp()
     for benchmark in (data, step, growth, startup):
         app.command(name=benchmark.__name__.rpartition(".")[2])(benchmark.run)
-    app.cli(args=arguments, prog="benchmark.py", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    app.cli(args=arguments, prog="python -m benchmarks", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
 
 
 if __name__ == "__main__":
