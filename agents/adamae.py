@@ -8,7 +8,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.rollouts import MaskBatch, TokenRolloutBuffer, TokenRollouts
+from tats_gym.agents.rollout_buffer import MaskBatch, TokenRolloutBuffer
+from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox

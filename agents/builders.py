@@ -15,7 +15,7 @@ from tats_gym.agents.fixed import (
     RandomPolicy,
     TubePolicy,
 )
-from tats_gym.agents.rollouts import Baseline
+from tats_gym.agents.rollout_buffer import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.train.optimizer import LearningRate

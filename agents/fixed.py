@@ -9,7 +9,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
-from tats_gym.agents.rollouts import TokenRolloutBuffer, TokenRollouts
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
+from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv

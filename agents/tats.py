@@ -9,7 +9,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from tats_gym.agents.policy import TatsPolicy
-from tats_gym.agents.rollouts import Baseline, MaskBatch, TokenRolloutBuffer, TokenRollouts
+from tats_gym.agents.rollout_buffer import Baseline, MaskBatch, TokenRolloutBuffer
+from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, Credit, PolicyOutput, SubsetPolicy
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tats_gym.agents.adamae import AdaMAE, AdaMAEPolicy
-from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.positions import sinusoid
 from tests.toy import toy_env

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tats_gym.agents.adamae import AdaMAE
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.tats import TATS
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.envs.sb3 import TokenSelectionVecEnv

@@ -15,7 +15,7 @@ from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.requirements import settled
-from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.envs.rewards import REWARDS

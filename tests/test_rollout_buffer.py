@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import Outcome
 

@@ -7,7 +7,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from tats_gym.agents.policy import TatsPolicy
-from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import Outcome

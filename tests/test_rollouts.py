@@ -8,7 +8,7 @@ import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
-from tats_gym.agents.rollouts import TokenRolloutBuffer
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv

@@ -7,7 +7,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from tats_gym.agents.rollouts import MaskBatch
+from tats_gym.agents.rollout_buffer import MaskBatch
 from tats_gym.agents.tats import TATS, TatsConfig
 from tests.toy import toy_env
 
