@@ -107,7 +107,7 @@ class AdaMAE(TokenRollouts, A2C):
             max_grad_norm=torch.inf,
             use_rms_prop=False,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={"per_token": True, "baseline": "none", "masks_per_clip": masks_per_clip},
+            rollout_buffer_kwargs={"credit": "token", "baseline": "none", "masks_per_clip": masks_per_clip},
             policy_kwargs={
                 "credit": "token",
                 "masks_per_clip": masks_per_clip,

@@ -163,7 +163,7 @@ class FixedMasks(TokenRollouts):
             use_sde=False,
             sde_sample_freq=-1,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={"per_token": False},
+            rollout_buffer_kwargs={"credit": "joint"},
             seed=seed,
             device=device,
         )

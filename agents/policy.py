@@ -126,6 +126,11 @@ class TatsPolicy(SubsetPolicy):
         assert isinstance(self.observation_space, TokenBox)
         embed_dim, grid_shape = self.observation_space.shape[-1], self.observation_space.grid_shape
         width, critic = self.sampler.width or embed_dim, self.sampler.critic
+        if self.value_per_token and critic == "pooled":
+            raise ValueError(
+                "credit 'marginal' needs a value for each token: critic must be 'separate', 'shared' or 'none', "
+                "got 'pooled', which returns one number a clip (--sampler.critic shared)"
+            )
         self.actor = Trunk(self.sampler, embed_dim, grid_shape)
         self.actor_head = nn.Linear(width, 1)
         own_trunk = critic in ("separate", "pooled")
@@ -139,17 +144,20 @@ class TatsPolicy(SubsetPolicy):
         self.make_optimizer(lr_schedule)
 
     def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:
-        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one forward pass.
+        """Return the distribution over masks for tokens (B, L, D), and the values, in one forward pass.
 
-        Values are zero without a value network.
+        Values are (B, 1), or (B, L) with credit "marginal"; zero without a value network.
         """
         with autocast(self.precision, self.device):
             features = self.actor(tokens)  # (B, L, width)
             logits = self.actor_head(features).squeeze(-1)  # (B, L)
-            values = features.new_zeros(len(tokens), 1)
+            values = features.new_zeros(len(tokens), tokens.shape[1] if self.value_per_token else 1)
             if self.critic_head is not None:
                 value_features = features if self.critic is None else self.critic(tokens)
-                values = self.critic_head(value_features.mean(1))  # (B, 1)
+                if self.value_per_token:
+                    values = self.critic_head(value_features).squeeze(-1)  # (B, L)
+                else:
+                    values = self.critic_head(value_features.mean(1))  # (B, 1)
         return PlackettLuce(to_float32(logits) / self.sampler.temperature, self.num_visible), to_float32(values)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The rollout buffer: a rollout as tensors on their device, with an advantage for each token or mask."""
+"""The rollout buffer: a rollout as tensors on their device, with an advantage for each token, draw or mask."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
+from tats_gym.agents.marginal_credit import Reach, marginal_credit, neighbourhood
+from tats_gym.agents.subset_policy import Credit
+from tats_gym.envs.spaces import TokenBox
 from tats_gym.envs.token_selection import Outcome
 from tats_gym.masks import hidden_by
 
@@ -23,30 +26,36 @@ class MaskBatch(NamedTuple):
     actions: Tensor
     """(B, K) in draw order."""
     old_values: Tensor
-    """(B,)."""
+    """(B,), or (B, L) with credit "marginal"."""
     old_log_prob: Tensor
-    """(B, M) of hidden tokens with credit "token", else (B,) of masks."""
+    """(B, M) of hidden tokens with credit "token", (B, K) of draws with credit "marginal", else (B,) of masks."""
     advantages: Tensor
     """In the shape of `old_log_prob`; meaningless where `predicted` is False."""
     returns: Tensor
-    """(B,)."""
+    """Targets of the values, in the shape of `old_values`; meaningless where `returned` is False."""
     predicted: Tensor
-    """Bool in the same shape: False for a hidden token that the MAE did not predict, which has no error."""
+    """Bool in the shape of `advantages`: False for a hidden token that the MAE did not predict, which has no error."""
+    returned: Tensor
+    """Bool in the shape of `returns`: False for a token without an error, visible or not predicted."""
 
 
 class TokenRolloutBuffer(RolloutBuffer):
     """Stores a rollout of one-step episodes as tensors on their device.
 
     Credit "token" is the paper's, read as in AdaMAE: each hidden token i has the advantage e_i - V, visible ones have
-    none, and V regresses the mean hidden error. With any other credit each mask has the advantage reward - V, and V
-    regresses the reward. Advantages are not normalised: c1 / c3 times the advantage is the sampler's inverse
-    temperature.
+    none, and V regresses the mean hidden error. Credit "marginal" gives each draw an advantage, see
+    `tats_gym.agents.marginal_credit`, and V regresses the error of every hidden token. With any other credit each mask
+    has the advantage reward - V, and V regresses the reward.
 
     Args:
         args: As SB3 passes them: buffer_size is k, the environment steps in a rollout.
-        per_token: Whether each hidden token has an advantage (credit "token"), or each mask.
-        baseline: Subtracted from the return: the value, the mean return of the clip's other masks, or zero.
+        credit: As the policy's.
+        baseline: V: the value, the mean over the clip's other masks, or zero.
         masks_per_clip: G, consecutive masks of the same clip.
+        reach: Of credit "marginal".
+        far_weight: Of credit "marginal".
+        normalize_advantage: Whether a rollout's advantages are brought to mean 0 and deviation 1. Without it, c1 / c3
+            times the advantage is the sampler's inverse temperature.
         kwargs: As SB3 passes them: n_envs is B; gamma and gae_lambda are unused, since an episode is one step.
 
     Raises:
@@ -54,64 +63,107 @@ class TokenRolloutBuffer(RolloutBuffer):
     """
 
     def __init__(
-        self, *args: Any, per_token: bool, baseline: Baseline = "value", masks_per_clip: int = 1, **kwargs: Any
+        self,
+        *args: Any,
+        credit: Credit,
+        baseline: Baseline = "value",
+        masks_per_clip: int = 1,
+        reach: Reach = "place",
+        far_weight: float = 0.0,
+        normalize_advantage: bool = False,
+        **kwargs: Any,
     ) -> None:
-        self.per_token, self.baseline, self.masks_per_clip = per_token, baseline, masks_per_clip
+        self.credit, self.baseline, self.masks_per_clip = credit, baseline, masks_per_clip
+        self.normalize_advantage = normalize_advantage
         if baseline not in get_args(Baseline):
             raise ValueError(f"baseline must be one of {get_args(Baseline)}, got {baseline!r}")
         if baseline == "group" and masks_per_clip < 2:
             raise ValueError(f"baseline 'group' needs at least two masks a clip, got masks_per_clip {masks_per_clip}")
         super().__init__(*args, **kwargs)
+        if credit == "marginal":
+            assert isinstance(self.observation_space, TokenBox)
+            weights = neighbourhood(self.observation_space.grid_shape, reach, far_weight)  # (L, L)
+            self.weights = weights.to(self.device)
 
     def reset(self) -> None:
         """Remove the rollout."""
         self.pos, self.full = 0, False
         self._steps: list[MaskBatch] = []
-        # (B * k,) arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
+        # Flat arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
         self.values, self.returns, self.log_probs = (np.zeros(0, dtype=np.float32) for _ in range(3))
 
     def add_step(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
-        """Store an environment step: tokens (B / G, L, D), masks (B, K), values (B, 1) or (B,), and its outcome.
+        """Store an environment step: tokens (B / G, L, D), masks (B, K), values (B, 1), (B,) or (B, L), its outcome.
 
         Raises:
             ValueError: If the policy's credit is not the buffer's.
         """
-        values = values.flatten()
-        advantages, returns, predicted = self._credit(ids, values, outcome)
+        if self.credit != "marginal":
+            values = values.flatten()
+        advantages, predicted, returns, returned = self._credit(ids, values, outcome)
         if log_prob.shape != advantages.shape:
             raise ValueError(
                 f"log-probabilities have shape {tuple(log_prob.shape)}, advantages {tuple(advantages.shape)}; "
                 "policy and buffer must have the same credit"
             )
-        self._steps.append(MaskBatch(tokens, ids, values, log_prob, advantages, returns, predicted))
+        self._steps.append(MaskBatch(tokens, ids, values, log_prob, advantages, returns, predicted, returned))
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
-    def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the fields advantages, returns and predicted of `MaskBatch`."""
-        if not self.per_token:
-            advantages = outcome.rewards - self._baseline(values, outcome.rewards)
-            return advantages, outcome.rewards, torch.ones_like(advantages, dtype=torch.bool)
-        returns = outcome.errors.sum(1) / outcome.mask.sum(1)
-        hidden = hidden_by(ids, outcome.mask.shape[1])  # (B, M)
-        advantages = outcome.errors.gather(1, hidden) - self._baseline(values, returns)[:, None]
-        return advantages, returns, outcome.mask.gather(1, hidden)
+    def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the fields advantages, predicted, returns and returned of `MaskBatch`."""
+        errors, mask = outcome.errors, outcome.mask  # (B, L)
+        if self.credit == "marginal":
+            expected = self._expected_errors(values, errors, mask)
+            credit = marginal_credit(ids, errors, mask, expected, self.weights)  # (B, K)
+            advantages = credit - expected.mean(1, keepdim=True) / (errors.shape[1] - ids.shape[1])
+            return advantages, torch.ones_like(ids, dtype=torch.bool), errors, mask
+        if self.credit == "token":
+            returns = errors.sum(1) / mask.sum(1)
+            hidden = hidden_by(ids, mask.shape[1])  # (B, M)
+            advantages = errors.gather(1, hidden) - self._baseline(values, returns)[:, None]
+            return advantages, mask.gather(1, hidden), returns, torch.ones_like(returns, dtype=torch.bool)
+        advantages = outcome.rewards - self._baseline(values, outcome.rewards)
+        whole = torch.ones_like(advantages, dtype=torch.bool)
+        return advantages, whole, outcome.rewards, whole
 
     def _baseline(self, values: Tensor, returns: Tensor) -> Tensor:
+        """Return V (B,) for returns (B,)."""
         if self.baseline == "value":
             return values
         if self.baseline == "none":
             return torch.zeros_like(returns)
-        groups = returns.unflatten(0, (-1, self.masks_per_clip))
-        others: Tensor = (groups.sum(1, keepdim=True) - groups) / (self.masks_per_clip - 1)
-        return others.flatten()
+        return self._sum_of_others(returns) / (self.masks_per_clip - 1)
+
+    def _expected_errors(self, values: Tensor, errors: Tensor, mask: Tensor) -> Tensor:
+        """Return V (B, L), the error that each token is expected to have when hidden."""
+        if self.baseline == "value":
+            return values
+        if self.baseline == "none":
+            return torch.zeros_like(errors)
+        times = self._sum_of_others(mask.float())  # (B, L), in which the token was hidden and predicted
+        of_clip = self._sum_of_others(errors.sum(1)) / self._sum_of_others(mask.sum(1))  # (B,), for tokens never hidden
+        return torch.where(times > 0, self._sum_of_others(errors) / times.clamp(min=1), of_clip[:, None])
+
+    def _sum_of_others(self, numbers: Tensor) -> Tensor:
+        """Return for each mask's numbers (B, ...) the sum of those of the clip's other masks."""
+        groups = numbers.unflatten(0, (-1, self.masks_per_clip))
+        others: Tensor = groups.sum(1, keepdim=True) - groups
+        return others.flatten(0, 1)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[np.bool_]) -> None:
         """Close the rollout, without bootstrapping: every step ended its episode."""
-        self.values = torch.cat([step.old_values for step in self._steps]).cpu().numpy()
-        self.returns = torch.cat([step.returns for step in self._steps]).cpu().numpy()
+        if self.normalize_advantage:
+            self._normalize()
+        self.values = torch.cat([step.old_values[step.returned] for step in self._steps]).cpu().numpy()
+        self.returns = torch.cat([step.returns[step.returned] for step in self._steps]).cpu().numpy()
         log_probs = [step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]
         self.log_probs = torch.cat(log_probs).cpu().numpy()
+
+    def _normalize(self) -> None:
+        of_all = torch.cat([step.advantages[step.predicted] for step in self._steps])
+        mean, deviation = of_all.mean(), of_all.std() + 1e-8
+        self._steps = [step._replace(advantages=(step.advantages - mean) / deviation) for step in self._steps]
 
     def get(self, batch_size: int | None = None) -> Iterator[MaskBatch]:  # type: ignore[override]
         """Yield shuffled minibatches of the rollout, or the whole rollout, uncopied, if it fits in one.

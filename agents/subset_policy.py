@@ -19,13 +19,13 @@ from tats_gym.masks import hidden_by
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import Precision
 
-Credit = Literal["token", "position", "joint"]
+Credit = Literal["token", "position", "joint", "marginal"]
 
 ADAMW = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfig.weight_decay}
 """AdamW's settings for samplers, those of the MAE: betas of Table 1, weight decay of AdaMAE."""
 
 PolicyOutput = tuple[PlackettLuce, Tensor]
-"""The distribution over masks for each clip, and its values (B, 1)."""
+"""The distribution over masks for each clip, and its values: (B, 1), or (B, L) with credit "marginal"."""
 
 
 class MaskDistribution(Distribution):
@@ -43,11 +43,16 @@ class MaskDistribution(Distribution):
         self.distribution, self.credit = distribution, credit
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of masks (B, K): (B, M) of hidden tokens, in ascending order, or (B,) of masks."""
+        """Return the log-probability of masks (B, K) in the form of `credit`.
+
+        That is (B, M) of the hidden tokens, in ascending order; (B, K) of the draws; or (B,) of the masks.
+        """
         if self.credit == "token":
             first_draw = self.distribution.token_log_prob  # (B, L)
             return first_draw.gather(1, hidden_by(x.long(), first_draw.shape[1]))
         draws = self.distribution.log_prob(x.long())  # (B, K)
+        if self.credit == "marginal":
+            return draws
         return draws.mean(1) if self.credit == "position" else draws.sum(1)
 
     def entropy(self) -> Tensor:
@@ -91,7 +96,8 @@ class SubsetPolicy(ActorCriticPolicy):
         action_space: The environment's `Subset`.
         lr_schedule: As SB3 passes it.
         credit: Form of the log-probability, and so of PPO's ratio. "token": one for each hidden token, (B, M), as in
-            the paper, for advantages per token. "position": the mean over the K draws, (B,), so that the ratio is the
+            the paper, for advantages per token. "marginal": one for each draw, (B, K), for advantages per draw; values
+            are then one for each token. "position": the mean over the K draws, (B,), so that the ratio is the
             geometric mean of theirs. "joint": the sum over the K draws, (B,), whose ratio leaves the clip range after
             the smallest step.
         masks_per_clip: Masks that `forward` draws for each observation, in consecutive rows.
@@ -137,12 +143,17 @@ class SubsetPolicy(ActorCriticPolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
 
+    @property
+    def value_per_token(self) -> bool:
+        """Whether the values of `score` are (B, L), one for each token, instead of (B, 1)."""
+        return self.credit == "marginal"
+
     estimates_value = True
     """Whether the values of `score` are estimates; otherwise they are zero."""
 
     @abstractmethod
     def score(self, tokens: Tensor) -> PolicyOutput:
-        """Return the distribution over masks for tokens (B, L, D), and the values (B, 1), in one forward pass."""
+        """Return the distribution over masks for tokens (B, L, D), and the values of `PolicyOutput`, in one pass."""
 
     scores_alike_in_training = False
     """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
@@ -181,7 +192,7 @@ class SubsetPolicy(ActorCriticPolicy):
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Draw G masks for each of tokens (B, L, D): actions (B * G, K) in draw order, values, log-probabilities.
 
-        Values (B * G, 1) are equal for the masks of a clip; G is `masks_per_clip`.
+        Values (B * G, 1), or (B * G, L), are equal for the masks of a clip; G is `masks_per_clip`.
         """
         return self.draw(self.score(obs), deterministic)
 
@@ -200,7 +211,8 @@ class SubsetPolicy(ActorCriticPolicy):
         """Evaluate actions (B * G, K) under the result of `score`.
 
         Returns:
-            Values (B * G, 1), log-probabilities in the form of `credit`, and the first draw's entropy (B * G,).
+            Values (B * G, 1) or (B * G, L), log-probabilities in the form of `credit`, and the first draw's entropy
+            (B * G,).
         """
         distribution, values = self._for_each_mask(scores, len(actions) // len(scores[1]))
         return values, distribution.log_prob(actions), distribution.entropy()
@@ -213,7 +225,7 @@ class SubsetPolicy(ActorCriticPolicy):
         )
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
-        """Estimate the value (B, 1) of tokens (B, L, D)."""
+        """Estimate the value (B, 1) of tokens (B, L, D), or the values (B, L)."""
         assert isinstance(obs, Tensor)
         return self.score(obs)[1]
 

@@ -1,4 +1,4 @@
-"""TATS: PPO over masks with its loss written out, for credit per token or per mask."""
+"""TATS: PPO over masks with its loss written out, for credit per token, per draw or per mask."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +8,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from tats_gym.agents.marginal_credit import Reach
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollout_buffer import Baseline, MaskBatch, TokenRolloutBuffer
 from tats_gym.agents.rollouts import TokenRollouts
@@ -31,7 +32,16 @@ class TatsConfig:
     clip_range: float = 0.2
     """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
     credit: Credit = "token"
-    """Credit: each hidden token has its own error (the paper's), or the clip its reward (position, joint)."""
+    """Credit: each hidden token has its own error (token, the paper's), each draw the errors that left its
+    neighbourhood (marginal), or the clip its reward (position, joint)."""
+    reach: Reach = "place"
+    """The neighbourhood of a drawn token with credit marginal: the token itself, its place at all times, the places
+    beside it too (neighbours), or the whole clip."""
+    far_weight: float = 0.0
+    """Weight of the errors outside of the neighbourhood, in [0, 1]; their noise is large."""
+    normalize_advantage: bool = False
+    """Bring the advantages of a rollout to mean 0 and deviation 1, as PPO does, so that c1 / c3 is in units of their
+    deviation; the paper does not."""
     baseline: Literal["value", "none"] = "value"
     """Baseline of the advantage: the value or none; the agent `group` takes the mean over the clip's other masks."""
     policy_coef: float = 1e-4
@@ -55,6 +65,8 @@ class TatsConfig:
             raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
         if self.baseline not in ("value", "none"):
             raise ValueError(f"baseline must be 'value' or 'none', got {self.baseline!r}")
+        if not 0 <= self.far_weight <= 1:
+            raise ValueError(f"far_weight must lie in [0, 1], got {self.far_weight}")
         if self.clip_range <= 0:
             raise ValueError(f"clip_range must be positive, got {self.clip_range}")
         if self.learning_rate <= 0:
@@ -64,7 +76,7 @@ class TatsConfig:
 class TATS(TokenRollouts, PPO):
     """The trajectory-guided sampler, trained by PPO.
 
-    Advantages are not normalised and gradients not clipped, so that c1, c2 and c3 mean the same as in Table 3.
+    Gradients are not clipped and advantages by default not normalised: c1, c2 and c3 mean the same as in Table 3.
 
     Args:
         policy: "TatsPolicy", or another `SubsetPolicy`.
@@ -75,6 +87,9 @@ class TATS(TokenRollouts, PPO):
         batch_size: Masks in a minibatch; None for the whole rollout.
         credit: See `SubsetPolicy`; "token" is the paper's.
         baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero.
+        reach: See `TatsConfig`.
+        far_weight: See `TatsConfig`.
+        normalize_advantage: See `TatsConfig`.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
         policy_coef: c1.
         vf_coef: c2.
@@ -101,6 +116,9 @@ class TATS(TokenRollouts, PPO):
         *,
         credit: Credit = TatsConfig.credit,
         baseline: Baseline = TatsConfig.baseline,
+        reach: Reach = TatsConfig.reach,
+        far_weight: float = TatsConfig.far_weight,
+        normalize_advantage: bool = TatsConfig.normalize_advantage,
         masks_per_clip: int = 1,
         policy_coef: float = TatsConfig.policy_coef,
         vf_coef: float = TatsConfig.vf_coef,
@@ -112,7 +130,8 @@ class TATS(TokenRollouts, PPO):
     ) -> None:
         self.warmup_timesteps, self.reuse_scores, self.policy_coef = warmup_timesteps, reuse_scores, policy_coef
         _check_arguments(batch_size, masks_per_clip, kwargs)
-        shared = {"masks_per_clip": masks_per_clip}
+        shared = {"credit": credit, "masks_per_clip": masks_per_clip}
+        advantages = {"reach": reach, "far_weight": far_weight, "normalize_advantage": normalize_advantage}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type] # None while SB3 loads a zip
@@ -120,13 +139,13 @@ class TATS(TokenRollouts, PPO):
             n_steps,
             batch_size or n_steps * getattr(env, "num_envs", 1),
             n_epochs,
-            normalize_advantage=False,
+            normalize_advantage=False,  # by the buffer, over the whole rollout
             max_grad_norm=torch.inf,
             vf_coef=vf_coef,
             ent_coef=ent_coef,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs=shared | {"per_token": credit == "token", "baseline": baseline},
-            policy_kwargs=shared | {"credit": credit, "optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
+            rollout_buffer_kwargs=shared | {"baseline": baseline} | advantages,
+            policy_kwargs=shared | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
             **kwargs,
         )
 
@@ -134,12 +153,14 @@ class TATS(TokenRollouts, PPO):
         """Return the supplement's loss of a minibatch, c1 * policy + c2 * value - c3 * entropy, and its terms.
 
         policy   -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), with the ratio r = p / p_old and the advantage A.
-                 Credit "token": over the hidden tokens that the MAE predicts, p that of the token. Else: over masks.
-        value    mean of (V - return)^2
+                 Credit "token": over the hidden tokens that the MAE predicts, p that of the token; "marginal": over
+                 draws, p that of the draw; else over masks.
+        value    mean of (V - return)^2; credit "marginal": over hidden tokens that the MAE predicts
         entropy  mean entropy of the categorical over all L tokens, the first draw
 
         Args:
-            batch: B masks; advantages and old log-probabilities are (B, M) with credit "token", else (B,).
+            batch: B masks; advantages and old log-probabilities are (B, M) with credit "token", (B, K) with
+                "marginal", else (B,).
             scores: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)
@@ -148,14 +169,18 @@ class TATS(TokenRollouts, PPO):
         epsilon = self.clip_range(self._current_progress_remaining)
         ratio = (log_prob - batch.old_log_prob).exp()
         clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
-        surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)  # (B, M), or (B,)
+        surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)  # (B, M), (B, K) or (B,)
         policy_loss = -(surrogate * batch.predicted).sum() / batch.predicted.sum()
-        value_loss = (values.flatten() - batch.returns).square().mean()
+        value_errors = (values.view_as(batch.returns) - batch.returns).square()  # (B,) or (B, L)
+        value_loss = (value_errors * batch.returned).sum() / batch.returned.sum()
         entropy_loss = -entropy.mean()
         terms = {"entropy_loss": entropy_loss, "policy_gradient_loss": policy_loss, "value_loss": value_loss}
         with torch.no_grad():
             terms["clip_fraction"] = ((ratio - 1).abs() > epsilon).float().mean()
             terms["approx_kl"] = (ratio - 1 - (log_prob - batch.old_log_prob)).mean()
+            if self.ent_coef > 0:
+                deviation = batch.advantages[batch.predicted].std(correction=0)
+                terms["inverse_temperature"] = self.policy_coef * deviation / self.ent_coef
         # In this order, whose rounding seeded runs repeat.
         return self.policy_coef * policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, terms
 

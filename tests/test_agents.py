@@ -14,6 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from tats_gym.agents import AGENTS, TatsPolicy, find_agent
 from tats_gym.agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
+from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.predict import choose
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.long
 
 FIXED = {"random", "tube", "block", "motion", "constant"}  # `frame` shows 16 tokens of the toy's 64, not 8
 LEARN = {
-    "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}],
-    "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}],
+    "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
+    "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
     "adamae": [{}],
     "ppo": [{}],
     "a2c": [{}],
@@ -43,6 +44,7 @@ def _config(name, num_envs=16, **tats):
         num_envs=num_envs,
         device="cpu",
         epoch_clips=16 * 60,
+        sampler=SamplerConfig(critic="separate"),
         tats=TatsConfig(learning_rate=3e-3, warmup_epochs=0, policy_coef=1.0, vf_coef=0.5, ent_coef=0.01, **tats),
     )
     off_policy = OffPolicyConfig(learning_starts=4, batch_size=4, buffer_size=64)

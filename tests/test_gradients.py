@@ -1,6 +1,7 @@
 """Gradients against finite differences in float64: the distribution, the attention, the MAE, and the credit."""
 
 import copy
+import statistics
 
 import pytest
 import torch
@@ -141,13 +142,42 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
     return total / len(ids)
 
 
+def _marginal_objective(policy, kept, *, baseline, c1, c2, c3):
+    """The same with credit "marginal", of a draw and its place at all times."""
+    tokens, ids, old_values, outcome = kept
+    distribution, values = policy.score(tokens)
+    num_masks, num_tokens = outcome.errors.shape
+    groups, places = num_masks // len(tokens), num_tokens // TokenGrid(**GRID).shape[0]
+    errors, hidden, total, value_errors = outcome.errors.tolist(), outcome.mask.tolist(), 0.0, []
+    for b in range(num_masks):
+        others = [c for c in range(b // groups * groups, b // groups * groups + groups) if c != b]
+        of_others = [[errors[c][i] for c in others if hidden[c][i]] for i in range(num_tokens)]
+        all_of_others = [error for each in of_others for error in each]
+        expected = {
+            "value": lambda i, b=b: old_values[b, i].item(),
+            "none": lambda _: 0.0,
+            "group": lambda i, own=of_others, every=all_of_others: statistics.mean(own[i] or every),
+        }[baseline]
+        log_p, drawn = F.log_softmax(distribution.logits[b // groups], 0).tolist(), ids[b].tolist()
+        mean_expected = statistics.mean(expected(i) for i in range(num_tokens))
+        for k, token in enumerate(drawn):
+            left = [i for i in range(num_tokens) if i not in drawn[:k]]
+            paid = sum(expected(i) - errors[b][i] for i in left if i % places == token % places)
+            advantage = (paid - mean_expected) / sum(hidden[b])
+            log_prob = log_p[token] - torch.tensor([log_p[i] for i in left]).logsumexp(0).item()
+            total -= c1 * advantage * log_prob / len(drawn)
+        total += c3 * sum(torch.tensor(each).exp().item() * each for each in log_p)
+        value_errors += [(values[b // groups, i].item() - errors[b][i]) ** 2 for i in range(num_tokens) if hidden[b][i]]
+    return total / num_masks + c2 * statistics.mean(value_errors)
+
+
 def _update(agent, clips_root, monkeypatch, masks_per_clip=1):
     """Return the agent after one update, the policy before, its rollout, and the gradients that it stepped along."""
     kept = []
     keep = TokenRolloutBuffer.add_step
 
     def remember(self, tokens, ids, values, log_prob, outcome):
-        kept.append((tokens, ids, values.flatten(), outcome))
+        kept.append((tokens, ids, values.squeeze(1), outcome))
         keep(self, tokens, ids, values, log_prob, outcome)
 
     monkeypatch.setattr(TokenRolloutBuffer, "add_step", remember)
@@ -172,7 +202,7 @@ def _update(agent, clips_root, monkeypatch, masks_per_clip=1):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("credit", ["token", "position", "joint"])
+@pytest.mark.parametrize("credit", ["token", "position", "joint", "marginal"])
 @pytest.mark.parametrize("baseline", ["value", "none", "group"])
 def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
     group = 2 if baseline == "group" else 1
@@ -187,6 +217,8 @@ def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
     assert [each.dtype for each in gradients] == [torch.float64] * len(gradients)
 
     def objective():
+        if credit == "marginal":
+            return _marginal_objective(policy, kept, baseline=baseline, c1=C1, c2=C2, c3=C3)
         return _objective(policy, kept, credit=credit, baseline=baseline, c1=C1, c2=C2, c3=C3)
 
     _check_gradients(objective, list(policy.parameters()), gradients, seed=0)

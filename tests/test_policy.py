@@ -9,9 +9,10 @@ from tats_gym.envs.spaces import Subset, TokenBox
 GRID = (4, 3, 3)
 
 
-def _policy(**sampler):
+def _policy(credit="position", **sampler):
     torch.manual_seed(0)
-    policy = TatsPolicy(TokenBox((36, 64), GRID), Subset(36, 7), lambda _: 1e-3, sampler=SamplerConfig(**sampler))
+    spaces = TokenBox((36, 64), GRID), Subset(36, 7)
+    policy = TatsPolicy(*spaces, lambda _: 1e-3, credit=credit, sampler=SamplerConfig(**sampler))
     torch.nn.init.normal_(policy.actor_head.weight)
     return policy
 
@@ -115,3 +116,15 @@ def test_moments_of_an_optimiser_of_one_group_find_their_parameters():
         torch.testing.assert_close(moment, torch.full_like(parameter, 0.1 * number))
     assert [group["weight_decay"] for group in policy.optimizer.param_groups] == [0.01, 0.0]
     assert [group["lr"] for group in policy.optimizer.param_groups] == [0.5, 0.5]
+
+
+def test_a_value_for_each_token_comes_from_networks_that_keep_the_tokens():
+    for critic in ("separate", "shared"):
+        policy = _policy(credit="marginal", critic=critic)
+        assert policy.score(torch.randn(2, 36, 64))[1].shape == (2, 36)
+    _, values, log_prob = _policy(credit="marginal", critic="none")(torch.randn(2, 36, 64))
+    assert values.shape == (2, 36)
+    assert not values.any()
+    assert log_prob.shape == (2, policy.num_visible)
+    with pytest.raises(ValueError, match=r"critic must be 'separate', 'shared' or 'none', got 'pooled'.*critic shared"):
+        _policy(credit="marginal", critic="pooled")

@@ -44,7 +44,7 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
         "rollout/reward", "time/clips_per_s", "time/data_wait_share",
         "time/peak_memory_mib", "held_out/error_own", "held_out/error_random", "held_out/gain", "sampler/entropy_share",
         "sampler/logit_deviation", "sampler/never_chosen", "sampler/value_error", "train/approx_kl",
-        "train/clip_fraction", "train/learning_rate",
+        "train/clip_fraction", "train/inverse_temperature", "train/learning_rate",
     }  # fmt: skip
     seen = {key for row in logged for key in row}
     assert wanted <= seen, wanted - seen

@@ -29,7 +29,7 @@ def _keep(buffer, log_prob):
 
 
 def test_per_token_credit_by_hand():
-    data = _keep(_buffer(per_token=True), torch.zeros(2, 3))
+    data = _keep(_buffer(credit="token"), torch.zeros(2, 3))
     # e_i - V of the hidden tokens, 1 2 3 and 0 2 3
     torch.testing.assert_close(data.advantages, torch.tensor([[-0.5, 0.5, 1.5], [2.0, 0.0, 4.0]]))
     torch.testing.assert_close(data.returns, torch.tensor([2.0, 4.0]))  # mean hidden errors
@@ -38,7 +38,7 @@ def test_per_token_credit_by_hand():
 def test_per_token_credit_is_that_of_the_predicted_tokens():
     outcome = _outcome()
     outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
-    buffer = _buffer(per_token=True)
+    buffer = _buffer(credit="token")
     buffer.add_step(
         torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome
     )
@@ -49,12 +49,12 @@ def test_per_token_credit_is_that_of_the_predicted_tokens():
 
 
 def test_per_token_credit_without_a_baseline_pays_the_error():
-    data = _keep(_buffer(per_token=True, baseline="none"), torch.zeros(2, 3))
+    data = _keep(_buffer(credit="token", baseline="none"), torch.zeros(2, 3))
     torch.testing.assert_close(data.advantages, torch.tensor([[1.0, 2.0, 3.0], [4.0, 2.0, 6.0]]))
 
 
 def test_per_clip_credit_pays_the_reward():
-    data = _keep(_buffer(per_token=False), torch.zeros(2))
+    data = _keep(_buffer(credit="joint"), torch.zeros(2))
     torch.testing.assert_close(data.advantages, torch.tensor([-3.5, -6.0]))
     torch.testing.assert_close(data.returns, torch.tensor([-2.0, -4.0]))
     assert (data.predicted.dtype, data.predicted.tolist()) == (torch.bool, [True, True])
@@ -62,8 +62,8 @@ def test_per_clip_credit_pays_the_reward():
 
 def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
     token, clip = (
-        _keep(_buffer(per_token=per_token, baseline="group", masks_per_clip=2), log_prob)
-        for per_token, log_prob in ((True, torch.zeros(2, 3)), (False, torch.zeros(2)))
+        _keep(_buffer(credit=credit, baseline="group", masks_per_clip=2), log_prob)
+        for credit, log_prob in (("token", torch.zeros(2, 3)), ("joint", torch.zeros(2)))
     )
     torch.testing.assert_close(clip.advantages, torch.tensor([-2.0 + 4.0, -4.0 + 2.0]))
     # hidden tokens of the first mask err by 2 in the mean, of the second by 4: each is the other's baseline
@@ -73,7 +73,7 @@ def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
 def test_each_of_three_masks_is_compared_with_the_mean_of_two():
     buffer = TokenRolloutBuffer(
         1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=6,
-        per_token=False, baseline="group", masks_per_clip=3,
+        credit="joint", baseline="group", masks_per_clip=3,
     )  # fmt: skip
     rewards = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, -8.0])  # others: 4, 3.5, 1.5; -4, -4, 0
     which = torch.arange(6)
@@ -84,14 +84,14 @@ def test_each_of_three_masks_is_compared_with_the_mean_of_two():
 
 def test_a_group_of_one_has_no_others():
     with pytest.raises(ValueError, match="baseline 'group' needs at least two masks a clip, got masks_per_clip 1"):
-        _buffer(per_token=True, baseline="group")
+        _buffer(credit="token", baseline="group")
     with pytest.raises(ValueError, match=r"baseline must be one of .*'group'.*, got 'mean'"):
-        _buffer(per_token=True, baseline="mean")
+        _buffer(credit="token", baseline="mean")
 
 
 def test_minibatches_keep_the_masks_of_a_clip_together():
     box, subset = TokenBox((4, 8), (2, 2, 1)), Subset(4, 1)
-    buffer = TokenRolloutBuffer(3, box, subset, "cpu", n_envs=4, per_token=False, baseline="group", masks_per_clip=2)
+    buffer = TokenRolloutBuffer(3, box, subset, "cpu", n_envs=4, credit="joint", baseline="group", masks_per_clip=2)
     for step in range(3):
         tokens = 2.0 * step + torch.arange(2.0)[:, None, None].expand(-1, 4, 8)  # a number for each of six clips
         clips = tokens[:, 0, 0].repeat_interleave(2)
@@ -107,11 +107,11 @@ def test_minibatches_keep_the_masks_of_a_clip_together():
 
 def test_a_policy_of_another_credit_is_refused():
     with pytest.raises(ValueError, match=r"log-probabilities have shape \(2,\), advantages \(2, 3\)"):
-        _keep(_buffer(per_token=True), torch.zeros(2))
+        _keep(_buffer(credit="token"), torch.zeros(2))
 
 
 def test_minibatches_cover_the_rollout_once():
-    buffer = TokenRolloutBuffer(3, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, per_token=False)
+    buffer = TokenRolloutBuffer(3, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, credit="joint")
     for step in range(3):
         tokens = torch.full((2, 4, 8), float(step))
         buffer.add_step(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
@@ -125,4 +125,4 @@ def test_minibatches_cover_the_rollout_once():
 
 def test_an_unfinished_rollout_is_not_handed_out():
     with pytest.raises(RuntimeError, match="holds 0 of 1 steps"):
-        next(_buffer(per_token=True).get())
+        next(_buffer(credit="token").get())

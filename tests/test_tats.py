@@ -21,6 +21,7 @@ BATCH = MaskBatch(
     advantages=torch.tensor([1.0, -1.0, 2.0, -2.0, 3.0]),
     returns=torch.tensor([0.0, 2.0, 3.0, 1.0, 0.0]),
     predicted=torch.ones(5, dtype=torch.bool),
+    returned=torch.ones(5, dtype=torch.bool),
 )
 JUDGED = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]), OLD + RATIOS.log(), torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0])
 """Values, log-probabilities and entropies under the current weights."""
@@ -37,6 +38,8 @@ JUDGED = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]), OLD + RATIOS.log(),
         ({"ent_coef": -0.1}, "ent_coef must not be negative, got -0.1"),
         ({"batch_size": 0}, "batch_size must be at least 1, or None for the whole rollout; got 0"),
         ({"baseline": "group"}, "baseline must be 'value' or 'none', got 'group'"),
+        ({"far_weight": -0.1}, r"far_weight must lie in \[0, 1\], got -0.1"),
+        ({"far_weight": 1.1}, r"far_weight must lie in \[0, 1\], got 1.1"),
         ({"clip_range": 0.0}, "clip_range must be positive, got 0.0"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
     ],
@@ -73,6 +76,7 @@ def test_the_loss_by_hand(env):
     # r - 1 - ln r is .094535 at 1.5, .193147 at .5 and 0 at 1.
     expected = {"policy_gradient_loss": -0.45, "value_loss": 3.6, "entropy_loss": -2.0}
     expected |= {"clip_fraction": 4 / 5, "approx_kl": 2 * (0.094535 + 0.193147) / 5}
+    expected["inverse_temperature"] = 2 / 5 * 3.44**0.5  # advantages have the mean .6, their squares 3.8
     assert terms == pytest.approx(expected, rel=1e-5)
     assert loss == pytest.approx(2 * -0.45 + 3 * 3.6 + 5 * -2.0, rel=1e-4)
 
@@ -82,7 +86,8 @@ def test_hidden_tokens_without_an_error_have_no_part_in_the_loss(env):
     old, new, advantages = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(0))
     predicted = torch.tensor([[1, 0, 1, 1, 0, 0], [0, 1, 0, 1, 0, 1]]).bool()
     advantages[~predicted] = 1e3  # meaningless
-    batch = BATCH._replace(old_log_prob=old, advantages=advantages, predicted=predicted, returns=torch.zeros(2))
+    returns = {"returns": torch.zeros(2), "returned": torch.ones(2, dtype=torch.bool)}
+    batch = BATCH._replace(old_log_prob=old, advantages=advantages, predicted=predicted, **returns)
     loss, terms = _loss(env, 0.25, batch, (torch.zeros(2, 1), new, torch.zeros(2)))
     total = 0.0
     for row, column in predicted.nonzero().tolist():
@@ -90,6 +95,17 @@ def test_hidden_tokens_without_an_error_have_no_part_in_the_loss(env):
         total += min(ratio * advantage, min(max(ratio, 0.75), 1.25) * advantage)
     assert terms["policy_gradient_loss"] == pytest.approx(-total / 6, rel=1e-5)
     assert loss == pytest.approx(2 * -total / 6, rel=1e-5)
+
+
+def test_tokens_without_an_error_have_no_part_in_the_value_loss(env):
+    returned = torch.tensor([[True, False, True], [False, True, False]])
+    returns = torch.tensor([[1.0, 1e3, 3.0], [1e3, 5.0, 1e3]])
+    batch = BATCH._replace(
+        old_log_prob=OLD[:2], advantages=OLD[:2], predicted=returned[:, 0], returns=returns, returned=returned
+    )
+    values = torch.tensor([[2.0, 0.0, 5.0], [0.0, 2.0, 0.0]])
+    _, terms = _loss(env, 0.2, batch, (values, OLD[:2], torch.zeros(2)))
+    assert terms["value_loss"] == pytest.approx((1 + 4 + 9) / 3)
 
 
 def test_a_ratio_at_the_limit_is_not_clipped(env):
@@ -110,7 +126,7 @@ def test_settings_that_are_left_out_are_the_papers(env):
     assert (agent.warmup_timesteps, agent.reuse_scores) == (0, True)
     assert (agent.policy.credit, agent.policy.masks_per_clip) == ("token", 1)
     buffer = agent.rollout_buffer
-    assert (buffer.per_token, buffer.baseline, buffer.masks_per_clip) == (True, "value", 1)
+    assert (buffer.credit, buffer.baseline, buffer.masks_per_clip) == ("token", "value", 1)
     assert (buffer.buffer_size, TATS(env=env, device="cpu").rollout_buffer.buffer_size) == (3, 1)
 
 

@@ -67,7 +67,8 @@ class SamplerState:
     never_chosen: float
     """Share of tokens whose probability is below a thousandth of the uniform one; collapse shows here first."""
     value_error: float
-    """Root mean square error of the value against the reward (credit token: the mean hidden error); NaN without one."""
+    """Root mean square error of the value against the reward, NaN without one. Credit token: against the mean hidden
+    error; marginal: of the mean value of the tokens against it."""
 
 
 class HeldOut:
@@ -158,7 +159,7 @@ class HeldOut:
             return None
         # A clip's reward is a mean over its hidden tokens, so their mean error is enough.
         reward = REWARDS[self.reward](errors[:, None], random_errors[:, None])
-        target = errors if policy.credit == "token" else reward
+        target = errors if policy.credit in ("token", "marginal") else reward
         rows = []
         with self._repeatably():
             parts = (chosen.split(self.batch_size), target.split(self.batch_size))
@@ -275,6 +276,6 @@ def _clip_statistics(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, targe
         distribution.entropy_along(chosen),
         distribution.logits.std(1),
         (distribution.token_log_prob.exp() * num_tokens < NEVER_CHOSEN_RATIO).float().mean(1),
-        (values.flatten() - target) ** 2,
+        (values.mean(1) - target) ** 2,
     )
     return torch.stack(columns, dim=1)

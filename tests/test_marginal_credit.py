@@ -1,0 +1,138 @@
+"""Marginal credit against the exact gradient, by enumeration of all ordered masks of a small clip."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from tats_gym.agents.marginal_credit import marginal_credit, neighbourhood
+from tats_gym.agents.plackett_luce import PlackettLuce
+from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
+from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.envs.token_selection import Outcome
+
+GRID, NUM_TOKENS, NUM_VISIBLE = (2, 1, 3), 6, 3
+ORDERED = torch.tensor(list(itertools.permutations(range(NUM_TOKENS), NUM_VISIBLE)))  # (120, K)
+HIDDEN = torch.ones(len(ORDERED), NUM_TOKENS, dtype=torch.bool).scatter(1, ORDERED, False)
+
+
+@pytest.fixture
+def errors():
+    """Errors (120, L) that depend on the whole set of visible tokens, in no simple way."""
+    torch.manual_seed(0)
+    of_set = {kept: torch.rand(NUM_TOKENS, dtype=torch.float64) for kept in itertools.combinations(range(6), 3)}
+    return torch.stack([of_set[tuple(sorted(ids.tolist()))] for ids in ORDERED]) * HIDDEN
+
+
+def _gradients(errors, credit):
+    """Return the exact gradient of the expected reward by the logits, and the expected gradient under the credit."""
+    logits = torch.tensor([0.3, -1.0, 0.5, 0.0, 1.2, -0.4], dtype=torch.float64, requires_grad=True)
+    log_prob = PlackettLuce(logits.expand(len(ORDERED), -1), NUM_VISIBLE).log_prob(ORDERED)  # (120, K)
+    probability = log_prob.sum(1).exp()
+    reward = -errors.sum(1) / (NUM_TOKENS - NUM_VISIBLE)
+    surrogate = (probability.detach() * (credit * log_prob).sum(1)).sum()
+    exact, expected = ((probability * reward).sum(), surrogate)
+    return [torch.autograd.grad(each, logits, retain_graph=True)[0] for each in (exact, expected)]
+
+
+@pytest.mark.parametrize("expected", [torch.zeros(6), torch.tensor([0.9, 0.1, 0.4, 0.7, 0.2, 0.5])])
+def test_credit_over_the_whole_clip_has_the_exact_gradient_whatever_errors_are_expected(errors, expected):
+    weights = neighbourhood(GRID, "clip").double()
+    credit = marginal_credit(ORDERED, errors, HIDDEN, expected.double().expand(len(ORDERED), -1), weights)
+    torch.testing.assert_close(*_gradients(errors, credit), rtol=1e-12, atol=1e-14)
+
+
+def test_credit_of_a_token_alone_has_the_exact_gradient_where_errors_do_not_depend_on_the_mask():
+    own = torch.tensor([0.9, 0.1, 0.4, 0.7, 0.2, 0.5], dtype=torch.float64)
+    errors, expected = own * HIDDEN, own.expand(len(ORDERED), -1)
+    # An earlier draw changes which tokens later draws can take; the whole sum over later draws belongs to the gradient.
+    later = marginal_credit(ORDERED, errors, HIDDEN, expected, neighbourhood(GRID, "clip").double())
+    torch.testing.assert_close(*_gradients(errors, later), rtol=1e-12, atol=1e-14)
+    alone = marginal_credit(ORDERED, errors, HIDDEN, expected, neighbourhood(GRID, "token").double())
+    torch.testing.assert_close(alone, own[ORDERED] / 3)
+    exact, expected_gradient = _gradients(errors, alone)
+    assert torch.cosine_similarity(exact, expected_gradient, dim=0) > 0.95
+
+
+def test_credit_by_hand():
+    # Two times, two places; tokens 0 and 2 are at one place. Visible, in draw order: 2, then 0.
+    ids, mask = torch.tensor([[2, 0]]), torch.tensor([[False, True, False, True]])
+    errors, expected = torch.tensor([[0.0, 5.0, 0.0, 1.0]]), torch.tensor([[4.0, 3.0, 2.0, 1.5]])
+    by_reach = {
+        "token": [2.0, 4.0],
+        "place": [2.0 + 4.0, 4.0],  # the second draw cannot change the first token's term
+        "clip": [2.0 + 4.0 + (3.0 - 5.0) + (1.5 - 1.0), 4.0 + (3.0 - 5.0) + (1.5 - 1.0)],
+    }
+    for reach, credit in by_reach.items():
+        weights = neighbourhood((2, 1, 2), reach)
+        found = marginal_credit(ids, errors, mask, expected, weights)
+        torch.testing.assert_close(found, torch.tensor([credit]) / 2)
+    a_tenth = marginal_credit(ids, errors, mask, expected, neighbourhood((2, 1, 2), "token", far_weight=0.1))
+    torch.testing.assert_close(a_tenth, torch.tensor([[2.0 + 0.4 - 0.2 + 0.05, 4.0 - 0.2 + 0.05]]) / 2)
+
+
+def test_predicted_tokens_stand_for_all_hidden_ones():
+    ids, errors, expected = torch.tensor([[0]]), torch.tensor([[0.0, 5.0, 0.0, 0.0]]), torch.full((1, 4), 2.0)
+    some = torch.tensor([[False, True, False, False]])  # one of three hidden tokens was predicted
+    found = marginal_credit(ids, errors, some, expected, neighbourhood((1, 1, 4), "clip"))
+    torch.testing.assert_close(found, torch.tensor([[2.0 + 3 * (2.0 - 5.0)]]) / 3)
+
+
+def test_neighbourhoods_by_hand():
+    # Two times of 3 x 3 places, numbered row by row: the corner 0, its neighbours 1, 3, 4; the second time adds 9.
+    shape = (2, 3, 3)
+    rows = {reach: neighbourhood(shape, reach)[0].nonzero().flatten().tolist() for reach in ("token", "place", "clip")}
+    assert rows == {"token": [0], "place": [0, 9], "clip": list(range(18))}
+    assert neighbourhood(shape, "neighbours")[0].nonzero().flatten().tolist() == [0, 1, 3, 4, 9, 10, 12, 13]
+    assert neighbourhood(shape, "neighbours")[4].all()
+    assert neighbourhood(shape, "place", far_weight=0.25)[0, :2].tolist() == [1.0, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("reach", "far_weight", "says"),
+    [("near", 0.0, "reach must be one of .*'place'.* got 'near'"), ("clip", 1.5, "far_weight must lie in .* got 1.5")],
+)
+def test_a_wrong_neighbourhood_is_refused(reach, far_weight, says):
+    with pytest.raises(ValueError, match=says):
+        neighbourhood((2, 1, 2), reach, far_weight)
+
+
+def _rollout(**settings):
+    """Store two masks of a clip, 0 and 3 of four tokens visible; return the batch."""
+    buffer = TokenRolloutBuffer(
+        1, TokenBox((4, 8), (2, 1, 2)), Subset(4, 1), "cpu", n_envs=2, credit="marginal", **settings
+    )
+    errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 2.0, 6.0, 0.0]])
+    mask = torch.tensor([[False, True, True, True], [True, True, True, False]])
+    which = torch.tensor([0, 0])
+    outcome = Outcome(torch.zeros(2), errors, mask, which, which)
+    values = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).expand(2, -1)
+    buffer.add_step(torch.zeros(2, 4, 8), torch.tensor([[0], [3]]), values, torch.zeros(2, 1), outcome)
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    return buffer, next(buffer.get())
+
+
+def test_each_draw_has_an_advantage_and_each_hidden_token_a_return():
+    buffer, batch = _rollout()
+    # Token 0 with its place, token 2: V_0 + V_2 - e_2, token 3 with token 1; minus the mean V. A third of each.
+    by_hand = torch.tensor([[1.0 + (3.0 - 2.0) - 2.5], [4.0 + (2.0 - 2.0) - 2.5]]) / 3
+    torch.testing.assert_close(batch.advantages, by_hand)
+    assert batch.predicted.all()
+    assert batch.returned.tolist() == [[False, True, True, True], [True, True, True, False]]
+    assert buffer.returns.tolist() == [1.0, 2.0, 3.0, 4.0, 2.0, 6.0]
+    assert buffer.values.tolist() == [2.0, 3.0, 4.0, 1.0, 2.0, 3.0]
+
+
+def test_the_other_masks_of_the_clip_say_which_error_to_expect():
+    _, batch = _rollout(baseline="group", masks_per_clip=2)
+    # The first mask expects the second's errors 4, 2, 6; token 3 was visible there and has that mask's mean, 4. The
+    # second expects 1, 2, 3 and for token 0 their mean, 2.
+    by_hand = torch.tensor([[4.0 + (6.0 - 2.0) - 4.0], [3.0 + (1.0 - 2.0) - 2.0]]) / 3
+    torch.testing.assert_close(batch.advantages, by_hand)
+
+
+def test_advantages_are_brought_to_mean_0_and_deviation_1():
+    _, batch = _rollout(normalize_advantage=True)
+    root = 0.5**0.5
+    torch.testing.assert_close(batch.advantages, torch.tensor([[-root], [root]]))
