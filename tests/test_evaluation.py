@@ -105,6 +105,8 @@ def test_uniform_masks_overlap_by_chance(held_out):
     assert scores.overlap == pytest.approx(8 / 64, abs=0.01)
     assert scores.motion_lift == pytest.approx(1, abs=0.1)
     assert abs(scores.content_gain) < 0.05
+    # 16 tokens err by 2 and 48 by .2: the mean is .65, the deviation 1.8 * sqrt(1/4 * 3/4 * 64/63).
+    assert scores.error_deviation == pytest.approx(0.7856, abs=5e-3)
 
 
 def test_random_masks_gain_nothing_within_the_interval(held_out):

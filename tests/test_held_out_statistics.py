@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.training.evaluation import (
-    _clip_statistics,
-    _evenly_spaced,
-    as_metrics,
-    mean_lift,
-    overlap,
-    shown_share,
-)
+from tats_gym.agents.training.evaluation import _clip_statistics, _evenly_spaced, as_metrics
+from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
 
 
 def test_overlap_by_hand():
@@ -40,6 +34,11 @@ def test_the_lift_is_a_mean_over_clips_that_move_and_draws():
     values = torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 0.0, 0.0]])
     ids = torch.tensor([[[3, 2], [0, 1]], [[0, 3], [2, 3]]])  # of the first clip 4.5 and 3.5 of a mean of 3
     assert mean_lift(values, ids) == pytest.approx((4.5 / 3 + 3.5 / 3) / 2)
+
+
+def test_the_deviation_of_errors_is_that_within_clips():
+    errors = torch.tensor([[1.0, 3.0, math.nan, 5.0], [10.0, 10.0, 10.0, 10.0]])  # 3 +- 2, and 0
+    assert deviation_within(errors) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

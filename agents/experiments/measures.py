@@ -12,7 +12,8 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.credit_gradient import credit_gradients
 from tats_gym.agents.experiments.study import Study, changed, run_starts
-from tats_gym.agents.training.evaluation import HeldOut, held_out_for, mean_lift
+from tats_gym.agents.training.evaluation import HeldOut, held_out_for
+from tats_gym.agents.training.mask_statistics import mean_lift
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import every_place, one_tubelet, weighted_ids
 from tats_gym.runs.parallel_jobs import side_by_side

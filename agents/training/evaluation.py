@@ -14,13 +14,14 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.subset_policy import SubsetPolicy
+from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.figures.masks import Masked
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
-from tats_gym.motion import lift, token_motion
+from tats_gym.motion import token_motion
 from tats_gym.statistics import estimate
 from tats_gym.train.precision import Precision, autocast, to_float32
 
@@ -48,6 +49,8 @@ class HeldOutScores:
     """Half-width of the 95 % interval of `content_gain`, likewise."""
     num_clips: int
     """Number of held-out clips."""
+    error_deviation: float
+    """Deviation of the errors of a clip's tokens under the random masks, mean over clips: what content can be worth."""
     overlap: float
     """Share of visible tokens that masks of two clips have in common: K / L for uniform masks, 1 for a constant one."""
     motion_lift: float
@@ -116,7 +119,7 @@ class HeldOut:
         """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
-        own, random = self.errors(chosen), self.errors(self.random)
+        own, (random, by_token) = self.errors(chosen), self.errors_by_token(self.random)
         for_others = self.errors(chosen.roll(1, dims=1))
         gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (random, for_others))
         scores = HeldOutScores(
@@ -127,6 +130,7 @@ class HeldOut:
             content_gain=content_gain.mean,
             content_gain_interval=content_gain.half_width,
             num_clips=len(self.ids),
+            error_deviation=deviation_within(by_token),
             overlap=overlap(chosen, self.mae.grid.num_tokens),
             motion_lift=math.nan if self.motion is None else mean_lift(self.motion, chosen),
         )
@@ -144,12 +148,29 @@ class HeldOut:
 
     def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
         """Return the mean error (S, B) of the hidden tokens that are decoded, under masks (S, B, K)."""
-        batches = []
+        return self._errors(ids, decode_ratio)[0]
+
+    def errors_by_token(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same mean errors (S, B), and each token's mean error (B, L) over the masks that hide it.
+
+        A token that no mask hides has NaN.
+        """
+        return self._errors(ids, decode_ratio=1.0)
+
+    def _errors(self, ids: Tensor, decode_ratio: float) -> tuple[Tensor, Tensor]:
+        means, by_token = [], []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
-                draws = [self.mae(clips, draw.to(self.device), decode_ratio).errors.mean(1) for draw in chosen]
-                batches.append(torch.stack(draws).cpu())
-        return torch.cat(batches, dim=1)
+                draws, total, times = [], torch.zeros(()), torch.zeros(())
+                for draw in chosen:
+                    reconstruction = self.mae(clips, draw.to(self.device), decode_ratio)
+                    errors = reconstruction.errors
+                    draws.append(errors.mean(1))
+                    total = total + reconstruction.spread(errors).cpu()
+                    times = times + reconstruction.predicted.cpu()
+                means.append(torch.stack(draws).cpu())
+                by_token.append(total / times)
+        return torch.cat(means, dim=1), torch.cat(by_token)
 
     def _sampler_state(
         self, policy: BasePolicy, chosen: Tensor, errors: Tensor, random_errors: Tensor
@@ -239,27 +260,6 @@ def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tens
 def _evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
     count = min(count, len(ids))
     return [ids[place] for place in np.linspace(0, len(ids) - 1, count).round().astype(int)]
-
-
-def overlap(ids: Tensor, num_tokens: int) -> float:
-    """Return the share of visible tokens that masks (S, B, K) of two different clips have in common, over all pairs."""
-    draws, clips, num_visible = ids.shape
-    if clips < 2:
-        return math.nan
-    shown = torch.zeros(clips, num_tokens)  # share of a clip's masks that show a token
-    shown.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
-    every, same = shown.sum(0).square().sum(), shown.square().sum()
-    return ((every - same) / (clips * (clips - 1) * num_visible)).item()
-
-
-def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
-    """Return the share (L,) of masks (S, B, K) in which each token is visible."""
-    return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
-
-
-def mean_lift(values: Tensor, ids: Tensor) -> float:
-    """Return the mean `lift` of values (B, L) at the chosen tokens (S, B, K), over clips and draws."""
-    return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
 
 
 def as_metrics(prefix: str, values: Any) -> dict[str, float]:

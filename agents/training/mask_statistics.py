@@ -1,0 +1,35 @@
+"""Statistics of many masks: of their tokens, of the motion that they show, and of the errors under them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tats_gym.motion import lift
+
+
+def overlap(ids: Tensor, num_tokens: int) -> float:
+    """Return the share of visible tokens that masks (S, B, K) of two different clips have in common, over all pairs."""
+    draws, clips, num_visible = ids.shape
+    if clips < 2:
+        return math.nan
+    shown = torch.zeros(clips, num_tokens)  # share of a clip's masks that show a token
+    shown.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
+    every, same = shown.sum(0).square().sum(), shown.square().sum()
+    return ((every - same) / (clips * (clips - 1) * num_visible)).item()
+
+
+def deviation_within(errors: Tensor) -> float:
+    """Return the standard deviation of errors (B, L) over the tokens of a clip, without NaN; the mean over clips."""
+    of_clips = [clip[~clip.isnan()].std() for clip in errors]
+    return torch.stack(of_clips).mean().item()
+
+
+def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
+    """Return the share (L,) of masks (S, B, K) in which each token is visible."""
+    return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
+
+
+def mean_lift(values: Tensor, ids: Tensor) -> float:
+    """Return the mean `lift` of values (B, L) at the chosen tokens (S, B, K), over clips and draws."""
+    return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
