@@ -158,8 +158,8 @@ def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
     Parts that did not exist yet have their defaults.
 
     Raises:
-        TypeError: A setting is unknown, or of another type; the message names it.
-        ValueError: A setting is out of its range.
+        TypeError: If a setting is unknown, or of another type; the message names it.
+        ValueError: If a setting is out of its range.
     """
     return from_plain(PretrainConfig, values)
 

@@ -85,7 +85,7 @@ def tube_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None
     Source: VideoMAE's tube masking, which at a mask ratio of .9 shows 20 of 196 places in each of 8 tubelets, 160.
 
     Raises:
-        ValueError: K is no multiple of t, the grid's tubelets.
+        ValueError: If K is no multiple of t, the grid's tubelets.
     """
     t, h, w = grid.shape
     _check_multiple("tube masks show the same places in each of", grid, t, "tubelets")
@@ -97,7 +97,7 @@ def frame_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | Non
     """Show all tokens of K / (h * w) tubelets, drawn uniformly for each clip: (B, K).
 
     Raises:
-        ValueError: K is no multiple of h * w, the tokens in a tubelet.
+        ValueError: If K is no multiple of h * w, the tokens in a tubelet.
     """
     t, h, w = grid.shape
     _check_multiple("frame masks show whole tubelets, each of", grid, h * w, "tokens")

@@ -19,8 +19,8 @@ def token_motion(grid: TokenGrid, clips: Tensor) -> Tensor:
         compared with the second, so both have the same values.
 
     Raises:
-        ValueError: The clips are one tubelet long, or are not of the grid's shape.
-        TypeError: The clips are not uint8.
+        ValueError: If the clips are one tubelet long, or are not of the grid's shape.
+        TypeError: If the clips are not uint8.
     """
     if clips.dtype != torch.uint8:
         raise TypeError(f"clips must be uint8, got {clips.dtype}")

@@ -1,4 +1,4 @@
-"""Every block of code in the README and the documentation, run from top to bottom of its page, and the site itself.
+"""Every block of code in README and documentation, run from top to bottom of its page; the site; errors in docstrings.
 
 Commands run in this process, with their datasets written on the spot and sizes that take seconds. Those that take hours
 stop where their first run would begin.
@@ -188,3 +188,15 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
         assert {Path(part).suffix for part in parts} >= {".js", ".css"}, page
         assert all((built.parent / part).exists() for part in parts), page
     assert (tmp_path / "benchmarks" / "results" / "step_cpu.json").is_file()
+
+
+@pytest.mark.parametrize("folder", ["tats_gym", "agents", "envs"])
+def test_sections_of_errors_name_conditions(folder):
+    texts = [file.read_text() for file in (ROOT / folder).rglob("*.py")]
+    section = re.compile(r"^( *)Raises:\n((?:\1 {4}.+\n)+)", re.MULTILINE)
+    sections = [found for text in texts for found in section.findall(text)]
+    entries = [
+        each for indent, lines in sections for each in re.findall(rf"^{indent} {{4}}(\S.*)", lines, re.MULTILINE)
+    ]
+    assert entries
+    assert not [entry for entry in entries if not re.match(r"[\w.]+: If ", entry)]

@@ -94,7 +94,7 @@ class CompareCommand:
         """The comparison, at the size that is asked for; the demo set that its encoders are probed on is made here.
 
         Raises:
-            ValueError: See `sized` and `Comparison`.
+            ValueError: If `sized` or `Comparison` refuses the settings.
         """
         base = sized(self.base, self.forwards)
         probe = with_demo_set(self.probing, base.clips) if self.probe else None
@@ -215,7 +215,7 @@ def check(comparison: Comparison) -> None:
     """Build every agent's run once and discard it, so that settings that do not fit fail at the start.
 
     Raises:
-        ValueError: See `run_comparison`; one message for all agents that cannot be built.
+        ValueError: If agents cannot be built; one message names them all.
     """
     for agent in comparison.agents:
         find_agent(agent)

@@ -80,7 +80,7 @@ def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str
         arguments: The words of the command line, for the record.
 
     Raises:
-        ValueError: See `run_comparison`.
+        ValueError: If `run_comparison` refuses the agents, the settings or the folder.
         StoppedError: If a run was stopped; the next call resumes it.
     """
     make_folder(command.results)  # before hours of work

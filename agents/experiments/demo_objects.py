@@ -35,7 +35,7 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
         grid: How the stream's clips divide into tokens.
 
     Raises:
-        ValueError: The stream reads other data.
+        ValueError: If the stream reads other data.
     """
     if stream.config.data != "demo":
         raise ValueError(f"data must be 'demo', whose objects are known, got {stream.config.data!r}")

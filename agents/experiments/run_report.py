@@ -84,8 +84,8 @@ class ReportedRun:
         """Read a run's folder; one that has only begun has no metrics yet.
 
         Raises:
-            FileNotFoundError: There is no run.
-            ValueError: It is a fine-tuning, or a pre-training that this version cannot read.
+            FileNotFoundError: If there is no run.
+            ValueError: If it is a fine-tuning, or a pre-training that this version cannot read.
         """
         record, settings = read_record(folder), read_config(folder, PRETRAINING)
         try:
@@ -150,8 +150,8 @@ def report(folders: Sequence[Path]) -> str:
     """Return the page about the runs in these folders.
 
     Raises:
-        FileNotFoundError: A folder holds no run.
-        ValueError: A run is not a pre-training that this version can read.
+        FileNotFoundError: If a folder holds no run.
+        ValueError: If a run is not a pre-training that this version can read.
     """
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
     runs = [ReportedRun.read(folder, name) for folder, name in zip(folders, names_apart(folders), strict=True)]

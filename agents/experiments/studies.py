@@ -192,7 +192,7 @@ def carry_out(config: StudyConfig) -> Iterator[str]:
     """Run the missing cells of a study and write the results; yield the tables, and where the results lie.
 
     Raises:
-        ValueError: See `StudyConfig.study`.
+        ValueError: If an arm is unknown, see `StudyConfig.study`.
         StoppedError: If a run was stopped; the next call resumes it.
     """
     make_folder(config.results)  # before hours of work

@@ -223,7 +223,7 @@ def carry_out(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
         arguments: The words of the command line, for the record.
 
     Raises:
-        ValueError: See `planned` and `run_sweep`.
+        ValueError: If `planned` or `run_sweep` refuses the settings.
         WorkFailedError: If some runs failed; the others are done.
         StoppedError: If one was stopped; the next call resumes it.
     """

@@ -24,9 +24,9 @@ def restore_agent(agent: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Load a state that `agent_state` returned.
 
     Raises:
-        KeyError: It is of another algorithm.
-        RuntimeError: Its networks have other sizes.
-        ValueError: Its optimisers have other parameter groups.
+        KeyError: If it is of another algorithm.
+        RuntimeError: If its networks have other sizes.
+        ValueError: If its optimisers have other parameter groups.
     """
     agent.set_parameters(state["agent"], device=agent.device)
     for name in _variables(agent):

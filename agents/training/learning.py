@@ -29,7 +29,7 @@ def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timestep
         step_timesteps: Masks in an environment step, over all processes.
 
     Raises:
-        ValueError: There would be no update; the message names settings with which there is one.
+        ValueError: If there would be no update; the message names settings with which there is one.
     """
     if isinstance(agent, OffPolicyAlgorithm):
         assert isinstance(agent.train_freq, TrainFreq)

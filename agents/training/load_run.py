@@ -39,7 +39,7 @@ class SavedRun:
         """Read a run's folder, or one of its checkpoints.
 
         Raises:
-            CheckpointError: There is no checkpoint, or it is damaged.
+            CheckpointError: If there is no checkpoint, or it is damaged.
         """
         check_kind(path, PRETRAINING)
         state = read_torch(path)
@@ -56,8 +56,8 @@ class SavedRun:
             device: Of both.
 
         Raises:
-            CheckpointError: The saved weights do not fit the agent that has this name now.
-            ValueError: The agent cannot show K tokens.
+            CheckpointError: If the saved weights do not fit the agent that has this name now.
+            ValueError: If the agent cannot show K tokens.
         """
         build_agent = find_agent(self.config.agent)
         config = settled(replace(self.config, device=device), build_agent)

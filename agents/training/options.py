@@ -40,8 +40,8 @@ class TrainingOptions:
         """Read the options from a command's words.
 
         Raises:
-            ValueError: Options exclude each other, or there is no such environment, preset or agent.
-            SystemExit: The user asked for help, or an option is unknown or malformed, which is then printed.
+            ValueError: If options exclude each other, or there is no such environment, preset or agent.
+            SystemExit: If the user asked for help, or an option is unknown or malformed, which is then printed.
         """
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--env")

@@ -68,8 +68,8 @@ def draw(config: PictureConfig) -> Iterator[str]:
     """Read the runs, mask clips with their agents and draw; yield each picture's path, and the errors in it.
 
     Raises:
-        CheckpointError: There is no run, or it is broken.
-        ValueError: A run's agent lies in a module that the user has not named.
+        CheckpointError: If there is no run, or it is broken.
+        ValueError: If a run's agent lies in a module that the user has not named.
     """
     runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
     for run in runs:
@@ -83,7 +83,7 @@ def clips_to_draw(config: PictureConfig, run: SavedRun) -> Iterator[ClipConfig]:
     """Give the settings of a stream that holds the clips to be drawn.
 
     Raises:
-        FileNotFoundError: A video is not there.
+        FileNotFoundError: If a video is not there.
     """
     clips = run.config.clips.held_out
     stride = clips.stride if config.stride is None else config.stride
@@ -125,7 +125,7 @@ def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tup
     """Return a name for each clip and the clips (B, C, T, H, W); a video that cannot be read is named and left out.
 
     Raises:
-        VideoReadError: None can be read.
+        VideoReadError: If none can be read.
     """
     stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=0)
     count = len(config.videos) or min(config.clips, len(stream.videos))
@@ -148,7 +148,7 @@ def masked(
     """Have every run's agent mask the clips with the grid's K; the first run's MAE reconstructs.
 
     Raises:
-        ValueError: A run divides clips into other tokens than the first.
+        ValueError: If a run divides clips into other tokens than the first.
     """
     for run in runs:
         if replace(run.config.grid, mask_ratio=grid.mask_ratio, visible=grid.visible) != grid:

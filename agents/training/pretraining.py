@@ -72,8 +72,8 @@ class Pretraining:
         state: Content of a checkpoint to resume from; `init_mae` is then not read and may be gone.
 
     Raises:
-        CheckpointError: The state was made with other networks.
-        ValueError: Several processes were asked for, and the agent trains in one; or the run ends before its agent's
+        CheckpointError: If the state was made with other networks.
+        ValueError: If several processes were asked for, and the agent trains in one; or the run ends before its agent's
             first update.
     """
 

@@ -35,7 +35,7 @@ def mae_source(config: PretrainConfig, *, resumed: bool) -> MAESource:
         resumed: Whether a checkpoint replaces the weights; `init_mae` is then not read.
 
     Raises:
-        ValueError: `init_mae` has other sizes than the settings; the message has the options that agree with it.
+        ValueError: If `init_mae` has other sizes than the settings; the message has the options that agree with it.
     """
     if config.init_mae is None or resumed:
         return MAESource(config.mae)

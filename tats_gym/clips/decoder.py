@@ -130,7 +130,7 @@ class ClipDecoder:
         """Decode one window, write R views of it into `out` (R, C, T, H, W), and return the id of its video.
 
         Raises:
-            VideoReadError: The video cannot be read, or its frames cannot be augmented.
+            VideoReadError: If the video cannot be read, or its frames cannot be augmented.
         """
         id_, rng = self._video_and_rng(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
@@ -148,7 +148,7 @@ class ClipDecoder:
         The video is opened once, and no frame is decoded twice.
 
         Raises:
-            VideoReadError: The video cannot be read.
+            VideoReadError: If the video cannot be read.
         """
         with closing(self._open(id_)) as video:
             windows = view_windows(len(video), *self._window_kind, views.temporal)  # (temporal, T)

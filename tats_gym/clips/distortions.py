@@ -31,7 +31,7 @@ def distorting(operation: str) -> Iterator[None]:
     """Translate an error of an operation into one that names it; out-of-memory errors pass unchanged.
 
     Raises:
-        DistortionError: The operation raised an error.
+        DistortionError: If the operation raised an error.
     """
     try:
         yield
@@ -51,7 +51,7 @@ class RandAugment:
         policy: Such as "rand-m9-n2-mstd0.5-inc1", see `timm.data.rand_augment_transform`.
 
     Raises:
-        ValueError: timm rejects the policy.
+        ValueError: If timm rejects the policy.
     """
 
     def __init__(self, policy: str) -> None:

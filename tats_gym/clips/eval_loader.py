@@ -69,7 +69,7 @@ class PrefetchEvalLoader:
             ahead: Decoded cuts that may wait, beyond those assigned to the workers.
 
         Raises:
-            RuntimeError: Another `read` has begun, or the loader was closed.
+            RuntimeError: If another `read` has begun, or the loader was closed.
         """
         pool, buffer = self._prepare(max_count, ahead + TASKS_PER_WORKER * self._decoder.config.num_workers)
         free = deque(range(buffer.shape[0]))

@@ -56,7 +56,7 @@ class Plan:
         """Record an unreadable video, and return the cut that replaces it.
 
         Raises:
-            VideoReadError: Too many videos in a row could not be read.
+            VideoReadError: If too many videos in a row could not be read.
         """
         path = self._decoder.path(cut.video(self._decoder))
         if path not in self.broken:

@@ -33,7 +33,7 @@ class ClipStream:
         pin_memory: Return batches in page-locked memory, for copies to a GPU that overlap with its work.
 
     Raises:
-        MissingDataError: The dataset is not on the disk.
+        MissingDataError: If the dataset is not on the disk.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class ClipStream:
         """Return the next `count` clips.
 
         Raises:
-            VideoReadError: Too many videos could not be read, in a row or in total.
-            WorkerError: The worker processes do not start.
+            VideoReadError: If too many videos could not be read, in a row or in total.
+            WorkerError: If the worker processes do not start.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
@@ -127,8 +127,8 @@ class ClipStream:
         as many as for `take`, each with as large a cache.
 
         Raises:
-            IndexError: A position is negative.
-            VideoReadError: No clip can be read, or too many could not so far, see `max_broken`.
+            IndexError: If a position is negative.
+            VideoReadError: If no clip can be read, or too many could not so far, see `max_broken`.
         """
         start = time.perf_counter()
         batch = self._eval_clips.again(positions)
@@ -150,8 +150,8 @@ class ClipStream:
             by window. `scores.unflatten(0, (-1, V)).mean(1)` averages scores over the views.
 
         Raises:
-            IndexError: An id is not in the dataset.
-            VideoReadError: A video cannot be read.
+            IndexError: If an id is not in the dataset.
+            VideoReadError: If a video cannot be read.
         """
         return self._eval_clips.views(ids, self._views(ids, temporal, spatial))
 
@@ -173,8 +173,8 @@ class ClipStream:
                 for `ids` alone.
 
         Raises:
-            IndexError: An id is not in the dataset.
-            VideoReadError: No video can be read, or too many cannot, see `max_broken`.
+            IndexError: If an id is not in the dataset.
+            VideoReadError: If no video can be read, or too many cannot, see `max_broken`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")

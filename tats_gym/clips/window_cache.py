@@ -56,7 +56,7 @@ class WindowCache:
                 the video.
 
         Raises:
-            VideoReadError: The video cannot be reached, or `decode` raised it.
+            VideoReadError: If the video cannot be reached, or `decode` raised it.
         """
         status = file_status(path)
         facts = (os.fsencode(path), status.st_size, status.st_mtime_ns, self.windows, self.frames, *self._made_with)

@@ -18,7 +18,7 @@ def verify_checksum(path: Path) -> None:
     """Verify a file against the checksum beside it, if there is one.
 
     Raises:
-        CheckpointError: They differ.
+        CheckpointError: If they differ.
     """
     sums = path.with_name(CHECKSUMS)
     if not sums.is_file():

@@ -20,7 +20,7 @@ def read_mapping(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a mapping in a file's contents, {} where it is missing.
 
     Raises:
-        CheckpointError: It is not a mapping of names.
+        CheckpointError: If it is not a mapping of names.
     """
     part = contents.get(name, {})
     if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
@@ -32,7 +32,7 @@ def read_state_dict(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]
     """Return a state dict in a file's contents, {} where it is missing.
 
     Raises:
-        CheckpointError: It is not a mapping of names to tensors.
+        CheckpointError: If it is not a mapping of names to tensors.
     """
     weights = read_mapping(contents, name)
     wrong = next((key for key, value in weights.items() if not isinstance(value, Tensor)), None)
@@ -45,7 +45,7 @@ def parse_description(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> 
     """Build architecture and geometry from their recorded values.
 
     Raises:
-        CheckpointError: The values are damaged, or do not fit the weights.
+        CheckpointError: If the values are damaged, or do not fit the weights.
     """
     try:
         built = from_plain(MAEConfig, config, "mae"), from_plain(TokenGrid, grid, "grid")
@@ -64,7 +64,7 @@ def checked_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEC
     """Read the architecture off the weights, see `infer_config`.
 
     Raises:
-        CheckpointError: They are not an encoder's.
+        CheckpointError: If they are not an encoder's.
     """
     try:
         return infer_config(weights, num_heads)
@@ -76,7 +76,7 @@ def build_grid(frames: int, size: int, tubelet_size: int, patch_size: int) -> To
     """Make a grid from a geometry; its K has no meaning.
 
     Raises:
-        CheckpointError: The numbers do not fit together.
+        CheckpointError: If the numbers do not fit together.
     """
     try:
         grid = TokenGrid(frames=frames, size=size, tubelet_size=tubelet_size, patch_size=patch_size, visible=1)
@@ -89,7 +89,7 @@ def read_number(contents: Mapping[str, Any], name: str, default: int) -> int:
     """Return a number in a config.json, `default` where it is missing.
 
     Raises:
-        CheckpointError: It is not a whole number above 0.
+        CheckpointError: If it is not a whole number above 0.
     """
     value = contents.get(name, default)
     if type(value) is not int or value < 1:
@@ -101,7 +101,7 @@ def read_image_size(contents: Mapping[str, Any]) -> int:
     """Read the image size in a config.json, which transformers writes as one number or two.
 
     Raises:
-        CheckpointError: It is not a size, or clips would not be square.
+        CheckpointError: If it is not a size, or clips would not be square.
     """
     size = contents.get("image_size", 224)
     if not isinstance(size, list):
@@ -115,7 +115,7 @@ def check_num_tokens(grid: TokenGrid) -> TokenGrid:
     """Return the grid if it has no more than `MAX_TOKENS` tokens.
 
     Raises:
-        CheckpointError: It has more.
+        CheckpointError: If it has more.
     """
     if grid.num_tokens > MAX_TOKENS:
         raise CheckpointError(

@@ -78,8 +78,8 @@ class EncoderSource:
             num_heads: Heads for files without a description; by default as published for the width, else 64 wide.
 
         Raises:
-            ValueError: The name is unknown, or the geometry differs from `grid`.
-            CheckpointError: The file is damaged, or holds no encoder of this architecture.
+            ValueError: If the name is unknown, or the geometry differs from `grid`.
+            CheckpointError: If the file is damaged, or holds no encoder of this architecture.
         """
         if str(name) in MAE_PRESETS:
             return cls._preset(str(name), grid, seed)
@@ -100,7 +100,7 @@ class EncoderSource:
         """Make the encoder, see `VideoEncoder`; the global random state is left alone.
 
         Raises:
-            ValueError: `norm` is "encoder", but the source has no norm.
+            ValueError: If `norm` is "encoder", but the source has no norm.
         """
         self.check_norm(norm)
         with torch.random.fork_rng(devices=[]):

@@ -34,8 +34,8 @@ class MAESource:
             setting: The setting that gave the name, for messages.
 
         Raises:
-            ValueError: `name` is neither.
-            CheckpointError: The file is not a checkpoint of an MAE.
+            ValueError: If `name` is neither.
+            CheckpointError: If the file is not a checkpoint of an MAE.
         """
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])
@@ -56,7 +56,7 @@ def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoenc
     """Build the MAE, initialised from `seed` where the source has no weights; the global random state is left alone.
 
     Raises:
-        CheckpointError: The weights are of another geometry or architecture, or not finite.
+        CheckpointError: If the weights are of another geometry or architecture, or not finite.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed seeds GPUs too

@@ -56,7 +56,7 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     is the fixed sinusoid, which is not stored.
 
     Raises:
-        CheckpointError: The weights are not a video transformer's, or contradict themselves.
+        CheckpointError: If the weights are not a video transformer's, or contradict themselves.
     """
     named = {_unwrapped(name): value for name, value in weights.items()}
     if any(HF_PATCH_EMBED in name for name in named):

@@ -44,7 +44,7 @@ def read_safetensors(path: Path) -> WeightFile:
     """Read a safetensors file.
 
     Raises:
-        CheckpointError: It is not safetensors, is cut short, or does not match SHA256SUMS beside it.
+        CheckpointError: If it is not safetensors, is cut short, or does not match SHA256SUMS beside it.
     """
     verify_checksum(path)
     try:
@@ -60,7 +60,7 @@ def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) 
     """Write a safetensors file with a description of the weights, in JSON, in its metadata.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written.
+        OSError: If the disk is full, or the folder cannot be written.
     """
     with as_os_error(path):
         save_file(weights, path, {"format": "pt", DESCRIPTION: description})
@@ -70,7 +70,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     """Read a torch file; argparse.Namespace is allowed in it, as published files hold their command lines.
 
     Raises:
-        CheckpointError: The file is incomplete, or holds other objects than plain values and tensors.
+        CheckpointError: If the file is incomplete, or holds other objects than plain values and tensors.
     """
     verify_checksum(path)
     return load_checkpoint(path, allow=(argparse.Namespace,))
@@ -80,7 +80,7 @@ def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
     """Find the state dict in a torch file's contents: at the top, or under `model` or `module` as VideoMAE stores it.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: If there is none.
     """
     found = next((contents[key] for key in STATE_DICT_KEYS if isinstance(contents.get(key), dict)), contents)
     weights = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -96,7 +96,7 @@ def read_hf(folder: Path) -> WeightFile:
     """Read the weights of a Hugging Face folder, from one file or several.
 
     Raises:
-        CheckpointError: There are none, or a shard is missing.
+        CheckpointError: If there are none, or a shard is missing.
     """
     path = next((folder / name for name in HF_FILES if (folder / name).is_file()), None)
     if path is None:
@@ -118,7 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        CheckpointError: It is not a JSON object, or does not match SHA256SUMS beside it.
+        CheckpointError: If it is not a JSON object, or does not match SHA256SUMS beside it.
     """
     verify_checksum(path)
     try:
@@ -146,7 +146,7 @@ def check_weights(
         hints: Text by name, for messages, after the shape that the weight must have.
 
     Raises:
-        CheckpointError: One is missing, unknown, of another shape, or not finite.
+        CheckpointError: If one is missing, unknown, of another shape, or not finite.
     """
     missing = [name for name in wanted if name not in weights and name not in optional]
     if missing:

@@ -55,7 +55,7 @@ def build(
         settings: Further arguments of timm's VisionTransformer, such as drop_path_rate.
 
     Raises:
-        ValueError: `norm` is "encoder", but the source has no norm.
+        ValueError: If `norm` is "encoder", but the source has no norm.
     """
     source.check_norm(norm)
     model = VisionTransformer(

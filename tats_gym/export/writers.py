@@ -34,9 +34,9 @@ def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Pat
     last norm if the source has it.
 
     Raises:
-        ValueError: The format is unknown, or cannot hold this encoder's positions.
-        FileExistsError: `out` exists and is not empty.
-        ModuleNotFoundError: onnx is not installed.
+        ValueError: If the format is unknown, or cannot hold this encoder's positions.
+        FileExistsError: If `out` exists and is not empty.
+        ModuleNotFoundError: If onnx is not installed.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {format!r}{did_you_mean(format, FORMATS)}")

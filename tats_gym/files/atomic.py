@@ -34,7 +34,7 @@ def make_folder(path: Path) -> None:
     """Make a folder and its parents unless they exist.
 
     Raises:
-        OSError: It cannot be made; the message gives the reason and the way out.
+        OSError: If it cannot be made; the message gives the reason and the way out.
     """
     with explain_os_errors(path, path):
         path.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def check_writable(path: Path) -> None:
     """Check that a file can be written at a path, before the work whose result it will hold.
 
     Raises:
-        OSError: It cannot; the message gives the reason and the way out.
+        OSError: If it cannot be written; the message gives the reason and the way out.
     """
     make_folder(path.parent)
     with explain_os_errors(path, path.parent):
@@ -77,7 +77,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file under a hidden name and rename it, so that readers never see a partial file.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: If the folder cannot be written.
     """
     with file_written_whole(path) as partial:  # file names need not be UTF-8
         partial.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -88,7 +88,7 @@ def file_written_whole(path: Path) -> Iterator[Path]:
     """Yield a hidden file to write to, which is renamed to `path` on success and deleted on an error.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: If the folder cannot be written.
     """
     partial = _hidden(path)
     with explain_os_errors(path, path.parent):
@@ -138,7 +138,7 @@ def complete_last_line(path: Path) -> None:
     """Add the newline that is missing if the file's writer was killed within a line.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: If the file cannot be written.
     """
     with path.open("rb+") as file:
         if not file.seek(0, os.SEEK_END):
@@ -153,8 +153,8 @@ def folder_written_whole(out: Path) -> Iterator[Path]:
     """Yield a hidden folder to write into, which is renamed to `out` on success and deleted on an error.
 
     Raises:
-        FileExistsError: `out` exists and is not an empty folder.
-        OSError: The folder cannot be written.
+        FileExistsError: If `out` exists and is not an empty folder.
+        OSError: If the folder cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must be a new or an empty folder: nothing is written over")

@@ -34,8 +34,8 @@ def from_plain(kind: type[T], values: Any, name: str = "") -> T:
         name: Its name in messages, such as `tats`; fields are then `tats.n_steps`.
 
     Raises:
-        TypeError: A field is unknown, missing, or of another type.
-        ValueError: A number is not finite or too large, a text is none of the choices, or the dataclass refuses it.
+        TypeError: If a field is unknown, missing, or of another type.
+        ValueError: If a number is not finite or too large, a text is none of the choices, or the dataclass refuses it.
     """
     whole = name or kind.__name__
     if not isinstance(values, Mapping):
@@ -60,8 +60,8 @@ def check_plain(config: Any, name: str = "") -> None:
     """Check that `from_plain` could build this dataclass again from its values.
 
     Raises:
-        TypeError: A field holds another type.
-        ValueError: A number is not finite or too large, or a text is none of the choices.
+        TypeError: If a field holds another type.
+        ValueError: If a number is not finite or too large, or a text is none of the choices.
     """
     kind: Any = type(config)
     hints = _hints(kind)
@@ -77,8 +77,8 @@ def check_numbers(config: Any) -> None:
     """Check the types and ranges of a dataclass's int, float and bool fields.
 
     Raises:
-        TypeError: A field holds another type.
-        ValueError: A number is not finite or too large.
+        TypeError: If a field holds another type.
+        ValueError: If a number is not finite or too large.
     """
     kind: Any = type(config)
     for name, hint in _hints(kind).items():

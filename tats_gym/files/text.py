@@ -13,8 +13,8 @@ def read_text(path: Path, *, any_bytes: bool = False) -> str:
         any_bytes: Accept bytes that are not UTF-8, as in file names; `os.fsencode` restores them.
 
     Raises:
-        ValueError: It is not UTF-8; the message names the line.
-        OSError: It cannot be read.
+        ValueError: If it is not UTF-8; the message names the line.
+        OSError: If it cannot be read.
     """
     content = path.read_bytes()
     try:
@@ -33,7 +33,7 @@ def parse_json(text: str | bytes, place: str) -> Any:
         place: The file, and the place in it, for messages.
 
     Raises:
-        ValueError: It is not valid JSON, or nested too deeply.
+        ValueError: If it is not valid JSON, or nested too deeply.
     """
     try:
         return json.loads(text)

@@ -119,8 +119,8 @@ class FinetuneConfig:
         """Build the settings from the values of `as_dict`; lists become tuples again.
 
         Raises:
-            TypeError: A setting is unknown, missing, or of another type; the message names it.
-            ValueError: A setting is out of its range.
+            TypeError: If a setting is unknown, missing, or of another type; the message names it.
+            ValueError: If a setting is out of its range.
         """
         return from_plain(cls, values)
 
@@ -129,7 +129,7 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
     """Return the recipe for an id: Table 4's, with VideoMAE's settings for its dataset; for demo a small one.
 
     Raises:
-        ValueError: The id is unknown, or its dataset has no labels.
+        ValueError: If the id is unknown, or its dataset has no labels.
     """
     check_choice("--env", env_id, ENV_IDS)
     data = data_of(env_id)

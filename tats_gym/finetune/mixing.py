@@ -53,7 +53,7 @@ def mix(
         Clips (B, C, T, H, W) in [0, 255], float32, and targets (B, num_classes), float32, whose rows sum to 1.
 
     Raises:
-        ValueError: `clips` or `labels` has another shape.
+        ValueError: If `clips` or `labels` has another shape.
     """
     if clips.ndim != 5 or labels.shape != clips.shape[:1]:
         raise ValueError(

@@ -82,8 +82,8 @@ class Finetuning:
         state: Contents of a checkpoint in the folder, to resume from.
 
     Raises:
-        ValueError: The dataset has no labels, or its splits have different classes.
-        CheckpointError: The encoder or the checkpoint does not fit the settings.
+        ValueError: If the dataset has no labels, or its splits have different classes.
+        CheckpointError: If the encoder or the checkpoint does not fit the settings.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Finetuning:
         """Write a checkpoint; all ranks must call it, rank 0 writes.
 
         Raises:
-            NonFiniteError: A weight is NaN or infinite; no file is written.
+            NonFiniteError: If a weight is NaN or infinite; no file is written.
         """
         check_weights_finite("classifier", self.model, f"step {self.step}")
         state = {
@@ -185,7 +185,7 @@ class Finetuning:
         """Train to the end and test in all views; a signal stops the training, and a checkpoint is saved.
 
         Raises:
-            NonFiniteError: See `tats_gym.train.nonfinite`; the last checkpoint is kept.
+            NonFiniteError: If a number is NaN or infinite, see `tats_gym.train.nonfinite`; the last checkpoint is kept.
         """
         scores = None
         self._log = self._open_log()

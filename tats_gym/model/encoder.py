@@ -54,7 +54,7 @@ def load_encoder_weights(encoder: VideoEncoder, weights: dict[str, Tensor]) -> N
     """Load the weights that `encoder_weights` picks; without the norm's where the encoder has none.
 
     Raises:
-        RuntimeError: Names or shapes disagree.
+        RuntimeError: If names or shapes disagree.
     """
     if isinstance(encoder.encoder.norm, nn.Identity):
         weights = {name: value for name, value in weights.items() if not name.startswith("encoder.norm.")}

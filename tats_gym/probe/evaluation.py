@@ -86,7 +86,7 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     """Fit a method to the training features and classify the test clips.
 
     Raises:
-        ValueError: There are no labels, or the splits have different classes.
+        ValueError: If there are no labels, or the splits have different classes.
     """
     check_features(train, test)
     model, found = _fit(method, train, config, seed)

@@ -123,8 +123,8 @@ def features_of(
         seed: Seed of these draws.
 
     Raises:
-        VideoReadError: More than `clips.max_broken` of the videos cannot be read.
-        ValueError: Weights are not finite, or both `passes` and several views are given.
+        VideoReadError: If more than `clips.max_broken` of the videos cannot be read.
+        ValueError: If weights are not finite, or both `passes` and several views are given.
     """
     _check_views(clips, views, passes, seed)
     grid = encoder.grid
@@ -153,7 +153,7 @@ def weights_digest(module: nn.Module) -> str:
     """Return a digest of a module's weights and their names.
 
     Raises:
-        ValueError: One of them is not finite.
+        ValueError: If one of them is not finite.
     """
     weights = module.state_dict()
     for name, value in weights.items():

@@ -53,7 +53,7 @@ def save_checkpoint(
         keep_hours: Of the older ones, keep one per this many hours; None keeps none.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written; older checkpoints are still there.
+        OSError: If the disk is full, or the folder cannot be written; older checkpoints are still there.
     """
     make_folder(folder)
     path = folder / PATTERN.replace("*", f"{step:012d}")
@@ -112,8 +112,8 @@ def load_newest(folder: Path, ranks: Ranks) -> dict[str, Any]:
     Damaged ones after it are logged and renamed, so that they do not count among the newest to keep.
 
     Raises:
-        CheckpointError: None is intact; no file is renamed.
-        OSError: One cannot be read although it may be intact.
+        CheckpointError: If none is intact; no file is renamed.
+        OSError: If one cannot be read although it may be intact.
     """
     path, state = _newest_whole(folder) if ranks.first else (None, {})
     path = broadcast(path)
@@ -150,9 +150,9 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
         allow: Classes that the file may hold beside tensors and plain values.
 
     Raises:
-        CheckpointError: There is none, it is incomplete or damaged, or it holds objects of other classes; the message
-            names an older intact one.
-        OSError: It cannot be read, or memory runs out.
+        CheckpointError: If there is none, it is incomplete or damaged, or it holds objects of other classes; the
+            message names an older intact one.
+        OSError: If it cannot be read, or memory runs out.
     """
     path = Path(path)
     if path.is_dir():

@@ -32,7 +32,7 @@ def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: in
     """Make a new folder `parent/name-N` and begin a run in it.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: If the folder cannot be written.
     """
     make_folder(parent)
     number = 1
@@ -59,8 +59,8 @@ def begin_run(folder: Path, config: dict[str, Any], *, processes: int = 1) -> No
         processes: Number of ranks; settings such as the batch size hold for each rank.
 
     Raises:
-        ValueError: The folder is not empty and holds no run of this kind.
-        OSError: The folder cannot be written.
+        ValueError: If the folder is not empty and holds no run of this kind.
+        OSError: If the folder cannot be written.
     """
     make_folder(folder)
     check_run_folder(folder, config)
@@ -83,7 +83,7 @@ def check_run_folder(folder: Path, config: dict[str, Any]) -> None:
     """Check that a folder is missing, empty, or holds a run of the kind of these settings.
 
     Raises:
-        ValueError: It holds other files, which a new run would overwrite.
+        ValueError: If it holds other files, which a new run would overwrite.
     """
     if not folder.is_dir() or all(each.name[0] == "." for each in folder.iterdir()):
         return
@@ -139,8 +139,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read a run's config.json; where it is missing, return the settings in the newest checkpoint.
 
     Raises:
-        FileNotFoundError: The folder holds no run; the message suggests similar names beside it.
-        ValueError: config.json is damaged.
+        FileNotFoundError: If the folder holds no run; the message suggests similar names beside it.
+        ValueError: If config.json is damaged.
     """
     path = folder / CONFIG
     saved = folder / "checkpoints"
@@ -176,7 +176,7 @@ def read_config(folder: Path, wanted: Kind) -> dict[str, Any]:
     """Return a run's settings; raises as `read_record` does.
 
     Raises:
-        ValueError: The run is of another kind than `wanted`.
+        ValueError: If the run is of another kind than `wanted`.
     """
     config: dict[str, Any] = read_record(folder)["config"]
     kind = kind_of_settings(config)

@@ -62,7 +62,7 @@ def check_kind(path: Path, *wanted: Kind) -> None:
         wanted: The kinds to accept.
 
     Raises:
-        CheckpointError: It is of another kind; the message names the kind and the commands that take it.
+        CheckpointError: If it is of another kind; the message names the kind and the commands that take it.
     """
     kind = kind_of(path)
     if kind not in (*wanted, TORCH, MISSING):
@@ -80,7 +80,7 @@ def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
         begins: First bytes of files that may be replaced.
 
     Raises:
-        ValueError: It would replace one.
+        ValueError: If it would replace one.
     """
     kind = kind_of(path)
     if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVING_GRAPH, TORCH):

@@ -30,8 +30,8 @@ class RunLock:
         folder: The run's; made if missing.
 
     Raises:
-        ValueError: Another process trains there.
-        OSError: The folder cannot be written.
+        ValueError: If another process trains there.
+        OSError: If the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -51,8 +51,8 @@ def side_by_side(
             others go on. A run that was stopped is not a failure.
 
     Raises:
-        ValueError: `jobs` is below 1.
-        ProcessDiedError: A process died.
+        ValueError: If `jobs` is below 1.
+        ProcessDiedError: If a process died.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")

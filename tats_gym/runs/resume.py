@@ -51,8 +51,8 @@ def resume_run(make: Make[RunT], folder: Path, config: Settings, ranks: Ranks) -
     """Resume the run in `folder` from its newest checkpoint.
 
     Raises:
-        FileNotFoundError: The folder holds no run; it is not created.
-        CheckpointError: No checkpoint in it is intact, or its networks differ from the settings.
+        FileNotFoundError: If the folder holds no run; it is not created.
+        CheckpointError: If no checkpoint in it is intact, or its networks differ from the settings.
     """
     read_record(folder)
     with lock_for_training(folder, ranks) as lock:

@@ -55,8 +55,8 @@ def share_out(
         own_process: Whether each item has its own process.
 
     Raises:
-        WorkFailedError: Items failed.
-        StoppedError: An item was stopped; the next call continues it.
+        WorkFailedError: If items failed.
+        StoppedError: If an item was stopped; the next call continues it.
     """
     failures: list[tuple[Item, Exception]] = []
     waiting = [item for item in items if not done(item)]

@@ -33,7 +33,7 @@ def resolve_device(device: str) -> torch.device:
     """Resolve "auto": CUDA where it is available, else the CPU.
 
     Raises:
-        ValueError: The device is neither CPU nor CUDA, or this machine does not have it.
+        ValueError: If the device is neither CPU nor CUDA, or this machine does not have it.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -152,7 +152,7 @@ def write_list(videos: VideoList, path: str | Path) -> None:
     A path with a space or a quotation mark is quoted, as `pandas.read_csv` expects.
 
     Raises:
-        ValueError: A path holds a line break.
+        ValueError: If a path holds a line break.
     """
     lines = io.StringIO()
     writer = csv.writer(lines, delimiter=" ", lineterminator="\n")

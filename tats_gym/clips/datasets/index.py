@@ -97,7 +97,7 @@ def find_index(index: str | Path | None, root: Path, data: str, part: Part) -> P
         part: Part of the dataset.
 
     Raises:
-        FileNotFoundError: The file that `index` names does not exist.
+        FileNotFoundError: If the file that `index` names does not exist.
     """
     if index == "none":
         return None
@@ -130,7 +130,7 @@ def read_index(path: Path) -> tuple[Header, list[Row]]:
     """Read an index.
 
     Raises:
-        ValueError: It is not in the format of `write_index`; the message names the line.
+        ValueError: If it is not in the format of `write_index`; the message names the line.
     """
     lines = _read_lines(path)
     number, first = next(lines, (1, {}))
@@ -188,8 +188,8 @@ def read_finding(content: dict[str, Any], place: str) -> Finding:
     """Read the finding in a line.
 
     Raises:
-        KeyError: A field is missing.
-        ValueError: A field has another type or value; the message begins with `place`.
+        KeyError: If a field is missing.
+        ValueError: If a field has another type or value; the message begins with `place`.
     """
     return _built(Finding, {field.name: content[field.name] for field in fields(Finding)}, place)
 

@@ -85,7 +85,7 @@ class Tree:
         """Paths of all files, sorted.
 
         Raises:
-            MissingDataError: There is none.
+            MissingDataError: If there is none.
         """
         paths = sorted(_walk(self.root))
         if not paths:
@@ -96,7 +96,7 @@ class Tree:
         """Return the file with the first of `names` that occurs, the one nearest to the root.
 
         Raises:
-            MissingDataError: There is none.
+            MissingDataError: If there is none.
         """
         for name in names:
             found = [path for path in self.paths if os.path.basename(path) == name]

@@ -42,8 +42,8 @@ def list_videos(
             videos that it knows to be broken or misplaced are left out.
 
     Raises:
-        MissingDataError: The folder, the annotations or all videos are missing.
-        ValueError: A name is unknown, an annotation file is not in its owner's format, or the index is damaged or of
+        MissingDataError: If the folder, the annotations or all videos are missing.
+        ValueError: If a name is unknown, an annotation file is not in its owner's format, or the index is damaged or of
             another dataset, part or subset.
     """
     check_source(data, split, fold=fold, subset=subset, subset_seed=subset_seed)

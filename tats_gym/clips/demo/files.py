@@ -64,7 +64,7 @@ def make_demo_data(
         workers: Threads; NumPy and the encoder release the interpreter lock for most of the time.
 
     Raises:
-        FileExistsError: `root` holds other files, for example a demo set of another version or size.
+        FileExistsError: If `root` holds other files, for example a demo set of another version or size.
     """
     root = demo_root() if root is None else Path(root)
     asked = {split: n for split, n in (("train", train), ("validation", validation)) if n is not None}

@@ -24,7 +24,7 @@ def returns_wrong_frames(video: VideoReader, path: Path) -> bool:
     A frame that does not decode passes: the reader raises an error and returns no wrong frame.
 
     Raises:
-        VideoReadError: PyAV opens no video in the file.
+        VideoReadError: If PyAV opens no video in the file.
     """
     for index, expected in sorted(_sample(path).items(), reverse=True):
         with suppress(VideoReadError):

@@ -72,8 +72,8 @@ def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
     """Return the files among `paths` and every video below the folders among them, except hidden ones.
 
     Raises:
-        FileNotFoundError: A path does not exist, or no file is a video.
-        ValueError: No path is given, `out` lies inside one, so that its segments would be cut again, or two videos
+        FileNotFoundError: If a path does not exist, or no file is a video.
+        ValueError: If no path is given, `out` lies inside one, so that its segments would be cut again, or two videos
             share a name.
     """
     if not paths:
@@ -106,7 +106,7 @@ def claim_folder(out: Path, config: CutConfig) -> None:
     """Create the folder and record its settings.
 
     Raises:
-        ValueError: The folder holds segments of other or unknown settings; `limit` may differ.
+        ValueError: If the folder holds segments of other or unknown settings; `limit` may differ.
     """
     settings = {"frames": config.frames, "stride": config.step, "short_side": config.short_side}
     note = out / SETTINGS_FILE
@@ -122,7 +122,7 @@ class Segments:
     """The segments of one video. Iterating writes those missing in `out` and yields their paths; `len` counts them.
 
     Raises:
-        VideoReadError: The video cannot be opened or has no frame rate.
+        VideoReadError: If the video cannot be opened or has no frame rate.
     """
 
     def __init__(self, video: Path, out: Path, config: CutConfig) -> None:
@@ -204,8 +204,8 @@ def cut_all(paths: Sequence[Path], out: Path, config: CutConfig) -> Totals:
         config: Settings of the cut.
 
     Raises:
-        FileNotFoundError: There is no video.
-        ValueError: `out` lies among the videos or holds other segments; or no video gave a segment.
+        FileNotFoundError: If there is no video.
+        ValueError: If `out` lies among the videos or holds other segments; or no video gave a segment.
     """
     totals = Totals()
     videos = find_videos(paths, out)

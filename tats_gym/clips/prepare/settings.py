@@ -108,7 +108,7 @@ class Export:
         """Write the list, and return the videos in it.
 
         Raises:
-            ValueError: `out` exists and is not a list.
+            ValueError: If `out` exists and is not a list.
         """
         refuse_to_replace(self.out, "--out")
         videos = list_videos(**self.source.part, split=self.split, index=self.index)

@@ -93,7 +93,7 @@ class WindowCheck:
         """Return the finding about a video.
 
         Raises:
-            VideoReadError: The window does not decode.
+            VideoReadError: If the window does not decode.
         """
         try:
             with closing(open_video(path, self.reader)) as video:
@@ -125,8 +125,8 @@ class Verification:
     Findings are appended line by line to `INDEX.partial`, from which an interrupted run continues.
 
     Raises:
-        MissingDataError: The dataset is not on the disk.
-        PermissionError: The index cannot be written at its place.
+        MissingDataError: If the dataset is not on the disk.
+        PermissionError: If the index cannot be written at its place.
     """
 
     def __init__(self, config: VerifyConfig) -> None:

@@ -17,7 +17,7 @@ class Container:
     """The first video stream of a file, cover pictures excepted, decoded on one thread.
 
     Raises:
-        VideoReadError: The file holds no video that PyAV can decode.
+        VideoReadError: If the file holds no video that PyAV can decode.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,7 +120,7 @@ class Container:
         """Yield the frames of packets; `skip` maps the time at which a packet is shown to its discard level.
 
         Raises:
-            av.FFmpegError: A packet does not decode; the frames of earlier packets have been yielded.
+            av.FFmpegError: If a packet does not decode; the frames of earlier packets have been yielded.
         """
         for packet in packets:
             if skip:
@@ -139,7 +139,7 @@ class Container:
         A file may begin between two keyframes: packets that do not decode are skipped until the first frame.
 
         Raises:
-            av.FFmpegError: A later packet does not decode; the frames before it have been yielded.
+            av.FFmpegError: If a later packet does not decode; the frames before it have been yielded.
         """
         packets = self.packets()
         for packet in packets:

@@ -29,7 +29,7 @@ class CountedFrames:
         """Yield the frames at the ascending indices `wanted`, each with its place among them.
 
         Raises:
-            VideoReadError: A wanted frame is damaged, or a packet before it does not decode.
+            VideoReadError: If a wanted frame is damaged, or a packet before it does not decode.
         """
         if wanted[0] < self._next_index:
             self._decoded = enumerate(self._container.frames())

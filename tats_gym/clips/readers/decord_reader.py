@@ -24,7 +24,7 @@ class DecordReader:
       (dmlc/decord#373 and #375); on those of the tests it raises.
 
     Raises:
-        ImportError: decord is not installed.
+        ImportError: If decord is not installed.
     """
 
     def __init__(self, path: Path) -> None:

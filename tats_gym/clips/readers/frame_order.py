@@ -67,7 +67,7 @@ def frame_order(container: Container) -> FrameOrder | None:
         missing, made up, repeated or jump, the first frames lack their references, or HEVC was spliced.
 
     Raises:
-        av.FFmpegError: The packets cannot be read.
+        av.FFmpegError: If the packets cannot be read.
     """
     if not (container.format in TIMED_FORMATS or container.intra_only):
         return None

@@ -27,9 +27,9 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
             fastest. The choice does not depend on the file.
 
     Raises:
-        ValueError: There is no such reader.
-        VideoReadError: The file is missing, empty, or holds no video that the reader can decode.
-        ImportError: The reader needs a package that is not installed.
+        ValueError: If there is no such reader.
+        VideoReadError: If the file is missing, empty, or holds no video that the reader can decode.
+        ImportError: If the reader needs a package that is not installed.
     """
     if reader not in READER_CLASSES:
         raise ValueError(f"reader must be one of {READERS}, got {reader!r}")

@@ -24,7 +24,7 @@ class PyAVReader:
     keyframes) the file is decoded from its beginning and its frames are counted.
 
     Raises:
-        VideoReadError: The file holds no video that can be decoded.
+        VideoReadError: If the file holds no video that can be decoded.
     """
 
     def __init__(self, path: Path) -> None:

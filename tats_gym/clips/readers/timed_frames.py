@@ -37,7 +37,7 @@ class TimedFrames:
         """Yield the frames at the ascending indices `wanted`; of a frame yielded twice, the later one counts.
 
         Raises:
-            VideoReadError: A frame does not decode.
+            VideoReadError: If a frame does not decode.
         """
         for index in wanted:
             if self._order.times[index] in self._order.truncated:
@@ -84,7 +84,7 @@ class TimedFrames:
             from_the_beginning: Whether these are all packets; else decoding stops at a damaged frame.
 
         Raises:
-            av.FFmpegError: A packet does not decode; the frames of earlier packets have been yielded.
+            av.FFmpegError: If a packet does not decode; the frames of earlier packets have been yielded.
         """
         skip_level = None if from_the_beginning else SKIP_LEVELS.get(self._container.codec)
         skip = (lambda time: DECODE_ALL if time in wanted_times else skip_level) if skip_level else None

@@ -17,7 +17,7 @@ class TorchcodecReader:
     packets of their own.
 
     Raises:
-        ImportError: torchcodec is not installed or finds no FFmpeg.
+        ImportError: If torchcodec is not installed or finds no FFmpeg.
     """
 
     def __init__(self, path: Path) -> None:

@@ -34,7 +34,7 @@ class VideoReader(Protocol):
         """Decode the RGB frames (T, H, W, 3) at `indices`, in that order; an index may repeat.
 
         Raises:
-            VideoReadError: A frame lies beyond the end or does not decode.
+            VideoReadError: If a frame lies beyond the end or does not decode.
         """
         ...
 

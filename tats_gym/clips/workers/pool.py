@@ -24,7 +24,7 @@ class WorkerPool:
         pass_fds: File descriptors that the workers inherit under the same numbers.
 
     Raises:
-        WorkerError: From `next`, if workers do not start or the function raises another error.
+        WorkerError: If workers do not start or the function raises another error; `next` raises it.
     """
 
     def __init__(
