@@ -6,7 +6,7 @@ import sys
 import tyro
 
 from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
-from tats_gym.agents.experiments.comparison_report import carry_out
+from tats_gym.agents.experiments.comparison_report import report_comparison
 from tats_gym.agents.training.command_line import check_reserved, exit_code
 from tats_gym.agents.training.options import PRESET_HELP, parse_env
 
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
             CompareCommand, args=rest, default=defaults, prog="compare_agents.py", description=DESCRIPTION
         )
         check_reserved(command.base, base, INSTEAD)
-        for text in carry_out(command, arguments):
+        for text in report_comparison(command, arguments):
             print(text)
 
     return exit_code(run)

@@ -8,14 +8,14 @@ import sys
 
 import tyro
 
-from tats_gym.agents.experiments.studies import StudyConfig, carry_out
+from tats_gym.agents.experiments.studies import StudyConfig, report_study
 from tats_gym.agents.training.command_line import exit_code
 
 
 def main(config: StudyConfig) -> None:
     """Do the missing runs, and print the results and their files."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for text in carry_out(config):
+    for text in report_study(config):
         print(text)
 
 

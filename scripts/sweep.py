@@ -6,7 +6,7 @@ import sys
 import tyro
 
 from tats_gym.agents.experiments.comparison import defaults_for
-from tats_gym.agents.experiments.sweep import SweepCommand, carry_out
+from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
 from tats_gym.agents.training.command_line import check_reserved, exit_code
 from tats_gym.agents.training.options import PRESET_HELP, parse_env
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         command = tyro.cli(SweepCommand, args=rest, default=defaults, prog="sweep.py", description=DESCRIPTION)
         swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")
         check_reserved(command.base, base, swept | INSTEAD)
-        for text in carry_out(command, arguments):
+        for text in report_sweep(command, arguments):
             print(text)
 
     return exit_code(run)

@@ -72,7 +72,7 @@ UNREPORTED = ("shown", "curve")
 """Entries of a run's row that are no measures; only the runs' folders keep them."""
 
 
-def carry_out(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str]:
+def report_comparison(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str]:
     """Run the missing cells of a comparison and write the results; yield the tables, and where the results lie.
 
     Args:

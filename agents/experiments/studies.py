@@ -188,7 +188,7 @@ def on_folder(study: Study, root: str) -> Study:
     return replace(study, start=study.start and moved(study.start), base=moved(study.base))
 
 
-def carry_out(config: StudyConfig) -> Iterator[str]:
+def report_study(config: StudyConfig) -> Iterator[str]:
     """Run the missing cells of a study and write the results; yield the tables, and where the results lie.
 
     Raises:

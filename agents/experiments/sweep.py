@@ -215,7 +215,7 @@ def _shown(value: Estimate, digits: int) -> str:
     return f"{value.mean:.{digits}f}{interval}"
 
 
-def carry_out(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
+def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
     """Run the missing cells of a sweep and write the results; yield its table, and where the numbers lie.
 
     Args:
