@@ -284,13 +284,13 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         """Draw each clip of the last step, its reconstruction, error and mask; after a reset, without a mask."""
         if self.render_mode is None:
             return None
-        from tats_gym.figures.masks import Masked, mask_figure  # brings matplotlib, which takes seconds
+        from tats_gym.figures.masks import ClipMasks, mask_figure  # brings matplotlib, which takes seconds
 
         if self._drawn is None:
             pixels = self.clip_buffer.for_each_mask(self.clip_buffer.pixels)
             self._drawn = pixels, self.mae.unmasked(pixels)
         pixels, reconstruction = self._drawn
-        seen = [Masked("agent", reconstruction)]
+        seen = [ClipMasks("agent", reconstruction)]
         return tuple(mask_figure(self.grid, pixels, seen, clip=b) for b in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:

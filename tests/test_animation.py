@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tats_gym.figures.animation import _panels, mask_animation, write_gif, write_mp4
-from tats_gym.figures.masks import Masked, add_scale, draw
+from tats_gym.figures.masks import ClipMasks, add_scale, draw
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 
@@ -21,7 +21,7 @@ def _pictures():
     mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
     with torch.no_grad():
         seen = [
-            Masked(name, mae(clips, torch.tensor([ids] * 2)), torch.full((2, 8), 1 / 8))
+            ClipMasks(name, mae(clips, torch.tensor([ids] * 2)), torch.full((2, 8), 1 / 8))
             for name, ids in (("tats", [0, 1, 2]), ("random", [5, 6, 7]))
         ]
     return mask_animation(GRID, clips, seen, clip=1, title="a clip")

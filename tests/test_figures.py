@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tats_gym.figures.masks import (
-    Masked,
+    ClipMasks,
     Scales,
     _grey_out,
     _repaint,
@@ -57,7 +57,7 @@ def test_hidden_tokens_are_grey_and_visible_ones_untouched():
 def _seen(clips, *, probabilities=None, worse=0.0, name="tats"):
     found = _perfect(clips)
     found.pred.add_(worse)
-    return Masked(name, found, probabilities)
+    return ClipMasks(name, found, probabilities)
 
 
 @pytest.fixture(name="clips")
@@ -79,7 +79,7 @@ def test_a_figure_has_eight_columns_at_most():
     grid = TokenGrid(frames=20, size=16, visible=3)
     clips = torch.zeros(1, *grid.clip_shape, dtype=torch.uint8)
     found = MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips)
-    assert mask_figure(grid, clips, [Masked("tats", found)]).shape[1] == 990
+    assert mask_figure(grid, clips, [ClipMasks("tats", found)]).shape[1] == 990
 
 
 def test_agents_that_are_compared_have_an_error_and_a_mask_each_on_one_scale(clips):
@@ -114,7 +114,7 @@ def test_a_sharp_figure_shows_every_pixel_and_a_small_one_loses_no_line(size, dp
     grid = TokenGrid(frames=2, size=size, visible=1)
     clips = torch.zeros(1, *grid.clip_shape, dtype=torch.uint8)
     clips[..., ::2] = 255  # stripes of one pixel
-    seen = [Masked("tats", MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips))]
+    seen = [ClipMasks("tats", MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips))]
     assert sharp_dpi(grid) == pytest.approx(dpi)
 
     def line(dots):
@@ -142,7 +142,7 @@ def test_probabilities_are_relative_to_uniform_and_their_scale_reaches_two(clips
 def test_a_part_that_was_not_decoded_has_no_error(clips):
     found = _perfect(clips)
     part = Reconstruction(found.pred[:, 1:], found.target[:, 1:], found.ids_hidden[:, 1:], found.mask)
-    errors = Masked("tats", part).errors(0)
+    errors = ClipMasks("tats", part).errors(0)
     assert errors.isnan().tolist() == [True, True, False, True, False, False, True, False]
 
 
@@ -157,7 +157,7 @@ def test_every_frame_has_its_picture_and_its_tubelets_map(clips):
 
 def test_a_clip_of_which_nothing_is_hidden_is_drawn_too(clips):
     mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
-    assert mask_figure(GRID, clips, [Masked("agent", mae.unmasked(clips))]).ndim == 3
+    assert mask_figure(GRID, clips, [ClipMasks("agent", mae.unmasked(clips))]).ndim == 3
 
 
 @pytest.mark.parametrize("width", [390 / 100, 9.9])

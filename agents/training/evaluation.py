@@ -18,7 +18,7 @@ from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import REWARDS
-from tats_gym.figures.masks import Masked
+from tats_gym.figures.masks import ClipMasks
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.motion import token_motion
@@ -194,12 +194,12 @@ class HeldOut:
     def _batches(self) -> Iterator[Tensor]:
         return (clips.to(self.device) for clips in self.clips.split(self.batch_size))
 
-    def picture(self, policy: BasePolicy, name: str) -> tuple[Tensor, Masked]:
+    def picture(self, policy: BasePolicy, name: str) -> tuple[Tensor, ClipMasks]:
         """Return the first clips (B, C, T, H, W), and their reconstruction under masks of the agent of this name."""
         with self._repeatably():
             clips = next(self._batches())
             chosen, probabilities = predict_masks(policy, self.mae, clips, self.num_visible)
-            return clips, Masked(name, self.mae(clips, chosen), probabilities)
+            return clips, ClipMasks(name, self.mae(clips, chosen), probabilities)
 
     @contextmanager
     def _repeatably(self) -> Iterator[None]:

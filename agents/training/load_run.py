@@ -18,7 +18,7 @@ from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import read_torch
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.figures.masks import Masked
+from tats_gym.figures.masks import ClipMasks
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import PRETRAINING, check_kind
@@ -127,7 +127,7 @@ class TrainedAgent:
                     probabilities.append(likely.float().cpu())
         return torch.cat(ids), torch.cat(probabilities) if probabilities else None
 
-    def reconstruct(self, clips: Tensor, ids: Tensor, name: str, probabilities: Tensor | None = None) -> Masked:
+    def reconstruct(self, clips: Tensor, ids: Tensor, name: str, probabilities: Tensor | None = None) -> ClipMasks:
         """Reconstruct clips (B, C, T, H, W) in uint8 from the tokens (B, K) that an agent of this name chose.
 
         Args:
@@ -139,4 +139,4 @@ class TrainedAgent:
         device = self.mae.mask_token.device
         with torch.no_grad(), autocast(self.config.precision, device):
             reconstruction = self.mae(clips.to(device), ids.to(device))
-        return Masked(name, reconstruction, probabilities)
+        return ClipMasks(name, reconstruction, probabilities)

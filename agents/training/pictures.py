@@ -18,7 +18,7 @@ from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
 from tats_gym.clips.datasets.folder_and_list import LIST_FILES, write_list
 from tats_gym.clips.datasets.layout import Video, VideoList
 from tats_gym.figures.files import Form, Picture
-from tats_gym.figures.masks import Masked, Scales
+from tats_gym.figures.masks import ClipMasks, Scales
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs.folder import names_apart
 from tats_gym.tokens import TokenGrid
@@ -144,7 +144,7 @@ def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tup
 
 def masked(
     config: PictureConfig, runs: list[SavedRun], clips: ClipConfig, pixels: Tensor, grid: TokenGrid
-) -> list[Masked]:
+) -> list[ClipMasks]:
     """Have every run's agent mask the clips with the grid's K; the first run's MAE reconstructs.
 
     Raises:

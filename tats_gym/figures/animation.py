@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tats_gym.figures.masks import Masked, Scales, add_scale, draw, figure_rows, title_lines, write_title
+from tats_gym.figures.masks import ClipMasks, Scales, add_scale, draw, figure_rows, title_lines, write_title
 from tats_gym.tokens import TokenGrid
 
 PANEL_INCHES, LABEL_INCHES, SCALE_INCHES = 1.9, 0.8, 0.75
@@ -25,7 +25,7 @@ ACROSS = 5
 def mask_animation(
     grid: TokenGrid,
     pixels: Tensor,
-    seen: Sequence[Masked],
+    seen: Sequence[ClipMasks],
     *,
     clip: int = 0,
     scales: Scales | None = None,

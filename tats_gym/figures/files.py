@@ -8,7 +8,7 @@ import matplotlib.image
 from torch import Tensor
 
 from tats_gym.figures.animation import mask_animation, write_gif, write_mp4
-from tats_gym.figures.masks import Masked, Scales, mask_figure, sharp_dpi
+from tats_gym.figures.masks import ClipMasks, Scales, mask_figure, sharp_dpi
 from tats_gym.tokens import TokenGrid
 
 Form = Literal["png", "gif", "mp4"]
@@ -19,7 +19,7 @@ class Picture(NamedTuple):
 
     grid: TokenGrid
     pixels: Tensor
-    seen: list[Masked]
+    seen: list[ClipMasks]
     clip: int
     scales: Scales
     title: str

@@ -33,7 +33,7 @@ TOP_SHARE = 0.995
 """Quantile at which colour scales end; values above have the top colour."""
 
 
-class Masked(NamedTuple):
+class ClipMasks(NamedTuple):
     """One agent's masks of a batch of clips, with the MAE's reconstruction."""
 
     name: str
@@ -63,7 +63,7 @@ class Scales:
     probability: float
 
     @staticmethod
-    def of(batches: Sequence[Masked]) -> "Scales":
+    def of(batches: Sequence[ClipMasks]) -> "Scales":
         """Return the scales that fit all clips of these batches.
 
         They end at round numbers, so that the figures of one training share their colours until errors or probabilities
@@ -100,7 +100,7 @@ class Row(NamedTuple):
 
 
 def figure_rows(
-    grid: TokenGrid, pixels: Tensor, seen: Sequence[Masked], clip: int, scales: Scales, *, every_frame: bool = False
+    grid: TokenGrid, pixels: Tensor, seen: Sequence[ClipMasks], clip: int, scales: Scales, *, every_frame: bool = False
 ) -> list[Row]:
     """Return the rows of the figure of one clip of a batch, see `mask_figure`.
 
@@ -116,11 +116,11 @@ def figure_rows(
     step, repeats = (1, grid.tubelet_size) if every_frame else (grid.tubelet_size, 1)
     names = ["" if len(seen) == 1 else "\n".join([",", *textwrap.wrap(each.name, NAME_CHARACTERS)]) for each in seen]
 
-    def visible(masked: Masked, name: str) -> Row:
+    def visible(masked: ClipMasks, name: str) -> Row:
         shown = _grey_out(grid, real, masked.reconstruction.mask[clip].cpu())
         return Row(f"visible tokens{name}", _pictures(shown, step))
 
-    def error(masked: Masked, name: str) -> Row:
+    def error(masked: ClipMasks, name: str) -> Row:
         errors = masked.errors(clip)
         mean = f"\n(mean {errors.nanmean().item():.3f})" if masked.reconstruction.ids_hidden.shape[1] else ""
         return Row(f"error{name}{mean}", _maps(grid, errors, repeats), scales.error)
@@ -153,7 +153,7 @@ def _maps(grid: TokenGrid, values: Tensor, repeats: int) -> NDArray[Any]:
 def mask_figure(
     grid: TokenGrid,
     pixels: Tensor,
-    seen: Sequence[Masked],
+    seen: Sequence[ClipMasks],
     *,
     clip: int = 0,
     scales: Scales | None = None,
