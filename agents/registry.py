@@ -38,6 +38,8 @@ class Agent:
     """Settings of its environment, see `tats_gym.agents.needs`."""
     objective: Literal["tats", "adamae"] | None = None
     """The objective that trains its sampler; None for another's, and for masks that are not learned."""
+    baseline: Literal["group"] | None = None
+    """The baseline that it always takes; None for the one in the settings."""
     uses_gain: bool = True
     """Whether the reward `gain` trains it differently from `neg_error`: False for masks that are not learned, credit by
     the errors of tokens, or a comparison of masks of the same clip."""
@@ -51,6 +53,7 @@ AGENTS = {
         builder="tats_gym.agents.builders:build_group",
         needs={"masks_per_clip": 4},
         objective="tats",
+        baseline="group",
         uses_gain=False,
     ),
     "adamae": Agent(builder="tats_gym.agents.builders:build_adamae", objective="adamae", uses_gain=False),

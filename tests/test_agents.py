@@ -254,6 +254,7 @@ def test_those_built_here_keep_their_rollouts_on_the_device(clips_root):
         agent, env = _make(clips_root, name)
         assert isinstance(agent, TokenRollouts)
         assert isinstance(agent, OnPolicyAlgorithm)
+        assert AGENTS[name].baseline in (None, agent.rollout_buffer_kwargs.get("baseline"))
         env.close()
 
 

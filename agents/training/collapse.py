@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from stable_baselines3.common.callbacks import BaseCallback
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.registry import AGENTS
+from tats_gym.agents.registry import AGENTS, Agent
 from tats_gym.agents.training.callbacks import Evaluation
 from tats_gym.agents.training.evaluation import SamplerState
 
@@ -28,13 +28,13 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
         clip_fraction: Share of the last update's ratios outside the clip range.
         config: The run's settings.
     """
-    tats = config.tats
-    baseline = "group" if config.agent == "group" else tats.baseline
-    by_token = _objective(config) == "tats" and tats.credit == "token" and baseline != "none"
+    tats, agent = config.tats, _agent(config)
+    baseline = agent.baseline or tats.baseline
+    by_token = agent.objective == "tats" and tats.credit == "token" and baseline != "none"
     if state is not None and state.never_chosen > (MAX_NEVER_CHOSEN_TOKEN_CREDIT if by_token else MAX_NEVER_CHOSEN):
         why = (
             "; credit 'token' with a baseline drops tokens of low error, however high the entropy: "
-            f"{'--agent tats ' if config.agent == 'group' else ''}--tats.baseline none keeps them"
+            f"{'--agent tats ' if agent.baseline else ''}--tats.baseline none keeps them"
             if by_token
             else ""
         )
@@ -61,16 +61,17 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
 
 def _advice(config: PretrainConfig) -> str:
     """Return the advice that keeps an agent nearer to uniform."""
-    tats = config.tats
-    if _objective(config) == "tats":
+    tats, objective = config.tats, _agent(config).objective
+    if objective == "tats":
         return f"Raise --tats.ent-coef (c3, {tats.ent_coef:g}) or lower --tats.policy-coef (c1, {tats.policy_coef:g})"
-    if _objective(config) == "adamae":
+    if objective == "adamae":
         return f"It has no entropy term: lower --mae-optim.base-lr ({config.mae_optim.base_lr:g}), which trains it too"
     return f"Lower --tats.learning-rate ({tats.learning_rate:g}), or build the agent with an entropy bonus"
 
 
-def _objective(config: PretrainConfig) -> str | None:
-    return AGENTS[config.agent].objective if config.agent in AGENTS else None
+def _agent(config: PretrainConfig) -> Agent:
+    """Return the facts of the run's agent, for another package's the defaults."""
+    return AGENTS.get(config.agent, Agent(builder=config.agent))
 
 
 class CollapseWatch(BaseCallback):
