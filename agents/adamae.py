@@ -1,5 +1,6 @@
 """AdaMAE's sampler (Bandara et al. 2023): a self-attention block trained on the errors of hidden tokens."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,19 +20,37 @@ from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import initialise
 from tats_gym.train.precision import autocast
 
-NUM_HEADS = 8
-DROPOUT = 0.1
+
+@dataclass(frozen=True, kw_only=True)
+class AdaMAEConfig:
+    """AdaMAE's sampler and its loss; the defaults are those of the published code."""
+
+    num_heads: int = 8
+    """Attention heads; must divide embed_dim."""
+    dropout: float = 0.1
+    """Drop rate in training, of the outputs of attention and MLP, not within the MLP."""
+    coef: float = 1e-4
+    """Factor of the loss; does not change AdamW's steps."""
+
+    def __post_init__(self) -> None:
+        if self.num_heads < 1:
+            raise ValueError(f"num_heads must be at least 1, got {self.num_heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if self.coef <= 0:
+            raise ValueError(f"coef must be positive, got {self.coef}")
 
 
 class AdaMAEPolicy(SubsetPolicy):
     """Scores tokens by learned positions, one transformer block and a linear layer; has no value network.
 
-    As in the published code: 8 heads, no biases on queries, keys and values, dropout .1 in training (on the outputs of
-    attention and MLP, not within the MLP), positions that start at zero, a head that starts at random. The published
-    sampler sees embeddings without positions: fixed sinusoidal ones are subtracted here, learned ones stay.
+    As in the published code: no biases on queries, keys and values, positions that start at zero, a head that starts at
+    random. The published sampler sees embeddings without positions: fixed sinusoidal ones are subtracted here, learned
+    ones stay.
 
     Args:
         sinusoidal: Whether the tokens carry VideoMAE's sinusoidal positions.
+        config: The settings; the published ones if left out.
         args: See `SubsetPolicy`.
         kwargs: See `SubsetPolicy`.
     """
@@ -39,19 +58,19 @@ class AdaMAEPolicy(SubsetPolicy):
     offset: Tensor
     estimates_value = False
 
-    def __init__(self, *args: Any, sinusoidal: bool, **kwargs: Any) -> None:
-        self.sinusoidal = sinusoidal
+    def __init__(self, *args: Any, sinusoidal: bool, config: AdaMAEConfig | None = None, **kwargs: Any) -> None:
+        self.sinusoidal, self.config = sinusoidal, config or AdaMAEConfig()
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
         assert isinstance(self.observation_space, TokenBox)
-        num_tokens, width = self.observation_space.shape
-        if width % NUM_HEADS:
-            raise ValueError(f"AdaMAE's sampler has {NUM_HEADS} heads, which must divide embed_dim, got {width}")
+        (num_tokens, width), num_heads = self.observation_space.shape, self.config.num_heads
+        if width % num_heads:
+            raise ValueError(f"AdaMAE's sampler has {num_heads} heads, which must divide embed_dim, got {width}")
         offset = sinusoid(num_tokens, width) if self.sinusoidal else torch.zeros(1, 1)
         self.register_buffer("offset", offset, persistent=False)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
-        self.block = Block(width, NUM_HEADS, qv_bias=False, dropout=DROPOUT, eps=1e-5)
+        self.block = Block(width, num_heads, qv_bias=False, dropout=self.config.dropout, eps=1e-5)
         self.head = nn.Linear(width, 1)
         self.apply(initialise)
         self.make_optimizer(lr_schedule)
@@ -63,23 +82,22 @@ class AdaMAEPolicy(SubsetPolicy):
         return PlackettLuce(logits, self.num_visible), logits.new_zeros(len(logits), 1).float()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"sinusoidal": self.sinusoidal}
+        return super()._get_constructor_parameters() | {"sinusoidal": self.sinusoidal, "config": self.config}
 
 
 class AdaMAE(TokenRollouts, A2C):
     """AdaMAE's policy gradient: the loss is minus the mean over hidden tokens of log p_i times the token's error.
 
-    p_i is the token's probability in a categorical over all L. There is no baseline and no entropy term; the
-    coefficient is the published 1e-4, and does not change AdamW's steps. The published sampler is part of the MAE, so
-    there are two departures: observations are detached, so that the loss does not reach the patch embedding; and the
-    sampler has its own optimiser, AdamW with the published decay and a learning rate of its own (the published one is
-    the MAE's, which the agent `adamae` takes too).
+    p_i is the token's probability in a categorical over all L. There is no baseline and no entropy term. The published
+    sampler is part of the MAE, so there are two departures: observations are detached, so that the loss does not reach
+    the patch embedding; and the sampler has its own optimiser, AdamW with the published decay and a learning rate of
+    its own (the published one is the MAE's, which the agent `adamae` takes too).
 
     Args:
         env: A `TokenSelectionVecEnv`.
         learning_rate: Of the sampler.
         n_steps: Environment steps in a rollout. The MAE is updated after each, the sampler after all of them.
-        coef: Factor of the loss.
+        config: The settings; the published ones if left out.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
         policy_kwargs: Arguments of `AdaMAEPolicy`.
         kwargs: Further arguments of `A2C`.
@@ -91,12 +109,12 @@ class AdaMAE(TokenRollouts, A2C):
         learning_rate: float | Schedule = MAEOptimConfig.base_lr,
         n_steps: int = 1,
         *,
-        coef: float = 1e-4,
+        config: AdaMAEConfig | None = None,
         masks_per_clip: int = 1,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.coef = coef
+        self.config = config or AdaMAEConfig()
         super().__init__(
             AdaMAEPolicy,
             env,
@@ -109,6 +127,7 @@ class AdaMAE(TokenRollouts, A2C):
             rollout_buffer_class=TokenRolloutBuffer,
             rollout_buffer_kwargs={"credit": "token", "baseline": "none", "masks_per_clip": masks_per_clip},
             policy_kwargs={
+                "config": self.config,
                 "credit": "token",
                 "masks_per_clip": masks_per_clip,
                 "optimizer_kwargs": ADAMW,
@@ -127,4 +146,4 @@ class AdaMAE(TokenRollouts, A2C):
         assert isinstance(self.policy, SubsetPolicy)
         _, log_prob, _ = self.policy.evaluate_scores(scores, batch.actions.long())  # (B, M)
         policy_loss = -(batch.advantages * log_prob * batch.predicted).sum() / batch.predicted.sum()
-        return self.coef * policy_loss, {"policy_loss": policy_loss}
+        return self.config.coef * policy_loss, {"policy_loss": policy_loss}

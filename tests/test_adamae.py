@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tats_gym.agents.adamae import AdaMAE, AdaMAEPolicy
+from tats_gym.agents.adamae import AdaMAE, AdaMAEConfig, AdaMAEPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.positions import sinusoid
@@ -15,7 +15,7 @@ from tests.toy import toy_env
 
 def _agent(env, **kwargs):
     return AdaMAE(
-        env, 1e-2, coef=2e-3, seed=0, device="cpu",
+        env, 1e-2, config=AdaMAEConfig(coef=2e-3), seed=0, device="cpu",
         policy_kwargs={"sinusoidal": False, "optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}, **kwargs,
     )  # fmt: skip
 
@@ -121,3 +121,10 @@ def test_the_maes_fixed_positions_are_taken_off_again():
 def test_a_width_that_the_heads_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="8 heads, which must divide embed_dim, got 20"):
         AdaMAEPolicy(TokenBox((36, 20), (4, 3, 3)), Subset(36, 7), lambda _: 1e-3, sinusoidal=False)
+
+
+@pytest.mark.parametrize("settings", [{"num_heads": 0}, {"dropout": 1.0}, {"coef": 0.0}])
+def test_settings_out_of_range_are_refused(settings):
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=f"{name} must .*, got {value}"):
+        AdaMAEConfig(**settings)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from tats_gym.agents.adamae import AdaMAE
+from tats_gym.agents.adamae import AdaMAE, AdaMAEConfig
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
@@ -228,7 +228,7 @@ def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
 def test_of_the_loss_of_adamae(clips_root, monkeypatch):
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
     policy, kept, gradients = _update(
-        lambda env: AdaMAE(env, coef=C1, seed=0, device="cpu", policy_kwargs={"sinusoidal": True}),
+        lambda env: AdaMAE(env, config=AdaMAEConfig(coef=C1), seed=0, device="cpu", policy_kwargs={"sinusoidal": True}),
         clips_root,
         monkeypatch,
     )
