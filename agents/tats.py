@@ -20,7 +20,7 @@ class TatsConfig:
     """How the sampler learns; the defaults are Table 1's, those that it lacks our reading."""
 
     learning_rate: float = 1.5e-6
-    """AdamW's, constant."""
+    """AdamW's, constant; Table 1's is for 800 epochs."""
     warmup_epochs: int = 10
     """m_o: epochs at the start with uniform masks, in which the MAE alone is trained; below mae_optim.epochs."""
     n_steps: int = 1
@@ -28,7 +28,7 @@ class TatsConfig:
     n_epochs: int = 1
     """PPO's passes over a rollout."""
     batch_size: int | None = None
-    """Clips in a PPO minibatch; None takes the whole rollout."""
+    """Masks in a PPO minibatch; None takes the whole rollout."""
     clip_range: float = 0.2
     """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
     credit: Credit = "token"
@@ -78,24 +78,14 @@ class TATS(TokenRollouts, PPO):
 
     Gradients are not clipped and advantages by default not normalised: c1, c2 and c3 mean the same as in Table 3.
 
+    Arguments that are not described here are those of `TatsConfig`.
+
     Args:
         policy: "TatsPolicy", or another `SubsetPolicy`.
         env: A `TokenSelectionVecEnv`.
-        learning_rate: Of the sampler; Table 1's is for 800 epochs.
-        n_steps: k, environment steps in a rollout. The MAE is updated after each, the sampler after all of them.
-        n_epochs: PPO's passes over a rollout. With one pass in one minibatch the ratio is 1 and is never clipped.
-        batch_size: Masks in a minibatch; None for the whole rollout.
-        credit: See `SubsetPolicy`; "token" is the paper's.
         baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero.
-        reach: See `TatsConfig`.
-        far_weight: See `TatsConfig`.
-        normalize_advantage: See `TatsConfig`.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
-        policy_coef: c1.
-        vf_coef: c2.
-        ent_coef: c3.
         warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
-        reuse_scores: Whether the forward pass that drew the masks serves the first pass of the update, where exact.
         policy_kwargs: Further arguments of the policy, whose optimiser settings default to `ADAMW`.
         kwargs: Further arguments of `PPO`.
 
