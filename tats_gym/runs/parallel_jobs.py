@@ -67,11 +67,11 @@ def side_by_side(
             failures.append((item, error))
 
 
-Answer = tuple[In, Any, BaseException | None]
-"""An item with its result or its error."""
+FinishedJob = tuple[In, Any, BaseException | None]
+"""An item with its result, or with its error."""
 
 
-def _answers_from_here(function: Callable[[In], Out], items: Iterable[In]) -> Generator[Answer[In]]:
+def _answers_from_here(function: Callable[[In], Out], items: Iterable[In]) -> Generator[FinishedJob[In]]:
     for item in items:
         try:
             value = function(item)
@@ -90,7 +90,7 @@ class _Worker(Generic[In]):
     keep_going: Connection
     """Closed to ask the process to stop; the system closes it too when this process ends."""
 
-    def answer(self, answers: Connection) -> Answer[In]:
+    def answer(self, answers: Connection) -> FinishedJob[In]:
         try:
             value, error = answers.recv()
         except EOFError:
@@ -100,7 +100,7 @@ class _Worker(Generic[In]):
         return self.item, value, error
 
 
-def _answers(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Generator[Answer[In]]:
+def _answers(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Generator[FinishedJob[In]]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, running = iter(items), dict[Connection, _Worker[In]]()
     with interrupt_on_system_signals():
