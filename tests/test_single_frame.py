@@ -25,6 +25,7 @@ def test_both_accuracies_are_written(tmp_path):
     assert json.loads(text) == result
     assert result["command"] == "python check_demo.py"
     assert "out" not in result["config"]
+    assert {"commit", "date", "machine", "versions"} < set(result)
     for name in ("single_frame", "motion"):  # a clip of each class
         found = result[name]
         assert found["accuracy"] == pytest.approx(statistics.mean(found["per_class"].values()), abs=1e-4)

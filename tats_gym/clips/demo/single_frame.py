@@ -4,11 +4,9 @@ The same small network is trained twice on freshly rendered clips: on single fra
 differences between eight frames in order.
 """
 
-import datetime
 import itertools
 import json
 import math
-import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.files.atomic import make_folder
+from tats_gym.runs.folder import origin
 from tats_gym.statistics import wilson
 
 SHOTS = 8
@@ -144,17 +143,10 @@ def check(config: CheckConfig, command: str) -> Iterator[str]:
         "motion": accuracy(motion_hits, test_labels),
         "config": {name: value for name, value in asdict(config).items() if name != "out"},
         "command": command,
-        **_origin(),
+        "demo_version": DEMO_VERSION,
+        **origin(),
     }
     text = json.dumps(result, indent=2)
     make_folder(config.out.parent)
     config.out.write_text(text + "\n")
     yield text
-
-
-def _origin() -> dict[str, object]:
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "demo_version": DEMO_VERSION,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    }
