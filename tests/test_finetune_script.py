@@ -24,6 +24,9 @@ def test_help_names_the_sources(main, capsys):
     shown = capsys.readouterr().out
     for wanted in ("--encoder", "--optim.layer-decay", "--mix.cutmix", "--temporal-views", "--randaug", "Table 4"):
         assert wanted in shown, wanted
+    words = " ".join(shown.replace("│", "").split())
+    assert "(required unless --resume)" in words
+    assert "(default: base)" not in words
 
 
 def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -49,7 +49,7 @@ class FinetuneOptimConfig(OptimConfig):
 class FinetuneConfig:
     """One fine-tuning of an encoder on a labelled dataset."""
 
-    encoder: str
+    encoder: Annotated[str, tyro.conf.arg(help_behavior_hint="(required unless --resume)")]
     """The encoder: a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name (tiny,
     small, base, large) to start from scratch."""
     env: str = "TatsMask-demo-v0"
