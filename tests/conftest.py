@@ -13,7 +13,7 @@ collect_ignore = ["fuzz/corpus"]
 """Damaged files, some of which are named as if they were tests."""
 
 torch.set_num_threads(1)  # many small products, and two runs must add in the same order
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they run in the background
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells set it for their background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -73,7 +73,7 @@ def test_the_network_is_the_published_one():
     assert not policy.pos_embed.any()
 
 
-def test_it_drops_what_attention_and_mlp_give_and_nothing_between():
+def test_dropout_acts_on_the_outputs_of_attention_and_mlp_alone():
     """The published block, written out; one generator drops the same elements in both."""
     policy, tokens = _policy(sinusoidal=False), torch.randn(2, 36, 64)
     block, head = policy.block, policy.head
@@ -91,7 +91,7 @@ def test_it_drops_what_attention_and_mlp_give_and_nothing_between():
     torch.testing.assert_close(found, F.linear(x, head.weight, head.bias)[..., 0], atol=1e-5, rtol=1e-5)
 
 
-def test_what_decays_is_what_decays_in_the_published_code(clips_root):
+def test_the_same_parameters_decay_as_in_the_published_code(clips_root):
     """There: all but biases and parameters of one dimension, and the list of exceptions names none of the sampler's."""
     env = toy_env(clips_root, 4)
     policy = AdaMAE(env, policy_kwargs={"sinusoidal": False}, device="cpu").policy

@@ -1,4 +1,4 @@
-"""A stream makes clips anew from their positions, bit for bit, whatever it does meanwhile."""
+"""A stream makes clips anew from their positions, bit for bit, at any moment."""
 
 from contextlib import closing, contextmanager
 
@@ -29,7 +29,7 @@ def stream_of(root, *, seed=0, **settings):
 
 
 def rows(batch, chosen):
-    """What is known of the clips at some rows of a batch."""
+    """The known facts of the clips at some rows of a batch."""
     return batch.pixels[chosen], batch.ids[chosen], batch.labels[chosen], batch.positions[chosen]
 
 

@@ -1,4 +1,4 @@
-"""The table of agents, and what each of them must be able to do."""
+"""The table of agents, and the abilities that each of them must have."""
 
 import copy
 import pickle
@@ -77,7 +77,7 @@ def test_every_agent_is_held_to_the_contract():
 
 
 @pytest.mark.parametrize(("name", "tats"), [(name, tats) for name, many in LEARN.items() for tats in many])
-def test_it_learns_to_show_what_is_hard(clips_root, name, tats):
+def test_it_learns_to_show_the_hard_tokens(clips_root, name, tats):
     agent, env = _make(clips_root, name, **tats)
     if name != "adamae":  # whose head starts at random, as published
         assert _error(agent, env) == pytest.approx(UNIFORM_ERROR, abs=0.02)
@@ -88,7 +88,7 @@ def test_it_learns_to_show_what_is_hard(clips_root, name, tats):
 
 
 @pytest.mark.parametrize("name", sorted(FIXED - {"motion"}))
-def test_fixed_masks_err_as_uniform_ones_where_they_say_nothing_of_the_clip(clips_root, name):
+def test_fixed_masks_err_as_uniform_ones_where_they_do_not_depend_on_the_clip(clips_root, name):
     agent, env = _make(clips_root, name)
     agent.learn(16 * 4)
     assert agent.num_timesteps == 64
@@ -134,7 +134,7 @@ class _Bomb:
 
 
 @pytest.mark.parametrize("name", sorted(set(AGENTS) - {"frame"}))
-def test_it_is_saved_and_loaded_without_running_what_the_file_holds(clips_root, tmp_path, name):
+def test_it_is_saved_and_loaded_without_running_code_from_the_file(clips_root, tmp_path, name):
     agent, env = _make(clips_root, name, num_envs=8)
     agent.learn(16)
     agent.save(tmp_path / "agent.zip")
@@ -209,7 +209,7 @@ def test_its_policy_can_be_copied_at_any_moment(clips_root, name):
     env.close()
 
 
-def test_copying_a_policy_does_not_change_what_it_learns(clips_root):
+def test_copying_a_policy_does_not_change_its_learning(clips_root):
     weights = []
     for callback in (None, _Copies()):
         agent, env = _make(clips_root, "tats", num_envs=8)

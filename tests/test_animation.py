@@ -35,7 +35,7 @@ def test_every_frame_is_a_picture_of_its_own_with_even_sides(pictures):
 
 
 @pytest.mark.parametrize(("agents", "down", "across"), [(1, 1, 5), (2, 2, 4), (3, 2, 5)])
-def test_panels_are_of_one_size_and_nothing_is_drawn_over_anything(agents, down, across):
+def test_panels_are_of_one_size_and_do_not_overlap(agents, down, across):
     count = 5 + 2 * (agents - 1)
     figure, axes = _panels(count, "a clip", 80)
     for axis in axes:

@@ -146,7 +146,7 @@ def test_a_crop_at_the_output_size_is_cut_without_a_change():
     assert frames.any()  # the clip has its own memory
 
 
-def test_a_flip_swaps_left_and_right_of_what_was_cut():
+def test_a_flip_swaps_left_and_right_of_the_cut_square():
     frames = np.random.default_rng(0).integers(256, size=(3, 9, 12, 3), dtype=np.uint8)
     clip = crop_and_resize(frames, (2, 5, 6, 6), 6, flip=True)
     assert (clip.dtype, clip.is_contiguous()) == (torch.uint8, True)

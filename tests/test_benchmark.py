@@ -1,4 +1,4 @@
-"""The benchmarks run, their peer does what the published loader is defined to do, and their sums are right."""
+"""The benchmarks run, their peer does as the published loader is defined, and their sums are right."""
 
 import json
 import runpy
@@ -80,7 +80,7 @@ def test_made_videos_have_their_format_and_are_made_once(tmp_path):
     written = one.stat().st_mtime_ns
     assert videos.make_videos("vp9", contents=1, copies=2, cache=tmp_path) == folder
     assert one.stat().st_mtime_ns == written
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]  # nothing half made is left
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]  # no half-made file is left
 
 
 def test_the_noise_is_the_same_for_a_seed_and_moves():
@@ -129,7 +129,7 @@ def test_the_peers_loader_gives_whole_batches_without_end(folder):
         assert not torch.equal(clips[0], clips[1])
 
 
-def test_the_share_of_waiting_is_what_taking_takes():
+def test_the_share_of_waiting_is_the_duration_of_taking():
     share = rates.wait_share(lambda: time.sleep(0.03), step_s=0.01, seconds=0.2)
     assert share == pytest.approx(0.75, abs=0.1)
 
@@ -139,7 +139,7 @@ def test_a_loaders_rate_counts_clips_a_second():
     assert rates.loader_rate(lambda: time.sleep(0.02), clips, 0.2) == pytest.approx(200, rel=0.2)
 
 
-def test_a_command_names_no_path_and_only_what_was_changed(tmp_path):
+def test_a_command_names_no_path_and_only_the_changed_settings(tmp_path):
     config = data.DataConfig(root=tmp_path, results=tmp_path, kinds=("vp9",), step_s=0.5)
     words = "--kinds vp9 --root FOLDER --step-s 0.5"
     assert record.command("data", config) == f"python -m benchmarks data {words}"

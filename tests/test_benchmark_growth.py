@@ -1,4 +1,4 @@
-"""What the growth benchmark says of its measurements."""
+"""The growth benchmark's summary of its measurements."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def _points(values, power):
 
 
 @pytest.mark.parametrize("power", [1, 2])
-def test_exponents_are_those_of_the_last_doubling_and_leave_out_what_a_process_needs_anyhow(power):
+def test_exponents_are_those_of_the_last_doubling_and_leave_out_a_process_s_own_memory(power):
     found = exponents(_points([16, 32, 64], power))
     assert found == pytest.approx({"s_a_step": power, "gflop_a_step": power, "peak_memory_mib": power}, abs=0.01)
     assert exponents(_points([16, 32], power)) == {}

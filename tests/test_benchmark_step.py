@@ -1,4 +1,4 @@
-"""The peers' steps do what their definitions say, ours is the real one, and its observations never leave the device."""
+"""The peers' steps follow their definitions, ours is the real one, and its observations never leave the device."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +112,7 @@ def test_a_run_in_bf16_is_compared_with_the_peers_in_fp32_too():
         assert seen == [dtype], variant
 
 
-def test_the_published_trajectory_attention_is_what_ours_folds():
+def test_the_published_trajectory_attention_agrees_with_our_folded_one():
     folded, published = TrajectoryAttention(24, 3, 4), PublishedTrajectoryAttention(24, 3, 4)
     weights = folded.state_dict()
     keys, values = weights.pop("trajectory_k.weight"), weights.pop("trajectory_v.weight")

@@ -60,7 +60,7 @@ def test_outputs_and_gradients_are_timms(make_theirs, make_ours, training):
     results = []
     for block in (theirs, ours):
         given = tokens.clone().requires_grad_()
-        torch.manual_seed(4)  # of what is dropped
+        torch.manual_seed(4)  # of the dropped values
         out = block(given)
         out.square().sum().backward()
         results.append([out, given.grad, *(weights.grad for weights in block.parameters())])

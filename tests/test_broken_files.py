@@ -33,7 +33,7 @@ def test_a_truncated_video_has_as_many_frames_as_it_holds(tmp_path, reader):
 
 @pytest.mark.parametrize("gop", ["8", "250"])
 @pytest.mark.parametrize("reader", readers(decord="it does not open the file"))
-def test_a_video_that_ends_before_its_index_says_gives_what_it_holds(tmp_path, reader, gop):
+def test_a_video_that_ends_before_its_index_says_gives_its_frames(tmp_path, reader, gop):
     options = WITH_B_FRAMES | {"g": gop}
     whole = write_video(tmp_path / "v.mp4", noise_frames(40), options=options, container_options=INDEX_FIRST)
     expected = read(whole, range(1, 17), "pyav")
@@ -105,7 +105,7 @@ def test_a_disk_that_does_not_answer_costs_one_video(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_format_that_nobody_knows_is_an_error(tmp_path, reader):
+def test_an_unknown_format_is_an_error(tmp_path, reader):
     path = write_video(tmp_path / "v.mp4")
     path.write_bytes(path.read_bytes().replace(b"avc1", b"xyz1"))
     with pytest.raises(VideoReadError, match=r"v\.mp4: "):

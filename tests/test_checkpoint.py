@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, checked when loaded, and nothing in them is run."""
+"""Checkpoints: whole or not at all, checked when loaded, and their content is never run as code."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ from tats_gym.train.distributed import Ranks
 ALONE = Ranks.alone("cpu")
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_saved_values_are_loaded(tmp_path):
     state = {"weights": {"a": torch.arange(3.0)}, "step": 5, "name": "x", "betas": [0.9, 0.95]}
     path = save_checkpoint(tmp_path / "checkpoints", 5, state)
     for source in (path, tmp_path, tmp_path / "checkpoints"):
@@ -61,7 +61,7 @@ def test_of_older_ones_one_of_every_so_many_hours_is_kept(tmp_path):
     assert [int(path.stem[5:]) for path in sorted(tmp_path.iterdir())] == [1, 4, 7, 8]
 
 
-def test_what_a_killed_process_left_half_written_is_no_checkpoint_and_is_cleared_away(tmp_path):
+def test_a_killed_process_s_half_written_file_is_no_checkpoint_and_is_cleared_away(tmp_path):
     save_checkpoint(tmp_path, 1, {"step": 1})
     (tmp_path / "step-000000000007.partial").write_bytes(b"half of it")
     assert load_checkpoint(tmp_path)["step"] == 1
@@ -85,7 +85,7 @@ def _same(one, other):
 
 
 @pytest.mark.parametrize("bits", [0xFF, 0x10])
-def test_no_damage_of_a_byte_changes_what_is_loaded(tmp_path, bits):
+def test_no_damage_of_a_byte_changes_the_loaded_values(tmp_path, bits):
     state = {"weights": {"a": torch.arange(50.0), "b": torch.ones(3, dtype=torch.bfloat16)}, "step": 5, "name": "x"}
     path = save_checkpoint(tmp_path, 5, state)
     whole, refused = path.read_bytes(), 0
@@ -97,7 +97,7 @@ def test_no_damage_of_a_byte_changes_what_is_loaded(tmp_path, bits):
             assert _same(load_checkpoint(path), state), place
         except CheckpointError:
             refused += 1
-    assert refused > len(whole) / 4  # the rest is padding between the parts, and fields that nobody reads
+    assert refused > len(whole) / 4  # the rest is padding between the parts, and unread fields
 
 
 def test_damage_in_the_newest_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog):
@@ -123,7 +123,7 @@ def test_damage_in_the_newest_checkpoint_is_named_and_the_one_before_is_taken(tm
         assert has_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_that_was_just_written_is_kept_whatever_else_lies_there(tmp_path):
+def test_a_checkpoint_that_was_just_written_is_kept_beside_any_other_files(tmp_path):
     save_checkpoint(tmp_path, 200, {"step": 200})
     path = save_checkpoint(tmp_path, 150, {"step": 150}, keep=1)
     assert path.exists()
@@ -162,7 +162,7 @@ class Crafted:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_crafted_file_runs_nothing(tmp_path):
+def test_a_crafted_file_runs_no_code(tmp_path):
     target, path = tmp_path / "it ran", tmp_path / "step-1.pt"
     torch.save({"mae": Crafted(target)}, path)
     with pytest.raises(CheckpointError, match="not a whole checkpoint of plain tensors"):
@@ -193,7 +193,7 @@ def test_half_a_checkpoint_is_named(tmp_path):
         load_checkpoint(path)
 
 
-def test_nothing_there_is_named(tmp_path):
+def test_an_absent_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         load_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint at"):

@@ -1,4 +1,4 @@
-"""What tells that a sampler collapses, and what is said then."""
+"""The symptoms of a collapsing sampler, and the advice for each."""
 
 import logging
 from dataclasses import replace

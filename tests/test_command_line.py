@@ -53,7 +53,7 @@ def test_how_a_command_ends(capsys, error, code, message):
     assert capsys.readouterr().err == message
 
 
-def test_what_torch_cannot_allocate_is_told_in_one_line(capsys):
+def test_an_allocation_that_torch_cannot_make_is_told_in_one_line(capsys):
     assert exit_code(lambda: torch.empty(10**15), how_to_take_less="--num-envs takes less") == 1
     told = capsys.readouterr().err
     assert re.fullmatch(r"error: memory does not suffice \(.*can't allocate memory.*\); --num-envs takes less\n", told)
@@ -85,7 +85,7 @@ def test_the_command_gives_the_settings_back(parse, preset, changes):
 
 
 @pytest.mark.parametrize("agent", ["tats", "group", "sac"])
-def test_what_an_agent_needs_is_left_to_it(parse, agent):
+def test_the_needs_of_an_agent_are_left_to_it(parse, agent):
     config = replace(PRESETS["demo"], agent=agent)
     ran = settled(config, find_agent(agent))
     words = [] if agent == "tats" else [f" --agent {agent}"]

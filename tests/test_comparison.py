@@ -1,4 +1,4 @@
-"""Agents are compared at equal cost: every number by hand or by a plain loop, and nothing is measured twice."""
+"""Agents are compared at equal cost: every number by hand or by a plain loop, and each is measured once."""
 
 from dataclasses import replace
 
@@ -112,7 +112,7 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
     assert not list(folder.rglob("*.safetensors"))
 
 
-def test_what_is_done_is_not_done_again(found, base, folder, monkeypatch):
+def test_finished_runs_are_not_repeated(found, base, folder, monkeypatch):
     for name in (
         "tats_gym.agents.experiments.cells.run_cell",
         "tats_gym.agents.experiments.comparison_measures.held_out_for",
@@ -153,14 +153,14 @@ def test_without_random_a_reference_can_be_named(found, base, folder):
         ({"reference": "runs/nowhere"}, "got 'runs/nowhere'"),
     ],
 )
-def test_what_cannot_be_compared_is_said_before_anything_runs(base, tmp_path, changes, message):
+def test_agents_that_cannot_be_compared_are_named_before_any_run(base, tmp_path, changes, message):
     comparison = replace(Comparison(base=base, agents=("random",)), **changes)
     with pytest.raises(ValueError, match=message):
         run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_cannot_be_probed_is_said_before_anything_runs(base, tmp_path):
+def test_probes_that_cannot_be_made_are_named_before_any_run(base, tmp_path):
     root = write_two_classes(tmp_path / "clips", train=2, validation=2)
     clips = replace(base.clips, data="list", root=str(root))
     comparison = Comparison(base=replace(base, clips=clips), agents=("random",), probe=ProbePlan())

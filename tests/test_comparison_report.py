@@ -1,4 +1,4 @@
-"""What a comparison says: its tables and picture on rows made by hand, and its script."""
+"""The report of a comparison: its tables and picture on rows made by hand, and its script."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def rows_by_hand(seeds=(0, 1)):
     return rows
 
 
-def test_tables_show_means_intervals_and_what_could_have_been_detected():
+def test_tables_show_means_intervals_and_detectable_differences():
     """Drops of .1 and .2: mean .15, interval +- 12.706 * .05, detectable (12.706 + 1.376) * .05."""
     tables = comparison_tables(compare(rows_by_hand())).split("\n\n")
     title, head, random, mine = tables[0].splitlines()
@@ -72,7 +72,7 @@ def _script():
     return load_script("compare_agents")
 
 
-def test_the_script_writes_what_it_found_and_where_it_comes_from(script, clips_root, tmp_path, monkeypatch, capsys):
+def test_the_script_writes_its_results_and_their_origin(script, clips_root, tmp_path, monkeypatch, capsys):
     config = tiny_config(clips_root, "runs")
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (config, ProbePlan()))
     in_this_process = partial(run_comparison, apart=False)
@@ -117,7 +117,7 @@ def test_bad_arguments_are_answered_without_a_traceback(script, capsys, argument
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_help_names_what_can_be_set(script, capsys):
+def test_help_names_the_settings(script, capsys):
     with pytest.raises(SystemExit) as ended:
         script.main(["--help"])
     assert ended.value.code == 0

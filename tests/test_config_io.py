@@ -1,4 +1,4 @@
-"""Settings come back from plain values as they were, and what is none of them is named with its rule and value."""
+"""Settings come back from plain values unchanged, and a wrong one is named with its rule and value."""
 
 import json
 import math
@@ -33,7 +33,7 @@ class Whole:
     part: Part = field(default_factory=Part)
 
 
-def test_lists_become_tuples_and_what_is_left_out_has_its_default():
+def test_lists_become_tuples_and_missing_fields_have_their_defaults():
     values = {"count": 3, "limit": None, "part": {"rate": 1, "pair": [1, 2.5], "names": ["x", "y"]}}
     assert from_plain(Whole, values) == Whole(count=3, part=Part(rate=1, pair=(1, 2.5), names=("x", "y")))
     assert from_plain(Whole, {"count": 3, "part": Part(rate=2)}) == Whole(count=3, part=Part(rate=2))
@@ -62,7 +62,7 @@ def test_lists_become_tuples_and_what_is_left_out_has_its_default():
         ({"part": {"": 0}}, TypeError, "^part has no field ''$"),
     ],
 )
-def test_what_does_not_fit_is_named(change, error, message):
+def test_values_that_do_not_fit_are_named(change, error, message):
     with pytest.raises(error, match=message):
         from_plain(Whole, {"count": 3} | change)
 
@@ -115,7 +115,7 @@ def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
         ({"num_envs": "32"}, "num_envs must be a whole number, got '32'"),
     ],
 )
-def test_what_could_not_be_read_back_is_no_setting_in_the_first_place(change, message):
+def test_values_that_could_not_be_read_back_are_no_settings_in_the_first_place(change, message):
     with pytest.raises((TypeError, ValueError), match=message):
         replace(PRESETS["demo"], **change)
     with pytest.raises(ValueError, match=r"optim\.base_lr must be finite, got inf"):

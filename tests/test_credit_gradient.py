@@ -16,7 +16,7 @@ DRAWS = torch.tensor(list(permutations(range(L), K)))  # (30, K)
 UNIFORM = torch.zeros(2, L)
 SKEWED = torch.tensor([[1.0, -0.5, 0.3, 0.0, -1.0, 0.6], [-0.8, 0.9, 0.0, -0.4, 0.5, 1.2]])
 HARD = torch.tensor([[4.0, 4.0, 3.0, 2.0, 2.0, 3.0], [9.0, 6.0, 7.0, 8.0, 7.0, 9.0]])
-"""Error of each token of two clips when what is shown helps nothing."""
+"""Error of each token of two clips when the visible tokens do not help."""
 CREDITS = ["token", "token, no baseline", "clip, neg_error", STEEPEST, "clip, gain", "clip, error"]
 
 
@@ -89,7 +89,7 @@ def _exact(mae, logits, credit):
 
 @pytest.mark.parametrize("logits", [UNIFORM, SKEWED], ids=["uniform", "skewed"])
 @pytest.mark.parametrize("mae", MAES.values(), ids=MAES)
-def test_credits_are_what_enumeration_says(mae, logits):
+def test_credits_agree_with_an_enumeration(mae, logits):
     measured = _measure(mae, logits)
     assert list(measured) == CREDITS
     for credit in ("token", "token, no baseline", STEEPEST):
@@ -100,7 +100,7 @@ def test_credits_are_what_enumeration_says(mae, logits):
         assert measured[credit].draws == 4000
 
 
-def test_what_every_clip_credit_ascends_lowers_the_error_and_error_is_the_opposite():
+def test_ascending_any_clip_credit_lowers_the_error_and_error_is_the_opposite():
     for mae in MAES.values():
         measured = _measure(mae, SKEWED)
         assert all(measured[credit].slope < -0.05 for credit in ("clip, neg_error", STEEPEST, "clip, gain"))

@@ -44,7 +44,7 @@ KINETICS = "label,youtube_id,time_start,time_end\n"
         ("list", "train.csv", "a.mp4 " + "9" * 5000, r"line 1: expected `path label`, or .* got 'a.*999\.\.\.999"),
     ],
 )
-def test_a_damaged_file_is_named_with_what_is_wrong_in_it(tmp_path, data, file, content, message):
+def test_a_damaged_file_is_named_with_its_fault(tmp_path, data, file, content, message):
     make_layout(data, tmp_path)
     (tmp_path / file).write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=message) as caught:
@@ -54,7 +54,7 @@ def test_a_damaged_file_is_named_with_what_is_wrong_in_it(tmp_path, data, file, 
     assert len(str(caught.value)) < 1500
 
 
-def test_classes_are_numbered_as_their_list_says_in_whatever_order(tmp_path):
+def test_classes_are_numbered_as_their_list_says_in_any_order(tmp_path):
     make_layout("ucf101", tmp_path)
     before = list_videos("ucf101", tmp_path)
     (tmp_path / "classInd.txt").write_text("2\tRun\n1\tJump\n")

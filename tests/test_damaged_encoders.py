@@ -1,4 +1,4 @@
-"""Damaged weights and descriptions of encoders are refused with what is wrong in them, and not half believed."""
+"""Damaged weights and descriptions of encoders are refused with the fault, and not half believed."""
 
 import json
 

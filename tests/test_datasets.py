@@ -1,4 +1,4 @@
-"""Each dataset is read as its owner lays it out, and what is missing is said."""
+"""Each dataset is read as its owner lays it out, and missing files are named."""
 
 import json
 import logging
@@ -220,7 +220,7 @@ def test_classes_without_a_training_video_are_named(tmp_path, caplog):
         ("folder", "video", "any folder"),
     ],
 )
-def test_absent_data_say_what_they_are_and_every_way_out(tmp_path, data, file, owner):
+def test_absent_data_name_themselves_and_every_way_out(tmp_path, data, file, owner):
     touch(tmp_path / "readme.txt")
     (tmp_path / "empty").mkdir()
     for root, problem in (

@@ -75,7 +75,7 @@ def centre(mask):
 
 
 @pytest.mark.parametrize(("label", "axis", "sign"), [(0, 0, 1), (1, 0, -1), (2, 1, 1), (3, 1, -1)])
-def test_what_the_label_says_moves_that_way(label, axis, sign):
+def test_the_labelled_object_moves_the_labelled_way(label, axis, sign):
     travelled = []
     for index in range(label, label + 60, 12):
         acting = render_demo_clip("train", index).acting
@@ -86,7 +86,7 @@ def test_what_the_label_says_moves_that_way(label, axis, sign):
 
 
 @pytest.mark.parametrize(("label", "sign"), [(4, 1), (5, -1), (8, 1), (9, -1)])
-def test_what_the_label_says_grows_or_appears(label, sign):
+def test_the_labelled_object_grows_or_appears(label, sign):
     gained = []
     for index in range(label, label + 60, 12):
         acting = render_demo_clip("train", index).acting
@@ -178,7 +178,7 @@ def test_another_set_or_a_damaged_one_is_an_error(root, tmp_path):
         make_demo_data(small, train=1, validation=1)
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     written = []
 
     def encode_two(path, _):
@@ -223,7 +223,7 @@ def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 100_000, b'{"version": 1}', b'{"version": [1]}'])
-def test_a_demo_set_that_does_not_say_what_it_is_is_named(tmp_path, content):
+def test_a_demo_set_without_its_description_is_named(tmp_path, content):
     root = make_demo_data(tmp_path / "demo", train=1, validation=1)
     (root / "generator.json").write_bytes(content)
     with pytest.raises(FileExistsError, match=r"should hold the demo set .* but (holds|.*is not valid JSON)"):

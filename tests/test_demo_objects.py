@@ -70,7 +70,7 @@ def test_resized_shares_keep_their_mean_and_are_zero_away_from_objects(demo_root
     assert (coverage.acting <= coverage.objects).all()
 
 
-def test_what_the_stream_shows_moves_where_objects_are(demo_root):
+def test_the_shown_pixels_move_where_objects_are(demo_root):
     grid = TokenGrid(frames=8, size=112, visible=4)
     ids = list(range(8))  # one video of each class that moves, grows or turns an object
     stream = stream_of(demo_root, grid)

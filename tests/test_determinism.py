@@ -1,4 +1,4 @@
-"""The same seed on the same machine is the same run, to the bit, whoever decodes; another seed is another run."""
+"""The same seed on the same machine is the same run, to the bit, by any decoder; another seed is another run."""
 
 import json
 import random
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 
 
 def _tensors(value, name=""):
-    """Name all tensors and numbers in what a run keeps, its settings left out."""
+    """Name all tensors and numbers in a run's state, without its settings."""
     if isinstance(value, dict):
         for key, each in value.items():
             if key != "config":
@@ -32,7 +32,7 @@ def _tensors(value, name=""):
 
 def _trace(root, out, agent, *, workers=0, seed=0):
     """Train; return all weights, moments and random states, all metrics but times, and all pictures' pixels."""
-    random.seed(), np.random.seed(), torch.seed()  # noqa: NPY002 (a run must not depend on what was drawn before it)
+    random.seed(), np.random.seed(), torch.seed()  # noqa: NPY002 (a run must not depend on earlier draws)
     config = tiny_config(root, out, agent=agent, seed=seed, grid=TokenGrid(frames=4, size=32, visible=4))
     config = replace(config, mae_optim=replace(config.mae_optim, epochs=2), eval_interval=10_000, eval_masks=2)
     config = replace(config, clips=replace(config.clips, num_workers=workers, flip=True))

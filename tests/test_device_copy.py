@@ -6,14 +6,14 @@ import torch
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 
 
-def test_on_the_cpu_there_is_nothing_to_copy():
+def test_on_the_cpu_no_copy_is_made():
     source = torch.arange(6)
     cpu = torch.device("cpu")
     assert DeviceCopy(source, cpu, copy_stream(cpu)).get().data_ptr() == source.data_ptr()
 
 
 @pytest.mark.gpu
-def test_a_copy_to_a_gpu_does_not_wait_for_what_the_gpu_does():
+def test_a_copy_to_a_gpu_does_not_wait_for_the_gpu_s_work():
     device = torch.device("cuda")
     source = torch.randint(256, (64, 1 << 20), dtype=torch.uint8).pin_memory()
     stream = copy_stream(device)

@@ -52,7 +52,7 @@ def _train():
     return load_script("train_ppo").main
 
 
-def test_a_disk_that_fills_up_costs_what_came_after_the_last_checkpoint(clips_root, tmp_path, whole, monkeypatch):
+def test_a_disk_that_fills_up_costs_the_work_since_the_last_checkpoint(clips_root, tmp_path, whole, monkeypatch):
     with _disk(tmp_path / "disk", 20) as disk:
         run = Pretraining(tiny_config(clips_root, disk, eval_interval=10_000))
         save, filler = run.save, disk / "others' files"
@@ -93,7 +93,7 @@ def test_a_read_only_folder_is_named(clips_root, tmp_path, train, capsys, whole)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "videomae", "hf", "timm", "torchexport", "sampler"])
-def test_an_export_that_finds_no_room_leaves_nothing(clips_root, tmp_path, capsys, format):
+def test_an_export_that_finds_no_room_leaves_no_file(clips_root, tmp_path, capsys, format):
     run = random_run(clips_root, tmp_path).folder
     with _disk(tmp_path / "disk", 1) as disk:
         with pytest.raises(OSError, match="No space left"):

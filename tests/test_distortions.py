@@ -36,7 +36,7 @@ def test_a_translation_moves_every_frame_as_far_and_to_the_same_side():
     for seed in range(20):
         changed = augment(frames, np.random.default_rng(seed))[:, 4, :, 0]
         moved.add(tuple(int(row.argmax()) for row in changed))
-        assert [(row == 128).sum() for row in changed] == [90, 90]  # what is uncovered
+        assert [(row == 128).sum() for row in changed] == [90, 90]  # the uncovered part
     assert moved == {(10, 5), (190, 185)}  # 0.45 of 200 columns
 
 
@@ -150,11 +150,11 @@ def moved_as(found, a, b, c, d, e, f):
     inside = np.logical_and.reduce([each > 2 for each in (row, column, SIDE - 1 - row, SIDE - 1 - column)])
     assert inside.mean() > 0.2
     expected = np.stack((3 * row, 2 * column, 3 * row + 2 * column), -1)
-    return np.abs(found - expected)[inside].max() < 1.5  # Pillow cuts off what follows the point
+    return np.abs(found - expected)[inside].max() < 1.5  # Pillow cuts off the digits after the point
 
 
 def results(name, level, frames):
-    """What an operation makes of frames at a level, in twelve draws of its sign."""
+    """Frames after an operation at a level, in twelve draws of its sign."""
     augment = RandAugment(f"rand-m{level}-n1-p1-inc{name.endswith('Increasing'):d}")
     augment._augment.ops = [op for op in augment._augment.ops if op.name == name]
     return [augment(frames, np.random.default_rng(seed)) for seed in range(12)]

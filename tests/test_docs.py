@@ -51,7 +51,7 @@ SMALLER = {
     "prepare_data.py": "--num-workers 0",
     "visualize_masks.py": "--device cpu",
 }
-"""What is added to a script's command."""
+"""Options added to a script's command."""
 LONG = ("compare_agents.py", "study.py", "sweep.py")
 
 
@@ -176,7 +176,7 @@ def run_script(script: str, arguments: list[str]) -> None:
     assert code in (0, None), f"{script} {shlex.join(arguments)}"
 
 
-def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path):
+def test_the_site_is_built_without_a_warning_and_without_a_network(tmp_path):
     command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def clips():
     return torch.randint(256, (2, *GRID.clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def test_it_makes_of_all_tokens_what_the_autoencoder_would(mae, clips):
+def test_it_encodes_all_tokens_as_the_autoencoder_would(mae, clips):
     encoder = VideoEncoder(CONFIG, GRID).eval()
     load_encoder_weights(encoder, encoder_weights(mae.state_dict()))
     torch.testing.assert_close(encoder(clips), mae.encoder(mae.embed(clips)))

@@ -135,7 +135,7 @@ def test_each_yields_the_views_of_every_video_in_order(folder, num_workers):
 
 
 class Counting(ClipDecoder):
-    """A decoder that counts how often it opens what."""
+    """A decoder that counts how often it opens each video."""
 
     def _open(self, id_):
         OPENED[id_] += 1

@@ -109,7 +109,7 @@ def test_uniform_masks_overlap_by_chance(held_out):
     assert scores.error_deviation == pytest.approx(0.7856, abs=5e-3)
 
 
-def test_random_masks_gain_nothing_within_the_interval(held_out):
+def test_random_masks_have_no_gain_within_the_interval(held_out):
     scores, _ = held_out.measure(RandomPolicy(BOX, SUBSET))
     assert abs(scores.gain) < 2 * scores.gain_interval
 

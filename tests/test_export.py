@@ -138,7 +138,7 @@ def test_transformers_prepares_frames_as_we_do(source, tmp_path):
         torch.testing.assert_close(pixels[0], normalised(clips)[0].transpose(0, 1), **CLOSE)
 
 
-def test_the_model_card_says_what_is_known(source, finetuned, tmp_path):
+def test_the_model_card_names_the_known_facts(source, finetuned, tmp_path):
     export_encoder(source, "hf", tmp_path / "a")
     card = (tmp_path / "a" / "README.md").read_text()
     for wanted in ("| Data | ssv2 |", "| Agent that chose the visible tokens | tats |", "| Mask ratio | 0.5 |",
@@ -206,7 +206,7 @@ def test_timm_gives_the_same_features(tmp_path, positions):
         torch.testing.assert_close(model(normalised(clips.double())), pooled, atol=1e-6, rtol=1e-6)
 
 
-def test_timm_takes_a_head_and_what_else_it_knows(source, finetuned):
+def test_timm_takes_a_head_and_its_other_arguments(source, finetuned):
     model = timm.build(source, norm="none", num_classes=7, drop_path_rate=0.2)
     assert model(normalised(clips_for())).shape == (2, 7)
     assert model.blocks[1].drop_path1.drop_prob == pytest.approx(0.2)
@@ -244,14 +244,14 @@ def test_onnx_takes_raw_clips_of_any_batch(tmp_path):
     assert metadata["origin"]["agent"] == "tats"
 
 
-def test_onnx_says_what_is_not_installed(source, tmp_path, monkeypatch):
+def test_onnx_names_the_missing_package(source, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "find_spec", lambda package: None if package == "onnxscript" else SimpleNamespace())
     with pytest.raises(ModuleNotFoundError, match=r"needs onnxscript: pip install 'tats-gym\[onnx\]'"):
         export_encoder(source, "onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-# --- What is refused -------------------------------------------------------------------------------------------------
+# --- Refused exports -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", ["hf", "videomae"])
@@ -274,7 +274,7 @@ def test_our_layout_holds_all_positions(tmp_path, kind):
     torch.testing.assert_close(features(again, grid=grid), features(source, grid=grid))
 
 
-def test_nothing_is_written_over(source, tmp_path):
+def test_no_file_is_written_over(source, tmp_path):
     (tmp_path / "kept").write_text("x")
     for out in (tmp_path, tmp_path / "kept"):
         with pytest.raises(FileExistsError, match="must be a new or an empty folder"):

@@ -1,4 +1,4 @@
-"""Features are what the encoder makes, are kept, and are never taken for others."""
+"""Features are the encoder's outputs, are kept, and are never taken for others."""
 
 from dataclasses import replace
 
@@ -86,7 +86,7 @@ def test_they_are_computed_once(encoder, clips, config, monkeypatch):
     assert torch.equal(first.labels, again.labels)
 
 
-def test_whatever_they_depend_on_is_in_the_key(encoder, clips, config, tmp_path):
+def test_everything_that_features_depend_on_is_in_their_key(encoder, clips, config, tmp_path):
     keys = [features_of(encoder, clips, config).key]
     keys.append(features_of(VideoEncoder(CONFIG, GRID), clips, config).key)
     unnormed = VideoEncoder(CONFIG, GRID, norm="none")
@@ -115,7 +115,7 @@ def test_the_norm_alone_may_differ(encoder):
     assert weights_digest(unnormed) != weights_digest(encoder)
 
 
-def test_what_was_done_before_an_interruption_is_not_done_again(encoder, clips, config, monkeypatch):
+def test_features_made_before_an_interruption_are_not_made_again(encoder, clips, config, monkeypatch):
     whole = features_of(encoder, clips, replace(config, cache=f"{config.cache}2"), passes=2)
     monkeypatch.setattr(module, "PART_CLIPS", 4)
     forward, calls = VideoEncoder.forward, []

@@ -1,4 +1,4 @@
-"""Pictures of masks: what is drawn where."""
+"""Pictures of masks: their rows, colours and positions."""
 
 import numpy as np
 import pytest
@@ -155,7 +155,7 @@ def test_every_frame_has_its_picture_and_its_tubelets_map(clips):
     assert np.array_equal(fine[0].images[1], clips[0, :, 1].permute(1, 2, 0))
 
 
-def test_a_clip_of_which_nothing_is_hidden_is_drawn_too(clips):
+def test_a_clip_without_hidden_tokens_is_drawn_too(clips):
     mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
     assert mask_figure(GRID, clips, [ClipMasks("agent", mae.unmasked(clips))]).ndim == 3
 
@@ -178,7 +178,7 @@ def test_a_title_stays_as_it_is_and_within_its_picture(width, name):
     assert "\udcff" not in text
 
 
-def test_what_is_written_beside_the_chosen_places_keeps_from_the_edge():
+def test_text_beside_the_chosen_places_keeps_from_the_edge():
     picture = choice_figure(TokenGrid(frames=4, size=32, visible=3), torch.rand(8), title="after 32 clips")
     for edge in (picture[:, :8], picture[:, -8:]):
         assert (edge == 255).all()

@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all, and what was abandoned goes."""
+"""Files and folders are written whole or not at all, and abandoned ones are deleted."""
 
 import os
 from contextlib import suppress
@@ -33,7 +33,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in (tmp_path / "new" / "out").iterdir()] == ["a"]
 
 
-def test_what_killed_processes_left_is_deleted_after_a_day(tmp_path):
+def test_leftovers_of_killed_processes_are_deleted_after_a_day(tmp_path):
     theirs = [tmp_path / name for name in (f".b[1].json.{HEX}", f".b[1].json.{HEX[:-1]}", ".b[1].json", f".c.{HEX}")]
     old, new = tmp_path / f".a[1].json.{HEX}", tmp_path / f".a[1].json.{HEX[::-1]}"
     for path in (*theirs, old, new):

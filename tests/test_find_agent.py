@@ -20,7 +20,7 @@ def test_an_agent_is_found_by_name_and_by_path():
     assert find_agent("tests.test_find_agent:build_for_test").__name__ == "build_for_test"
 
 
-def test_what_the_user_leaves_open_is_what_the_agent_needs():
+def test_settings_that_the_user_leaves_open_are_those_the_agent_needs():
     config = PretrainConfig(agent="tests.test_find_agent:build_for_test")
     assert (config.masks_per_clip, config.action) == (None, None)
     found = settled(config, find_agent(config.agent))
@@ -43,7 +43,7 @@ def test_unknown_agents_are_named(name, message):
         find_agent(name)
 
 
-def test_what_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
+def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # as where it is not installed
     for name in ("trpo", "tqc"):
         monkeypatch.delitem(sys.modules, AGENTS[name].builder.partition(":")[0], raising=False)

@@ -1,4 +1,4 @@
-"""Encoders are found in every layout that they are published in, and nothing else is taken for one."""
+"""Encoders are found in every published layout, and no other file is taken for one."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ def _mae():
 
 @pytest.fixture(name="tokens")
 def _tokens(mae):
-    """What the masked autoencoder makes of the clips, without and with its last norm."""
+    """The masked autoencoder's outputs for the clips, without and with its last norm."""
     with torch.no_grad():
         normed = mae.encoder(mae.embed(clips_for()))
         norm, mae.encoder.norm = mae.encoder.norm, torch.nn.Identity()
@@ -129,7 +129,7 @@ def test_both_spellings_of_hugging_face_biases_are_read(tmp_path, spelling):
             EncoderSource.find(tmp_path)
 
 
-def test_biases_on_keys_change_nothing(mae, tokens, tmp_path):
+def test_biases_on_keys_do_not_change_the_outputs(mae, tokens, tmp_path):
     weights = mae.encoder.state_dict()
     for name in [name for name in weights if name.endswith("q_bias")]:  # as timm has them
         value = weights.pop(name.replace("q_bias", "v_bias"))
@@ -204,7 +204,7 @@ def test_another_geometry_is_refused_unless_positions_may_be_interpolated(mae, t
     torch.testing.assert_close(source.build().pos_embed(), expected)
     assert features(source, grid=more).shape == (2, 36, 128)
     again = EncoderSource.find(run, replace(GRID, mask_ratio=0.75), interpolate=True)
-    assert again.config.pos_embed == "sinusoid"  # the same geometry: nothing to interpolate
+    assert again.config.pos_embed == "sinusoid"  # the same geometry: no interpolation
     with pytest.raises(ValueError, match="tubelet_size and patch_size must be the encoder's, 2 and 16, got 2 and 8"):
         EncoderSource.find(run, TokenGrid(frames=4, size=32, patch_size=8), interpolate=True)
 

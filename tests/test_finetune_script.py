@@ -50,7 +50,7 @@ def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):
         (["--resume", "x", "--env", "TatsMask-demo-v0"], "leave these out"),
     ],
 )
-def test_what_is_wrong_is_said(main, capsys, arguments, message):
+def test_wrong_arguments_are_named(main, capsys, arguments, message):
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
 

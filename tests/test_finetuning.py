@@ -1,4 +1,4 @@
-"""Fine-tuning runs of seconds: going on, stopping, several processes, what is refused."""
+"""Fine-tuning runs of seconds: going on, stopping, several processes, refused settings."""
 
 import json
 import os

@@ -65,14 +65,14 @@ TIMES = {
     "repeated": lambda shown, decoded: (shown // 2 * 2, decoded // 2 * 2),
     "of decoding": lambda shown, decoded: (decoded + 2, decoded + 2),  # as a stream without times is copied into MP4
 }
-"""What becomes of a packet's times, in frames; a container may refuse some."""
+"""A change of a packet's times, in frames; a container may refuse some."""
 
 
 def decode(path):
     """The frames of a decode from the beginning, in PyAV's own words; packets that do not decode are passed over."""
     frames = []
     with av.open(str(path), metadata_errors="ignore") as container:
-        container.streams.video[0].thread_count = 1  # what takes the place of damaged parts depends on it
+        container.streams.video[0].thread_count = 1  # the content in place of damaged parts depends on it
         for packet in container.demux(video=0):
             try:
                 frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
@@ -128,7 +128,7 @@ def test_every_frame_is_that_of_a_linear_decode(tmp_path, suffix, codec):
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_what_only_ffmpeg_writes_is_read_as_ffmpeg_decodes_it(name):
+def test_streams_that_only_ffmpeg_writes_are_read_as_ffmpeg_decodes_them(name):
     levels = np.array(LEVELS[name])  # frames differ by 4.5 at least
     with closing(open_video(MADE_BY_FFMPEG / name)) as video:
         assert len(video) == len(levels)
@@ -139,7 +139,7 @@ def test_what_only_ffmpeg_writes_is_read_as_ffmpeg_decodes_it(name):
 def test_frames_that_are_not_shown_are_not_counted():
     with av.open(str(MADE_BY_FFMPEG / "vp8_invisible_frames.webm")) as container:
         packets = sum(bool(packet.size) for packet in container.demux(video=0))
-    assert packets > len(LEVELS["vp8_invisible_frames.webm"])  # else the case above shows nothing
+    assert packets > len(LEVELS["vp8_invisible_frames.webm"])  # else the case above proves too little
     with closing(open_video(MADE_BY_FFMPEG / "vp8_invisible_frames.webm")) as video:
         assert isinstance(video._frames, TimedFrames)
 
@@ -277,7 +277,7 @@ def test_hevc_with_broken_links_is_read_as_it_decodes(tmp_path):
     with av.open(path) as container:
         keys = [bytes(packet) for packet in container.demux(video=0) if packet.is_keyframe]
     content = path.read_bytes()
-    for key in keys[2:]:  # a CRA picture becomes a BLA picture: what refers back over it is left out
+    for key in keys[2:]:  # a CRA picture becomes a BLA picture: pictures that refer back over it are left out
         content = content.replace(key, key.replace(b"\x2a\x01", b"\x20\x01", 1))
     path.write_bytes(content)
     expected = decode(path)

@@ -1,4 +1,4 @@
-"""Damaged files come to what their readers promise: a small share of `make fuzz`, and what it once found."""
+"""Damaged files end as their readers promise: a small share of `make fuzz`, and its earlier findings."""
 
 import os
 import random
@@ -55,7 +55,7 @@ BY_NAME = {target.name: target for target in TARGETS}
 
 @pytest.fixture(scope="module", name="made")
 def _made(tmp_path_factory):
-    """The undamaged files of every target, and who judges damaged ones."""
+    """The undamaged files of every target, and the judge of damaged ones."""
     folder = tmp_path_factory.mktemp("fuzz")
     seeds = make_worlds([*TARGETS, BROKEN, DECODER], folder / "worlds")
     targets = BY_NAME | {BROKEN.name: BROKEN, DECODER.name: DECODER}
@@ -64,7 +64,7 @@ def _made(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="verdicts")
 def _verdicts(made):
-    """What worker processes make of 200 damaged inputs, of what was once found in decoders, and of broken readers."""
+    """Outcomes in worker processes of 200 damaged inputs, of earlier findings in decoders, and of broken readers."""
     seeds, judge = made
     counts = shares(TARGETS, 200)
     new = [case for target in TARGETS for case in cases(target, seeds[target.name], counts[target.name], seed=1)]
@@ -77,7 +77,7 @@ def _verdicts(made):
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_what_is_not_damaged_is_read(made, name):
+def test_undamaged_files_are_read(made, name):
     seeds, judge = made
     assert seeds[name]
     for file, content in seeds[name].items():
@@ -101,16 +101,16 @@ def test_two_hundred_damaged_inputs_are_read_or_refused(verdicts):
 @pytest.mark.parametrize(
     ("case", "label"), [pytest.param(case, label, id=f"{case.target}/{label}") for case, label, _ in KEPT]
 )
-def test_what_was_once_found_is_read_or_refused_as_then(made, verdicts, case, label):
+def test_earlier_findings_are_read_or_refused_as_then(made, verdicts, case, label):
     target = BY_NAME.get(case.target) or pytest.skip("the reader is not installed")
     verdict = verdicts[1][case] if target.decodes else made[1](case, quiet=False)
     assert verdict.fault is None
-    if not target.decodes:  # what FFmpeg makes of a file differs from version to version
+    if not target.decodes:  # FFmpeg's reading of a file differs from version to version
         assert label.startswith(verdict.kind.split()[0])
 
 
 @pytest.mark.parametrize("target", [BROKEN, DECODER], ids=lambda target: target.name)
-def test_the_fuzzer_finds_what_a_broken_reader_does(verdicts, target):
+def test_the_fuzzer_finds_the_faults_of_a_broken_reader(verdicts, target):
     found = {case.content.decode(): verdict for case, verdict in verdicts[2].items() if case.target == target.name}
     assert found.keys() == set(WORDS)
     assert {word for word, verdict in found.items() if verdict.fault} == {
@@ -126,7 +126,7 @@ def test_the_fuzzer_finds_what_a_broken_reader_does(verdicts, target):
     assert result.outcomes[target.name]["fault"] == len(result.faults) == (4 if target.decodes else 6)
 
 
-def test_what_shows_a_fault_is_made_smaller_and_kept(made, tmp_path):
+def test_an_input_that_shows_a_fault_is_made_smaller_and_kept(made, tmp_path):
     leak = Case("broken", "a.txt", b"leak of much more than is needed")
     less = smaller(made[1], leak, made[1](leak, quiet=False))
     assert less.content == b"leak"

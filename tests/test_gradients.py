@@ -108,7 +108,7 @@ def test_of_the_maes_loss(config, seed):
     _check_gradients(loss, parameters, gradients, seed)
 
 
-# --- The objectives of the samplers: what an update does, against the documentation's words --------------------------
+# --- The objectives of the samplers: the effect of an update, against the documentation's words ----------------------
 
 C1, C2, C3 = 0.5, 0.25, 0.125
 

@@ -51,7 +51,7 @@ def test_h264_shows_a_packet_that_holds_a_slice(form):
             assert shows_no_frame(Packet(packet), "h264") == (not 1 <= kind <= 5)
 
 
-def test_a_unit_without_bytes_says_nothing():
+def test_a_unit_without_bytes_is_ignored():
     assert shows_no_frame(Packet(length_prefixed(b"\x06\x05", b"")), "h264")
     assert shows_no_frame(Packet(annex_b(b"\x06\x05", b"")), "h264")
     assert not shows_no_frame(Packet(length_prefixed(b"", b"\x65\x88")), "h264")
@@ -115,7 +115,7 @@ def test_a_unit_of_av1_without_a_size_reaches_to_the_end():
 
 
 @pytest.mark.parametrize("cut", [b"", b"\x32", b"\x32\x00", b"\x32\x80", b"\x32\x80\x80", b"\x36", b"\x30"])
-def test_a_packet_of_av1_that_ends_early_hides_nothing(cut):
+def test_a_packet_of_av1_that_ends_early_hides_no_frame(cut):
     assert not shows_no_frame(Packet(cut), "av1")
 
 

@@ -1,4 +1,4 @@
-"""Whatever is handed to step and reset: a valid step, or an error that says what was wrong; then all goes on."""
+"""Any argument of step and reset gives a valid step or an error that names the fault; then all goes on."""
 
 import copy
 from datetime import timedelta
@@ -16,7 +16,7 @@ B, L, K = 2, 8, 3
 CLIPS = 10
 ERRORS = (gymnasium.error.Error, TypeError, ValueError)
 NAMED = ("action", "token", "score", "seed", "option", "clip", "reset_mask", "shape")
-"""Words of which an error holds one, so that its reader knows what to look at."""
+"""Words of which an error holds one, so that its reader knows where to look."""
 
 hostile = settings(
     max_examples=150,
@@ -102,7 +102,7 @@ def _env_of(clips_root):
 
 
 def or_named(call):
-    """Return what a call gives, or None where it raises one of the errors that are promised, with words to go by."""
+    """Return the result of a call, or None where it raises one of the promised errors, with words to go by."""
     try:
         return call()
     except ERRORS as err:
@@ -113,7 +113,7 @@ def or_named(call):
 
 
 def check_step(env, action):
-    """Step with an action that is right, and look at what comes back."""
+    """Step with a valid action, and check the result."""
     observations, rewards, *_ = env.step(action)
     assert np.isfinite(observations).all()
     assert np.isfinite(rewards).all()
@@ -127,7 +127,7 @@ def legal(action):
 @pytest.mark.parametrize("kind", ["vector", "sb3", "single"])
 @hostile
 @given(actions=ANYTHING)
-def test_any_action_is_a_step_or_an_error_that_names_what_is_wrong(env_of, kind, action, actions):
+def test_any_action_is_a_step_or_an_error_that_names_the_fault(env_of, kind, action, actions):
     env = env_of(kind, action)
     env.reset(seed=0) if kind != "sb3" else env.reset()
     before = copy.deepcopy(actions) if isinstance(actions, np.ndarray) else None
@@ -151,7 +151,7 @@ def test_any_action_is_a_step_or_an_error_that_names_what_is_wrong(env_of, kind,
 @pytest.mark.parametrize("kind", ["vector", "disabled", "single"])
 @hostile
 @given(seed=SEEDS, options=OPTIONS)
-def test_any_seed_and_option_is_a_reset_or_an_error_that_names_what_is_wrong(env_of, kind, seed, options):
+def test_any_seed_and_option_is_a_reset_or_an_error_that_names_the_fault(env_of, kind, seed, options):
     env = env_of(kind)
     env.reset(seed=0)
     for arguments in ({"seed": seed}, {"options": options}, {"seed": seed, "options": options}):
@@ -173,7 +173,7 @@ def test_sb3_is_told_of_a_seed_or_option_once_and_goes_on(env_of, seed, options)
         check_step(env, legal("ids"))
 
 
-def test_a_reset_that_is_refused_changes_nothing(env_of):
+def test_a_reset_that_is_refused_changes_no_state(env_of):
     env = env_of("vector")
     env.reset(seed=3)
     follow = [env.reset()[1]["clips"].tolist() for _ in range(2)]

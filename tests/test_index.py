@@ -42,7 +42,7 @@ def test_an_index_is_told_once_however_often_it_is_read(tmp_path, caplog):
     assert caplog.messages == [f"ucf101 train: 4 videos, and 1 that cannot be used, in {path}"]
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_written_index_is_read_back(tmp_path):
     assert read_index(put(tmp_path)) == (HEADER, ROWS)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert index_name("hmdb51", Part("validation", 3)) == "tats-gym-hmdb51-validation-fold3.jsonl"

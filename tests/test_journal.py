@@ -1,4 +1,4 @@
-"""What was replaced is remembered, whenever its writer was killed."""
+"""Replaced clips are remembered, whenever their writer was killed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ FIRST, SECOND, THIRD = (Replacement(0, 0, draw, draw % 2, f"{draw}.mp4", "it doe
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 6))
-def test_what_follows_a_line_that_was_cut_off_is_kept(tmp_path, cut):
+def test_entries_after_a_line_that_was_cut_off_are_kept(tmp_path, cut):
     path = tmp_path / "journal.jsonl"
     journal = Journal()
     journal.add(FIRST)

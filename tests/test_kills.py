@@ -24,7 +24,7 @@ def test_a_training_that_is_killed_comes_to_the_very_same_weights(tmp_path):
     assert sum(record["ends"].values()) == 4
 
 
-def test_what_differs_by_a_bit_is_found():
+def test_a_difference_of_one_bit_is_found():
     state = {"a": {"weight": torch.ones(3)}, "steps": [1, {"x": 2.0}]}
     other = {"a": {"weight": torch.ones(3)}, "steps": [1, {"x": 2.0}]}
     assert differences(state, other) == []

@@ -1,4 +1,4 @@
-"""Every command that is given another kind of thing than it takes says what the thing is, and writes over none."""
+"""Every command that is given another kind of thing than it takes names the kind, and writes over none."""
 
 import argparse
 import json
@@ -48,7 +48,7 @@ THINGS = {
     "text/text.txt": OTHER,
     "nowhere": "not there",
 }
-"""Where a thing lies to what it is."""
+"""Path of a thing to its kind."""
 TRAIN = ["--env", "TatsMask-folder-v0", "--device", "cpu", "--frames", "4", "--size", "32", "--visible", "3",
          "--stride", "1", "--num-workers", "0", "--root", "videos"]  # fmt: skip
 OLD = "a torch file of another kind, or a damaged one"
@@ -110,12 +110,12 @@ def _answer(command, capsys):
 
 
 @pytest.mark.parametrize("thing", THINGS)
-def test_what_lies_at_a_path_is_known(root, thing):
+def test_the_kind_at_a_path_is_known(root, thing):
     assert kind_of(root / thing).name == THINGS[thing]
 
 
 @pytest.mark.parametrize("command", TAKES)
-def test_a_command_says_what_it_was_given_in_the_place_of_what_it_takes(root, monkeypatch, capsys, command):
+def test_a_command_names_the_kind_it_was_given_and_the_kind_it_takes(root, monkeypatch, capsys, command):
     monkeypatch.chdir(root)
     before = sorted(root.rglob("*"))
     script, *options = command.split()
@@ -218,7 +218,7 @@ def test_no_file_is_written_over_a_video_or_weights(root, monkeypatch, capsys, c
     assert (root / thing).read_bytes() == before
 
 
-def test_a_kind_is_told_without_running_what_a_file_holds(tmp_path):
+def test_a_kind_is_told_without_running_code_from_a_file(tmp_path):
     class Harmful:
         def __reduce__(self):
             return Path.touch, (tmp_path / "it ran",)

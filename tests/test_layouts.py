@@ -1,4 +1,4 @@
-"""Folds, test splits, odd names and the peers' lists are read, and what does not fit is named by line."""
+"""Folds, test splits, odd names and the peers' lists are read, and lines that do not fit are named."""
 
 import csv
 import json
@@ -189,7 +189,7 @@ def test_a_bad_line_of_a_list_is_named(tmp_path, lines, number):
 
 
 @pytest.mark.parametrize("data", ["ssv2", "hmdb51", "folder"])
-def test_what_is_exported_as_a_list_reads_as_before(tmp_path, data):
+def test_an_exported_list_reads_as_before(tmp_path, data):
     root = write_layout(data, tmp_path / "data", train=3, validation=1)
     for split, name in (("train", "train.csv"), ("validation", "val.csv")):
         write_list(list_videos(data, root, split), tmp_path / name)

@@ -38,7 +38,7 @@ def _config(clips_root, out, *, agent="tats", warmup_epochs=1, n_steps=1, learni
         {"agent": "sac", "warmup_epochs": 4},
     ],
 )
-def test_what_is_refused_is_what_would_make_no_update(clips_root, tmp_path, changes, monkeypatch):
+def test_settings_are_refused_where_they_would_make_no_update(clips_root, tmp_path, changes, monkeypatch):
     config = _config(clips_root, tmp_path, **changes)
     refused = False
     try:
@@ -50,7 +50,7 @@ def test_what_is_refused_is_what_would_make_no_update(clips_root, tmp_path, chan
     assert refused == (result.updates == 0)
 
 
-def test_a_refusal_names_the_flags_and_what_it_advises_learns(clips_root, tmp_path, capsys):
+def test_a_refusal_names_the_flags_and_its_advice_makes_a_run_that_learns(clips_root, tmp_path, capsys):
     main = load_script("train_ppo").main
     command = [
         "--env", "TatsMask-folder-v0", "--root", str(clips_root), "--out", str(tmp_path), "--frames", "4", "--size",

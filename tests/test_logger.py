@@ -1,4 +1,4 @@
-"""What a run's files hold of its curves."""
+"""The curves in a run's files."""
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
@@ -19,7 +19,7 @@ def _points(folder):
     return [(event.step, event.value) for event in events.Scalars("mae/loss")]
 
 
-def test_a_run_that_goes_on_takes_back_what_lies_after_its_checkpoint(tmp_path, monkeypatch):
+def test_a_run_that_goes_on_takes_back_the_rows_after_its_checkpoint(tmp_path, monkeypatch):
     # The numbers that end the names of the files, 9 and 11, come in another order as text.
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(9))
     _log(tmp_path, 0, [0, 4, 8])

@@ -1,4 +1,4 @@
-"""The MAE's optimiser: schedule, accumulation, what is saved."""
+"""The MAE's optimiser: schedule, accumulation, saved state."""
 
 import copy
 import math
@@ -81,7 +81,7 @@ def test_going_on_from_the_state_is_going_on():
     assert all(torch.equal(one, two) for one, two in zip(mae.parameters(), again.parameters(), strict=True))
 
 
-def test_what_goes_on_has_the_settings_that_are_asked_for_now():
+def test_a_run_that_goes_on_has_the_settings_that_are_asked_for_now():
     mae, optimizer = _optimizer()
     optimizer.step(_loss(mae))
     _, other = _optimizer(weight_decay=0.7, betas=(0.5, 0.6))

@@ -37,7 +37,7 @@ def _gradients(errors, credit):
 
 
 @pytest.mark.parametrize("expected", [torch.zeros(6), torch.tensor([0.9, 0.1, 0.4, 0.7, 0.2, 0.5])])
-def test_credit_over_the_whole_clip_has_the_exact_gradient_whatever_errors_are_expected(errors, expected):
+def test_credit_over_the_whole_clip_has_the_exact_gradient_for_any_expected_errors(errors, expected):
     weights = neighbourhood(GRID, "clip").double()
     credit = marginal_credit(ORDERED, errors, HIDDEN, expected.double().expand(len(ORDERED), -1), weights)
     torch.testing.assert_close(*_gradients(errors, credit), rtol=1e-12, atol=1e-14)

@@ -1,4 +1,4 @@
-"""The two forms of a mask, and the masks that nobody learns."""
+"""The two forms of a mask, and the masks that are not learned."""
 
 import math
 from collections import Counter
@@ -72,7 +72,7 @@ def test_draws_come_from_their_generator_alone(draw):
     assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_masks_lie_on_the_device_of_what_they_are_made_of():
+def test_masks_lie_on_the_device_of_their_inputs():
     ids = random_ids(4, 50, 5, device="meta")
     assert ids.device.type == "meta"
     assert mask_from_ids(ids, 50).device.type == "meta"
@@ -92,7 +92,7 @@ def test_weighted_ids_are_drawn_in_proportion():
     assert set(weighted_ids(weights[:1], 4)[0].tolist()) == {0, 1, 2, 3}
 
 
-def test_what_comes_first_comes_first():
+def test_tokens_marked_as_first_come_first():
     first = torch.tensor([[False, True, False, True, False]]).expand(2_000, -1)
     weights = torch.tensor([[1e6, 1e-30, 1.0, 0.0, 1.0]]).expand(2_000, -1)
     ids = weighted_ids(weights, 3, first=first, generator=torch.Generator().manual_seed(0))
@@ -106,7 +106,7 @@ def test_one_tubelet_and_every_place_by_their_definitions():
     assert whole.shape == spread.shape == (600, 12)
     whole, spread = whole.view(600, 3, 4), spread.view(600, 3, 4)
     assert (whole.sum((1, 2)) == 4).all()
-    assert (whole.sum(2) % 4 == 0).all()  # all of a tubelet or nothing
+    assert (whole.sum(2) % 4 == 0).all()  # all of a tubelet or none of it
     assert (spread.sum(1) == 1).all()
     assert (spread.any(2).sum(1) > 1).float().mean() > 0.9  # 3 of 81 lie in one tubelet
     for marked in (whole, spread):
@@ -162,7 +162,7 @@ def _parts_covered(length):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8])
-def test_blocks_cover_what_an_enumeration_says(length):
+def test_blocks_cover_the_same_tokens_as_an_enumeration(length):
     rows = masks._covered(length, 200, 200, torch.Generator().manual_seed(0)).flatten(0, 1).int()
     changes = rows.diff(dim=1, prepend=torch.zeros(len(rows), 1), append=torch.zeros(len(rows), 1))
     assert (changes.abs().sum(1) == 2).all()  # one interval each
@@ -217,7 +217,7 @@ def test_the_most_moving_tokens_by_hand():
     assert set(most_moving_ids(grid, clips)[0].tolist()) == {9, 2, 6}  # the first tubelet counts as the second
 
 
-def test_where_nothing_moves_any_token_is_shown():
+def test_without_motion_any_token_is_shown():
     still = torch.zeros(300, 3, 6, 32, 32, dtype=torch.uint8)
     ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=2), still, torch.Generator().manual_seed(0))
     share = torch.bincount(ids.flatten(), minlength=12) / len(ids)

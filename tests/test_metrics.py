@@ -1,4 +1,4 @@
-"""Metrics are read back row by row, whatever else lies between the rows."""
+"""Metrics are read back row by row, past any other lines between the rows."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tats_gym.runs.metrics import METRICS, drop_metrics_after, read_metrics
 @pytest.mark.parametrize(
     "rubbish", [b"\xff\xfe", b"[" * 100_000, b"[1]", b"7", b'{"step": "2"}', b'{"step": [2]}', b'{"st']
 )
-def test_what_is_no_row_is_left_out(tmp_path, rubbish):
+def test_lines_that_are_no_rows_are_left_out(tmp_path, rubbish):
     path = tmp_path / METRICS
     path.write_bytes(b'{"step": 1, "loss": 0.5}\n' + rubbish + b'\n{"step": 3}\n')
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 3}]

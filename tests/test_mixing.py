@@ -1,4 +1,4 @@
-"""Mixed clips are what their labels say that they are."""
+"""Mixed clips hold the shares that their labels name."""
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_a_batch_of_one_clip_stays_as_it_is():
         assert targets[0].tolist() == pytest.approx([0.025, 0.025, 0.025, 0.925])
 
 
-def test_mixing_repeats_with_its_seed_and_leaves_what_it_was_given_alone():
+def test_mixing_repeats_with_its_seed_and_does_not_change_its_inputs():
     clips = torch.randint(256, (4, 3, 2, 8, 8), dtype=torch.uint8)
     for given in (clips, clips.float()):
         before, state = given.clone(), torch.get_rng_state()

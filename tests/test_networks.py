@@ -32,7 +32,7 @@ def _critic(**settings):
     return ScoreCritic(TOKENS, SCORES, SamplerConfig(), "fp32", **settings)
 
 
-def test_what_is_visible_and_its_gradient_by_hand():
+def test_the_visible_tokens_and_their_gradient_by_hand():
     scores = torch.tensor([[0.3, -0.2, 0.1, 0.0]], requires_grad=True)
     shown = straight_through_top_k(scores, 2)
     assert shown.detach().tolist() == [[1, 0, 1, 0]]
@@ -107,7 +107,7 @@ def test_a_critic_knows_the_scores_by_the_mask_alone():
     assert (one - other).abs().min() > 1e-6
 
 
-def test_nothing_is_gained_by_raising_all_scores():
+def test_raising_all_scores_alike_does_not_change_the_value():
     critic, scores = _critic(n_critics=2), (torch.rand(3, 36) - 0.5).requires_grad_()
     critic.q1_forward(torch.randn(3, 36, 64), scores).sum().backward()
     assert scores.grad.abs().amax(1).min() > 1e-5
@@ -155,7 +155,7 @@ def test_a_policy_can_be_saved_by_itself(policy, tmp_path):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_what_does_not_fit_is_refused(policy):
+def test_sizes_that_do_not_fit_are_refused(policy):
     with pytest.raises(
         TypeError, match=r"needs a TokenBox of observations and a ScoreBox of actions \(action='scores'"
     ):
@@ -184,16 +184,16 @@ def _error(agent, env):
 
 
 @pytest.mark.parametrize(("name", "worse"), [("sac", 0), ("td3", 0.05), ("tqc", 0)])
-def test_stock_agents_learn_to_show_what_is_hard(clips_root, name, worse):
+def test_stock_agents_learn_to_show_the_hard_tokens(clips_root, name, worse):
     agent, env = _agent(clips_root, name, seed=1)
     start = _error(agent, env)
-    assert start > UNIFORM_ERROR - 0.05 + worse  # TD3 has no chance about it: from this seed it shows what is easy
+    assert start > UNIFORM_ERROR - 0.05 + worse  # TD3 has no chance about it: from this seed it shows the easy tokens
     agent.learn(16 * 40)
     assert _error(agent, env) < UNIFORM_ERROR - 0.7 * (UNIFORM_ERROR - BEST_ERROR)
     env.close()
 
 
-def test_nothing_is_learned_before_it_is_time(clips_root):
+def test_no_weight_changes_before_learning_starts(clips_root):
     env = toy_env(clips_root, num_envs=4, action="scores")
     config = PretrainConfig(num_envs=4, epoch_clips=8, tats=TatsConfig(warmup_epochs=2), off_policy=OffPolicyConfig())
     agent = find_agent("sac")(env, config)

@@ -1,4 +1,4 @@
-"""What is no encoder is not taken for one, and says why."""
+"""Files that hold no encoder are not taken for one, and the error says why."""
 
 import argparse
 import math
@@ -21,7 +21,7 @@ def _mae():
     return random_mae()
 
 
-# --- What is no encoder ----------------------------------------------------------------------------------------------
+# --- Files without an encoder ----------------------------------------------------------------------------------------
 
 
 def test_an_image_transformer_is_refused(tmp_path):
@@ -56,7 +56,7 @@ def test_other_architectures_are_named(mae, tmp_path, changes, message):
         EncoderSource.find(tmp_path / "a.pth", source_grid=GRID)
 
 
-def test_heads_that_nothing_tells_are_not_guessed(tmp_path):
+def test_unknown_numbers_of_heads_are_not_guessed(tmp_path):
     mae = random_mae(replace(CONFIG, embed_dim=96))
     torch.save(mae.state_dict(), tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"does not say how many heads .* nor does its width 96"):

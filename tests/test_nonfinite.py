@@ -1,4 +1,4 @@
-"""What is left out and what ends a run where gradients are not finite: one optimiser at a time, and two processes."""
+"""Skipped steps and ended runs where gradients are not finite: one optimiser at a time, and two processes."""
 
 import copy
 import logging
@@ -29,7 +29,7 @@ OPTIMIZERS = {
 
 
 def _everything(module, optimizer):
-    """Weights, and what the optimiser keeps of each: moments and step counts."""
+    """Weights, and the optimiser's state of each: moments and step counts."""
     kept = [value for state in optimizer.state.values() for value in state.values()]
     return [torch.as_tensor(value).clone() for value in (*module.parameters(), *kept)]
 
@@ -78,7 +78,7 @@ def test_the_norm_is_that_of_all_gradients():
     assert guard.norm == norm
 
 
-def test_the_tenth_in_a_row_ends_the_run_and_changes_nothing():
+def test_the_tenth_in_a_row_ends_the_run_and_changes_no_weight():
     module = torch.nn.Linear(3, 4)
     optimizer = torch.optim.AdamW(module.parameters())
     guard = GradientGuard("toy", optimizer, lambda: "optimiser step 12")

@@ -1,4 +1,4 @@
-"""Runs in which a number is not finite, for agents of every kind: what ends them, what is left out, what is kept."""
+"""Runs in which a number is not finite, for agents of every kind: ended runs, skipped steps, kept checkpoints."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ QUANTITIES = {
     "a log-probability of the sampler": [(MaskDistribution, "log_prob", None), (GaussianScores, "action_log_prob", 1)],
     "the sampler's entropy_loss": [(PlackettLuce, "entropy", None)],
 }
-"""What goes bad, as it is named, and where it comes from: an owner, the name there, and which part of the answer."""
+"""The number that goes bad, by name, and its source: an owner, the name there, and the part of the answer."""
 
 
 def _run(clips_root, out, agent, **changes):
@@ -89,7 +89,7 @@ class _Spoiler:
         if not (agent in ("adamae", "sac") and "entropy" in quantity)  # they have none
     ],
 )
-def test_such_a_number_ends_the_run_and_changes_nothing(clips_root, tmp_path, monkeypatch, agent, quantity, bad):
+def test_such_a_number_ends_the_run_and_changes_no_weight(clips_root, tmp_path, monkeypatch, agent, quantity, bad):
     run = _run(clips_root, tmp_path, agent)
     spoiler = _Spoiler(run, monkeypatch, quantity, bad)
     # SAC asks for values and log-probabilities only when it learns.
@@ -202,7 +202,7 @@ def test_an_mae_that_does_not_learn_must_be_finite_too(clips_root, tmp_path, mon
     run.close()
 
 
-def test_the_line_search_of_trpo_refuses_what_such_a_gradient_leads_to(clips_root, tmp_path, monkeypatch):
+def test_the_line_search_of_trpo_refuses_the_step_of_such_a_gradient(clips_root, tmp_path, monkeypatch):
     run = _run(clips_root, tmp_path, "trpo")
     _overflow(_heads(run), lambda: run.agent.num_timesteps == 20)
     moved, learn = {}, run.agent.train

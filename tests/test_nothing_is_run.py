@@ -50,7 +50,7 @@ LOADERS = {
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 @pytest.mark.parametrize("what", LOADERS)
-def test_a_crafted_file_is_refused_and_runs_nothing(clips_root, tmp_path, what, write):
+def test_a_crafted_file_is_refused_and_runs_no_code(clips_root, tmp_path, what, write):
     name, load = LOADERS[what]
     folder = tmp_path / "made"
     begin_run(folder, tiny_config(clips_root, tmp_path).as_dict())
@@ -82,7 +82,7 @@ RUNS_CODE = {
     "eval", "exec", "pickle.load", "pickle.Unpickler", "marshal.loads", "marshal.load", "shelve.open", "joblib.load",
     "yaml.load", "torch.jit.load", "torch.hub.load", "dill.loads", "cloudpickle.loads", "load_from_zip_file",
 }  # fmt: skip
-TRUSTED = {("tats_gym/runs/parallel_jobs.py", "pickle.loads")}  # of what it has just pickled itself
+TRUSTED = {("tats_gym/runs/parallel_jobs.py", "pickle.loads")}  # of objects it has just pickled itself
 
 
 def _calls(path):

@@ -46,7 +46,7 @@ def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_ev
     assert lengths == {"table2": 204_000, "table3": 202_000}
 
 
-def test_rows_are_what_their_names_say(tmp_path):
+def test_rows_hold_the_settings_of_their_names(tmp_path):
     base = changed(PRESETS["demo"], {"grid.size": 96})
     two, three, six = (planned(SWEEPS[f"table{n}"], base, tmp_path, [0], budget=16_000) for n in (2, 3, 6))
     tats = two["(50, 25)", "TATS", 0].config
@@ -79,7 +79,7 @@ def test_the_table_has_the_papers_layout_with_intervals_and_a_star_at_the_best()
     assert sweep_table(sweep, found, "demo").splitlines()[0].count("paper, ") == 12
 
 
-def test_a_run_that_came_to_nothing_takes_no_star_from_the_others():
+def test_a_run_that_ended_in_nan_takes_no_star_from_the_others():
     sweep = SWEEPS["table3"]
     swept = [Swept(row, "TATS", {"error_own": math.nan if row == "(1e-3, 1e-4, 1e-4)" else 0.5}) for row in sweep.rows]
     _, *lines = sweep_table(sweep, estimates(sweep, swept), "ucf101").splitlines()
@@ -117,7 +117,7 @@ def test_a_cell_in_the_hands_of_another_is_waited_for_and_taken_over_when_it_let
         pass
 
 
-def test_what_another_has_done_meanwhile_is_not_done_again(cell, tmp_path, monkeypatch):
+def test_cells_that_another_machine_did_meanwhile_are_not_repeated(cell, tmp_path, monkeypatch):
     other = replace(cell, folder=tmp_path / "arm" / "seed1")
     ran = []
 
@@ -133,7 +133,7 @@ def test_what_another_has_done_meanwhile_is_not_done_again(cell, tmp_path, monke
     assert ran == ["seed0"]
 
 
-def test_what_fails_does_not_keep_the_others_from_being_done(cell, tmp_path, monkeypatch):
+def test_failing_runs_do_not_keep_the_others_from_being_done(cell, tmp_path, monkeypatch):
     others = [replace(cell, folder=tmp_path / "arm" / f"seed{seed}") for seed in (1, 2)]
 
     def run_cell(each):
@@ -214,7 +214,9 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
         ),
     ],
 )
-def test_what_cannot_be_swept_is_said_before_anything_is_run(script, clips_root, tmp_path, capsys, arguments, message):
+def test_settings_that_cannot_be_swept_are_named_before_any_run(
+    script, clips_root, tmp_path, capsys, arguments, message
+):
     arguments = [each.format(clips=clips_root) for each in arguments]
     assert script.main([*arguments, "--out", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err

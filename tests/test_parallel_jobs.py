@@ -52,7 +52,7 @@ def train(folder: str) -> None:
         Path(folder, f"begun-{os.getpid()}").touch()
         while not asked:
             time.sleep(0.01)
-        time.sleep(1.0)  # what a second signal would cut off
+        time.sleep(1.0)  # a second signal would cut it off
         Path(folder, f"saved-{os.getpid()}").touch()
     raise StoppedError(f"{folder} was stopped")
 
@@ -102,7 +102,7 @@ def test_processes_that_fail_or_are_killed_are_reported_and_take_no_other_with_t
         (signal.SIGKILL, "first", 2),
     ],
 )
-def test_a_signal_ends_all_after_they_have_saved_and_begins_nothing_new(tmp_path, number, to, jobs):
+def test_a_signal_ends_all_after_they_have_saved_and_no_job_begins(tmp_path, number, to, jobs):
     code = (
         "from tats_gym.runs.parallel_jobs import side_by_side\n"
         "from tests.test_parallel_jobs import train\n"

@@ -15,7 +15,7 @@ def _every_draw(num_tokens, num_visible):
 
 
 def _by_definition(logits, draw):
-    """Multiply exp(logit) / (sum over what is left), one draw after another."""
+    """Multiply exp(logit) / (sum over the tokens left), one draw after another."""
     weights = logits.double().exp().tolist()
     left, probability = set(range(len(weights))), 1.0
     for token in draw.tolist():
@@ -50,7 +50,7 @@ def test_each_draw_is_conditioned_on_the_draws_before(logits):
 
 
 def test_extreme_logits_stay_exact():
-    # Subtracting the drawn weights from the total would leave nothing of what is left.
+    # Subtracting the drawn weights from the total would leave no digit of the rest.
     logits = torch.tensor([[60.0, 30.0, 0.0, -1.0]])
     log_prob = PlackettLuce(logits, 3).log_prob(torch.tensor([[0, 1, 2]]))[0]
     assert log_prob[2].item() == pytest.approx(-torch.tensor(-1.0).exp().log1p().item(), abs=1e-5)
@@ -90,7 +90,7 @@ def test_entropy_along_draws_averages_to_the_exact_entropy(logits):
     exact = -(joint.exp() * joint).sum()
     estimate = (joint.exp() * distribution.entropy_along(draws)).sum()
     torch.testing.assert_close(estimate, exact, atol=1e-5, rtol=1e-5)
-    # and scatters less than what it replaces
+    # and scatters less than the estimate it replaces
     spread = (joint.exp() * (distribution.entropy_along(draws) - exact) ** 2).sum()
     naive = (joint.exp() * (-joint - exact) ** 2).sum()
     assert spread < 0.25 * naive

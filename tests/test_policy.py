@@ -1,4 +1,4 @@
-"""What the sampler's networks can tell apart."""
+"""The differences that the sampler's networks can tell."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_tokens_of_one_content_are_told_apart_by_learned_positions(positions, ap
     assert (logits.std(1) < 1e-4).all() != apart
 
 
-def test_learned_positions_count_whatever_the_scale_of_the_content():
+def test_learned_positions_count_at_any_scale_of_the_content():
     policy = _policy(positions="learned")
     tokens = torch.randn(2, 36, 64)
     one, other = (policy.get_distribution(scale * tokens).distribution.logits for scale in (1, 1000))
@@ -38,8 +38,8 @@ def test_unknown_positions_are_refused():
 
 @pytest.mark.parametrize("critic", ["separate", "pooled", "shared"])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_every_critic_learns_what_clips_are_worth(critic, depth):
-    """A value is the mean of one feature over the tokens: what its attention adds may not be in the way."""
+def test_every_critic_learns_the_worth_of_clips(critic, depth):
+    """A value is the mean of one feature over the tokens: the attention's addition may not be in the way."""
     policy = _policy(critic=critic, depth=depth)
     tokens = torch.randn(16, 36, 64) + 2 * torch.randn(16, 1, 64)
     worth = tokens[:, :, 0].mean(1, keepdim=True)
@@ -62,7 +62,7 @@ def test_a_pooled_critic_draws_the_same_masks_as_a_separate_one():
 
 
 @pytest.mark.parametrize("frames", [4, 10])
-def test_what_a_distribution_says_can_be_differentiated_twice(frames):
+def test_values_of_a_distribution_can_be_differentiated_twice(frames):
     """Hessian times vector against differences of the gradient, in float64; ten frames are more than go at once."""
     torch.manual_seed(0)
     policy = TatsPolicy(TokenBox((4 * frames, 64), (frames, 2, 2)), Subset(4 * frames, 3), lambda _: 1e-3).double()
@@ -87,7 +87,7 @@ def test_what_a_distribution_says_can_be_differentiated_twice(frames):
 
 
 def test_without_gradients_matrices_shrink_by_their_decay_and_vectors_stay():
-    """AdamW: w (1 - lr * decay). What is a vector here, by name: biases, and the weights of norms."""
+    """AdamW: w (1 - lr * decay). Vectors here, by name: biases, and the weights of norms."""
     policy = _policy(critic="pooled", mlp_ratio=2.0, positions="learned")
     policy.optimizer_kwargs = {"weight_decay": 0.05}
     policy.make_optimizer(lambda _: 0.1)

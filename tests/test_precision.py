@@ -7,7 +7,7 @@ from tats_gym.train.precision import resolve_device
 
 
 @pytest.mark.parametrize("device", ["foo", "meta", "cuda:x", "cuda:-1", ""])
-def test_what_is_no_device_is_named_with_what_may_be_given(device):
+def test_an_unknown_device_is_named_with_the_possible_ones(device):
     with pytest.raises(ValueError, match=f"device must be auto, cpu, cuda or cuda:N, got '{device}'"):
         resolve_device(device)
 

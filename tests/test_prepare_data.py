@@ -133,7 +133,7 @@ def test_a_partial_of_another_check_is_dropped(root, caplog):
         (None, 0),
     ],
 )
-def test_what_is_damaged_in_a_stopped_run_is_checked_again(root, line, resumed):
+def test_damaged_records_of_a_stopped_run_are_checked_again(root, line, resumed):
     stop_after(verification(root), 2)
     partial = root / "tats-gym-list-train.jsonl.partial"
     partial.write_bytes(b"" if line is None else partial.read_bytes() + line)
@@ -206,7 +206,7 @@ def test_the_command_puts_both_indices_into_another_folder(main, capsys, tmp_pat
     assert not list(root.glob("tats-gym*"))
 
 
-def test_the_command_fails_where_nothing_is_usable(main, capsys, root):
+def test_the_command_fails_where_no_video_is_usable(main, capsys, root):
     (root / "train.csv").write_text("empty.mp4 0\n")
     command = ["--env", "TatsMask-list-v0", "--root", str(root), "--split", "train"]
     assert main(["verify", *command, "--num-workers", "0"]) == 1

@@ -1,4 +1,4 @@
-"""A whole run, and what it leaves behind."""
+"""A whole run, and its files."""
 
 import json
 import os

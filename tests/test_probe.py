@@ -84,7 +84,7 @@ def test_logistic_solves_a_separable_problem_and_ignores_scales_and_constants():
 
 def test_the_strength_is_chosen_by_held_out_clips():
     generator = torch.Generator().manual_seed(0)
-    values, labels = torch.randn(60, 40, generator=generator), torch.arange(3).repeat(20)  # nothing to learn
+    values, labels = torch.randn(60, 40, generator=generator), torch.arange(3).repeat(20)  # no labels to learn from
     ids = torch.arange(60)
     assert fit_logistic(values, labels, ids, 3, LogisticConfig()).l2 == 1.0
     separable, labels = clusters(20, spread=0.01)
@@ -161,7 +161,7 @@ def test_knn_votes_by_hand():
     assert tie[0, 0] > tie[0, 1]
 
 
-def test_knn_may_subtract_what_all_share():
+def test_knn_may_subtract_the_common_part():
     train, labels = torch.tensor([[100.0, 1.0], [100.0, -1.0], [120.0, 1.0]]), torch.tensor([0, 1, 1])
     query = torch.tensor([[119.0, 1.2]])
     assert fit_knn(train, labels, 2, KnnConfig(k=1)).scores(query).argmax() == 0

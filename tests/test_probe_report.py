@@ -56,7 +56,7 @@ def probe_rows():
     tops = {(0, 0): 0.1, (0, 8): 0.3, (1, 0): 0.2, (1, 8): 0.5}
     shared = {"agent": "random", "method": "knn", "pool": "mean", "norm": "none", "chance": 0.125}
     rows = [{**shared, "seed": seed, "step": step, "top1": top} for (seed, step), top in tops.items()]
-    return [*rows, *({**row, "step": 4, "top1": 0.9} for row in rows[:1])]  # what lies between is not compared
+    return [*rows, *({**row, "step": 4, "top1": 0.9} for row in rows[:1])]  # numbers between are not compared
 
 
 def test_seeds_are_compared_with_themselves_untrained():

@@ -1,4 +1,4 @@
-"""What the progress bar counts, and what a log gets of it."""
+"""The progress bar's count, and its lines in a log."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from tats_gym.agents.training import callbacks
 from tats_gym.runs.progress import Lines, progress_bar
 
 
-def test_what_is_no_training_is_no_part_of_the_speed(monkeypatch):
+def test_pauses_are_no_part_of_the_speed(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
     stream = SimpleNamespace(wait_s=0.0)
@@ -41,7 +41,7 @@ class Clock:
 
 
 def _shown(monkeypatch, *, seconds, **settings):
-    """What a bar writes into a file, of as many clips as seconds, one each second."""
+    """The output of a bar in a file, of as many clips as seconds, one each second."""
     clock, stream = Clock(monkeypatch), io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with progress_bar(total=seconds, unit="clip", **settings) as bar:
@@ -90,7 +90,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
             for _ in progress_bar(range(3), unit="clip", desc="loss", quiet=quiet):
                 pass
         shown = b""
-        with contextlib.suppress(OSError):  # the end of what a closed terminal holds
+        with contextlib.suppress(OSError):  # the end of a closed terminal's content
             while part := os.read(ours, 4096):
                 shown += part
         os.close(ours)

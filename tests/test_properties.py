@@ -1,4 +1,4 @@
-"""What holds for every mask, distribution, reward and credit, over sizes and numbers that hypothesis chooses."""
+"""Properties of every mask, distribution, reward and credit, over sizes and numbers that hypothesis chooses."""
 
 import math
 from itertools import permutations
@@ -80,14 +80,14 @@ def test_tube_masks_show_the_same_places_at_all_times(grid, count, seed):
 
 @SAME
 @given(grids(lambda t, side: side * side), st.integers(1, 5), SEEDS)
-def test_frame_masks_show_all_of_a_tubelet_or_nothing(grid, count, seed):
+def test_frame_masks_show_all_of_a_tubelet_or_none_of_it(grid, count, seed):
     shown = _check_legal(masks.frame_ids(grid, count, torch.Generator().manual_seed(seed)), grid, count)
     assert (shown.all(2) == shown.any(2)).all()
 
 
 @SAME
 @given(grids(), st.lists(st.sampled_from([0.0, 1e-38, 1e-8, 1.0, 3e38]), min_size=64, max_size=64), SEEDS)
-def test_weighted_masks_show_what_comes_first_and_nothing_twice(grid, weights, seed):
+def test_weighted_masks_show_the_first_tokens_and_none_twice(grid, weights, seed):
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(0, 2, (3, grid.num_tokens), generator=generator).bool()
     ids = masks.weighted_ids(

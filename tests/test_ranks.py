@@ -92,7 +92,7 @@ def test_gradients_in_float32_are_those_of_one_process(clips_root, both, tmp_pat
         assert (two[part][0] - first).norm() < 1e-5 * first.norm()
 
 
-def test_what_two_processes_left_goes_on_in_one(clips_root, alone, killed, tmp_path):
+def test_a_run_of_two_processes_goes_on_in_one(clips_root, alone, killed, tmp_path):
     left = shutil.copytree(killed / "left", tmp_path / "left")
     assert load_checkpoint(left)["step"] == 16
     _check_same_weights(alone, _train_alone(clips_root, left, "float64"))

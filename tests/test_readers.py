@@ -1,4 +1,4 @@
-"""The readers give the frames that were asked for, and say what is wrong with a file that gives none."""
+"""The readers give the frames that were asked for, and name the fault of a file that gives none."""
 
 import importlib.util
 import sys
@@ -181,7 +181,7 @@ def test_auto_takes_pyav(tmp_path):
         ("torchcodec", SimpleNamespace(ffmpeg_major_version=None), "'torchcodec' needs FFmpeg's shared libraries"),
     ],
 )
-def test_a_reader_that_is_not_installed_says_what_to_install(tmp_path, monkeypatch, reader, module, message):
+def test_a_reader_that_is_not_installed_names_its_package(tmp_path, monkeypatch, reader, module, message):
     monkeypatch.setitem(sys.modules, reader, module)
     with pytest.raises(ImportError, match=message):
         open_video(write_video(tmp_path / "v.mp4"), reader)

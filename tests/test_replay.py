@@ -1,4 +1,4 @@
-"""The replay buffer holds where clips came from, and gives what the MAE makes of them now."""
+"""The replay buffer holds where clips came from, and gives the MAE's present outputs for them."""
 
 import io
 import pickle
@@ -74,7 +74,7 @@ def test_in_the_place_of_clips_that_are_gone_come_others_of_the_same_draw(env, m
     assert torch.equal(batch.observations, env.vector_env.mae.embed(again(positions.tolist()).pixels))
 
 
-def test_an_algorithm_stores_what_the_environment_did(env):
+def test_an_algorithm_stores_the_steps_of_the_environment(env):
     agent = SAC(TokenSACPolicy, env, buffer_size=10, replay_buffer_class=ClipReplayBuffer, seed=0, device="cpu")
     agent.replay_buffer.attach(env.vector_env)
     agent.learn(6)
@@ -151,7 +151,7 @@ def test_neither_pickles_nor_zips_hold_the_environment(env):
     assert copy.sample(1).observations.shape == (1, TOKENS, 64)
 
 
-def test_what_cannot_be_stored_is_refused(env):
+def test_steps_that_cannot_be_stored_are_refused(env):
     buffer = _buffer(env)
     with pytest.raises(RuntimeError, match="the replay buffer is empty"):
         buffer.sample(1)

@@ -1,4 +1,4 @@
-"""Agents say what they need of the environment, and users need not."""
+"""Agents name their needs of the environment, and users need not."""
 
 import pytest
 

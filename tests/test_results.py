@@ -1,4 +1,4 @@
-"""What experiments write: tables, commands that give the numbers again, records and pictures."""
+"""The output of experiments: tables, commands that give the numbers again, records and pictures."""
 
 import json
 from pathlib import Path

@@ -90,7 +90,7 @@ def test_a_run_that_gathers_gradients_is_stopped_and_saved_after_a_whole_step(cl
         assert torch.equal(ours, theirs), name
 
 
-def test_what_is_saved_at_the_end_is_not_cut_off_by_another_signal(clips_root, tmp_path, monkeypatch):
+def test_saving_at_the_end_is_not_cut_off_by_another_signal(clips_root, tmp_path, monkeypatch):
     run = Pretraining(tiny_config(clips_root, tmp_path))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -113,7 +113,7 @@ def test_what_is_saved_at_the_end_is_not_cut_off_by_another_signal(clips_root, t
     assert load_checkpoint(run.folder)["step"] == 4
 
 
-def test_whether_a_run_goes_on_is_decided_when_nobody_else_trains_there(clips_root, tmp_path, monkeypatch):
+def test_whether_a_run_goes_on_is_decided_when_no_other_process_trains_there(clips_root, tmp_path, monkeypatch):
     _, result = train(tiny_config(clips_root, tmp_path))
     folder = tmp_path / "other"
 
@@ -189,7 +189,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".png"}
 
 
-def test_giving_the_command_of_a_finished_run_again_changes_nothing(clips_root, tmp_path, caplog):
+def test_giving_the_command_of_a_finished_run_again_changes_no_file(clips_root, tmp_path, caplog):
     config = tiny_config(clips_root, tmp_path)
     _, result = train(config)
     before = contents(result.folder)

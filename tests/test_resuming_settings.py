@@ -17,7 +17,7 @@ from tats_gym.train.distributed import Ranks
 from tests.runs import tiny_config, train
 
 
-def test_what_changes_where_a_run_goes_on_is_said_and_kept(clips_root, tmp_path, caplog):
+def test_settings_changed_where_a_run_goes_on_are_named_and_kept(clips_root, tmp_path, caplog):
     _, result = train(tiny_config(clips_root, tmp_path))
     latest_checkpoint(result.folder).unlink()
     path, config = result.folder / "config.json", run_config(result.folder)
@@ -46,7 +46,7 @@ def test_a_run_does_not_go_on_under_another_seed(clips_root, tmp_path):
         ValueError, match=r"has the seed 0 and goes on with it, got 7; give that one, or another folder"
     ):
         begin_or_resume(result.folder, replace(config, seed=7), Ranks.alone("cpu"))
-    resume(result.folder).close()  # nobody holds it
+    resume(result.folder).close()  # no process holds it
 
 
 def test_settings_that_are_gone_are_taken_from_the_checkpoint(clips_root, tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""What draws the masks is computed once, and nothing else changes."""
+"""The scores that draw the masks are computed once, without any other change."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def _calls(monkeypatch):
 
 def _trained(clips_root, *, reuse_scores, masks_per_clip=1, **changes):
     env = toy_env(clips_root, num_envs=4, masks_per_clip=masks_per_clip)
-    sgd = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}  # Adam makes a step of any rounding of nothing
+    sgd = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}  # Adam makes a step of any rounding of zero
     agent = TATS(
         env=env, reuse_scores=reuse_scores, masks_per_clip=masks_per_clip, policy_kwargs=sgd, **SIZES, **changes
     )

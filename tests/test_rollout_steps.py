@@ -1,4 +1,4 @@
-"""What happens while a rollout is collected and learnt from: steps, modes, logs, what callbacks see, what is saved."""
+"""The collection of a rollout and the update on it: steps, modes, logs, calls of callbacks, saved state."""
 
 import numpy as np
 import pytest
@@ -91,10 +91,10 @@ def test_scores_serve_the_update_where_training_mode_does_not_change_them(env, m
     assert modes == modes_of_a_rollout * 2
 
 
-def test_what_is_logged_is_the_mean_over_minibatches_and_passes(env, monkeypatch):
+def test_logged_values_are_means_over_minibatches_and_passes(env, monkeypatch):
     agent, losses, loss = _agent(env, n_steps=2, n_epochs=2, batch_size=4), [], TATS.loss
     with torch.no_grad():
-        agent.policy.critic_head.weight.normal_()  # values of zero would explain nothing
+        agent.policy.critic_head.weight.normal_()  # values of zero would have no explained variance
 
     def noted(self, batch, scores):
         found = loss(self, batch, scores)
@@ -113,7 +113,7 @@ def test_what_is_logged_is_the_mean_over_minibatches_and_passes(env, monkeypatch
     assert agent.logger.name_to_excluded["train/n_updates"] == ("tensorboard",)
 
 
-def test_nothing_of_a_rollout_is_saved(env, tmp_path):
+def test_no_part_of_a_rollout_is_saved(env, tmp_path):
     class Save(_Watch):
         def _on_step(self):
             assert self.model.scores
@@ -140,7 +140,7 @@ def _kept(credit):
     return buffer, tokens
 
 
-def test_what_is_checked_of_a_rollout_is_a_number_a_mask():
+def test_each_checked_array_of_a_rollout_has_a_number_a_mask():
     buffer, _ = _kept(credit="token")
     assert (buffer.log_probs.tolist(), buffer.values.tolist()) == ([-7.0, -0.875], [1.5, 2.0])
     assert _kept(credit="joint")[0].log_probs.tolist() == [-1.0, -0.5]

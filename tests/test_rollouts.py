@@ -92,7 +92,7 @@ def test_one_update_is_the_hand_written_one(env, n_epochs, monkeypatch):
     assert moved > 1e-5
 
 
-def test_what_is_logged_of_ratios_is_of_hidden_tokens(env, monkeypatch):
+def test_logged_ratios_are_of_hidden_tokens(env, monkeypatch):
     """Of five hidden tokens two have half of their probability, three kept it; visible ones gained and do not count."""
     agent = _tats(env, clip_range=0.2)
     agent.learn(3)
@@ -129,7 +129,7 @@ def test_every_credit_trains_with_minibatches_and_epochs(env, credit):
     assert any(not torch.equal(before[name], value) for name, value in agent.policy.state_dict().items())
 
 
-def test_the_warm_up_uses_uniform_masks_and_updates_nothing(env, monkeypatch):
+def test_the_warm_up_uses_uniform_masks_and_makes_no_update(env, monkeypatch):
     agent = _tats(env, warmup_timesteps=6)
     before = copy.deepcopy(agent.policy.state_dict())
     monkeypatch.setattr(TatsPolicy, "forward", lambda *_: pytest.fail("the sampler was asked during warm-up"))

@@ -1,4 +1,4 @@
-"""One page says what runs were, and a browser shows it without a network."""
+"""One page describes runs, and a browser shows it without a network."""
 
 import base64
 import json
@@ -76,7 +76,7 @@ def test_an_interval_whose_clips_an_older_run_did_not_count_stands_alone(runs, t
     assert _cells(report([tmp_path / "run"]), GAIN) == ["0.0500 ± 0.0100"]
 
 
-def test_nothing_is_fetched_from_elsewhere(page):
+def test_no_file_is_fetched_from_elsewhere(page):
     text = page.read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) > 12
@@ -128,7 +128,7 @@ def test_a_run_that_has_only_begun_has_a_page_and_markup_in_names_stays_text(cli
     assert "Nothing was logged yet" in text
 
 
-def test_what_is_no_run_is_refused(tmp_path, capsys):
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     script = load_script("report")
     assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
     assert "holds no run" in capsys.readouterr().err

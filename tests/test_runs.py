@@ -19,7 +19,7 @@ from tats_gym.train.distributed import Ranks
 ALONE = Ranks.alone("cpu")
 
 
-def test_a_folder_is_one_process_s_until_that_has_ended_in_whatever_way(tmp_path, monkeypatch):
+def test_a_folder_is_one_process_s_until_that_has_ended_in_any_way(tmp_path, monkeypatch):
     monkeypatch.setattr("tats_gym.runs.lock.WAIT_S", 0.3)
     code = (
         "import sys, time; from pathlib import Path; from tats_gym.runs.lock import RunLock\n"
@@ -102,7 +102,7 @@ def test_metrics_are_cut_back_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_what_is_near_a_run_is_named_where_there_is_none(tmp_path):
+def test_similar_names_are_suggested_where_there_is_no_run(tmp_path):
     run = tmp_path / "runs" / "ssv2-1"
     begin_run(run, {"seed": 0})
     save_checkpoint(run / "checkpoints", 8, {"config": {"seed": 0}})

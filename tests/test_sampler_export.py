@@ -1,4 +1,4 @@
-"""The sampler alone chooses what the agent of its run would choose."""
+"""The sampler alone chooses the same tokens as the agent of its run."""
 
 import json
 
@@ -32,7 +32,7 @@ def random_run(clips_root, folder, **changes):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_it_chooses_what_the_agent_would(clips_root, tmp_path, name):
+def test_it_chooses_the_same_tokens_as_the_agent(clips_root, tmp_path, name):
     run = random_run(clips_root, tmp_path, sampler=CONFIGS[name])
     (path,) = export_sampler(run.folder, tmp_path / "out")
     sampler = load_sampler(tmp_path / "out")
@@ -83,7 +83,7 @@ def test_agents_without_a_sampler_are_named(clips_root, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_sampler_is_named(clips_root, tmp_path):
+def test_a_file_that_is_no_sampler_is_named(clips_root, tmp_path):
     torch.save({"model": {}}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="is not a run, and only a run"):
         export_sampler(tmp_path / "a.pth", tmp_path / "out")

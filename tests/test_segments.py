@@ -82,7 +82,7 @@ def test_pixels_keep_their_place_and_their_colour(tmp_path):
     ("height", "width", "expected"),
     [(720, 1280, (112, 200)), (1280, 720, (200, 112)), (405, 720, (112, 200)), (91, 64, (90, 64)), (1, 500, (2, 500))],
 )
-def test_the_aspect_is_kept_in_even_sizes_and_nothing_is_enlarged(height, width, expected):
+def test_the_aspect_is_kept_in_even_sizes_and_no_video_is_enlarged(height, width, expected):
     size = CutConfig().size(height, width)
     assert size == pytest.approx(expected, abs=2)
     assert all(side % 2 == 0 for side in size)
@@ -96,7 +96,7 @@ def test_the_frame_rate_is_kept(tmp_path):
         assert float(container.streams.video[0].average_rate) == pytest.approx(29.97, abs=0.05)
 
 
-def test_a_stopped_run_goes_on_and_keeps_what_is_there(main, video, tmp_path, capsys):
+def test_a_stopped_run_goes_on_and_keeps_its_segments(main, video, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(arguments(video, out)) == 0
     whole = numbers(out)
@@ -201,7 +201,7 @@ def test_numbered_videos_that_were_not_cut_are_videos_of_their_own(tmp_path):
     assert 3 <= len(split("folder", tmp_path)[1]) <= 20
 
 
-def test_videos_that_give_nothing_are_named_and_passed_over(main, video, tmp_path, caplog, capsys):
+def test_videos_that_give_no_segment_are_named_and_passed_over(main, video, tmp_path, caplog, capsys):
     films, out = video.parent, tmp_path / "out"
     short = write_video(films / "short.mp4", numbered_frames(5))
     broken = films / "broken.mp4"
@@ -230,7 +230,7 @@ def test_a_video_that_breaks_off_gives_its_whole_segments(main, tmp_path, caplog
     assert f"{found} segments" in capsys.readouterr().out
 
 
-def test_what_cannot_be_cut_is_refused(main, video, tmp_path, capsys):
+def test_videos_that_cannot_be_cut_are_refused(main, video, tmp_path, capsys):
     def refused(*given):
         assert main([*map(str, given)]) == 1
         return capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A training under faults, for seconds; and that what would be wrong after hours is found."""
+"""A training under faults, for seconds; faults that would show after hours are found."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 ROW = Census(0.0, 4, 100, 9, 900.0, 1800.0)
 
 
-def test_a_training_lives_through_faults_and_leaves_nothing(tmp_path):
+def test_a_training_lives_through_faults_and_leaves_no_process_or_file(tmp_path):
     command = [sys.executable, "-m", "tests.soak", "--minutes", "0.3", "--fault-s", "2", "--num-videos", "40"]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "soak.json")], cwd=ROOT, capture_output=True, text=True, check=False
@@ -50,11 +50,11 @@ def test_growth_is_that_of_the_last_minutes_over_the_first():
         (1, _rows(60, 0), "Traceback (most", ["the training ended with 1, not 75", "there is a traceback in the log"]),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, code, rows, words, failures):
+def test_faults_are_named(tmp_path, code, rows, words, failures):
     assert _failures(code, rows, set(), tmp_path, words) == failures
 
 
-def test_what_is_left_is_said(tmp_path):
+def test_leftovers_are_named(tmp_path):
     (tmp_path / "tmp123").touch()
     with subprocess.Popen(["sleep", "60"]) as left:
         process = psutil.Process(left.pid)

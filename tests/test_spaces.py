@@ -52,7 +52,7 @@ def test_a_subset_samples_distinct_tokens_uniformly():
         ([0.0, 1.0], False),
     ],
 )
-def test_a_subset_contains_what_is_distinct_and_in_range(action, legal):
+def test_a_subset_contains_distinct_numbers_in_range(action, legal):
     assert Subset(6, 2).contains(np.array(action)) is legal
 
 

@@ -91,7 +91,7 @@ def test_seek_goes_on_as_an_uninterrupted_stream_would(folder, num_workers):
         assert same(resumed.take(4), expected)
 
 
-def test_seeking_within_what_was_decoded_ahead_keeps_the_workers(folder):
+def test_seeking_within_the_clips_decoded_ahead_keeps_the_workers(folder):
     with stream_of(folder, num_workers=1) as stream:
         first = stream.take(2)
         workers = stream._train_loader
@@ -162,7 +162,7 @@ def test_the_centre_crop_can_be_taken_too(tmp_path):
         assert stream.take(8).pixels.amin() > 150
 
 
-def test_the_other_crop_and_the_flip_are_what_they_say(tmp_path):
+def test_the_other_crop_and_the_flip_are_as_described(tmp_path):
     frames = np.zeros((2, 64, 64, 3), np.uint8)
     frames[:, :, :32] = 200  # the left is bright
     write_video(tmp_path / "v.mp4", frames)
@@ -225,7 +225,7 @@ def test_each_view_of_a_window_is_distorted_anew(tmp_path):
     write_video(tmp_path / "v.mp4", np.full((4, 32, 32, 3), 90, np.uint8))
     with stream_of(tmp_path, repeats=40, crop="centre", randaug="rand-m9-n2-p1-mstd0.5-inc1") as stream:
         levels = stream.take(40).pixels.float().mean((1, 2, 3, 4))
-    assert len(levels.round().unique()) > 8  # of one grey, by the strength of what was done to it
+    assert len(levels.round().unique()) > 8  # of one grey, by the strength of its distortion
 
 
 def test_folds_subsets_and_indices_reach_the_list(folder, tmp_path):

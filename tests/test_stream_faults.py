@@ -36,7 +36,7 @@ def test_a_broken_video_is_replaced_counted_and_logged_once(tmp_path, caplog, nu
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_nothing_but_broken_videos_is_an_error_that_names_the_last(tmp_path, num_workers):
+def test_only_broken_videos_are_an_error_that_names_the_last(tmp_path, num_workers):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with stream_of(tmp_path, num_workers=num_workers) as stream:
         with pytest.raises(VideoReadError, match=r"20 videos in a row .*a\.mp4: it does not decode"):
@@ -76,7 +76,7 @@ def test_a_video_that_hangs_is_replaced_and_a_resumed_run_replaces_it_again(tmp_
     noted = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {Path(each["video"]).name for each in noted} == {"hung.mp4"}
     assert all(each["cause"].endswith("took more than 2 s") for each in noted)
-    # The file is sound now. Who does not know the journal takes it, who goes on with the run does not.
+    # The file is sound now. A stream without the journal takes it; the run that goes on does not.
     with stream_of(videos) as other:
         assert 2 in other.take(9).ids
     with journal.open("a") as file:
@@ -88,11 +88,11 @@ def test_a_video_that_hangs_is_replaced_and_a_resumed_run_replaces_it_again(tmp_
     assert torch.equal(rest.pixels, whole.pixels[3:])
     with stream_of(videos, seed=1) as other:
         other.keep_journal(journal)
-        assert 2 in other.take(9).ids  # the journal of another seed says nothing about this one
+        assert 2 in other.take(9).ids  # the journal of another seed does not concern this one
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_folder_that_is_gone_for_a_while_changes_nothing_in_the_run_that_goes_on(tmp_path, num_workers):
+def test_a_folder_that_is_gone_for_a_while_does_not_change_the_run_that_goes_on(tmp_path, num_workers):
     videos, journal = tmp_path / "videos", tmp_path / "replaced.jsonl"
     for number in range(5):
         write_video(videos / f"{number}.mp4", noise_frames(20 + number))

@@ -1,4 +1,4 @@
-"""A study runs every arm with every seed once, goes on where it was stopped, and says what came out."""
+"""A study runs every arm with every seed once, goes on where it was stopped, and reports its results."""
 
 import json
 import math
@@ -85,7 +85,7 @@ def _script():
     return load_script("study")
 
 
-def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, tmp_path, monkeypatch, capsys):
+def test_the_script_writes_its_results_and_their_origin(study, script, tmp_path, monkeypatch, capsys):
     measures = ("masks_by_hand", "gradients_at_uniform")
     frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"frozen": frozen})
@@ -104,7 +104,9 @@ def test_the_script_writes_what_it_found_and_where_it_comes_from(study, script, 
     assert "joint, gain" in capsys.readouterr().out
 
 
-def test_the_script_says_who_was_first_where_a_study_asks_it(study, script, tmp_path, monkeypatch, capsys):
+def test_the_script_reports_the_forwards_to_a_target_where_a_study_has_one(
+    study, script, tmp_path, monkeypatch, capsys
+):
     group = replace(study, base=replace(study.base, train_mae=False), target_gain=0.5)
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"group": group})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
@@ -125,7 +127,7 @@ def test_arms_that_a_study_cannot_run_are_named(name, arms, message):
         _ = StudyConfig(name, arms=arms).study
 
 
-def test_what_is_measured_before_any_arm_is_run(study, tmp_path):
+def test_measures_need_no_run_of_an_arm(study, tmp_path):
     study = replace(study, base=replace(study.base, train_mae=False))
     folders = tmp_path / "study", tmp_path / "starts"
     run_study(replace(study, arms={}), *folders, [0, 1], jobs=1)

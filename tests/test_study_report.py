@@ -16,7 +16,7 @@ def test_a_gain_is_reached_on_the_line_between_two_measurements():
     row = _row([-0.01, 0.02, 0.04])
     assert forwards_to(row, 0.03) == pytest.approx(250)
     assert forwards_to(row, 0.02) == pytest.approx(200)
-    assert forwards_to(_row([0.04, 0.0, 0.08]), 0.02) == pytest.approx(50)  # the first time, from nothing at the start
+    assert forwards_to(_row([0.04, 0.0, 0.08]), 0.02) == pytest.approx(50)  # the first time, from zero at the start
     assert forwards_to(row, 0.05) == math.inf
 
 

@@ -32,7 +32,7 @@ def test_a_smaller_subset_lies_within_a_larger_one_in_the_old_order():
         assert large == sorted(large, key=VIDEOS.index)
 
 
-def test_what_is_chosen_minds_neither_other_videos_nor_where_they_lie():
+def test_the_choice_minds_neither_other_videos_nor_where_they_lie():
     part = chosen(4)
     fewer = [video for video in VIDEOS if video in part or int(video.name) % 2]
     assert chosen(4, videos=fewer) == part
@@ -42,7 +42,7 @@ def test_what_is_chosen_minds_neither_other_videos_nor_where_they_lie():
 
 def test_another_seed_chooses_others():
     assert chosen(0.5, seed=1) != chosen(0.5)
-    # The choice itself: a change of it would change what published subsets hold.
+    # The choice itself: a change of it would change the content of published subsets.
     assert [video.name for video in chosen(1)] == ["3", "23", "52"]
 
 
@@ -52,7 +52,7 @@ def test_videos_without_labels_are_one_class():
 
 
 @pytest.mark.parametrize("subset", [0, -1, 1.5, -0.5, float("nan"), float("inf")])
-def test_what_is_no_subset_is_refused(tmp_path, subset):
+def test_numbers_that_are_no_subset_are_refused(tmp_path, subset):
     with pytest.raises(ValueError, match=r"subset must be a share in \(0, 1\) or a whole number of clips a class, got"):
         list_videos("folder", tmp_path, subset=subset)
 

@@ -121,7 +121,7 @@ def test_the_batch_equals_single_environments(folder, action):
     single.close()
 
 
-def test_a_step_is_what_the_mae_says(folder):
+def test_a_step_agrees_with_the_mae(folder):
     env = TokenSelectionVectorEnv(2, **folder)
     observations, _ = env.reset(seed=0, options={"clips": [1, 3]})
     clips = env.clip_buffer.stream.centre([1, 3]).pixels
@@ -167,7 +167,7 @@ def test_scores_show_the_highest(folder):
     np.testing.assert_allclose(rewards[0], rewards[1], atol=1e-6)
 
 
-def test_the_rewards_are_what_their_names_say(folder):
+def test_the_rewards_follow_their_names(folder):
     rewards = {}
     for reward in ("error", "neg_error", "gain"):
         env = TokenSelectionVectorEnv(2, reward=reward, **folder)

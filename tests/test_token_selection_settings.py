@@ -1,4 +1,4 @@
-"""The environment's settings: what is refused, and clips that several environments hold."""
+"""The environment's settings: refused ones, and clips that several environments hold."""
 
 import gymnasium
 import numpy as np

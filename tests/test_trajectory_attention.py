@@ -80,7 +80,7 @@ def test_where_frames_ask_by_their_mean_the_rest_is_the_same():
 
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("stream_above", [0, 8])
-def test_what_is_streamed_or_split_is_the_same(monkeypatch, stream_above, pool):
+def test_streamed_and_split_attention_is_the_same(monkeypatch, stream_above, pool):
     torch.manual_seed(0)
     module = TrajectoryAttention(24, 3, 4, stream_above=8, pool=pool)
     x, norm = torch.randn(2, 20, 24, requires_grad=True), nn.LayerNorm(24)
@@ -122,7 +122,7 @@ def test_gradients_have_gradients(stream_above):
 
 
 def test_memory_grows_with_tokens_and_not_with_their_square():
-    """Of what waits for the backward pass, per token, when there are two, four and eight times as many frames."""
+    """Memory that waits for the backward pass, per token, at two, four and eight times as many frames."""
 
     def kept(frames):
         module, sizes = TrajectoryAttention(16, 2, frames, stream_above=4), {}

@@ -61,7 +61,7 @@ def test_every_form_is_drawn_of_any_video_with_every_mask_ratio(script, runs, vi
 
 
 def _drawn(runs, videos, **settings):
-    """What the script would draw of two videos: the runs, the clips' pixels, and what each agent shows."""
+    """The script's input for a drawing of two videos: the runs, the clips' pixels, and each agent's masks."""
     files = (videos / "noise one.mp4", videos / "moving.mp4")
     config = pictures.PictureConfig(run=runs[0], compare=tuple(runs[1:]), videos=files, **settings)
     saved = [SavedRun.read(path) for path in runs]
@@ -91,7 +91,7 @@ def test_all_errors_are_of_the_first_runs_mae_and_each_agent_looks_through_its_o
         assert wanted.item() != pytest.approx(other.item())
 
 
-def test_the_seed_draws_the_mask_and_a_clip_has_the_same_one_whatever_it_is_among(runs, videos):
+def test_the_seed_draws_the_mask_and_a_clip_has_the_same_one_among_any_others(runs, videos):
     saved, pixels, seen = _drawn([runs["tats"]], videos, seed=3)
     agent = saved[0].agent(saved[0].config.clips)
     shown = (~seen[0].reconstruction.mask).nonzero()[:, 1].reshape(2, -1)
@@ -188,7 +188,7 @@ def test_an_agent_out_of_its_run_masks_as_it_did_in_it(clips_root, tmp_path):
         (["--mask-ratio", "0.51", "0.6"], "each --mask-ratio must show another number of tokens, got [3, 3] of 8"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(script, runs, videos, tmp_path, capsys, change, message):
+def test_figures_that_cannot_be_drawn_are_named(script, runs, videos, tmp_path, capsys, change, message):
     change = [each.format(**runs, broken=videos / "broken.mp4") for each in change]
     assert script.main([str(runs["tats"]), *change, "--out", str(tmp_path / "out")]) == 1
     assert message in capsys.readouterr().err
@@ -208,7 +208,7 @@ def test_numbers_out_of_range_are_refused(settings, message):
         pictures.PictureConfig(run="a run", **settings)
 
 
-def test_runs_of_other_tokens_and_what_is_no_run_are_refused(script, runs, clips_root, tmp_path, capsys):
+def test_runs_of_other_tokens_and_folders_without_a_run_are_refused(script, runs, clips_root, tmp_path, capsys):
     config = tiny_config(clips_root, tmp_path)
     run = Pretraining(replace(config, grid=replace(config.grid, frames=8)))
     run.save()

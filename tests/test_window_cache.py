@@ -1,4 +1,4 @@
-"""Windows are decoded once, kept whole, and made again where what is kept does not fit."""
+"""Windows are decoded once, kept whole, and made again where the kept file does not fit."""
 
 import logging
 import os
@@ -58,7 +58,7 @@ def test_a_window_is_decoded_once(video, tmp_path):
         lambda content: content.replace(b"|u1", b"|i1"),
     ],
 )
-def test_what_was_damaged_is_decoded_again(video, tmp_path, damage):
+def test_a_damaged_window_is_decoded_again(video, tmp_path, damage):
     decode, cache = Decoder(), WindowCache(tmp_path / "kept", 1, 16)
     whole = np.array(cache.get(video, 0, decode))
     (kept,) = (tmp_path / "kept").rglob("*.npy")
@@ -68,7 +68,7 @@ def test_what_was_damaged_is_decoded_again(video, tmp_path, damage):
     assert len(decode.calls) == 2
 
 
-def test_what_a_killed_process_left_is_deleted_after_a_day_and_others_may_read(video, tmp_path):
+def test_leftovers_of_a_killed_process_are_deleted_after_a_day_and_others_may_read(video, tmp_path):
     old, new = (tmp_path / "kept" / PARTIAL_FOLDER / name for name in ("old", "new"))
     old.parent.mkdir(parents=True)
     for path in (old, new):

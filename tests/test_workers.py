@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long
 
 
 def act(task):
-    """What a task says: some answer, some never do."""
+    """The answer to a task: some return, some never do."""
     kind, value = task
     if kind == "hang":
         time.sleep(600)
@@ -219,7 +219,7 @@ def test_no_process_outlives_its_pool():
     assert not any(map(is_alive, processes))
 
 
-def test_what_the_function_should_not_raise_ends_the_pool():
+def test_an_unexpected_error_of_the_function_ends_the_pool():
     with closing(WorkerPool(act, 1)) as pool:
         pool.submit(0, ("raise", "typo"))
         for _ in range(2):

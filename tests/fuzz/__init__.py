@@ -1,1 +1,1 @@
-"""Feeds damaged files to all that reads files: what comes of one must be what the reader promises, or its error."""
+"""Feeds damaged files to every reader of files, which must keep its promise or raise its error."""

@@ -12,7 +12,7 @@ from typing import Any
 from tats_gym.runs.folder import origin
 from tats_gym.runs.progress import progress_bar
 from tests.fuzz.campaign import DEATH, TIME_OUT, Judge, Result, run
-from tests.fuzz.minimise import once_each, save, smaller, what_is_wrong
+from tests.fuzz.minimise import fault_of, once_each, save, smaller
 from tests.fuzz.target import READ
 from tests.fuzz.targets import TARGETS, shares
 
@@ -21,7 +21,7 @@ KEPT, LARGEST = 3, 4096
 
 
 def main() -> int:
-    """Judge as many damaged inputs as asked for, keep those that show a fault, and write down what came of them."""
+    """Judge as many damaged inputs as asked for, keep those that show a fault, and record the outcomes."""
     asked = options()
     targets = [target for target in TARGETS if target.name in asked.only]
     counts = shares(targets, asked.inputs)
@@ -43,7 +43,7 @@ def main() -> int:
             result.add(case, verdict)
             bar.update()
         judge = Judge({target.name: target for target in targets}, Path(folder, "worlds"), Path(folder, "smaller"))
-        for case, verdict in once_each(result.faults, what_is_wrong):
+        for case, verdict in once_each(result.faults, fault_of):
             path = save(smaller(judge, case, verdict), asked.found, verdict.kind)
             print(f"{path}: {verdict.outcome[:200]}\n{verdict.fault}\n")
         if asked.keep:
@@ -71,7 +71,7 @@ def options() -> argparse.Namespace:
 
 
 def keep(result: Result, judge: Judge, folder: Path) -> None:
-    """Keep the smallest inputs that each target refuses in different ways, and what killed a worker."""
+    """Keep the smallest inputs that each target refuses in different ways, and those that killed a worker."""
     for target in result.outcomes:
         found = [each for (name, _), each in result.found.items() if name == target and not each[1].fault]
         refusals = sorted((each for each in found if each[1].kind != READ), key=lambda each: len(each[0].content))
@@ -88,7 +88,7 @@ def command(asked: argparse.Namespace) -> str:
 
 
 def summary(result: Result, seconds: float) -> dict[str, Any]:
-    """Return what came of a campaign, in numbers."""
+    """Return the outcomes of a campaign, in numbers."""
     total: Counter[str] = Counter()
     for outcomes in result.outcomes.values():
         total.update(outcomes)

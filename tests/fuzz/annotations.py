@@ -23,11 +23,11 @@ ANNOTATIONS = {
     "hmdb51": ["*.txt"],
     "list": ["*.csv"],
 }
-"""What is damaged of each dataset."""
+"""The damaged file of each dataset."""
 
 
 def make_layout(data: str, root: Path) -> None:
-    """Write a dataset of eight videos in two classes, whose files are empty: nobody opens them here."""
+    """Write a dataset of eight videos in two classes, whose files are empty: no test opens them here."""
     texts, videos = {"ssv2": _ssv2, "k400": _k400, "ucf101": _ucf101, "hmdb51": _hmdb51, "list": _list}[data]()
     for name, text in texts.items():
         (root / name).write_text(text, encoding="utf-8")

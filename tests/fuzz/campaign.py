@@ -1,4 +1,4 @@
-"""Runs a campaign: many damaged inputs, each judged in a worker process with a time limit, and what came of them."""
+"""Runs a campaign: many damaged inputs, each judged in a worker process with a time limit, and their outcomes."""
 
 import os
 import random
@@ -27,7 +27,7 @@ DEATH, TIME_OUT = "the worker died", "the worker took too long"
 
 
 class Case(NamedTuple):
-    """One input: a target's file, and what it holds."""
+    """One input: a target's file, and its content."""
 
     target: str
     file: str
@@ -35,12 +35,12 @@ class Case(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What came of a case."""
+    """The outcome of a case."""
 
     outcome: str
     """`READ`, an error with its message, `DEATH` or `TIME_OUT`."""
     fault: str | None = None
-    """What is wrong with that, None if nothing is."""
+    """The fault, or None."""
 
     @property
     def kind(self) -> str:
@@ -54,7 +54,7 @@ class Verdict(NamedTuple):
 
     @property
     def signature(self) -> str:
-        """The outcome without what differs from file to file."""
+        """The outcome without the parts that differ from file to file."""
         return re.sub(r"'[^']*'|\"[^\"]*\"|\[[^]]*\]|\{[^}]*\}|(/\S+)+|0x\w+|\d+|[^\x20-\x7e]+", "*", self.outcome)[
             :160
         ]
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges cases, in whatever process; picklable.
+    """Judges cases, in any process; picklable.
 
     Args:
         targets: By their names.
@@ -75,7 +75,7 @@ class Judge:
     scratch: Path
 
     def __call__(self, case: Case, *, quiet: bool = True) -> Verdict:
-        """Return what comes of a case; quietly, and with little memory, in a process that does nothing else."""
+        """Return the outcome of a case; quietly, and with little memory, in a process with no other work."""
         target = self.targets[case.target]
         folder = self.scratch / str(os.getpid()) / target.name
         if quiet and not folder.parent.exists():
@@ -98,7 +98,7 @@ class Judge:
 
 
 def _be_quiet_and_small() -> None:
-    """Send what decoders and loggers print to nowhere, and refuse memory that a damaged header asks for."""
+    """Discard the output of decoders and loggers, and refuse memory that a damaged header asks for."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -111,12 +111,12 @@ def _short(trace: str) -> str:
 
 @dataclass
 class Result:
-    """What came of a campaign."""
+    """The outcomes of a campaign."""
 
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     """Target to outcomes without their messages, to the number of inputs."""
     signatures: dict[str, set[str]] = field(default_factory=dict)
-    """Target to outcomes with their messages, without what differs from file to file."""
+    """Target to outcomes with their messages, without the parts that differ from file to file."""
     faults: list[tuple[Case, Verdict]] = field(default_factory=list)
     """At most 200 of each target."""
     found: dict[tuple[str, str], tuple[Case, Verdict]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.fuzz.campaign import Case, Judge, Verdict
 
 TRIES = 150
-"""Of making an input smaller, each with a look at what comes of it."""
+"""Steps of making an input smaller, each of which judges it anew."""
 
 
 def smaller(judge: Judge, case: Case, verdict: Verdict) -> Case:
@@ -31,7 +31,7 @@ def smaller(judge: Judge, case: Case, verdict: Verdict) -> Case:
 
 
 def _same(verdict: Verdict) -> tuple[str, str]:
-    """Return what two inputs have in common that show the same."""
+    """Return the common part of two inputs' outcomes, if they show the same."""
     last = verdict.fault.splitlines()[-1] if verdict.fault else ""
     return verdict.signature, re.sub(r"\d+|'[^']*'", "*", last)[:80]
 
@@ -44,8 +44,8 @@ def once_each(found: list[tuple[Case, Verdict]], key: Callable[[Case, Verdict], 
     return list(least.values())
 
 
-def what_is_wrong(case: Case, verdict: Verdict) -> tuple[str, ...]:
-    """Return a key of faults: the target, and the fault without what differs from file to file."""
+def fault_of(case: Case, verdict: Verdict) -> tuple[str, ...]:
+    """Return a key of faults: the target, and the fault without the parts that differ from file to file."""
     return case.target, *_same(verdict)
 
 

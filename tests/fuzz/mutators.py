@@ -123,7 +123,7 @@ def odd_word(rng: random.Random, content: bytes) -> bytes:
 
 
 def odd_character(rng: random.Random, content: bytes) -> bytes:
-    """Put in a character that a program may take for the end of a line, or for nothing."""
+    """Insert a character that a program may read as the end of a line, or skip."""
     at = rng.randrange(len(content) + 1)
     return content[:at] + rng.choice(ODD).encode() + content[at:]
 

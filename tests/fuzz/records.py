@@ -1,4 +1,4 @@
-"""What a run leaves line by line, and what says how a folder was made: rubbish in them costs no more than itself."""
+"""The line-by-line records of a run, and the descriptions of folders: rubbish in them costs no more than itself."""
 
 import json
 from dataclasses import asdict
@@ -29,7 +29,7 @@ def make_journal(root: Path) -> None:
 
 
 def check_journal(root: Path, file: Path) -> str:
-    """Go on with a journal: what it holds must be replacements, and what is added must be found again."""
+    """Go on with a journal: its entries must be replacements, and added ones must be found again."""
     journal = Journal()
     journal.keep(file)
     attempts = journal.attempts(0, (0, 1))
@@ -50,7 +50,7 @@ def make_metrics(root: Path) -> None:
 
 
 def check_metrics(root: Path, file: Path) -> str:
-    """Read metrics: rows are names with what was logged."""
+    """Read metrics: rows map names to logged values."""
     rows = read_metrics(root)
     expect(all(isinstance(row, dict) for row in rows), "a row is no object")
     expect(all(type(row.get("step", 0)) in (int, float) for row in rows), "a step is no number")
@@ -58,7 +58,7 @@ def check_metrics(root: Path, file: Path) -> str:
 
 
 def make_record(root: Path) -> None:
-    """Write what describes a run."""
+    """Write the record that describes a run."""
     record = {"config": PRESETS["demo"].as_dict(), "seed": 0, "commit": "0" * 40, "versions": {"torch": "2.11"}}
     (root / "config.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
@@ -73,7 +73,7 @@ def check_record(root: Path, file: Path) -> str:
 
 
 def make_partial(root: Path) -> None:
-    """Write three videos, and what a check of them that was stopped had found of two."""
+    """Write three videos, and the findings of a stopped check of two of them."""
     for number in range(3):
         write_video(root / f"{number}.mp4", moving_frames(number, 4))
     (root / "train.csv").write_text("".join(f"{number}.mp4 {number % 2}\n" for number in range(3)), encoding="utf-8")
@@ -97,7 +97,7 @@ def check_partial(root: Path, file: Path) -> str:
 
 
 def make_notes(root: Path) -> None:
-    """Write what says how segments were cut, and the demo data made."""
+    """Write the records of how segments were cut and the demo data made."""
     (root / "segments").mkdir()
     claim_folder(root / "segments", CutConfig())
     make_demo_data(root / "demo", train=1, validation=1)

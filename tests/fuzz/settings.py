@@ -1,4 +1,4 @@
-"""Settings as runs keep them: read back to what was written, or refused by the setting's name."""
+"""Settings as runs keep them: read back unchanged, or refused by the setting's name."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a target of the fuzzer is, and what it may answer."""
+"""A target of the fuzzer, and its permitted answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ READ = "read"
 """The outcome of a file that was read, and found to be right."""
 
 
-class Fault(AssertionError):  # noqa: N818 -- what is found, not what is raised at users
-    """The code under test did what it must not."""
+class Fault(AssertionError):  # noqa: N818 -- a finding, not an error for users
+    """The code under test broke a rule."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Target:
     make: Callable[[Path], None]
     """Writes the undamaged files into a folder, the same ones each time."""
     check: Callable[[Path, Path], str]
-    """Reads a damaged file within a folder of otherwise undamaged ones, (folder, file), and returns what came of it:
-    `READ`, or `refused(...)`. Raises Fault, or whatever the code under test should not raise."""
+    """Reads a damaged file within a folder of otherwise undamaged ones, (folder, file), and returns the outcome:
+    `READ`, or `refused(...)`. Raises Fault, or an error that the code under test should not raise."""
     damaged: Sequence[str]
     """Patterns of the files that are damaged; the others stay."""
     mutations: Callable[[str], Sequence[Mutation]]
@@ -38,15 +38,15 @@ class Target:
 
 
 def refused(err: Exception, allowed: Sequence[type[Exception]], *named: str) -> str:
-    """Return the outcome of an error that is one of those promised, and tells its reader what is wrong.
+    """Return the outcome of an error that is one of those promised, and names the fault.
 
     Args:
-        err: What was raised.
+        err: The raised error.
         allowed: The very types that may be.
         named: The message holds one of these, such as the file's name.
 
     Raises:
-        Fault: It is not.
+        Fault: If it is another error, is too long, or names no fault.
     """
     message = str(err)
     if type(err) not in allowed:
@@ -59,6 +59,6 @@ def refused(err: Exception, allowed: Sequence[type[Exception]], *named: str) -> 
 
 
 def expect(holds: bool, what: str) -> None:
-    """Raise Fault unless something holds of what was read."""
+    """Raise Fault unless a condition holds of the read data."""
     if not holds:
         raise Fault(f"read, but {what}")

@@ -89,7 +89,7 @@ def make_window(root: Path) -> None:
 
 
 def check_window(root: Path, file: Path) -> str:
-    """Put a damaged window where a cache keeps it, and ask for it: no damage changes what comes."""
+    """Put a damaged window where a cache keeps it, and ask for it: no damage changes the result."""
     shutil.rmtree(root / "windows", ignore_errors=True)
     cache, decoded = WindowCache(root / "windows", 1, FRAMES), moving_frames(0, FRAMES)
     cache.get(root / "video.mp4", 0, lambda where: decoded)

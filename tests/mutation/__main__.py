@@ -21,14 +21,14 @@ EQUIVALENT = HERE / "equivalent.json"
 """Mutants that compute the same, by file: each as its line before and after, and why."""
 
 OUTCOMES = ("killed", "timed_out", "survived", "equivalent")
-"""What comes of a mutant; of the equivalent ones a test could not notice any."""
+"""The outcomes of a mutant; no test could notice an equivalent one."""
 
 SPARE_S = 20.0
-"""Seconds of computing that a trial may take beyond five times what the tests take without a mutation."""
+"""Seconds of computing that a trial may take beyond five times the duration of the tests without a mutation."""
 
 
 def main() -> int:
-    """Try the mutants of the modules asked for, print the survivors, and write down what came of them."""
+    """Try the mutants of the modules asked for, print the survivors, and record the outcomes."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--only", nargs="+", default=[module.file for module in CORE], help="files of the core")
     parser.add_argument("--quick", action="store_true", help="do not try survivors with the wider tests")
@@ -57,7 +57,7 @@ def judge(module: Module, before: dict[str, Any] | None, lines: tuple[int, int] 
     """Try the mutants of a module, or of some of its lines, or those that survived before.
 
     Returns:
-        Numbers of mutants by what came of them, and by name those that no test notices and those that need none.
+        Numbers of mutants by outcome, and by name those that no test notices and those that need none.
     """
     reasons = known_equivalent(module.file)
     counts = Counter({outcome: before[outcome] for outcome in OUTCOMES if outcome in before} if before else {})

@@ -17,7 +17,7 @@ class Module:
 
     @property
     def name(self) -> str:
-        """What the module is imported as."""
+        """The import name of the module."""
         dotted = ".".join(Path(self.file).with_suffix("").parts)
         return dotted if dotted.startswith("tats_gym.") else f"tats_gym.{dotted}"
 

@@ -26,7 +26,7 @@ OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", 
 NEVER_IMPORTED = 99
 """Exit status of a trial whose tests passed without the mutated module."""
 NO_VERDICT = frozenset({NEVER_IMPORTED, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED})
-"""Exit statuses that say nothing of the mutant."""
+"""Exit statuses that do not concern the mutant."""
 TIME_OUTS = frozenset({-signal.SIGXCPU, -signal.SIGALRM})
 """Exit statuses of a trial that was killed at its limit."""
 
@@ -71,7 +71,7 @@ class Substitute(importlib.abc.MetaPathFinder):
 
 
 def import_for(tests: Sequence[str], left_out: Substitute) -> None:
-    """Import anew what test files import, without a module and without those that import it."""
+    """Import afresh the modules that test files import, without a module and without those that import it."""
     for name in [name for name in sys.modules if name.startswith(("tats_gym.", "tests.")) and name not in OURS]:
         del sys.modules[name]
     sys.meta_path.insert(0, left_out)

@@ -1,4 +1,4 @@
-"""Train under faults, count what the processes hold, and say whether it grew: python -m tests.soak --minutes 120."""
+"""Train under faults, count the processes' resources, and say whether they grew: python -m tests.soak --minutes 120."""
 
 import sys
 

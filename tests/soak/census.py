@@ -1,4 +1,4 @@
-"""Counts what a process and all that it started hold: memory, files, processes."""
+"""Counts the resources of a process and its descendants: memory, files, processes."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +11,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Census:
-    """What the processes of a training hold at one moment."""
+    """The resources of a training's processes at one moment."""
 
     seconds: float
     """Since the training began to train."""
@@ -23,7 +23,7 @@ class Census:
     trainer_mib: float
     """Memory of the training process, see `memory_mib`."""
     memory_mib: float
-    """Memory of all processes that no file holds, such as the libraries do; what several share is counted once."""
+    """Memory of all processes that no file backs, as files back the libraries; shared memory is counted once."""
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
@@ -46,12 +46,12 @@ def count(process: psutil.Process, seconds: float) -> Census:
 
 
 def memory_mib(process: psutil.Process) -> float:
-    """Return the anonymous and shared memory of a process, its share of what others hold with it.
+    """Return the anonymous and shared memory of a process, with its share of memory that others hold too.
 
-    Pages of files are left out: who else uses the same libraries on the machine decides whose they are.
+    Pages of files are left out: their owner depends on the other users of the same libraries on the machine.
 
     Raises:
-        psutil.NoSuchProcess: It has ended.
+        psutil.NoSuchProcess: If it has ended.
     """
     try:
         lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()

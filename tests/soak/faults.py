@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: videos that break, vanish or never end, workers that are stopped or killed."""
+"""Deliberate faults: videos that break, vanish or never end, workers that are stopped or killed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Kills a training at random instants, has it go on, and compares what it comes to: python -m tests.soak.kills.
+"""Kills a training at random instants, continues it, and compares its results: python -m tests.soak.kills.
 
 The training is the very script, in a process that was forked from this one: importing takes longer than training.
 """
@@ -58,7 +58,7 @@ class KillConfig:
     """How often, in all; with SIGKILL alone, half of them while a checkpoint is written. As many again are asked
     to, by SIGTERM, SIGUSR1 with SIGTERM after it, Ctrl-C and two of these."""
     agent: str = "tats"
-    """Who chooses the tokens."""
+    """The agent, which chooses the tokens."""
     workers: int = 0
     """Processes that decode."""
     seed: int = 0
@@ -72,7 +72,7 @@ class Killing:
 
     Args:
         folder: Where both go.
-        config: Says who trains, and gives the seed of the instants.
+        config: Names the agent, and gives the seed of the instants.
     """
 
     def __init__(self, folder: Path, config: KillConfig) -> None:
@@ -85,7 +85,7 @@ class Killing:
         self.ends: Counter[str] = Counter()
         """How often the training was ended, in each way."""
         self.wrong: list[str] = []
-        """What was not as promised."""
+        """A broken promise."""
         start = time.monotonic()
         assert self._go_on("whole", lambda: None) == 0
         self._duration_s = time.monotonic() - start
@@ -171,7 +171,7 @@ class Killing:
         both = [read_metrics(self._folder / each) for each in ("whole", name)]
         rows = [[{key: row.get(key) for key in MEASURED} for row in each] for each in both]
         again = [row for number, row in enumerate(rows[1]) if row in rows[0] and row not in rows[1][:number]]
-        # What is measured where it was ended comes beside, and again where it goes on.
+        # A measurement made when the run was ended, and again when it went on, is an extra row.
         if again != rows[0] and self._config.agent not in LOGGED_LATER:
             self.wrong.append(f"{name}: other metrics")
         if "Traceback" in (self._folder / f"{name}.log").read_text():

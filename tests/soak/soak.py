@@ -1,4 +1,4 @@
-"""The long training: begin it, make faults, count, end it, and hold what was counted against what is promised."""
+"""The long training: begin it, make faults, count, end it, and compare the counts with the promises."""
 
 import json
 import os
@@ -136,7 +136,7 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 def _make_faults(
     config: SoakConfig, process: subprocess.Popen[bytes], faults: Faults, rng: np.random.Generator
 ) -> tuple[list[Census], set[psutil.Process]]:
-    """Count every five seconds, and make faults between; what was counted, and all processes that were seen."""
+    """Count every five seconds, and make faults between; return the counts, and all processes that were seen."""
     trainer, start, rows = psutil.Process(process.pid), time.monotonic(), list[Census]()
     seen = {trainer}  # they know when they began, as numbers are given again
     due = rng.exponential(config.fault_s)
@@ -153,7 +153,7 @@ def _make_faults(
 
 
 def _growths(rows: list[Census]) -> dict[str, float] | None:
-    """What grew since the first ten minutes, as shares; None where it did not last for twice as long as that."""
+    """The growth since the first ten minutes, as shares; None unless the training lasted twice as long as that."""
     if rows[-1].seconds < 2 * SETTLED_S:
         return None
     names = ("trainer_mib", "memory_mib", "files", "processes", "threads")
@@ -172,7 +172,7 @@ def _failures(code: int, rows: list[Census], seen: set[psutil.Process], scratch:
 
 
 def _trained(run: Path, failures: list[str]) -> dict[str, Any]:
-    """What the training came to, by its own files; what is wrong with them is added to the failures."""
+    """Read the training's result from its own files; their faults are added to the failures."""
     try:
         rows, state = read_metrics(run), load_checkpoint(run)
     except CheckpointError as err:
