@@ -1,4 +1,4 @@
-"""No file is executed by being loaded: crafted ones in the place of all that is read, and the calls that could."""
+"""Loading a file runs no code in it: crafted files in the place of all that are read, and the calls that could."""
 
 import ast
 import pickle
