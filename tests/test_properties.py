@@ -227,7 +227,7 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
     rewards, values = torch.randn(2, count, dtype=torch.float64, generator=generator)
     buffer = TokenRolloutBuffer(
         1, TokenBox((length, 4), (length, 1, 1)), Subset(length, num_visible), "cpu", n_envs=count,
-        per_token=per_token, baseline=baseline, masks_per_clip=group,
+        credit="token" if per_token else "joint", baseline=baseline, masks_per_clip=group,
     )  # fmt: skip
     log_prob = torch.zeros(count, length - num_visible) if per_token else torch.zeros(count)
     clip_ids = torch.arange(count)
