@@ -114,36 +114,31 @@ class TokenRolloutBuffer(RolloutBuffer):
         """Return the fields advantages, predicted, returns and returned of `MaskBatch`."""
         errors, mask = outcome.errors, outcome.mask  # (B, L)
         if self.credit == "marginal":
-            expected = self._expected_errors(values, errors, mask)
+            expected = self._baseline(values, errors, mask)
             credit = marginal_credit(ids, errors, mask, expected, self.weights)  # (B, K)
             advantages = credit - expected.mean(1, keepdim=True) / (errors.shape[1] - ids.shape[1])
             return advantages, torch.ones_like(ids, dtype=torch.bool), errors, mask
         if self.credit == "token":
             returns = errors.sum(1) / mask.sum(1)
             hidden = hidden_by(ids, mask.shape[1])  # (B, M)
-            advantages = errors.gather(1, hidden) - self._baseline(values, returns)[:, None]
-            return advantages, mask.gather(1, hidden), returns, torch.ones_like(returns, dtype=torch.bool)
-        advantages = outcome.rewards - self._baseline(values, outcome.rewards)
-        whole = torch.ones_like(advantages, dtype=torch.bool)
-        return advantages, whole, outcome.rewards, whole
+            whole = torch.ones_like(returns, dtype=torch.bool)
+            advantages = errors.gather(1, hidden) - self._baseline(values, returns, whole)[:, None]
+            return advantages, mask.gather(1, hidden), returns, whole
+        whole = torch.ones_like(outcome.rewards, dtype=torch.bool)
+        return outcome.rewards - self._baseline(values, outcome.rewards, whole), whole, outcome.rewards, whole
 
-    def _baseline(self, values: Tensor, returns: Tensor) -> Tensor:
-        """Return V (B,) for returns (B,)."""
+    def _baseline(self, values: Tensor, returns: Tensor, returned: Tensor) -> Tensor:
+        """Return V for returns (B,), or (B, L) which are zero where `returned` is False.
+
+        A token that none of the clip's other masks predicted has their mean over all tokens.
+        """
         if self.baseline == "value":
             return values
         if self.baseline == "none":
             return torch.zeros_like(returns)
-        return self._sum_of_others(returns) / (self.masks_per_clip - 1)
-
-    def _expected_errors(self, values: Tensor, errors: Tensor, mask: Tensor) -> Tensor:
-        """Return V (B, L), the error that each token is expected to have when hidden."""
-        if self.baseline == "value":
-            return values
-        if self.baseline == "none":
-            return torch.zeros_like(errors)
-        times = self._sum_of_others(mask.float())  # (B, L), in which the token was hidden and predicted
-        of_clip = self._sum_of_others(errors.sum(1)) / self._sum_of_others(mask.sum(1))  # (B,), for tokens never hidden
-        return torch.where(times > 0, self._sum_of_others(errors) / times.clamp(min=1), of_clip[:, None])
+        total, times = (self._sum_of_others(each).reshape(len(each), -1) for each in (returns, returned.float()))
+        of_clip = total.sum(1, keepdim=True) / times.sum(1, keepdim=True)
+        return torch.where(times > 0, total / times, of_clip).view_as(returns)
 
     def _sum_of_others(self, numbers: Tensor) -> Tensor:
         """Return for each mask's numbers (B, ...) the sum of those of the clip's other masks."""
