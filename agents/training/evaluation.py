@@ -161,15 +161,16 @@ class HeldOut:
         means, by_token = [], []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
-                draws, total, times = [], torch.zeros(()), torch.zeros(())
+                draws = []
+                total, times = torch.zeros(2, len(clips), self.mae.grid.num_tokens, device=self.device)  # (B, L)
                 for draw in chosen:
                     reconstruction = self.mae(clips, draw.to(self.device), decode_ratio)
                     errors = reconstruction.errors
                     draws.append(errors.mean(1))
-                    total = total + reconstruction.spread(errors).cpu()
-                    times = times + reconstruction.predicted.cpu()
+                    total += reconstruction.spread(errors)
+                    times += reconstruction.predicted
                 means.append(torch.stack(draws).cpu())
-                by_token.append(total / times)
+                by_token.append((total / times).cpu())
         return torch.cat(means, dim=1), torch.cat(by_token)
 
     def _sampler_state(
