@@ -157,6 +157,8 @@ class TokenRolloutBuffer(RolloutBuffer):
 
     def _normalize(self) -> None:
         of_all = torch.cat([step.advantages[step.predicted] for step in self._steps])
+        if len(of_all) < 2:  # has no deviation
+            return
         mean, deviation = of_all.mean(), of_all.std() + 1e-8
         self._steps = [step._replace(advantages=(step.advantages - mean) / deviation) for step in self._steps]
 

@@ -132,6 +132,18 @@ def test_the_other_masks_of_the_clip_say_which_error_to_expect():
     torch.testing.assert_close(batch.advantages, by_hand)
 
 
+def test_a_single_advantage_is_left_as_it_is():
+    """It has no deviation; SB3's PPO leaves the one of a minibatch alone too."""
+    buffer = TokenRolloutBuffer(
+        1, TokenBox((4, 8), (2, 1, 2)), Subset(4, 1), "cpu", n_envs=1, credit="joint", normalize_advantage=True
+    )
+    which = torch.zeros(1, dtype=torch.long)
+    outcome = Outcome(torch.tensor([3.0]), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool), which, which)
+    buffer.add_step(torch.zeros(1, 4, 8), which[:, None], torch.ones(1, 1), torch.zeros(1), outcome)
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(1, dtype=bool))
+    assert next(buffer.get()).advantages.tolist() == [2.0]
+
+
 def test_advantages_are_brought_to_mean_0_and_deviation_1():
     _, batch = _rollout(normalize_advantage=True)
     root = 0.5**0.5
