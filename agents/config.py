@@ -75,7 +75,7 @@ class PretrainConfig:
     masks_per_clip: int | None = None
     """G: environments in a row that hold the same clip; num_envs counts masks. None takes the agent's number."""
     reward: RewardName = EnvConfig.reward
-    """Reward of a clip; per-token credit (tats.credit token) does not use it."""
+    """Reward of a clip; credit by the errors of tokens (tats.credit token and marginal) does not use it."""
     decode_ratio: float = EnvConfig.decode_ratio
     """Share of the hidden tokens that the MAE predicts while training, drawn anew for each mask (VideoMAE V2 takes
     half); errors, rewards and per-token credit are then of these, under a decoder that sees fewer tokens."""
