@@ -45,7 +45,7 @@ class Dataset:
         return self.counts[split][fold - 1] if split in self.counts else None
 
 
-_SMALL = {"mae": "tiny", "size": 48, "mask_ratio": 0.8}
+_SMALL = {"mae": "tiny", "size": 64, "patch_size": 8, "mask_ratio": 0.9}
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
     {

@@ -8,7 +8,7 @@ import numpy as np
 from tats_gym.datasets import DATASETS
 from tests.video_files import write_video
 
-SMALL = {"frames": 4, "stride": 1, "size": 32, "mae": "tiny", "visible": 3, "device": "cpu"}
+SMALL = {"frames": 4, "stride": 1, "size": 32, "patch_size": 16, "mae": "tiny", "visible": 3, "device": "cpu"}
 """Settings that make an environment of 2 x 2 x 2 tokens."""
 
 

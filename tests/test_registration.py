@@ -28,7 +28,7 @@ def test_the_module_prefix_imports_it(clips_root):
         "observation, info = env.reset(seed=0); print(observation.shape); env.close()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "(72, 128)", done.stderr
+    assert done.stdout.strip() == "(512, 128)", done.stderr
 
 
 def test_an_unknown_id_is_answered_with_the_nearest():

@@ -56,11 +56,11 @@ class MAEConfig:
 MAE_PRESETS = {
     "tiny": MAEConfig(
         embed_dim=128,
-        depth=2,
+        depth=3,
         num_heads=4,
-        decoder_embed_dim=128,
+        decoder_embed_dim=64,
         decoder_depth=2,
-        decoder_num_heads=4,
+        decoder_num_heads=2,
         pos_embed="learned",
     ),
     "small": MAEConfig(embed_dim=384, num_heads=6, decoder_embed_dim=192, decoder_num_heads=3),

@@ -57,7 +57,7 @@ def texture(rng: np.random.Generator, height: int, width: int, cell: float) -> F
     along, across = x * cosine(angle) + y * sine(angle), y * cosine(angle) - x * sine(angle)
     grain = noise(rng, height, width, cell)
     if kind == "gradient":
-        main = 0.5 + along / np.sqrt(height * height + width * width)
+        main = _slope(height, width, angle)
     elif kind == "noise":
         main = noise(rng, height, width, 2 * cell)
     elif kind == "stripes":
@@ -70,6 +70,12 @@ def texture(rng: np.random.Generator, height: int, width: int, cell: float) -> F
     return mixed
 
 
+def _slope(height: int, width: int, angle: float) -> Floats:
+    """Rise along a direction, 1 over the diagonal, .5 in the centre; (height, width) in [0, 1]."""
+    y, x = np.arange(height)[:, None] - height / 2, np.arange(width) - width / 2
+    return np.asarray(0.5 + (x * cosine(angle) + y * sine(angle)) / np.sqrt(height * height + width * width))
+
+
 def colourise(field: Floats, low: NDArray[np.int64], high: NDArray[np.int64]) -> Bytes:
     """Mix two RGB colours by a field in [0, 1]; (..., 3)."""
     share = np.arange(257)[:, None]
@@ -77,11 +83,11 @@ def colourise(field: Floats, low: NDArray[np.int64], high: NDArray[np.int64]) ->
     return ramp[np.rint(field * 256).astype(np.intp)]
 
 
-def background(rng: np.random.Generator, height: int, width: int, cell: float) -> Bytes:
-    """A muted textured backdrop; (height, width, 3)."""
-    low = rng.integers(40, 170, size=3)
-    high = low + rng.integers(25, 86, size=3)
-    return colourise(texture(rng, height, width, cell), low, high)
+def backdrop(rng: np.random.Generator, height: int, width: int) -> Bytes:
+    """Fade a dark muted colour into a lighter one along a random direction; (height, width, 3)."""
+    low = rng.integers(20, 120, size=3)
+    high = low + rng.integers(70, 120, size=3)
+    return colourise(_slope(height, width, rng.random() * 2 * np.pi), low, high)
 
 
 def shape_depth(name: str) -> Floats:

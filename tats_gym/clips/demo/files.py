@@ -23,7 +23,7 @@ LABEL_FOLDER = "labels"
 GENERATOR_FILE = "generator.json"
 """Records the generator's version and the number of clips; a folder without it is not a demo set."""
 
-TRAIN_CLIPS, VALIDATION_CLIPS = 300, 84
+TRAIN_CLIPS, VALIDATION_CLIPS = 600, 96
 
 MIN_BIT_RATE = 1_000
 """Lowest bit rate: the encoder counts in thousands, and at 0 it writes a video without frames."""
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def demo_root() -> Path:
-    """The default folder: demo-v1 (the generator's version) under $TATS_GYM_DATA, else under the user's cache."""
+    """The default folder: demo-v2 (the generator's version) under $TATS_GYM_DATA, else under the user's cache."""
     return data_root(f"demo-v{DEMO_VERSION}")
 
 
