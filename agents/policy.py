@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import torch
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
@@ -31,6 +32,11 @@ class SamplerConfig:
     """Width of an MLP after each attention, in widths; 0 for none."""
     positions: Literal["tokens", "learned"] = "tokens"
     """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned positions."""
+    position_std: float = 0.5
+    """Standard deviation of learned positions at the start, where the content of a token has 1: low ones let the
+    sampler hear the content, high ones the place."""
+    differences: bool = False
+    """Let the sampler see beside each token its difference from the same place in the frames before and after."""
     critic: Critic = "pooled"
     """Value network. pooled: a separate trunk with one query for each frame, the mean of its tokens. separate: a
     separate trunk with a query for each token. shared: the actor's trunk. none: values are zero."""
@@ -47,22 +53,24 @@ class SamplerConfig:
                 f"head_dim and width must be at least 1 and mlp_ratio not negative, got {self.head_dim}, {self.width} "
                 f"and {self.mlp_ratio}"
             )
+        if self.position_std <= 0:
+            raise ValueError(f"position_std must be positive, got {self.position_std}")
         for name, choices in (("critic", get_args(Critic)), ("positions", ("tokens", "learned"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
 
 
 class NormAndPositions(nn.Module):
-    """Normalises tokens to unit variance and adds learned positions of standard deviation 2.
+    """Normalises tokens to unit variance and adds learned positions.
 
     In clips where a place looks the same at all times, a good mask spreads over places, which only positions tell
     apart.
     """
 
-    def __init__(self, grid_shape: tuple[int, int, int], width: int) -> None:
+    def __init__(self, grid_shape: tuple[int, int, int], width: int, std: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.positions = LearnedPositions(grid_shape, width, std=2.0)
+        self.positions = LearnedPositions(grid_shape, width, std=std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, L, width) to (B, L, width)."""
@@ -70,8 +78,23 @@ class NormAndPositions(nn.Module):
         return placed
 
 
+class WithDifferences(nn.Module):
+    """Appends to each token its differences from the same place in the frames before and after, zero at the ends."""
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__()
+        self.num_frames = num_frames
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, L, D) to (B, L, 3 * D)."""
+        frames = tokens.unflatten(1, (self.num_frames, -1))  # (B, t, h * w, D)
+        steps = frames.diff(dim=1)  # (B, t - 1, h * w, D)
+        none = torch.zeros_like(frames[:, :1])
+        return torch.cat((frames, torch.cat((none, steps), 1), torch.cat((-steps, none), 1)), -1).flatten(1, 2)
+
+
 class Trunk(nn.Module):
-    """Maps tokens to tokens: an optional linear layer, optional positions, trajectory attention and a norm.
+    """Maps tokens to tokens: optional differences, linear layer and positions, trajectory attention and a norm.
 
     With `pool`, the last block returns one token for each frame.
     """
@@ -83,8 +106,11 @@ class Trunk(nn.Module):
         width = config.width or embed_dim
         if width % config.head_dim:
             raise ValueError(f"head_dim must divide the sampler's width, got {config.head_dim} and {width}")
-        self.resize = nn.Identity() if width == embed_dim else nn.Linear(embed_dim, width)
-        self.place = NormAndPositions(grid_shape, width) if config.positions == "learned" else nn.Identity()
+        self.differ = WithDifferences(grid_shape[0]) if config.differences else nn.Identity()
+        given = 3 * embed_dim if config.differences else embed_dim
+        self.resize = nn.Identity() if width == given else nn.Linear(given, width)
+        learned = config.positions == "learned"
+        self.place = NormAndPositions(grid_shape, width, config.position_std) if learned else nn.Identity()
         self.blocks = nn.Sequential(
             *(
                 TrajectoryBlock(
@@ -101,7 +127,7 @@ class Trunk(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, L, D) to (B, L, width), or with `pool` to (B, t, width)."""
-        normed: Tensor = self.norm(self.blocks(self.place(self.resize(tokens))))
+        normed: Tensor = self.norm(self.blocks(self.place(self.resize(self.differ(tokens)))))
         return normed
 
 

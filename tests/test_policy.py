@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tats_gym.agents.policy import SamplerConfig, TatsPolicy
+from tats_gym.agents.policy import SamplerConfig, TatsPolicy, Trunk, WithDifferences
 from tats_gym.envs.spaces import Subset, TokenBox
 
 GRID = (4, 3, 3)
@@ -128,3 +128,25 @@ def test_a_value_for_each_token_comes_from_networks_that_keep_the_tokens():
     assert log_prob.shape == (2, policy.num_visible)
     with pytest.raises(ValueError, match=r"critic must be 'separate', 'shared' or 'none', got 'pooled'.*critic shared"):
         _policy(credit="marginal", critic="pooled")
+
+
+def test_differences_of_frames_by_hand():
+    tokens = torch.tensor([1.0, 10.0, 4.0, 20.0, 9.0, 20.0]).reshape(1, 6, 1)  # three frames of two places
+    seen = WithDifferences(3)(tokens)
+    before, after = [0, 0, 3, 10, 5, 0], [-3, -10, -5, 0, 0, 0]
+    assert seen[0].T.tolist() == [tokens.flatten().tolist(), before, after]
+
+
+def test_a_sampler_that_sees_differences_scores_still_and_moving_tokens_apart():
+    moving = torch.zeros(1, 36, 64)
+    moving[0, 13] = 1.0  # a token that is new in its frame, and gone in the next
+    logits = _policy(differences=True, width=64).get_distribution(moving).distribution.logits
+    assert logits.shape == (1, 36)
+    assert logits.std() > 0
+
+
+def test_the_deviation_of_learned_positions_is_as_set():
+    trunk = Trunk(SamplerConfig(positions="learned", position_std=0.1), 64, (8, 14, 14))
+    assert trunk.place.positions.place.std().item() == pytest.approx(0.1, rel=0.05)
+    with pytest.raises(ValueError, match="position_std must be positive, got 0"):
+        SamplerConfig(position_std=0)
