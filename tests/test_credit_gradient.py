@@ -18,6 +18,7 @@ SKEWED = torch.tensor([[1.0, -0.5, 0.3, 0.0, -1.0, 0.6], [-0.8, 0.9, 0.0, -0.4, 
 HARD = torch.tensor([[4.0, 4.0, 3.0, 2.0, 2.0, 3.0], [9.0, 6.0, 7.0, 8.0, 7.0, 9.0]])
 """Error of each token of two clips when the visible tokens do not help."""
 CREDITS = ["token", "token, no baseline", "clip, neg_error", STEEPEST, "clip, gain", "clip, error"]
+MARGINAL = ["marginal, token", "marginal, place", "marginal, neighbours", "marginal, clip"]
 
 
 class AdditiveMAE:
@@ -58,9 +59,12 @@ def _enumerate(mae, logits, which):
     errors = shown.spread(shown.errors).double()  # (30, L)
     own = errors.sum(1) / M
 
-    def log_prob(z):
+    def each_log_prob(z):
         first, second = z.exp()[DRAWS].T
-        return torch.stack((first / z.exp().sum(), second / (z.exp().sum() - first))).log().sum(0)  # (30,)
+        return torch.stack((first / z.exp().sum(), second / (z.exp().sum() - first)), dim=1).log()  # (30, K)
+
+    def log_prob(z):
+        return each_log_prob(z).sum(1)
 
     chance = log_prob(logits).exp()
     value = chance @ own
@@ -71,10 +75,23 @@ def _enumerate(mae, logits, which):
         "token": ((errors - value) * shown.mask / M) @ token_scores,
         "token, no baseline": (errors / M) @ token_scores,
         STEEPEST: (value - own)[:, None] / K * scores,
+        **_marginal(chance, errors, shown.mask, torch.autograd.functional.jacobian(each_log_prob, logits)),
     }
     means = {name: chance @ gradients for name, gradients in each.items()}
     variances = {name: chance @ (gradients - means[name]).square().sum(1) for name, gradients in each.items()}
     return descent, means, variances
+
+
+def _marginal(chance, errors, hidden, scores):
+    """Return the gradients (30, L) of marginal credit by its definition, draw by draw; scores (30, K, L)."""
+    expected = (chance @ errors) / (chance @ hidden.double())  # (L,)
+    found = {name: torch.zeros(len(DRAWS), L, dtype=torch.double) for name in ("marginal, token", "marginal, clip")}
+    for row, draws in enumerate(DRAWS.tolist()):
+        for k, token in enumerate(draws):
+            left = sum(expected[j] - errors[row, j] for j in range(L) if j not in draws[:k])
+            for name, credit in (("marginal, token", expected[token]), ("marginal, clip", left)):
+                found[name][row] += (credit - expected.mean()) / M / K * scores[row, k]
+    return found
 
 
 def _exact(mae, logits, credit):
@@ -87,15 +104,24 @@ def _exact(mae, logits, credit):
     return cosine.item(), slope.item(), (mean.square().sum() / variance).sqrt().item()
 
 
+def _kept(signal_to_noise, draws):
+    """Return the factor by which noise shrinks a cosine, as documented."""
+    signal = draws / 2 * signal_to_noise**2
+    return (signal / (1 + signal)) ** 0.5
+
+
 @pytest.mark.parametrize("logits", [UNIFORM, SKEWED], ids=["uniform", "skewed"])
 @pytest.mark.parametrize("mae", MAES.values(), ids=MAES)
 def test_credits_agree_with_an_enumeration(mae, logits):
     measured = _measure(mae, logits)
-    assert list(measured) == CREDITS
-    for credit in ("token", "token, no baseline", STEEPEST):
+    assert list(measured) == CREDITS + MARGINAL
+    assert measured["marginal, place"] == measured["marginal, neighbours"] == measured["marginal, clip"]  # one place
+    for credit in ("token", "token, no baseline", STEEPEST, "marginal, token", "marginal, clip"):
         cosine, slope, signal_to_noise = _exact(mae, logits, credit)
-        assert measured[credit].cosine == pytest.approx(cosine, abs=0.03)
-        assert measured[credit].slope == pytest.approx(slope, abs=0.006)
+        kept = _kept(signal_to_noise, 4000)
+        of_reference = _kept(_exact(mae, logits, STEEPEST)[2], 4000)
+        assert measured[credit].cosine == pytest.approx(cosine * kept * of_reference, abs=0.03)
+        assert measured[credit].slope == pytest.approx(slope * kept, abs=0.006)
         assert measured[credit].signal_to_noise == pytest.approx(signal_to_noise, abs=0.02)
         assert measured[credit].draws == 4000
 
@@ -122,8 +148,7 @@ def test_one_value_for_unlike_clips_leaves_more_noise_than_a_random_mask_and_tha
 
 def test_a_cosine_shrinks_with_the_noise_as_documented():
     measured = _measure(EASY_ONES_HELP, UNIFORM, draws=20, copies=1000)
-    signal = {name: 10 * each.signal_to_noise**2 for name, each in measured.items()}
-    kept = {name: (each / (1 + each)) ** 0.5 for name, each in signal.items()}
+    kept = {name: _kept(each.signal_to_noise, 20) for name, each in measured.items()}
     assert kept["clip, gain"] < 0.75 < kept[STEEPEST] < 0.87 < kept["token"]
     for credit, cosine in {"clip, gain": 1, STEEPEST: 1, "token": -1}.items():
         assert measured[credit].cosine == pytest.approx(cosine * kept[credit] * kept[STEEPEST], abs=0.03)

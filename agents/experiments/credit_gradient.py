@@ -10,15 +10,19 @@ The credits:
 - "clip, neg_error, value per clip": the same with the clip's own mean reward as value, as a perfect network's.
 - "clip, gain": the reward is by how much the error is lower than under a uniform mask; one value for all clips.
 - "clip, error": "clip, neg_error" with the opposite sign.
+- "marginal, token", "place", "neighbours", "clip": marginal credit of each reach, see
+  `tats_gym.agents.marginal_credit`; V is the mean of a token's errors over the draws that hide it; the log-probability
+  is each draw's.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tats_gym.agents.marginal_credit import Reach, marginal_credit, neighbourhood
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
@@ -111,7 +115,7 @@ def credit_gradients(
         torch.manual_seed(seed)
         for _ in range(2):
             each = logits.detach().expand(draws // 2, -1, -1)  # (S, B, L)
-            halves.append(_moments(each, _draw(mae, clips, each, num_visible, batch_size)))
+            halves.append(_moments(each, _draw(mae, clips, each, num_visible, batch_size), mae.grid.shape))
     return {name: _compare(name, halves, num_visible, draws) for name in halves[0]}
 
 
@@ -138,11 +142,12 @@ def _draw(mae: MaskedAutoencoder, clips: Tensor, logits: Tensor, num_visible: in
     return _Drawn(*(torch.cat(rows).unflatten(0, shape) for rows in ([own], masks, errors, random)))
 
 
-def _moments(logits: Tensor, drawn: _Drawn) -> dict[str, _Moments]:
+def _moments(logits: Tensor, drawn: _Drawn, grid_shape: tuple[int, int, int]) -> dict[str, _Moments]:
     """Differentiate each credit's objective with respect to logits (S, B, L), draw by draw."""
     with torch.enable_grad():
         logits = logits.clone().requires_grad_()
-        objectives = _objectives(PlackettLuce(logits, drawn.ids.shape[2]), drawn)
+        distribution = PlackettLuce(logits, drawn.ids.shape[2])
+        objectives = _objectives(distribution, drawn) | _marginal_objectives(distribution, drawn, grid_shape)
         moments = {}
         for name, objective in objectives.items():
             (gradient,) = torch.autograd.grad(objective.sum(), logits, retain_graph=True)  # (S, B, L)
@@ -167,6 +172,23 @@ def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
         "clip, gain": (gain - gain_of_all) * clip,
         "clip, error": (own - of_all) * clip,
     }
+
+
+def _marginal_objectives(
+    distribution: PlackettLuce, drawn: _Drawn, grid_shape: tuple[int, int, int]
+) -> dict[str, Tensor]:
+    """Return the objective (S, B) of marginal credit for each reach, by name."""
+    num_hidden = drawn.mask.shape[2] - drawn.ids.shape[2]
+    total, times = (each.sum(0) - each for each in (drawn.errors, drawn.mask.float()))  # (S, B, L), of other draws
+    expected = (total / times.clamp(min=1)).flatten(0, 1)  # (S * B, L)
+    ids, errors, mask = (each.flatten(0, 1) for each in (drawn.ids, drawn.errors, drawn.mask))
+    log_prob = distribution.log_prob(drawn.ids)  # (S, B, K)
+    objectives = {}
+    for reach in get_args(Reach):
+        weights = neighbourhood(grid_shape, reach).to(ids.device)
+        credit = marginal_credit(ids, errors, mask, expected, weights) - expected.mean(1, keepdim=True) / num_hidden
+        objectives[f"marginal, {reach}"] = (credit.view_as(log_prob) * log_prob).mean(2)
+    return objectives
 
 
 def _mean_of_others(values: Tensor, *dims: int) -> Tensor:
