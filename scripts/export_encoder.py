@@ -1,4 +1,4 @@
-"""Export a run's encoder or sampler for other programs.
+"""Export a run's encoder, sampler or whole MAE for other programs.
 
     python scripts/export_encoder.py runs/ssv2-tats-seed0-1 --format hf --out exported
 
@@ -18,6 +18,7 @@ from tats_gym.agents.training.command_line import exit_code
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import Format, export_encoder
 from tats_gym.export.loading import loading
+from tats_gym.export.mae import export_mae, mae_loading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +27,18 @@ class ExportConfig:
 
     run: tyro.conf.Positional[Path]
     """A run's folder or checkpoint, or another encoder."""
-    format: Format | Literal["sampler"]
+    format: Format | Literal["sampler", "mae"]
     """hf: for transformers. videomae: for the published fine-tuning. timm: for timm. safetensors: for this package.
-    onnx, torchexport: for serving from raw clips. sampler: the part of a TATS run that chooses the tokens."""
+    onnx, torchexport: for serving from raw clips. sampler: the part of a TATS run that chooses the tokens.
+    mae: encoder and decoder, for --init-mae of train_ppo.py."""
     out: Path
     """Folder of the export, new or empty."""
+    half: bool = False
+    """Round the weights to float16, with --format mae."""
+
+    def __post_init__(self) -> None:
+        if self.half and self.format != "mae":
+            raise ValueError(f"half is for format mae, got {self.format}; leave it out")
 
 
 def main(arguments: list[str]) -> int:
@@ -43,6 +51,9 @@ def _export(arguments: list[str]) -> None:
     if config.format == "sampler":
         files = export_sampler(config.run, config.out)
         how = sampler_loading(files[0])
+    elif config.format == "mae":
+        files = export_mae(config.run, config.out, half=config.half)
+        how = mae_loading(files[0])
     else:
         source = EncoderSource.find(config.run)
         files = export_encoder(source, config.format, config.out)

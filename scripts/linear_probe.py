@@ -1,4 +1,4 @@
-"""Probe frozen encoders: python scripts/linear_probe.py --encoder runs/demo-tats-seed0-1 tiny --env TatsMask-demo-v0.
+"""Probe frozen encoders: python scripts/linear_probe.py --encoder runs/demo-group-seed0-1 tiny --env TatsMask-demo-v0.
 
 Fits a classifier to the features of a dataset's training clips and measures its accuracy on held-out clips. An encoder
 is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name for untrained weights, as

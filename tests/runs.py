@@ -46,6 +46,7 @@ def tiny_config(root, out, **changes) -> PretrainConfig:
     preset = preset_for("TatsMask-folder-v0")
     config = replace(
         preset,
+        agent="tats",
         num_envs=4,
         reward="neg_error",
         out=str(out),

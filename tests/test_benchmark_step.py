@@ -125,6 +125,7 @@ def test_the_published_trajectory_attention_agrees_with_our_folded_one():
 
 def _joint(demo_root, **changes):
     preset = PRESETS["demo"]
+    changes = {"agent": "tats", **changes}
     config = replace(preset, num_envs=2, grid=GRID, mae=CONFIG, device="cpu", **changes)
     pixels = torch.randint(256, (2, 3, GRID.frames, GRID.size, GRID.size), dtype=torch.uint8)
     return JointStep(config, pixels, str(demo_root))

@@ -88,7 +88,7 @@ def test_the_command_gives_the_settings_back(parse, preset, changes):
 def test_the_needs_of_an_agent_are_left_to_it(parse, agent):
     config = replace(PRESETS["demo"], agent=agent)
     ran = settled(config, find_agent(agent))
-    words = [] if agent == "tats" else [f" --agent {agent}"]
+    words = [] if agent == "group" else [f" --agent {agent}"]
     assert command_for(ran) == "python scripts/train_ppo.py --env TatsMask-demo-v0" + "".join(words)
     assert settled(parse(command_for(ran)), find_agent(agent)) == ran
     assert "--masks-per-clip 2" in command_for(replace(ran, masks_per_clip=2))

@@ -84,14 +84,17 @@ def test_masks_are_chosen_through_the_own_mae_and_measured_by_the_random_agents(
     reference = build_mae(MAESource.find(str(latest_run(folder / "random" / "seed1"))), base.grid, seed=0)
     generator = torch.Generator().manual_seed(1)
     uniform = [random_ids(2, 8, base.grid.num_visible, generator=generator) for _ in range(8)]
-    own, random = 0.0, 0.0
+    own, for_others, random = 0.0, 0.0, 0.0
     with torch.no_grad():
         for draw in range(8):
             for clip in range(2):
                 own += reference(clips[clip : clip + 1], chosen[draw][clip : clip + 1]).errors.mean().item() / 16
+                other = chosen[draw][1 - clip : 2 - clip]
+                for_others += reference(clips[clip : clip + 1], other).errors.mean().item() / 16
                 random += reference(clips[clip : clip + 1], uniform[draw][clip : clip + 1]).errors.mean().item() / 16
     row = found.rows[3]
     assert row["reference_gain"] == pytest.approx(random - own, abs=1e-6)
+    assert row["reference_content_gain"] == pytest.approx(for_others - own, abs=1e-6)
     assert row["reference_error"] == pytest.approx(own, abs=1e-6)
     assert row["gain"] != row["reference_gain"]
 
@@ -196,15 +199,15 @@ def test_agents_are_named_once():
 def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
     demo, plan = defaults_for("TatsMask-demo-v0")
     base = sized(demo, 16_000)
-    assert (base.grid.num_visible, base.grid.num_tokens, base.epoch_clips) == (16, 72, 1600)
+    assert (base.grid.num_visible, base.grid.num_tokens, base.epoch_clips) == (48, 512, 1600)  # of 51
     assert (plan.pool, plan.config.knn.centre) == ("change", True)
     assert sized(defaults_for("TatsMask-ssv2-v0")[0], 64 * 800 * 10).grid.num_visible == 80  # of 1568; tubes of 8
-    assert sized(replace(demo, grid=replace(demo.grid, visible=17)), 160).grid.num_visible == 17
-    assert sized(demo, 160).log_interval == 5
-    assert sized(demo, 160 * 1).epoch_clips == 16
-    with pytest.raises(ValueError, match=r"epochs \* num_envs = 10 \* 16 = 160, got 200; take 160 or 320"):
-        sized(demo, 200)
-    with pytest.raises(ValueError, match=r"got 100; take 160$"):
+    assert sized(replace(demo, grid=replace(demo.grid, visible=17)), 320).grid.num_visible == 17
+    assert sized(demo, 1600).log_interval == 5
+    assert sized(demo, 320).epoch_clips == 32
+    with pytest.raises(ValueError, match=r"epochs \* num_envs = 10 \* 32 = 320, got 400; take 320 or 640"):
+        sized(demo, 400)
+    with pytest.raises(ValueError, match=r"got 100; take 320$"):
         sized(demo, 100)
 
 

@@ -102,12 +102,13 @@ class CompareCommand:
 
 
 def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig, ProbePlan]:
-    """Return the default settings and probes of a comparison on an id's clips.
+    """Return the default settings and probes of a comparison on an id's clips; on the demo's MAEs start from scratch.
 
     Raises:
         ValueError: If there is no such id or preset; the message has the nearest name.
     """
-    base = replace(preset_for(env_id, preset), keep_checkpoints=1)
+    from_scratch = "folder" if env_id == "TatsMask-demo-v0" else None
+    base = replace(preset_for(env_id, preset or from_scratch), keep_checkpoints=1)
     if data_of(env_id) != "demo":
         return base, ProbePlan()
     return replace(base, eval_clips=84, eval_masks=2), ProbePlan(pool="change", config=DEMO_PROBE)

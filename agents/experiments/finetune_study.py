@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.cells import Cell, latest_run, run_cells
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import DEMO_CLASSES, demo_data_of
@@ -57,7 +57,7 @@ def demo_finetune_study(root: Path, *, pretrain_epochs: int, epochs: int, agent:
     clips = ClipConfig(
         data="demo", root=str(root), sampling="segments", crop="random_resized", crop_scale=0.7, cache_windows=3
     )
-    preset = PRESETS["demo"]
+    preset = preset_for("TatsMask-demo-v0", "folder")
     pretraining = replace(
         preset,
         agent=agent,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.cells import Cell, latest_run, run_cells
 from tats_gym.agents.experiments.probe_report import effect_table, pretraining_effects, probe_figure
 from tats_gym.agents.experiments.study import with_agent
@@ -64,7 +64,7 @@ def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) 
     if points < 1 or epochs % points:
         raise ValueError(f"epochs must be a multiple of points, got {epochs} and {points}")
     interval = epochs // points * epoch_clips
-    preset = PRESETS["demo"]
+    preset = preset_for("TatsMask-demo-v0", "folder")
     base = replace(
         preset,
         clips=replace(preset.clips, root=str(root), cache_mib=3072),

@@ -43,5 +43,8 @@ def mae_source(config: PretrainConfig, *, resumed: bool) -> MAESource:
     if source.config != config.mae:
         own = asdict(source.config).items()
         flags = [f"--mae.{name.replace('_', '-')} {value}" for name, value in own if value != getattr(config.mae, name)]
-        raise ValueError(f"--init-mae {config.init_mae} has other sizes than these settings; add {' '.join(flags)}")
+        raise ValueError(
+            f"--init-mae {config.init_mae} has other sizes than these settings; add {' '.join(flags)}, or start from "
+            "scratch by --init-mae None"
+        )
     return source

@@ -32,7 +32,7 @@ from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, l
 from tats_gym.model.positions import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint
-from tats_gym.runs.kinds import ENCODER, FINETUNING, PRETRAINING, check_kind
+from tats_gym.runs.kinds import ENCODER, FINETUNING, MAE, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
 
 PUBLISHED_GRID = TokenGrid()
@@ -157,7 +157,7 @@ class EncoderSource:
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if "model_type" in config:
             return cls._from_hf(folder, config)
-        check_kind(path, ENCODER, PRETRAINING, FINETUNING)
+        check_kind(path, ENCODER, MAE, PRETRAINING, FINETUNING)
         if path.is_dir():
             path = _file_in(path)
         if path.suffix == ".safetensors":

@@ -1,4 +1,4 @@
-"""Finds an MAE: by a preset's name, or in a run's checkpoint."""
+"""Finds an MAE: by the name of a preset or of one that is shipped, in a run, or in a file of its own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +7,27 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tats_gym.encoders.weight_files import check_weights, read_torch
+from tats_gym.encoders.description import check_num_tokens
+from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch
 from tats_gym.files.atomic import absolute
+from tats_gym.files.config_io import from_plain
 from tats_gym.files.messages import did_you_mean
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
-from tats_gym.runs.kinds import PRETRAINING, check_kind
+from tats_gym.runs.kinds import MAE, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
+
+MAE_FILE = "mae.safetensors"
+"""Name of the file in an exported MAE's folder."""
+SHIPPED = {"demo": Path(__file__).with_name("demo_mae.safetensors")}
+"""Trained MAEs that come with the package, by name; docs/data.md has the commands that made them."""
+MAE_NAMES = (*MAE_PRESETS, *SHIPPED)
+"""Names that `MAESource.find` takes before paths."""
 
 
 @dataclass(frozen=True)
 class MAESource:
-    """An MAE's architecture, and its weights if it comes from a checkpoint."""
+    """An MAE's architecture, and its weights if it is a trained one."""
 
     config: MAEConfig
     weights: dict[str, Tensor] | None = None
@@ -27,29 +36,44 @@ class MAESource:
 
     @classmethod
     def find(cls, name: str, setting: str = "mae") -> Self:
-        """Look `name` up among the presets, then on disk (a run's folder or a checkpoint file).
+        """Look `name` up among presets and shipped MAEs, then on disk.
 
         Args:
-            name: A preset or a path.
+            name: A preset, "demo" for the MAE of the demo clips that is shipped, a run's folder or checkpoint, or an
+                exported MAE's folder or file.
             setting: The setting that gave the name, for messages.
 
         Raises:
-            ValueError: If `name` is neither.
-            CheckpointError: If the file is not a checkpoint of an MAE.
+            ValueError: If `name` is none of these.
+            CheckpointError: If the file holds no MAE, or is damaged.
         """
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])
-        path = Path(absolute(name))
+        path = SHIPPED.get(name) or Path(absolute(name))
         if not path.exists():
             raise ValueError(
-                f"{setting} must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
-                f"got {name!r}{did_you_mean(name, MAE_PRESETS)}"
+                f"{setting} must be one of {', '.join(MAE_NAMES)}, or a path that exists; "
+                f"got {name!r}{did_you_mean(name, MAE_NAMES)}"
             )
-        check_kind(path, PRETRAINING)
+        check_kind(path, PRETRAINING, MAE)
+        exported = path / MAE_FILE if path.is_dir() else path
+        if exported.suffix == ".safetensors" and exported.exists():
+            return cls._from_file(exported, name)
         state = read_torch(path)
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
         return cls(MAEConfig(**state["mae_config"]), state["mae"], name)
+
+    @classmethod
+    def _from_file(cls, path: Path, origin: str) -> Self:
+        """Read an exported MAE."""
+        file = read_safetensors(path)
+        try:
+            config = from_plain(MAEConfig, file.description.get("config"), "mae")
+            check_num_tokens(from_plain(TokenGrid, file.description.get("grid"), "grid"))
+        except (TypeError, ValueError) as err:
+            raise CheckpointError(f"the MAE in {path} is not described as this package does: {err}") from err
+        return cls(config, {name: value.float() for name, value in file.weights.items()}, origin)
 
 
 def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:
@@ -66,6 +90,6 @@ def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoenc
         try:
             check_weights(source.weights, wanted, hints=dict.fromkeys(wanted, f" for {grid}"))
         except CheckpointError as err:
-            raise CheckpointError(f"{source.origin}: {err}") from err
+            raise CheckpointError(f"{source.origin}: {err}; --init-mae None starts from scratch") from err
         mae.load_state_dict(source.weights)
     return mae

@@ -37,6 +37,7 @@ PRETRAINING = Kind(
 )
 FINETUNING = Kind("a fine-tuning run", f"finetune.py takes it with --resume, {_ENCODERS} for its encoder")
 ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
+MAE = Kind("an exported MAE", f"train_ppo.py takes it with --init-mae, {_ENCODERS} for its encoder")
 SAMPLER = Kind("an exported sampler", "tats_gym.agents.sampler_export.load_sampler takes it")
 SERVING_GRAPH = Kind(
     "a graph for serving",
@@ -83,7 +84,7 @@ def refuse_to_replace(path: Path, option: str, begins: bytes = b"") -> None:
         ValueError: If it would replace one.
     """
     kind = kind_of(path)
-    if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, SAMPLER, SERVING_GRAPH, TORCH):
+    if kind in (VIDEO, PRETRAINING, FINETUNING, ENCODER, MAE, SAMPLER, SERVING_GRAPH, TORCH):
         raise ValueError(f"{option} would write over {path}, {kind.name}; name another file")
     if kind is OTHER_FILE:
         with path.open("rb") as file:
@@ -138,7 +139,7 @@ def _kind_of_folder(folder: Path) -> Kind:
     checkpoints = sorted([*folder.glob(PATTERN), *folder.glob(f"checkpoints/{PATTERN}")])
     files = checkpoints[-1:] or sorted(path for path in entries if path.is_file())
     found = {kind_of(path) for path in files}
-    for kind in (*RUNS, SAMPLER, ENCODER, SERVING_GRAPH, TORCH):
+    for kind in (*RUNS, SAMPLER, MAE, ENCODER, SERVING_GRAPH, TORCH):
         if kind in found:
             return kind
     if runs := list(_runs_below(folder, MAX_DEPTH)):
@@ -174,7 +175,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _kind_of_safetensors(path: Path) -> Kind:
     with suppress(SafetensorError, OSError, ValueError, RecursionError), safe_open(path, framework="pt") as file:
         description = json.loads((file.metadata() or {}).get("tats_gym", "{}"))
-        return SAMPLER if isinstance(description, dict) and "sampler" in description else ENCODER
+        if isinstance(description, dict) and "sampler" in description:
+            return SAMPLER
+        return MAE if any(name.startswith("decoder.") for name in file.keys()) else ENCODER  # noqa: SIM118 -- no dict
     return TORCH
 
 
