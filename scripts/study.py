@@ -1,4 +1,4 @@
-"""Run a study, several arms with several seeds each: python scripts/study.py frozen.
+"""Run a study, several arms with several seeds each: python scripts/study.py content.
 
 Writes numbers and a picture to benchmarks/results. A stopped study continues by the same command.
 """

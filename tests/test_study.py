@@ -86,14 +86,14 @@ def _script():
 
 
 def test_the_script_writes_its_results_and_their_origin(study, script, tmp_path, monkeypatch, capsys):
-    measures = ("masks_by_hand", "gradients_at_uniform")
+    measures = ("hand_masks", "gradients_at_uniform")
     frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"frozen": frozen})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
     script.main(StudyConfig("frozen", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
     record = json.loads((tmp_path / "results" / "study_frozen_squares.json").read_text())
     assert list(record["arms"]) == ["joint, gain"]
-    assert {"uniform", "moving"} < record["masks_by_hand"].keys()
+    assert {"uniform", "p ~ motion"} < record["hand_masks"].keys()
     assert record["gradients_at_uniform"]["token"]["cosine"]["values"]
     assert record["seeds"] == [0, 1]
     assert record["clips"] == {"start": 32, "arm": 32}
@@ -120,7 +120,10 @@ def test_the_script_reports_the_forwards_to_a_target_where_a_study_has_one(
 
 @pytest.mark.parametrize(
     ("name", "arms", "message"),
-    [("frozen", ("joint",), "no arm .'joint'.; it has"), ("joint", ("token",), "name it among --arms too")],
+    [
+        ("content", ("marginal",), "no arm .'marginal'.; it has"),
+        ("decoder", ("half decoded",), "name it among --arms too"),
+    ],
 )
 def test_arms_that_a_study_cannot_run_are_named(name, arms, message):
     with pytest.raises(ValueError, match=message):
@@ -131,13 +134,13 @@ def test_measures_need_no_run_of_an_arm(study, tmp_path):
     study = replace(study, base=replace(study.base, train_mae=False))
     folders = tmp_path / "study", tmp_path / "starts"
     run_study(replace(study, arms={}), *folders, [0, 1], jobs=1)
-    by_hand = measured("masks_by_hand", study, *folders, [0, 1], jobs=1)
+    by_hand = measured("hand_masks", study, *folders, [0, 1], jobs=1)
     kinds = summarise(by_hand)
     assert [row["seed"] for row in by_hand] == [0] * len(kinds) + [1] * len(kinds)
     for row in by_hand:
         assert math.isfinite(row["gain"])
         assert row["error_own"] > 0
-    assert kinds["moving"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
+    assert kinds["p ~ motion"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
     table = study_table(summarise(measured("gradients_at_uniform", study, *folders, [0], jobs=1)))
     assert table.splitlines()[0].split()[:5] == ["arm", "seeds", "cosine", "[95", "%]"]
     assert table.splitlines()[1].startswith("token  ")
@@ -151,7 +154,7 @@ def test_a_decoder_of_a_part_is_compared_with_one_of_all_under_the_mae_of_each_a
     assert not folders[1].exists()
     assert set(summarise(rows, study.control)["half"]) >= {"error_random_drop", "gain"}
     found = summarise(measured("decoded_in_part", study, *folders, [0, 1], jobs=1))
-    whole, half = found["1 decoded: moving"], found["0.5 decoded: moving"]
+    whole, half = found["1 decoded: p ~ motion"], found["0.5 decoded: p ~ motion"]
     assert whole["gain_in_part"] == whole["gain"]
     assert whole["agreement"].values == pytest.approx([1, 1])
     assert half["gain_in_part"] != half["gain"]
@@ -190,9 +193,9 @@ def test_rows_of_other_settings_are_not_taken_for_ours(study, tmp_path):
 
 
 def test_settings_are_changed_by_dotted_names():
-    config = changed(STUDIES["frozen"].base, {"reward": "gain", "tats.credit": "joint"})
+    config = changed(STUDIES["content"].base, {"reward": "gain", "tats.credit": "joint"})
     assert (config.reward, config.tats.credit) == ("gain", "joint")
-    assert config.tats.learning_rate == STUDIES["frozen"].base.tats.learning_rate
+    assert config.tats.learning_rate == STUDIES["content"].base.tats.learning_rate
     with pytest.raises(TypeError, match="credits"):
         changed(config, {"tats.credits": "joint"})
 
@@ -201,5 +204,5 @@ def test_settings_are_changed_by_dotted_names():
 def test_every_arm_of_every_study_is_a_valid_run(name):
     study = STUDIES[name]
     assert study.control in study.arms if study.base.train_mae else study.control is None
-    for arm, changes in study.arms.items():
-        assert arm == study.control or changed(study.base, changes) != study.base
+    configs = [changed(study.base, changes) for changes in study.arms.values()]
+    assert all(config not in configs[:i] for i, config in enumerate(configs))

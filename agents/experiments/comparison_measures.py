@@ -55,22 +55,32 @@ class ReferenceMeasurement:
 
 
 def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, float]]:
-    """Measure each agent's final masks under the reference MAE: `reference_gain`, and the two errors behind it.
+    """Measure each agent's final masks under the reference MAE: `reference_gain`, and the errors behind it.
 
     The agent chose its masks from its own MAE's tokens. Their gain is the reference's error under fixed random masks of
-    the same clips minus its error under the agent's.
+    the same clips minus its error under the agent's; `reference_content_gain` is its error under the agent's masks of
+    other clips minus that error.
     """
     masks = {agent: np.load(folder / MASKS) for agent, folder in work.runs.items()}  # (S, B, K)
     mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
-    of = {"mae": weights_digest(mae)} | {agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()}
+    of = {"mae": weights_digest(mae), "measures": "gain, content gain"} | {
+        agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()
+    }
 
     def measure() -> dict[str, dict[str, float]]:
         held_out = held_out_for(work.config, mae, num_masks=FINAL_MASKS)
         random = held_out.errors(held_out.random).mean().item()
         found = {}
         for agent, each in masks.items():
-            own = held_out.errors(torch.from_numpy(each)).mean().item()
-            found[agent] = {"reference_gain": random - own, "reference_error": own, "reference_error_random": random}
+            own, for_others = (
+                held_out.errors(torch.from_numpy(ids)).mean().item() for ids in (each, np.roll(each, 1, axis=1))
+            )
+            found[agent] = {
+                "reference_gain": random - own,
+                "reference_content_gain": for_others - own,
+                "reference_error": own,
+                "reference_error_random": random,
+            }
         return found
 
     return _kept(work.kept, of) or _keep(work.kept, of, measure())

@@ -46,6 +46,7 @@ TABLES: Mapping[str, Mapping[str, Measure]] = {
         "error_random": Measure("error, random masks", "lower", 4),
         "error_random_drop": Measure("error below random's", "higher", 4, deciding=True),
         "reference_gain": Measure("gain under one MAE", "higher", 4, deciding=True),
+        "reference_content_gain": Measure("of it by content", "higher", 4, deciding=True),
     },
     "Probes of the frozen encoder: top-1, per cent": {
         "logistic": Measure("linear probe", "higher", 1, 100),

@@ -11,16 +11,17 @@ from torch import Tensor
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.credit_gradient import credit_gradients
+from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, masks_by_hand, searched
 from tats_gym.agents.experiments.study import Study, changed, run_starts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.mask_statistics import mean_lift
 from tats_gym.encoders.mae import MAESource, build_mae
-from tats_gym.masks import every_place, one_tubelet, weighted_ids
 from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.statistics import estimate
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips, and masks for each, over which the credits' gradients are averaged."""
-MASKS = 64
+MASKS = 8
 """Masks made by hand of each kind, for each held-out clip."""
 
 Measure = Callable[[PretrainConfig], list[dict[str, Any]]]
@@ -33,14 +34,16 @@ def measured(
 
     Args:
         name: Of the measure, see `MEASURES`.
-        study: Its MAEs are those from which the arms start or, without a start, those that the arms trained.
+        study: Its MAEs are those from which the arms start, or those that the arms trained from scratch.
         folder: Holds the cells that `run_study` left.
         starts: Holds the runs that trained the start MAEs, likewise.
         seeds: Those of the study.
         jobs: Parallel processes; each takes its share of the cores.
     """
     configs = run_starts(study, starts, seeds, jobs=jobs)
-    if study.start is None:
+    if study.base.init_mae is not None:
+        configs = configs[:1]  # one MAE for all seeds
+    elif study.start is None:
         configs = [
             replace(changed(base, changes), init_mae=str(latest_run(folder / arm / f"seed{base.seed}")))
             for base in configs
@@ -59,22 +62,27 @@ def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
     return [{"arm": credit, "seed": config.seed, **asdict(gradient)} for credit, gradient in found.items()]
 
 
-def masks_by_hand(config: PretrainConfig) -> list[dict[str, Any]]:
-    """Measure masks made by hand: a row for each kind, with its gain over uniform masks.
-
-    They show how much a sampler can gain by covering all places, and by following motion.
-    """
+def hand_masks(config: PretrainConfig) -> list[dict[str, Any]]:
+    """Measure masks that need no sampler: a row for each kind, with its gain over uniform masks, and by content."""
     held_out = _held_out(config, num_masks=MASKS)
-    uniform = held_out.errors(held_out.random)
+    uniform = held_out.errors(held_out.random).mean(0)  # (B,)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    kinds = masks_by_hand(held_out, generator)
+    kinds[OWN] = searched(held_out, generator, alike=False)
+    kinds[ONE_FOR_ALL] = searched(held_out, generator, alike=True)
     rows = []
-    for kind, chosen in _by_hand(held_out, torch.Generator().manual_seed(config.seed + 1)).items():
-        own = held_out.errors(chosen)
+    for kind, chosen in kinds.items():
+        own, for_others = (held_out.errors(ids).mean(0) for ids in (chosen, chosen.roll(1, dims=1)))
+        gain, content_gain = (estimate((errors - own).tolist()) for errors in (uniform, for_others))
         assert held_out.motion is not None
         rows.append(
             {
                 "arm": kind,
                 "seed": config.seed,
-                "gain": (uniform - own).mean().item(),
+                "gain": gain.mean,
+                "gain_interval": gain.half_width,
+                "content_gain": content_gain.mean,
+                "content_gain_interval": content_gain.half_width,
                 "error_own": own.mean().item(),
                 "motion_lift": mean_lift(held_out.motion, chosen),
                 **object_lifts(held_out, chosen),
@@ -90,7 +98,7 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
     share preserves the differences between masks from which a sampler learns.
     """
     held_out = _held_out(config, num_masks=MASKS)
-    kinds = _by_hand(held_out, torch.Generator().manual_seed(config.seed + 1))
+    kinds = masks_by_hand(held_out, torch.Generator().manual_seed(config.seed + 1))
     of_random = _both_errors(held_out, held_out.random, config.decode_ratio)
     rows = []
     for kind, chosen in kinds.items():
@@ -120,33 +128,10 @@ def _within_clips(left: Tensor, right: Tensor) -> float:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "masks_by_hand": masks_by_hand,
+    "hand_masks": hand_masks,
     "gradients_at_uniform": gradients,
     "decoded_in_part": decoded_in_part,
 }
-
-
-def _by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw masks (S, B, K) of each kind; "moving" draws tokens in proportion to their motion."""
-    grid, num_clips = held_out.mae.grid, len(held_out.clips)
-    assert held_out.motion is not None
-    moving, alike = held_out.motion, torch.ones_like(held_out.motion)
-
-    def draw(weights: Tensor, first: Callable[..., Tensor] | None = None) -> Tensor:
-        draws = []
-        for _ in range(held_out.num_masks):
-            taken = None if first is None else first(grid, num_clips, generator)
-            draws.append(weighted_ids(weights, held_out.num_visible, first=taken, generator=generator))
-        return torch.stack(draws)
-
-    return {
-        "uniform": draw(alike),
-        "moving": draw(moving),
-        "one tubelet, then uniform": draw(alike, one_tubelet),
-        "one tubelet, then moving": draw(moving, one_tubelet),
-        "every place, then uniform": draw(alike, every_place),
-        "every place, then moving": draw(moving, every_place),
-    }
 
 
 def _held_out(config: PretrainConfig, *, num_masks: int) -> HeldOut:

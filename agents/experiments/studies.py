@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
+from tats_gym.agents.experiments.hand_masks import OWN
 from tats_gym.agents.experiments.measures import measured
 from tats_gym.agents.experiments.study import Changes, Study, run_study
 from tats_gym.agents.experiments.study_report import (
@@ -18,108 +19,68 @@ from tats_gym.agents.experiments.study_report import (
     study_figure,
     study_table,
     summarise,
+    with_headroom_share,
 )
-from tats_gym.agents.tats import TatsConfig
 from tats_gym.files.atomic import make_folder
-from tats_gym.model.training import MAEOptimConfig
 from tats_gym.runs.parallel_jobs import default_jobs
 from tats_gym.runs.results import origin_of, write_results
 
-_DEMO = replace(
-    PRESETS["demo"],
-    reward="neg_error",
-    eval_clips=84,
-    eval_masks=2,
-    log_interval=10,
-    keep_checkpoints=1,
+_SCRATCH = replace(
+    preset_for("TatsMask-demo-v0", "folder"), eval_clips=96, eval_masks=2, log_interval=10, keep_checkpoints=1
 )
 
 
-def _trained(*, clips: int, num_envs: int, parts: int) -> PretrainConfig:
-    """Return the settings of a run over `clips` clips, measured and saved at the end of each of its parts."""
-    epoch = clips // parts
-    return replace(
-        _DEMO,
-        num_envs=num_envs,
-        epoch_clips=epoch,
-        eval_interval=epoch,
-        mae_optim=MAEOptimConfig(epochs=parts, warmup_epochs=1, base_lr=1e-3 * 256 / num_envs, min_lr=0.0),
-        tats=TatsConfig(learning_rate=3e-3, warmup_epochs=0, policy_coef=1.0, vf_coef=1.0),
-    )
-
-
 def _uniform(clips: int) -> PretrainConfig:
-    """Return the settings that train an MAE under uniform masks, 16 clips a step, at a constant learning rate."""
-    config = _trained(clips=clips, num_envs=16, parts=10)
-    optim = replace(config.mae_optim, min_lr=config.mae_optim.base_lr)
-    return replace(config, agent="random", eval_interval=clips // 2, mae_optim=optim)
+    """Return the settings that train an MAE from scratch under uniform masks, measured half way and at the end."""
+    optim = replace(_SCRATCH.mae_optim, epochs=10)
+    return replace(_SCRATCH, agent="random", epoch_clips=clips // 10, eval_interval=clips // 2, mae_optim=optim)
 
 
-_START = _uniform(19_200)
-_TOKEN: dict[str, Changes] = {
-    "token": {"tats.credit": "token", "tats.ent_coef": 1.0},
-    "token, no baseline": {"tats.credit": "token", "tats.baseline": "none", "tats.ent_coef": 1.0},
-    "token, colder": {"tats.credit": "token", "tats.ent_coef": 0.1},
-}
-_POSITION: dict[str, Changes] = {
-    f"position, {reward}": {"tats.credit": "position", "tats.ent_coef": 1e-4, "reward": reward}
-    for reward in ("neg_error", "gain")
-}
-_JOINT: dict[str, Changes] = {
-    f"joint, {reward}": {"tats.credit": "joint", "tats.ent_coef": 1e-3, "reward": reward}
-    for reward in ("gain", "neg_error", "error")
-}
-_GROUP: dict[str, Changes] = {
-    f"group of {masks}, {credit}": {
-        "agent": "group",
-        "masks_per_clip": masks,
-        "tats.credit": credit,
-        "tats.ent_coef": ent_coef,
-    }
-    for masks, credit, ent_coef in ((4, "joint", 1e-3), (8, "joint", 1e-3), (4, "position", 1e-4), (4, "token", 1.0))
-}
-_HALF: Changes = {"mae_optim.epochs": 6}  # the reward `gain` costs a second forward of each clip
+_START = _uniform(32_000)
+_FROM_SHIPPED = replace(
+    PRESETS["demo"],
+    train_mae=False,
+    eval_clips=96,
+    eval_masks=2,
+    log_interval=10,
+    keep_checkpoints=1,
+    epoch_clips=800,
+    eval_interval=800,
+)
+_BY_MASK: Changes = {"tats.normalize_advantage": False, "tats.ent_coef": 1e-3}
+"""Of an advantage that all K draws of a mask share: it moves each token's logit by its part in the mask alone."""
 
 STUDIES: Mapping[str, Study] = {
-    "frozen": Study(
-        about="Which credit and reward teach a sampler to lower the error of an MAE that does not change?",
-        start=_START,
-        base=replace(_trained(clips=7_680, num_envs=64, parts=3), train_mae=False),
-        arms={**_JOINT, **_POSITION, **_TOKEN, "uniform": {"agent": "random", "mae_optim.epochs": 2}},
-        measures=("masks_by_hand", "gradients_at_uniform"),
-    ),
-    "group": Study(
-        about="Which needs fewer forwards of the MAE for the same gain, PPO's value network or a clip's other masks?",
-        start=_START,
-        base=replace(_trained(clips=7_680, num_envs=64, parts=12), train_mae=False),
+    "content": Study(
+        about="Which credit, temperature and observation let a sampler follow each clip's content, and how soon?",
+        start=None,
+        base=_FROM_SHIPPED,
         arms={
-            "PPO, joint, gain": {**_JOINT["joint, gain"], **_HALF},
-            "PPO, position, gain": {**_POSITION["position, gain"], **_HALF},
-            "PPO, joint, neg_error": _JOINT["joint, neg_error"],
-            **_GROUP,
-        },
-        target_gain=0.03,
-    ),
-    "critic": Study(
-        about="Does a value network in which only frames ask, not every token, teach a sampler as well?",
-        start=_START,
-        base=replace(_trained(clips=7_680, num_envs=64, parts=3), train_mae=False),
-        arms={
-            f"{critic}, {name}": {**_JOINT[name], "sampler.critic": critic}
-            for name in ("joint, gain", "joint, neg_error")
-            for critic in ("separate", "pooled", "shared")
-        },
-    ),
-    "joint": Study(
-        about="What does each credit do to sampler and MAE that learn together, after a start under uniform masks?",
-        start=_START,
-        base=_trained(clips=6_400, num_envs=16, parts=4),
-        arms={
+            "marginal, place": {},
+            "marginal, token": {"tats.reach": "token"},
+            "marginal, neighbours": {"tats.reach": "neighbours"},
+            "marginal, clip": {"tats.reach": "clip"},
+            "far weight .05": {"tats.far_weight": 0.05},
+            "warmer": {"tats.ent_coef": 1.4},
+            "colder": {"tats.ent_coef": 0.35},
+            "positions of deviation 2": {"sampler.position_std": 2.0},
+            "positions of deviation .1": {"sampler.position_std": 0.1},
+            "differences": {"sampler.differences": True},
+            "value network": {"agent": "tats"},
+            "token": {
+                "agent": "tats",
+                "tats.credit": "token",
+                "tats.normalize_advantage": False,
+                "tats.ent_coef": 1.0,
+            },
+            "joint": {"tats.credit": "joint", **_BY_MASK},
+            "joint, value network, gain": {"agent": "tats", "tats.credit": "joint", "reward": "gain", **_BY_MASK},
+            "adamae": {"agent": "adamae"},
             "uniform": {"agent": "random"},
-            "constant": {"agent": "constant"},
-            **{arm: {**changes, "tats.n_steps": 2} for arm, changes in {**_TOKEN, **_POSITION, **_JOINT}.items()},
+            "marginal, place, with the MAE": {"train_mae": True},
         },
-        control="uniform",
+        measures=("hand_masks", "gradients_at_uniform"),
+        target_gain=0.02,
     ),
     "decoder": Study(
         about="What does an MAE learn that decodes a part of the hidden tokens, and what is left of the rewards?",
@@ -130,14 +91,14 @@ STUDIES: Mapping[str, Study] = {
         measures=("decoded_in_part",),
     ),
 }
-"""c1 is 1. Per-token credit has the paper's c3 = c1, or a tenth; a clip's advantage is smaller, and so is its c3."""
+"""c1 is 1. The first arm of "content" has the demo's settings, under an MAE that does not change unless it says so."""
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """A study, its data, arms and seeds, and where its results go."""
 
-    name: Annotated[Literal["frozen", "group", "critic", "joint", "decoder"], tyro.conf.Positional]
+    name: Annotated[Literal["content", "decoder"], tyro.conf.Positional]
     """Name of the study; see agents/experiments/studies.py."""
     root: str | None = None
     """A folder of videos to use instead of the demo data."""
@@ -180,7 +141,9 @@ class StudyConfig:
 
 
 def on_folder(study: Study, root: str) -> Study:
-    """Return the study on a folder of videos."""
+    """Return the study on a folder of videos; an MAE is trained there in place of the demo's shipped one."""
+    if study.base.init_mae is not None:
+        study = replace(study, start=_START, base=replace(study.base, init_mae=None))
 
     def moved(config: PretrainConfig) -> PretrainConfig:
         return replace(config, env="TatsMask-folder-v0", clips=replace(config.clips, data="folder", root=root))
@@ -199,6 +162,9 @@ def report_study(config: StudyConfig) -> Iterator[str]:
     study, seeds = config.study, range(config.seeds)
     folder, starts = (config.out / f"{name}-{config.label}" for name in (config.name, "start"))
     rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
+    found = {name: measured(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
+    if searched := {row["seed"]: row["gain"] for row in found.get("hand_masks", ()) if row["arm"] == OWN}:
+        rows = with_headroom_share(rows, searched)
     summary = summarise(rows, control=study.control)
     yield study_table(summary)
     record = {**_about(config, study, rows), "arms": as_plain(summary)}
@@ -206,10 +172,10 @@ def report_study(config: StudyConfig) -> Iterator[str]:
         forwards = forwards_by_arm(rows, study.target_gain)
         yield f"\n{forwards_table(forwards, study.target_gain)}"
         record["forwards_to"] = {"gain": study.target_gain, "arms": forwards}
-    for name in study.measures:
-        found = summarise(measured(name, study, folder, starts, seeds, jobs=config.jobs))
-        yield f"\n{name}\n{study_table(found)}"
-        record[name] = as_plain(found)
+    for name, measures in found.items():
+        by_arm = summarise(measures)
+        yield f"\n{name}\n{study_table(by_arm)}"
+        record[name] = as_plain(by_arm)
     picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.label}: {config.seeds} seeds")
     yield write_results(config.results / f"study_{config.name}_{config.label}", record, picture)
 

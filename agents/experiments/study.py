@@ -21,7 +21,7 @@ class Study:
     about: str
     """The question, in a sentence."""
     start: PretrainConfig | None
-    """Trains the MAE from which all arms of a seed start; None lets each start untrained."""
+    """Trains the MAE from which all arms of a seed start; None lets each start from `base.init_mae`, or untrained."""
     base: PretrainConfig
     """Settings that the arms share."""
     arms: Mapping[str, Changes]

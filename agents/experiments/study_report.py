@@ -15,14 +15,13 @@ from tats_gym.statistics import Estimate, estimate
 
 Row = Mapping[str, Any]
 
-DECIDING = ("gain", "gain_in_part", "error_random_drop", "cosine", "slope")
+DECIDING = ("gain", "content_gain", "headroom_share", "gain_in_part", "error_random_drop", "cosine", "slope")
 """Measures that the table shows with their interval over seeds."""
 TABLE = (
     "error_own",
     "error_in_part",
     "agreement",
     "error_random",
-    "content_gain",
     "overlap",
     "motion_lift",
     "object_lift",
@@ -69,6 +68,20 @@ def with_differences(rows: Sequence[Row], control: str, by: str = "arm") -> list
         }
         found.append(row if row is control_row else {**row, **differences})
     return found
+
+
+def with_headroom_share(rows: Sequence[Row], searched: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Return rows with their share of the headroom, where the MAE was not trained: `headroom_share`.
+
+    Args:
+        rows: One a cell, as `run_study` returns them.
+        searched: The gain of each clip's own searched mask under the MAE of a seed; of one seed if they share the MAE.
+    """
+    of_all = next(iter(searched.values()))
+    return [
+        {**row, **({} if row["mae_steps"] else {"headroom_share": row["gain"] / searched.get(row["seed"], of_all)})}
+        for row in rows
+    ]
 
 
 def as_plain(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:

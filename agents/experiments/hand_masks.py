@@ -1,0 +1,82 @@
+"""Masks that need no sampler: made by hand from motion and an MAE's errors, and found by a local search.
+
+They say what masks can gain under an MAE: by covering all places, by following motion or errors, and at the least how
+much is to be had at all.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tats_gym.agents.training.evaluation import HeldOut
+from tats_gym.masks import every_place, weighted_ids
+
+OWN, ONE_FOR_ALL = "each clip's own mask, searched", "one mask for all, searched"
+"""Names of the masks that the search finds."""
+ROUNDS = 200
+"""Swaps that the search tries for each mask; each costs a forward."""
+LARGEST_SWAP = 0.25
+"""Share of the visible tokens that the first rounds swap; the last ones swap a single token."""
+
+
+def masks_by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw masks (S, B, K) of each kind, tokens in proportion to a weight.
+
+    e is a token's mean error over the random masks that hide it; p ~ e is the fixed point of AdaMAE's objective.
+    """
+    assert held_out.motion is not None
+    alike, error = torch.ones_like(held_out.motion), expected_errors(held_out)
+
+    def draw(weights: Tensor, first: Callable[..., Tensor] | None = None) -> Tensor:
+        draws = []
+        for _ in range(held_out.num_masks):
+            taken = None if first is None else first(held_out.mae.grid, len(weights), generator)
+            draws.append(weighted_ids(weights, held_out.num_visible, first=taken, generator=generator))
+        return torch.stack(draws)
+
+    return {
+        "uniform": draw(alike),
+        "every place, then uniform": draw(alike, every_place),
+        "p ~ motion": draw(held_out.motion),
+        "p ~ e": draw(error),
+        "p ~ e + mean e": draw(error + error.mean(1, keepdim=True)),
+        "p ~ sqrt e": draw(error.sqrt()),
+        "p ~ e of the place and time": draw(error.mean(0).expand_as(error)),
+    }
+
+
+def expected_errors(held_out: HeldOut) -> Tensor:
+    """Return the mean error (B, L) of each token over the random masks that hide it, else the clip's mean."""
+    errors = held_out.errors_by_token(held_out.random)[1]
+    return torch.where(errors.isnan(), errors.nanmean(1, keepdim=True), errors)
+
+
+def searched(held_out: HeldOut, generator: torch.Generator, *, alike: bool, rounds: int = ROUNDS) -> Tensor:
+    """Search a mask of low error for each clip, or with `alike` one for all: (1, B, K).
+
+    A local search: each round takes some tokens out, draws hidden ones in proportion to their errors instead, and
+    keeps the new mask where its error is lower. A bound from below on the gain of the best masks.
+    """
+    weights = expected_errors(held_out).sqrt()  # (B, L)
+    ids = weighted_ids(weights.mean(0, keepdim=True) if alike else weights, held_out.num_visible, generator=generator)
+    lowest, by_token = _errors(held_out, ids, alike=alike)  # (B,), (B, L), or of one mask
+    for each in range(rounds):
+        count = max(1, round(LARGEST_SWAP * held_out.num_visible * (1 - each / rounds)))
+        order = torch.rand(ids.shape, generator=generator).argsort(1)
+        kept = ids.gather(1, order)[:, count:]
+        new = weighted_ids(by_token.nan_to_num(0.0), count, generator=generator)  # visible tokens have NaN
+        tried = torch.cat((kept, new), dim=1)
+        found, found_by_token = _errors(held_out, tried, alike=alike)
+        lower = found < lowest
+        lowest = torch.where(lower, found, lowest)
+        ids, by_token = (
+            torch.where(lower[:, None], after, before) for after, before in ((tried, ids), (found_by_token, by_token))
+        )
+    return ids.expand(len(held_out.ids), -1)[None]
+
+
+def _errors(held_out: HeldOut, ids: Tensor, *, alike: bool) -> tuple[Tensor, Tensor]:
+    """Return the mean error (B,) and the errors by token (B, L) under masks (B, K); of one mask, means over clips."""
+    errors, by_token = held_out.errors_by_token(ids.expand(len(held_out.ids), -1)[None])
+    return (errors.mean(1), by_token.mean(0, keepdim=True)) if alike else (errors[0], by_token)
