@@ -195,7 +195,7 @@ def test_another_set_or_a_damaged_one_is_an_error(root, tmp_path):
 def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     written = []
 
-    def encode_two(path, _):
+    def encode_two(path, _, fps):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(path)

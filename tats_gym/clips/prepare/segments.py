@@ -16,7 +16,7 @@ import numpy as np
 
 from tats_gym.clips.datasets.films import SETTINGS_FILE
 from tats_gym.clips.demo.drawing import Bytes
-from tats_gym.clips.demo.files import encode
+from tats_gym.clips.generated import encode
 from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
