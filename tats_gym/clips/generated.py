@@ -112,7 +112,7 @@ def encode(path: Path, frames: NDArray[np.uint8], *, fps: int | Fraction, bit_ra
     import av  # takes a moment, and listing the dataset does not need it
 
     options = {"deadline": "realtime", "cpu-used": "16"}
-    with av.open(path, "w") as container:
+    with av.open(path, "w", options={"fflags": "bitexact"}) as container:  # without the muxer's random id
         stream = container.add_stream("libvpx", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
