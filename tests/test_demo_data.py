@@ -181,7 +181,9 @@ def test_a_second_call_writes_nothing(root, monkeypatch):
 
 
 def test_another_set_or_a_damaged_one_is_an_error(root, tmp_path):
-    with pytest.raises(FileExistsError, match=r"but holds \{'train': 12, 'validation': 4, 'version': 2\}"):
+    with pytest.raises(
+        FileExistsError, match=r"should hold the demo set \{'train': 24\}, but holds \{'train': 12\}; choose"
+    ):
         make_demo_data(root, train=24, validation=4)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FileExistsError, match=r"has no generator\.json"):

@@ -43,6 +43,7 @@ def make_once(root: Path, kind: str, wanted: Mapping[str, Any], write: Callable[
     """
     if holds(root, kind, wanted):
         return
+    logger.info("making the %s in %s", kind, root)
     try:
         with folder_written_whole(root) as partial:
             write_json(partial / GENERATOR_FILE, write(partial))
@@ -56,7 +57,7 @@ def holds(root: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
     """Whether `root` holds a dataset with these settings; False if it is absent or empty, an error for other content.
 
     Raises:
-        FileExistsError: See `make_once`.
+        FileExistsError: If `root` holds other files, or a dataset with other settings.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -67,10 +68,14 @@ def holds(root: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
         found = parse_json(generator.read_bytes(), str(generator))
     except ValueError as err:
         raise FileExistsError(f"{root} should hold the {kind} {wanted}, but {err}; delete it") from err
-    counted = isinstance(found, dict) and all(type(found.get(name)) is int for name in ("train", "validation"))
-    if not counted or any(found.get(name) != value for name, value in wanted.items()):
+    if not isinstance(found, dict) or any(type(found.get(name)) is not int for name in ("train", "validation")):
         raise FileExistsError(
             f"{root} should hold the {kind} {wanted}, but holds {shown(found)}; choose another folder"
+        )
+    if differing := {name: value for name, value in wanted.items() if found.get(name) != value}:
+        held = {name: found.get(name) for name in differing}
+        raise FileExistsError(
+            f"{root} should hold the {kind} {differing}, but holds {shown(held)}; choose another folder"
         )
     promised = found["train"] + found["validation"]
     videos = sum(1 for _ in (root / VIDEO_FOLDER).glob("*.webm"))

@@ -67,7 +67,6 @@ def _write(folder: Path, counts: dict[str, int], workers: int) -> None:
     """Write the whole set into an empty folder."""
     videos = folder / VIDEO_FOLDER
     videos.mkdir()
-    logger.info("making %d demo videos for %s", sum(counts.values()), folder.parent)
     splits = {split: list(_write_split(videos, split, count, workers)) for split, count in counts.items()}
     write_labels(folder, [template.replace("[", "").replace("]", "") for template in DEMO_CLASSES], splits)
 
