@@ -9,11 +9,9 @@ Another package adds an agent by an entry point of the group "tats_gym.agents", 
 """
 
 import importlib
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Literal
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -22,6 +20,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import needs
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.files.messages import check_choice
+from tats_gym.files.user_modules import find_modules_here
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 
@@ -81,7 +80,7 @@ def find_agent(name: str) -> Builder:
     """
     points = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     if ":" in name:
-        _find_modules_here()
+        find_modules_here()
     else:
         check_choice("--agent", name, (*points, *AGENTS))
     path = AGENTS[name].builder if name in AGENTS else points.get(name, name)
@@ -94,13 +93,6 @@ def find_agent(name: str) -> Builder:
             raise ValueError(f"--agent {name} needs {err.name}: pip install 'tats-gym[{agent.extra}]'") from err
         raise ValueError(f"--agent {name}: there is no {function!r} to import from {module!r}: {err}") from err
     return needs(**agent.needs)(builder) if agent.needs else builder
-
-
-def _find_modules_here() -> None:
-    """Let modules of the working directory be imported, as `python -m` does; child processes import them too."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
 
 
 def check_asked_for(name: str, asked: Collection[str]) -> None:
