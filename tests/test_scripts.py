@@ -43,7 +43,12 @@ def test_help_shows_every_group_with_its_sources(main, capsys):
 
 @pytest.mark.parametrize(
     ("script", "option"),
-    [("check_demo", "--frame-epochs"), ("linear_probe", "--knn.temperature"), ("probe_demo", "--epochs")],
+    [
+        ("check_demo", "--frame-epochs"),
+        ("linear_probe", "--knn.temperature"),
+        ("probe_demo", "--epochs"),
+        ("record_env", "--held-out"),
+    ],
 )
 def test_other_scripts_answer_help_with_their_options(monkeypatch, capsys, script, option):
     monkeypatch.setattr(sys, "path", sys.path.copy())
