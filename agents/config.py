@@ -222,6 +222,11 @@ PRESETS = {
     "list": _paper("list", 200),
     "demo": _DEMO,
     "folder": _FOLDER,
+    "atari": replace(
+        _FOLDER,
+        env="TatsMask-atari-v0",
+        clips=ClipConfig(data="atari", stride=DATASETS["atari"].stride, num_workers=2),
+    ),
 }
 
 

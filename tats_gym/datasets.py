@@ -103,6 +103,15 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             flip_keeps_class=False,
             settings=_SMALL,
         ),
+        "atari": Dataset(
+            reader="tats_gym.clips.datasets.official:read_ssv2",
+            files="recorded videos of games in the layout of SSv2",
+            distributor="make_atari_data, which records them",
+            generator="tats_gym.clips.games.atari:make_atari_data",
+            splits=("train", "validation"),
+            stride=1,
+            settings=_SMALL,
+        ),
     }
 )
 """Name of a dataset, as in the id TatsMask-NAME-v0, to its record."""

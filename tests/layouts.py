@@ -30,7 +30,10 @@ def write_layout(data: str, root: Path, train: int = 4, validation: int = 2, cla
         for i, name in zip(ids, files[split], strict=True):
             codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(Path(name).suffix, "libx264")
             write_video(root / name, moving_frames(i), codec=codec)
-    write_labels = {"ssv2": _ssv2, "demo": _ssv2, "k400": _k400, "ucf101": _ucf101, "hmdb51": _hmdb51, "list": _list}
+    write_labels = {
+        "ssv2": _ssv2, "demo": _ssv2, "atari": _atari,
+        "k400": _k400, "ucf101": _ucf101, "hmdb51": _hmdb51, "list": _list,
+    }  # fmt: skip
     if data in write_labels:
         write_labels[data](root, files, CLASSES[:classes])
     return root
@@ -55,6 +58,7 @@ def _name(data: str, i: int, of_class: int) -> str:
     return {
         "ssv2": f"20bn-something-something-v2/{i}.webm",
         "demo": f"20bn-something-something-v2/{i}.webm",
+        "atari": f"20bn-something-something-v2/{i}.webm",
         "k400": f"{name.lower()} high/video{i:06d}_000000_000010.mp4",
         "ucf101": f"{name}/v_{name}_g{i:02d}_c01.avi",
         "hmdb51": f"{name.lower()}/it's_#{i}_{name.lower()}.avi",
@@ -83,6 +87,12 @@ def _ssv2(root: Path, files: Files, classes: tuple[str, ...]) -> None:
             for stem in (Path(video).stem for video in videos)
         ]
         (labels / f"{split}.json").write_text(json.dumps(rows))
+
+
+def _atari(root: Path, files: Files, classes: tuple[str, ...]) -> None:
+    _ssv2(root, files, classes)
+    counts = {split: len(videos) for split, videos in files.items()}
+    (root / "generator.json").write_text(json.dumps({"generator": "Atari set", "version": 1, **counts}))
 
 
 def _k400(root: Path, files: Files, classes: tuple[str, ...]) -> None:

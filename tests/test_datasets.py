@@ -246,7 +246,7 @@ def test_unknown_names_are_refused(tmp_path):
         list_videos("ssv2", tmp_path, "val")
 
 
-@pytest.mark.parametrize("data", ["ucf101", "hmdb51", "folder", "demo"])
+@pytest.mark.parametrize("data", ["ucf101", "hmdb51", "folder", "demo", "atari"])
 def test_data_without_a_test_split_say_which_they_have(tmp_path, data):
     with pytest.raises(ValueError, match=rf"split must be one of \('train', 'validation'\) for {data}, got 'test'"):
         list_videos(data, tmp_path, "test")

@@ -17,6 +17,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from tats_gym.agents.experiments import comparison, finetune_study, probe_study, study, sweep
+from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video
 
@@ -49,6 +50,7 @@ SMALLER = {
     "--probing.config.logistic.strengths 0.01",
     "compare_agents.py": f"{CLIP} {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
     "prepare_data.py": "--num-workers 0",
+    "record_env.py": "--videos 4 --held-out 2 --frames 16 --size 64",
     "visualize_masks.py": "--device cpu",
 }
 """Options added to a script's command."""
@@ -89,6 +91,7 @@ def _place(tmp_path_factory, demo_root) -> Path:
         codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
         write_video(place / name, moving_frames(1), codec=codec)
     (place / "data" / demo_root.name).symlink_to(demo_root)
+    make_atari_data(place / "data" / "atari-v1", atari_config(("Pong",), videos=4, held_out=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         run_command("python scripts/train_ppo.py --env TatsMask-ssv2-v0 --root /data/ssv2", place)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_importing_registers_them_all():
-    names = ("ssv2", "k400", "ucf101", "hmdb51", "list", "demo", "folder")
+    names = ("ssv2", "k400", "ucf101", "hmdb51", "list", "demo", "folder", "atari")
     assert {f"TatsMask-{data}-v0" for data in names} == set(tats_gym.ENV_IDS)
     for env_id in tats_gym.ENV_IDS:
         spec = gymnasium.spec(env_id)

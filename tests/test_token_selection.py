@@ -24,7 +24,7 @@ def _roots(tmp_path_factory):
     """Every dataset's files; the demo's own maker is left out by reading its layout as ssv2 does."""
     return {
         data: write_layout(data, tmp_path_factory.mktemp(data))
-        for data in ("ssv2", "k400", "ucf101", "hmdb51", "list", "folder")
+        for data in ("ssv2", "k400", "ucf101", "hmdb51", "list", "folder", "atari")
     }
 
 

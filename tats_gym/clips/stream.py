@@ -60,6 +60,7 @@ class ClipStream:
             subset_seed=config.subset_seed,
             index=config.index,
         )
+        self.frames, self.size = frames, size
         self.position = 0
         """Clips taken since the start; the epoch is `position // len(stream)`."""
         self.wait_s = 0.0
@@ -71,7 +72,6 @@ class ClipStream:
         self.journal = self._plan.journal
         """The replaced draws; a run keeps them in a file, and reads them when it resumes."""
         self._labels = torch.tensor([-1 if v.label is None else v.label for v in self.videos.videos])
-        self._shape = (frames, size)
         self._pin_memory = pin_memory
         self._train_loader: InlineTrainLoader | PrefetchTrainLoader | None = None
         self._eval_clips = EvalClips(self._decoder, self._plan, self._labels, pin_memory=pin_memory)
@@ -97,7 +97,7 @@ class ClipStream:
             raise ValueError(f"count must be at least 1, got {count}")
         start = time.perf_counter()
         repeats = self.config.repeats
-        batch = ClipBatch.around(empty_views(count, *self._shape, pin_memory=self._pin_memory))
+        batch = ClipBatch.around(empty_views(count, self.frames, self.size, pin_memory=self._pin_memory))
         pixels = batch.pixels.numpy()  # a copy by torch would keep all its threads spinning, at the workers' expense
         try:
             loader = self._train_loader = self._train_loader or self._make_train_loader(count)
@@ -211,7 +211,7 @@ class ClipStream:
 
     def _make_train_loader(self, count: int) -> InlineTrainLoader | PrefetchTrainLoader:
         config = self.config
-        views = empty_views(config.repeats, *self._shape)
+        views = empty_views(config.repeats, self.frames, self.size)
         if not config.num_workers:
             return InlineTrainLoader(self._decoder, self._plan, views)
         slots = (1 + PREFETCHED_BATCHES) * -(-count // config.repeats) + config.num_workers

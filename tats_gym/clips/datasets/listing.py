@@ -28,11 +28,12 @@ def list_videos(
     subset_seed: int = 0,
     index: str | Path | None = None,
 ) -> VideoList:
-    """List a dataset's videos; the demo data are made first if they are missing.
+    """List a dataset's videos; generated ones are made first if they are missing.
 
     Args:
         data: A name in `tats_gym.datasets.DATASETS`.
-        root: The dataset's folder, see `data_root`; for the demo, see `demo_root`. Files may lie anywhere below it.
+        root: The dataset's folder, see `data_root`; for generated data, see the generator. Files may lie anywhere
+            below it.
         split: Part of the dataset.
         fold: One of the three official divisions of UCF101 and HMDB51; the others have one.
         subset: A share of every class, in (0, 1), or a number of clips of every class, see `choose_subset`. None
@@ -127,7 +128,7 @@ def _warn_of_empty_classes(data: str, videos: VideoList) -> None:
 
 
 def dataset_folder(data: str, root: str | Path | None = None) -> Path:
-    """Return the folder of a dataset; the demo data are made there if they are missing."""
+    """Return the folder of a dataset; generated data are made there if they are missing."""
     if (generator := DATASETS[data].generator) is None:
         return data_root(data, root)
     make: Callable[[Path | None], Path] = resolve_name(generator)

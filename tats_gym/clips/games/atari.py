@@ -1,0 +1,43 @@
+"""The Atari dataset: random play of twelve games of the Arcade Learning Environment, recorded on first use."""
+
+from pathlib import Path
+
+from tats_gym.clips.games.config import RecordConfig
+from tats_gym.clips.games.recording import VERSION, make_recording
+from tats_gym.clips.paths import data_root
+
+ATARI_GAMES = (
+    "Pong", "Breakout", "Boxing", "Tennis", "Bowling", "Freeway",
+    "Seaquest", "Qbert", "Riverraid", "SpaceInvaders", "Frostbite", "DemonAttack",
+)  # fmt: skip
+"""Games whose positions in the console's memory are published, see `ram`."""
+
+
+def atari_config(games: tuple[str, ...] = ATARI_GAMES, *, videos: int = 200, held_out: int = 32) -> RecordConfig:
+    """Return the settings of the dataset: a frame of every fourth of the emulator, 96 x 96 pixels."""
+    return RecordConfig(
+        env=tuple(f"ALE/{game}-v5" for game in games),
+        make=("frameskip=4", "repeat_action_probability=0.25"),
+        videos=videos,
+        held_out=held_out,
+        frames=24,
+        size=96,
+    )
+
+
+def make_atari_data(root: Path | None = None, config: RecordConfig | None = None) -> Path:
+    """Record the dataset, whole or not at all, unless it exists; return its folder.
+
+    Args:
+        root: Folder of the dataset; None takes atari-v1 (the recorder's version) under $TATS_GYM_DATA, else under the
+            user's cache.
+        config: Its settings, for example of fewer games; None takes those of an existing one, or `atari_config()`.
+
+    Raises:
+        FileExistsError: If `root` holds other files, or an Atari set with other settings.
+        ModuleNotFoundError: If it must be recorded, and ale-py is not installed.
+    """
+    root = data_root(f"atari-v{VERSION}") if root is None else Path(root)
+    wanted = {} if config is None else config.as_dict()
+    make_recording(root, config or atari_config(), kind="Atari set", wanted=wanted)
+    return root
