@@ -86,6 +86,7 @@ class TATS(TokenRollouts, PPO):
         baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
         warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
+        rollout_buffer_kwargs: Further arguments of `TokenRolloutBuffer`: how advantages are computed.
         policy_kwargs: Further arguments of the policy, whose optimiser settings default to `ADAMW`.
         kwargs: Further arguments of `PPO`.
 
@@ -106,22 +107,19 @@ class TATS(TokenRollouts, PPO):
         *,
         credit: Credit = TatsConfig.credit,
         baseline: Baseline = TatsConfig.baseline,
-        reach: Reach = TatsConfig.reach,
-        far_weight: float = TatsConfig.far_weight,
-        normalize_advantage: bool = TatsConfig.normalize_advantage,
         masks_per_clip: int = 1,
         policy_coef: float = TatsConfig.policy_coef,
         vf_coef: float = TatsConfig.vf_coef,
         ent_coef: float = TatsConfig.ent_coef,
         warmup_timesteps: int = 0,
         reuse_scores: bool = TatsConfig.reuse_scores,
+        rollout_buffer_kwargs: dict[str, Any] | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.warmup_timesteps, self.reuse_scores, self.policy_coef = warmup_timesteps, reuse_scores, policy_coef
         _check_arguments(batch_size, masks_per_clip, kwargs)
         shared = {"credit": credit, "masks_per_clip": masks_per_clip}
-        advantages = {"reach": reach, "far_weight": far_weight, "normalize_advantage": normalize_advantage}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type] # None while SB3 loads a zip
@@ -129,12 +127,12 @@ class TATS(TokenRollouts, PPO):
             n_steps,
             batch_size or n_steps * getattr(env, "num_envs", 1),
             n_epochs,
-            normalize_advantage=False,  # by the buffer, over the whole rollout
+            normalize_advantage=False,  # by the buffer if it is asked to, over the whole rollout
             max_grad_norm=torch.inf,
             vf_coef=vf_coef,
             ent_coef=ent_coef,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs=shared | {"baseline": baseline} | advantages,
+            rollout_buffer_kwargs=shared | {"baseline": baseline} | (rollout_buffer_kwargs or {}),
             policy_kwargs=shared | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
             **kwargs,
         )
