@@ -39,6 +39,10 @@ def test_an_exported_mae_is_the_runs_to_the_bit(run, tmp_path, capsys):
 def test_halves_differ_by_their_rounding_alone(run, tmp_path):
     (file,) = export_mae(run, tmp_path / "half", half=True)
     (whole,) = export_mae(run, tmp_path / "whole")
+    (tmp_path / "plain").touch()
+    assert (
+        file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    )  # others can read it as far as the umask lets them
     assert file.stat().st_size < 0.6 * whole.stat().st_size
     own = random_mae().state_dict()
     for key, value in MAESource.find(str(file)).weights.items():

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from tats_gym.encoders.checksums import verify_checksum
-from tats_gym.files.atomic import as_os_error
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import parse_json
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
@@ -62,8 +61,7 @@ def write_safetensors(path: Path, weights: dict[str, Tensor], description: str) 
     Raises:
         OSError: If the disk is full, or the folder cannot be written.
     """
-    with as_os_error(path):
-        save_file(weights, path, {"format": "pt", DESCRIPTION: description})
+    path.write_bytes(save(weights, {"format": "pt", DESCRIPTION: description}))  # of save_file only the owner can read
 
 
 def read_torch(path: Path) -> dict[str, Any]:

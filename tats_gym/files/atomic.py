@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from tats_gym.files.messages import first_line
 
 ABANDONED_S = 86_400.0
@@ -118,10 +116,10 @@ def delete_abandoned(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def as_os_error(path: Path) -> Iterator[None]:
-    """Translate the errors of PyTorch and safetensors for a failed write to OSError."""
+    """Translate PyTorch's error for a failed write to OSError."""
     try:
         yield
-    except (RuntimeError, SafetensorError) as err:
+    except RuntimeError as err:
         raise OSError(f"{path} could not be written; the disk may be full: {first_line(err)}") from err
 
 
