@@ -1,4 +1,4 @@
-"""Marginal credit: a shown token is paid by the errors that left its neighbourhood when it was shown.
+"""Marginal credit of a drawn token: by how much the errors in its neighbourhood fell when it was shown. It is ours.
 
 With h_j = 1 where token j is hidden, the error of a mask is
 
@@ -23,7 +23,7 @@ from torch import Tensor
 Reach = Literal["token", "place", "neighbours", "clip"]
 
 
-def neighbourhood(grid_shape: tuple[int, int, int], reach: Reach, far_weight: float = 0.0) -> Tensor:
+def neighbourhood(grid_shape: tuple[int, int, int], reach: Reach, far_weight: float) -> Tensor:
     """Return the weight (L, L) with which the error of token j counts in the credit of token i, in row i.
 
     Args:
@@ -69,3 +69,14 @@ def marginal_credit(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Te
     near = (left @ weights.T).gather(1, ids)  # (B, K), over all tokens, those drawn before too
     between = weights[ids[:, :, None], ids[:, None, :]].tril(-1)  # (B, K, K), of draw k and those before it
     return (near - (between @ drawn[..., None]).squeeze(-1)) / num_hidden
+
+
+def marginal_advantage(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
+    """Return the advantage (B, K) of each draw: its credit minus V / M of the clip's average token.
+
+    So a draw does better than average by showing a token of more error than others, or by lowering the errors near it.
+    What is subtracted is the same for all draws of a mask, and so leaves the expected gradient as it is. Arguments are
+    those of `marginal_credit`.
+    """
+    num_hidden = errors.shape[1] - ids.shape[1]
+    return marginal_credit(ids, errors, predicted, expected, weights) - expected.mean(1, keepdim=True) / num_hidden

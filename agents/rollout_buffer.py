@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
-from tats_gym.agents.marginal_credit import Reach, marginal_credit, neighbourhood
+from tats_gym.agents.marginal_credit import Reach, marginal_advantage, neighbourhood
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.envs.token_selection import Outcome
@@ -115,8 +115,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         errors, mask = outcome.errors, outcome.mask  # (B, L)
         if self.credit == "marginal":
             expected = self._baseline(values, errors, mask)
-            credit = marginal_credit(ids, errors, mask, expected, self.weights)  # (B, K)
-            advantages = credit - expected.mean(1, keepdim=True) / (errors.shape[1] - ids.shape[1])
+            advantages = marginal_advantage(ids, errors, mask, expected, self.weights)  # (B, K)
             return advantages, torch.ones_like(ids, dtype=torch.bool), errors, mask
         if self.credit == "token":
             returns = errors.sum(1) / mask.sum(1)

@@ -33,7 +33,7 @@ class TatsConfig:
     """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
     credit: Credit = "token"
     """Credit: each hidden token has its own error (token, the paper's), each draw the errors that left its
-    neighbourhood (marginal), or the clip its reward (position, joint)."""
+    neighbourhood (marginal), or the mask its reward (position, joint)."""
     reach: Reach = "place"
     """The neighbourhood of a drawn token with credit marginal: the token itself, its place at all times, the places
     beside it too (neighbours), or the whole clip."""

@@ -17,7 +17,7 @@ UNIFORM = torch.zeros(2, L)
 SKEWED = torch.tensor([[1.0, -0.5, 0.3, 0.0, -1.0, 0.6], [-0.8, 0.9, 0.0, -0.4, 0.5, 1.2]])
 HARD = torch.tensor([[4.0, 4.0, 3.0, 2.0, 2.0, 3.0], [9.0, 6.0, 7.0, 8.0, 7.0, 9.0]])
 """Error of each token of two clips when the visible tokens do not help."""
-CREDITS = ["token", "token, no baseline", "clip, neg_error", STEEPEST, "clip, gain", "clip, error"]
+CREDITS = ["token", "token, no baseline", "mask, neg_error", STEEPEST, "mask, gain", "mask, error"]
 MARGINAL = ["marginal, token", "marginal, place", "marginal, neighbours", "marginal, clip"]
 
 
@@ -129,8 +129,8 @@ def test_credits_agree_with_an_enumeration(mae, logits):
 def test_ascending_any_clip_credit_lowers_the_error_and_error_is_the_opposite():
     for mae in MAES.values():
         measured = _measure(mae, SKEWED)
-        assert all(measured[credit].slope < -0.05 for credit in ("clip, neg_error", STEEPEST, "clip, gain"))
-        towards, away = measured["clip, neg_error"], measured["clip, error"]
+        assert all(measured[credit].slope < -0.05 for credit in ("mask, neg_error", STEEPEST, "mask, gain"))
+        towards, away = measured["mask, neg_error"], measured["mask, error"]
         assert (away.cosine, away.slope) == pytest.approx((-towards.cosine, -towards.slope), abs=1e-6)
         assert away.signal_to_noise == pytest.approx(towards.signal_to_noise, rel=1e-3)
 
@@ -142,15 +142,15 @@ def test_token_credit_raises_the_error_where_the_easy_tokens_are_the_ones_that_h
 
 def test_one_value_for_unlike_clips_leaves_more_noise_than_a_random_mask_and_that_more_than_their_own():
     measured = _measure(EASY_ONES_HELP, UNIFORM)
-    constant, gain, own = (measured[credit].signal_to_noise for credit in ("clip, neg_error", "clip, gain", STEEPEST))
+    constant, gain, own = (measured[credit].signal_to_noise for credit in ("mask, neg_error", "mask, gain", STEEPEST))
     assert 4 * constant < gain < 0.8 * own
 
 
 def test_a_cosine_shrinks_with_the_noise_as_documented():
     measured = _measure(EASY_ONES_HELP, UNIFORM, draws=20, copies=1000)
     kept = {name: _kept(each.signal_to_noise, 20) for name, each in measured.items()}
-    assert kept["clip, gain"] < 0.75 < kept[STEEPEST] < 0.87 < kept["token"]
-    for credit, cosine in {"clip, gain": 1, STEEPEST: 1, "token": -1}.items():
+    assert kept["mask, gain"] < 0.75 < kept[STEEPEST] < 0.87 < kept["token"]
+    for credit, cosine in {"mask, gain": 1, STEEPEST: 1, "token": -1}.items():
         assert measured[credit].cosine == pytest.approx(cosine * kept[credit] * kept[STEEPEST], abs=0.03)
     _, slope, _ = _exact(EASY_ONES_HELP, UNIFORM, "token")
     # A value that saw the draw which it is subtracted from would take a tenth of the descent away.

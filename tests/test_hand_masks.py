@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tats_gym.agents.experiments.hand_masks import expected_errors, masks_by_hand, searched
+from tats_gym.agents.experiments.hand_masks import expected_errors, masks_by_hand, search_masks
 from tats_gym.agents.training.evaluation import HeldOut
 from tests.toy import BEST_ERROR, NoiseStream, ToyMAE
 
@@ -21,18 +21,23 @@ def _held_out():
     )  # fmt: skip
 
 
+@pytest.fixture(name="error", scope="module")
+def _error(held_out):
+    return expected_errors(held_out.errors_by_token(held_out.random)[1])
+
+
 def _generator():
     return torch.Generator().manual_seed(0)
 
 
-def test_each_clips_own_search_ends_at_its_best_mask(held_out):
-    ids = searched(held_out, _generator(), alike=False, rounds=60)
+def test_each_clips_own_search_ends_at_its_best_mask(held_out, error):
+    ids = search_masks(held_out, error, _generator(), alike=False, rounds=60)
     assert ids.shape == (1, 24, 8)
     torch.testing.assert_close(held_out.errors(ids)[0], torch.full((24,), BEST_ERROR))
 
 
-def test_the_search_of_one_mask_for_all_ends_near_the_best_one(held_out):
-    ids = searched(held_out, _generator(), alike=True, rounds=120)
+def test_the_search_of_one_mask_for_all_ends_near_the_best_one(held_out, error):
+    ids = search_masks(held_out, error, _generator(), alike=True, rounds=120)
     assert (ids == ids[:, :1]).all()
     hard = held_out.mae._hardness(held_out.clips) > 1  # (B, L), one of four patterns
     share = max((hard == pattern).all(1).float().mean().item() for pattern in hard)
@@ -42,10 +47,10 @@ def test_the_search_of_one_mask_for_all_ends_near_the_best_one(held_out):
     assert best - 1e-6 <= found < best + 0.2 * (random - best)
 
 
-def test_masks_by_hand_follow_their_weights(held_out):
-    kinds = masks_by_hand(held_out, _generator())
+def test_masks_by_hand_follow_their_weights(held_out, error):
+    kinds = masks_by_hand(held_out, error, _generator())
     hard = held_out.mae._hardness(held_out.clips) > 1
-    torch.testing.assert_close(expected_errors(held_out)[hard], torch.full((16 * 24,), 2.0))
+    torch.testing.assert_close(error[hard], torch.full((16 * 24,), 2.0))
     found = {kind: hard.expand(4, -1, -1).gather(2, ids).float().mean().item() for kind, ids in kinds.items()}
     # The first of eight draws is hard with probability 16 w / (16 w + 48), where a hard token has w times the weight.
     assert found["uniform"] == pytest.approx(1 / 4, abs=0.05)

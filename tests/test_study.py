@@ -25,7 +25,7 @@ from tests.runs import load_script, tiny_config
 def _study(clips_root, tmp_path):
     config = tiny_config(clips_root, tmp_path)
     return Study(
-        about="Nothing.",
+        about="Does credit by mask change anything in four epochs?",
         start=replace(config, agent="random"),
         base=config,
         arms={"uniform": {"agent": "random"}, "joint, gain": {"tats.credit": "joint", "reward": "gain"}},
@@ -88,19 +88,19 @@ def _script():
 def test_the_script_writes_its_results_and_their_origin(study, script, tmp_path, monkeypatch, capsys):
     measures = ("hand_masks", "gradients_at_uniform")
     frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
-    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"frozen": frozen})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": frozen})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
-    script.main(StudyConfig("frozen", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
-    record = json.loads((tmp_path / "results" / "study_frozen_squares.json").read_text())
+    script.main(StudyConfig("content", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
+    record = json.loads((tmp_path / "results" / "study_content_squares.json").read_text())
     assert list(record["arms"]) == ["joint, gain"]
     assert {"uniform", "p ~ motion"} < record["hand_masks"].keys()
     assert record["gradients_at_uniform"]["token"]["cosine"]["values"]
     assert record["seeds"] == [0, 1]
     assert record["clips"] == {"start": 32, "arm": 32}
-    assert record["command"] == "python scripts/study.py frozen --seeds 2 --arms 'joint, gain'"
+    assert record["command"] == "python scripts/study.py content --seeds 2 --arms 'joint, gain'"
     assert record["commits"]
     assert record["date"]
-    assert (tmp_path / "results" / "study_frozen_squares.png").stat().st_size > 1000
+    assert (tmp_path / "results" / "study_content_squares.png").stat().st_size > 1000
     assert "joint, gain" in capsys.readouterr().out
 
 
@@ -108,10 +108,10 @@ def test_the_script_reports_the_forwards_to_a_target_where_a_study_has_one(
     study, script, tmp_path, monkeypatch, capsys
 ):
     group = replace(study, base=replace(study.base, train_mae=False), target_gain=0.5)
-    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"group": group})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": group})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
-    script.main(StudyConfig("group", arms=("joint, gain",), seeds=1, jobs=1, **folders))
-    record = json.loads((tmp_path / "results" / "study_group_demo.json").read_text())
+    script.main(StudyConfig("content", arms=("joint, gain",), seeds=1, jobs=1, **folders))
+    record = json.loads((tmp_path / "results" / "study_content_demo.json").read_text())
     assert record["forwards_to"]["gain"] == 0.5
     assert list(record["forwards_to"]["arms"]) == ["joint, gain"]
     assert len(record["forwards_to"]["arms"]["joint, gain"]["forwards"]) == 1

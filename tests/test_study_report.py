@@ -1,10 +1,15 @@
-"""Forwards until a gain, by hand."""
+"""Forwards until a gain and shares of the headroom, by hand."""
 
 import math
 
 import pytest
 
-from tats_gym.agents.experiments.study_report import forwards_by_arm, forwards_table, forwards_to
+from tats_gym.agents.experiments.study_report import (
+    forwards_by_arm,
+    forwards_table,
+    forwards_to,
+    with_headroom_share,
+)
 
 
 def _row(gains, *, arm="one", extra=0):
@@ -34,3 +39,12 @@ def test_arms_are_told_by_their_median_and_never_is_said():
     table = forwards_table(found, 0.02).splitlines()
     assert table[1].split() == ["one", "2", "of", "3", "150", "50", "150", "never"]
     assert table[2].split() == ["other", "0", "of", "1", "never", "never"]
+
+
+def test_a_share_of_the_headroom_is_of_its_seeds_or_the_only_search_and_of_no_mae_that_moved():
+    rows = [{"seed": 0, "gain": 0.04, "mae_steps": 0}, {"seed": 1, "gain": 0.02, "mae_steps": 0}]
+    assert [row["headroom_share"] for row in with_headroom_share(rows, {0: 0.1, 1: 0.04})] == pytest.approx([0.4, 0.5])
+    assert [row["headroom_share"] for row in with_headroom_share(rows, {0: 0.1})] == pytest.approx([0.4, 0.2])
+    assert with_headroom_share([{"seed": 0, "gain": 0.04, "mae_steps": 200}], {0: 0.1}) == [
+        {"seed": 0, "gain": 0.04, "mae_steps": 200}
+    ]

@@ -69,17 +69,16 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
 
     def measure() -> dict[str, dict[str, float]]:
         held_out = held_out_for(work.config, mae, num_masks=FINAL_MASKS)
-        random = held_out.errors(held_out.random).mean().item()
+        random = held_out.errors_by_token(held_out.random)
         found = {}
-        for agent, each in masks.items():
-            own, for_others = (
-                held_out.errors(torch.from_numpy(ids)).mean().item() for ids in (each, np.roll(each, 1, axis=1))
-            )
+        for agent, ids in masks.items():
+            chosen = torch.from_numpy(ids)
+            scores = held_out.scores(chosen, held_out.errors(chosen), random)
             found[agent] = {
-                "reference_gain": random - own,
-                "reference_content_gain": for_others - own,
-                "reference_error": own,
-                "reference_error_random": random,
+                "reference_gain": scores.gain,
+                "reference_content_gain": scores.content_gain,
+                "reference_error": scores.error_own,
+                "reference_error_random": scores.error_random,
             }
         return found
 

@@ -5,14 +5,13 @@ The credits:
 - "token": hidden token i has the advantage e_i - V and the plain categorical's log-probability; V is the clip's
   mean hidden error.
 - "token, no baseline": the same with V = 0.
-- "clip, neg_error": the reward of a clip is minus its mean hidden error; the value is one for all clips, as an
+- "mask, neg_error": the reward of a mask is minus its mean hidden error; the value is one for all clips, as an
   untrained value network's; the log-probability is the mean over the K draws.
-- "clip, neg_error, value per clip": the same with the clip's own mean reward as value, as a perfect network's.
-- "clip, gain": the reward is by how much the error is lower than under a uniform mask; one value for all clips.
-- "clip, error": "clip, neg_error" with the opposite sign.
-- "marginal, token", "place", "neighbours", "clip": marginal credit of each reach, see
-  `tats_gym.agents.marginal_credit`; V is the mean of a token's errors over the draws that hide it; the log-probability
-  is each draw's.
+- "mask, neg_error, value per clip": the same with the clip's own mean reward as value, as a perfect network's.
+- "mask, gain": the reward is by how much the error is lower than under a uniform mask; one value for all clips.
+- "mask, error": "mask, neg_error" with the opposite sign.
+- "marginal, REACH" for each reach of `tats_gym.agents.marginal_credit`: V is the mean of a token's errors over the
+  draws that hide it; the log-probability is each draw's.
 """
 
 from dataclasses import dataclass
@@ -22,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tats_gym.agents.marginal_credit import Reach, marginal_credit, neighbourhood
+from tats_gym.agents.marginal_credit import Reach, marginal_advantage, neighbourhood
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
 
-STEEPEST = "clip, neg_error, value per clip"
+STEEPEST = "mask, neg_error, value per clip"
 """The credit whose mean gradient is 1 / K of the steepest descent of the expected error, with the least noise."""
 
 
@@ -167,10 +166,10 @@ def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
     return {
         "token": ((drawn.errors - of_clip[..., None]) * token).sum(2),
         "token, no baseline": (drawn.errors * token).sum(2),
-        "clip, neg_error": (of_all - own) * clip,
+        "mask, neg_error": (of_all - own) * clip,
         STEEPEST: (of_clip - own) * clip,
-        "clip, gain": (gain - gain_of_all) * clip,
-        "clip, error": (own - of_all) * clip,
+        "mask, gain": (gain - gain_of_all) * clip,
+        "mask, error": (own - of_all) * clip,
     }
 
 
@@ -178,16 +177,16 @@ def _marginal_objectives(
     distribution: PlackettLuce, drawn: _Drawn, grid_shape: tuple[int, int, int]
 ) -> dict[str, Tensor]:
     """Return the objective (S, B) of marginal credit for each reach, by name."""
-    num_hidden = drawn.mask.shape[2] - drawn.ids.shape[2]
     total, times = (each.sum(0) - each for each in (drawn.errors, drawn.mask.float()))  # (S, B, L), of other draws
-    expected = (total / times.clamp(min=1)).flatten(0, 1)  # (S * B, L)
+    of_clip = total.sum(2, keepdim=True) / times.sum(2, keepdim=True)
+    expected = torch.where(times > 0, total / times, of_clip).flatten(0, 1)  # (S * B, L)
     ids, errors, mask = (each.flatten(0, 1) for each in (drawn.ids, drawn.errors, drawn.mask))
     log_prob = distribution.log_prob(drawn.ids)  # (S, B, K)
     objectives = {}
     for reach in get_args(Reach):
-        weights = neighbourhood(grid_shape, reach).to(ids.device)
-        credit = marginal_credit(ids, errors, mask, expected, weights) - expected.mean(1, keepdim=True) / num_hidden
-        objectives[f"marginal, {reach}"] = (credit.view_as(log_prob) * log_prob).mean(2)
+        weights = neighbourhood(grid_shape, reach, far_weight=0.0).to(ids.device)
+        advantage = marginal_advantage(ids, errors, mask, expected, weights).view_as(log_prob)
+        objectives[f"marginal, {reach}"] = (advantage * log_prob).mean(2)
     return objectives
 
 

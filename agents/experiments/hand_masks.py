@@ -1,7 +1,7 @@
 """Masks that need no sampler: made by hand from motion and an MAE's errors, and found by a local search.
 
-They say what masks can gain under an MAE: by covering all places, by following motion or errors, and at the least how
-much is to be had at all.
+They say what masks can gain under an MAE: by covering all places, by following motion or errors, and, by a search, a
+lower bound on the gain of the best masks.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,16 @@ LARGEST_SWAP = 0.25
 """Share of the visible tokens that the first rounds swap; the last ones swap a single token."""
 
 
-def masks_by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Tensor]:
+def masks_by_hand(held_out: HeldOut, error: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """Draw masks (S, B, K) of each kind, tokens in proportion to a weight.
 
-    e is a token's mean error over the random masks that hide it; p ~ e is the fixed point of AdaMAE's objective.
+    Args:
+        held_out: The clips, and the MAE.
+        error: e (B, L), see `expected_errors`; p ~ e is the fixed point of AdaMAE's objective.
+        generator: Of the draws.
     """
     assert held_out.motion is not None
-    alike, error = torch.ones_like(held_out.motion), expected_errors(held_out)
+    alike = torch.ones_like(error)
 
     def draw(weights: Tensor, first: Callable[..., Tensor] | None = None) -> Tensor:
         draws = []
@@ -46,26 +49,28 @@ def masks_by_hand(held_out: HeldOut, generator: torch.Generator) -> dict[str, Te
     }
 
 
-def expected_errors(held_out: HeldOut) -> Tensor:
-    """Return the mean error (B, L) of each token over the random masks that hide it, else the clip's mean."""
-    errors = held_out.errors_by_token(held_out.random)[1]
-    return torch.where(errors.isnan(), errors.nanmean(1, keepdim=True), errors)
+def expected_errors(by_token: Tensor) -> Tensor:
+    """Return each token's mean error (B, L) over masks that hide it; where none does (NaN), its clip's mean."""
+    return torch.where(by_token.isnan(), by_token.nanmean(1, keepdim=True), by_token)
 
 
-def searched(held_out: HeldOut, generator: torch.Generator, *, alike: bool, rounds: int = ROUNDS) -> Tensor:
+def search_masks(
+    held_out: HeldOut, error: Tensor, generator: torch.Generator, *, alike: bool, rounds: int = ROUNDS
+) -> Tensor:
     """Search a mask of low error for each clip, or with `alike` one for all: (1, B, K).
 
     A local search: each round takes some tokens out, draws hidden ones in proportion to their errors instead, and
     keeps the new mask where its error is lower. A bound from below on the gain of the best masks.
     """
-    weights = expected_errors(held_out).sqrt()  # (B, L)
+    weights = error.sqrt()  # (B, L)
     ids = weighted_ids(weights.mean(0, keepdim=True) if alike else weights, held_out.num_visible, generator=generator)
     lowest, by_token = _errors(held_out, ids, alike=alike)  # (B,), (B, L), or of one mask
-    for each in range(rounds):
-        count = max(1, round(LARGEST_SWAP * held_out.num_visible * (1 - each / rounds)))
+    for number in range(rounds):
+        count = max(1, round(LARGEST_SWAP * held_out.num_visible * (1 - number / rounds)))
         order = torch.rand(ids.shape, generator=generator).argsort(1)
         kept = ids.gather(1, order)[:, count:]
-        new = weighted_ids(by_token.nan_to_num(0.0), count, generator=generator)  # visible tokens have NaN
+        hidden = torch.where(by_token.isnan(), 0.0, by_token)  # visible tokens have NaN
+        new = weighted_ids(hidden, count, generator=generator)
         tried = torch.cat((kept, new), dim=1)
         found, found_by_token = _errors(held_out, tried, alike=alike)
         lower = found < lowest

@@ -11,13 +11,11 @@ from torch import Tensor
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.credit_gradient import credit_gradients
-from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, masks_by_hand, searched
+from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, expected_errors, masks_by_hand, search_masks
 from tats_gym.agents.experiments.study import Study, changed, run_starts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
-from tats_gym.agents.training.mask_statistics import mean_lift
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.runs.parallel_jobs import side_by_side
-from tats_gym.statistics import estimate
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips, and masks for each, over which the credits' gradients are averaged."""
@@ -65,29 +63,15 @@ def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
 def hand_masks(config: PretrainConfig) -> list[dict[str, Any]]:
     """Measure masks that need no sampler: a row for each kind, with its gain over uniform masks, and by content."""
     held_out = _held_out(config, num_masks=MASKS)
-    uniform = held_out.errors(held_out.random).mean(0)  # (B,)
-    generator = torch.Generator().manual_seed(config.seed + 1)
-    kinds = masks_by_hand(held_out, generator)
-    kinds[OWN] = searched(held_out, generator, alike=False)
-    kinds[ONE_FOR_ALL] = searched(held_out, generator, alike=True)
+    random = held_out.errors_by_token(held_out.random)
+    error, generator = expected_errors(random[1]), torch.Generator().manual_seed(config.seed + 1)
+    kinds = masks_by_hand(held_out, error, generator)
+    kinds[OWN] = search_masks(held_out, error, generator, alike=False)
+    kinds[ONE_FOR_ALL] = search_masks(held_out, error, generator, alike=True)
     rows = []
     for kind, chosen in kinds.items():
-        own, for_others = (held_out.errors(ids).mean(0) for ids in (chosen, chosen.roll(1, dims=1)))
-        gain, content_gain = (estimate((errors - own).tolist()) for errors in (uniform, for_others))
-        assert held_out.motion is not None
-        rows.append(
-            {
-                "arm": kind,
-                "seed": config.seed,
-                "gain": gain.mean,
-                "gain_interval": gain.half_width,
-                "content_gain": content_gain.mean,
-                "content_gain_interval": content_gain.half_width,
-                "error_own": own.mean().item(),
-                "motion_lift": mean_lift(held_out.motion, chosen),
-                **object_lifts(held_out, chosen),
-            }
-        )
+        scores = held_out.scores(chosen, held_out.errors(chosen), random)
+        rows.append({"arm": kind, "seed": config.seed, **asdict(scores), **object_lifts(held_out, chosen)})
     return rows
 
 
@@ -98,7 +82,8 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
     share preserves the differences between masks from which a sampler learns.
     """
     held_out = _held_out(config, num_masks=MASKS)
-    kinds = masks_by_hand(held_out, torch.Generator().manual_seed(config.seed + 1))
+    error = expected_errors(held_out.errors_by_token(held_out.random)[1])
+    kinds = masks_by_hand(held_out, error, torch.Generator().manual_seed(config.seed + 1))
     of_random = _both_errors(held_out, held_out.random, config.decode_ratio)
     rows = []
     for kind, chosen in kinds.items():

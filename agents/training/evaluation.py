@@ -119,12 +119,23 @@ class HeldOut:
         """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
-        own, (random, by_token) = self.errors(chosen), self.errors_by_token(self.random)
+        own, random = self.errors(chosen), self.errors_by_token(self.random)
+        return self.scores(chosen, own, random), self._sampler_state(policy, chosen[0], own[0], random[0][0])
+
+    def scores(self, chosen: Tensor, own: Tensor, random: tuple[Tensor, Tensor]) -> HeldOutScores:
+        """Compare masks with the random ones, and with themselves on other clips.
+
+        Args:
+            chosen: (S, B, K), S for each clip.
+            own: The `errors` (S, B) under them.
+            random: The `errors_by_token` of `self.random`.
+        """
+        of_random, by_token = random
         for_others = self.errors(chosen.roll(1, dims=1))
-        gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (random, for_others))
-        scores = HeldOutScores(
+        gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (of_random, for_others))
+        return HeldOutScores(
             error_own=own.mean().item(),
-            error_random=random.mean().item(),
+            error_random=of_random.mean().item(),
             gain=gain.mean,
             gain_interval=gain.half_width,
             content_gain=content_gain.mean,
@@ -134,7 +145,6 @@ class HeldOut:
             overlap=overlap(chosen, self.mae.grid.num_tokens),
             motion_lift=math.nan if self.motion is None else mean_lift(self.motion, chosen),
         )
-        return scores, self._sampler_state(policy, chosen[0], own[0], random[0])
 
     def choices(self, policy: BasePolicy) -> Tensor:
         """Let the agent mask every clip: visible ids (S, B, K) on the host, S draws for each of the B clips."""
@@ -148,16 +158,13 @@ class HeldOut:
 
     def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
         """Return the mean error (S, B) of the hidden tokens that are decoded, under masks (S, B, K)."""
-        return self._errors(ids, decode_ratio)[0]
+        return self.errors_by_token(ids, decode_ratio)[0]
 
-    def errors_by_token(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same mean errors (S, B), and each token's mean error (B, L) over the masks that hide it.
+    def errors_by_token(self, ids: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return the same mean errors (S, B), and each token's mean error (B, L) over the masks that predict it.
 
-        A token that no mask hides has NaN.
+        A token that no mask predicts has NaN.
         """
-        return self._errors(ids, decode_ratio=1.0)
-
-    def _errors(self, ids: Tensor, decode_ratio: float) -> tuple[Tensor, Tensor]:
         means, by_token = [], []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
