@@ -16,7 +16,7 @@ probe-demo: $(VENV)/.installed
 finetune-demo: $(VENV)/.installed
 	$(BIN)/python scripts/finetune_demo.py
 
-# Compares six agents on the demo data, five seeds each. An hour on two cores; continues after a stop.
+# Compares six agents on the demo data, five seeds each. Hours on two cores; continues after a stop.
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
 

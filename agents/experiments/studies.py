@@ -47,8 +47,12 @@ _FROM_SHIPPED = replace(
     epoch_clips=800,
     eval_interval=800,
 )
+_UNIFORM: Changes = {"agent": "random"}
+_WARMER: Changes = {"tats.ent_coef": 1.4}
+_TOKEN: Changes = {"tats.credit": "token", "tats.normalize_advantage": False, "tats.ent_coef": 1.0}
+"""The paper's credit, with its c3 = c1."""
 _BY_MASK: Changes = {"tats.normalize_advantage": False, "tats.ent_coef": 1e-3}
-"""Of an advantage that all K draws of a mask share: it moves each token's logit by its part in the mask alone."""
+"""For one advantage a mask, which its K draws share: it is K times as strong as those of single draws, and smaller."""
 
 STUDIES: Mapping[str, Study] = {
     "content": Study(
@@ -60,26 +64,30 @@ STUDIES: Mapping[str, Study] = {
             "marginal, token": {"tats.reach": "token"},
             "marginal, neighbours": {"tats.reach": "neighbours"},
             "marginal, clip": {"tats.reach": "clip"},
-            "warmer": {"tats.ent_coef": 1.4},
+            "warmer": _WARMER,
             "colder": {"tats.ent_coef": 0.35},
             "positions of deviation 2": {"sampler.position_std": 2.0},
             "positions of deviation .1": {"sampler.position_std": 0.1},
             "differences": {"sampler.differences": True},
             "value network": {"agent": "tats"},
-            "token": {
-                "agent": "tats",
-                "tats.credit": "token",
-                "tats.normalize_advantage": False,
-                "tats.ent_coef": 1.0,
-            },
+            "token": _TOKEN,
+            "token, value network": {"agent": "tats", **_TOKEN},
             "joint": {"tats.credit": "joint", **_BY_MASK},
             "joint, value network, gain": {"agent": "tats", "tats.credit": "joint", "reward": "gain", **_BY_MASK},
             "adamae": {"agent": "adamae"},
-            "uniform": {"agent": "random"},
-            "marginal, place, with the MAE": {"train_mae": True},
+            "uniform": _UNIFORM,
+            **{
+                f"{name}, with the MAE": {"train_mae": True, **changes}
+                for name, changes in {
+                    "marginal, place": {},
+                    "warmer": _WARMER,
+                    "token": _TOKEN,
+                    "uniform": _UNIFORM,
+                }.items()
+            },
         },
         measures=("hand_masks", "gradients_at_uniform"),
-        target_gain=0.02,
+        target_gain=0.01,
     ),
     "decoder": Study(
         about="What does an MAE learn that decodes a part of the hidden tokens, and what is left of the rewards?",
@@ -90,7 +98,7 @@ STUDIES: Mapping[str, Study] = {
         measures=("decoded_in_part",),
     ),
 }
-"""c1 is 1. The first arm of "content" has the demo's settings, under an MAE that does not change unless it says so."""
+"""c1 is 1. The first arm of "content" has the demo's settings; only the arms "..., with the MAE" train the MAE too."""
 
 
 @dataclass(frozen=True)
