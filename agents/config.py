@@ -103,8 +103,8 @@ class PretrainConfig:
     eval_masks: int = 4
     """Masks of each kind that are drawn for a held-out clip."""
     init_mae: str | None = None
-    """The MAE that this run starts from: of a run's folder or checkpoint, an exported one, or "demo" for the one of the
-    demo clips that is shipped; None starts from scratch."""
+    """The MAE that this run starts from: "demo" (shipped, of the demo's clips), or the path of a run, a checkpoint or
+    an exported MAE; None starts from scratch."""
     train_mae: bool = True
     """False leaves the MAE as it is: the sampler alone learns."""
     checkpoint_interval: int | None = None
@@ -185,7 +185,7 @@ _FOLDER = PretrainConfig(
     grid=TokenGrid(**{name: value for name, value in _SMALL.items() if name != "mae"}),
     mae=MAE_PRESETS[_SMALL["mae"]],
     mae_optim=MAEOptimConfig(epochs=10, warmup_epochs=1, base_lr=0.016, min_lr=0.0032),
-    sampler=SamplerConfig(width=64, positions="learned", critic="separate"),
+    sampler=SamplerConfig(width=64, positions="learned", critic="separate"),  # for --agent tats; group has none
     tats=TatsConfig(
         learning_rate=2e-3,
         warmup_epochs=6,

@@ -33,8 +33,8 @@ class SamplerConfig:
     positions: Literal["tokens", "learned"] = "tokens"
     """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned positions."""
     position_std: float = 0.5
-    """Standard deviation of learned positions at the start, where the content of a token has 1: low ones let the
-    sampler hear the content, high ones the place."""
+    """Standard deviation of learned positions at the start, where the content of a token has 1: the smaller, the more
+    the scores depend on content."""
     differences: bool = False
     """Let the sampler see beside each token its difference from the same place in the frames before and after."""
     critic: Critic = "pooled"

@@ -8,7 +8,6 @@ Another package adds an agent by an entry point of the group "tats_gym.agents", 
 `tats_gym.agents.needs` marks it with settings that the agent needs of its environment: `@needs(action="scores")`.
 """
 
-import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -20,7 +19,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import needs
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.files.messages import check_choice
-from tats_gym.files.user_modules import find_modules_here
+from tats_gym.files.user_modules import find_modules_here, load_function
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 
@@ -85,13 +84,13 @@ def find_agent(name: str) -> Builder:
         check_choice("--agent", name, (*points, *AGENTS))
     path = AGENTS[name].builder if name in AGENTS else points.get(name, name)
     agent = next((each for each in AGENTS.values() if each.builder == path), Agent(builder=path))
-    module, _, function = path.partition(":")
     try:
-        builder: Builder = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as err:
-        if agent.extra and isinstance(err, ModuleNotFoundError):
-            raise ValueError(f"--agent {name} needs {err.name}: pip install 'tats-gym[{agent.extra}]'") from err
-        raise ValueError(f"--agent {name}: there is no {function!r} to import from {module!r}: {err}") from err
+        builder: Builder = load_function(path, f"--agent {name}")
+    except ValueError as err:
+        missing = err.__cause__
+        if agent.extra and isinstance(missing, ModuleNotFoundError):
+            raise ValueError(f"--agent {name} needs {missing.name}: pip install 'tats-gym[{agent.extra}]'") from missing
+        raise
     return needs(**agent.needs)(builder) if agent.needs else builder
 
 

@@ -15,7 +15,7 @@ class EnvConfig:
     """Settings of an environment beyond its clips (ClipConfig) and its geometry (TokenGrid)."""
 
     mae: str = "base"
-    """The model built where none is attached: a preset's name, or the path of a run or checkpoint."""
+    """The model built where none is attached: a name or path that `MAESource.find` takes."""
     mae_seed: int = 0
     """Seed of the weights of a model built from a preset."""
     reward: RewardName = "neg_error"

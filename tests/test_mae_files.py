@@ -74,7 +74,7 @@ def test_an_encoder_alone_is_no_mae(run, tmp_path):
 def test_an_mae_without_a_description_is_refused(run, tmp_path):
     (file,) = export_mae(run, tmp_path / "out")
     save_file(MAESource.find(str(file)).weights, tmp_path / "bare.safetensors")
-    with pytest.raises(CheckpointError, match=r"the MAE in .*bare.safetensors is not described as this package does"):
+    with pytest.raises(CheckpointError, match=r"the MAE in .*bare.safetensors has no valid description"):
         MAESource.find(str(tmp_path / "bare.safetensors"))
 
 

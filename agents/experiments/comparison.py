@@ -102,7 +102,7 @@ class CompareCommand:
 
 
 def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig, ProbePlan]:
-    """Return the default settings and probes of a comparison on an id's clips; on the demo's MAEs start from scratch.
+    """Return the default settings and probes of a comparison on an id's clips; on the demo's clips, from scratch.
 
     Raises:
         ValueError: If there is no such id or preset; the message has the nearest name.

@@ -86,7 +86,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
 
 
 def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
-    """Load the MAE of a run or checkpoint.
+    """Load a trained MAE, by a name or path that `MAESource.find` takes.
 
     Raises:
         ValueError: If there is none, or if it was never trained.
@@ -94,7 +94,7 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
     """
     source = MAESource.find(name, "--reference")
     if source.weights is None:
-        raise ValueError(f"the reference must be a run or a checkpoint, got {name!r}, a preset with untrained weights")
+        raise ValueError(f"the reference must be a trained MAE, got {name!r}, a preset with untrained weights")
     return build_mae(source, grid, seed=0)
 
 

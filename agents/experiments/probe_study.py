@@ -53,7 +53,7 @@ class ProbeStudy:
 
 
 def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> ProbeStudy:
-    """Return the study of the demo preset, trained for longer, probed at the start and at evenly spaced steps.
+    """Return the study of the preset `folder` on demo clips, probed at the start and at evenly spaced steps.
 
     Args:
         root: Folder of a demo set.

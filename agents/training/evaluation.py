@@ -70,8 +70,8 @@ class SamplerState:
     never_chosen: float
     """Share of tokens whose probability is below a thousandth of the uniform one; collapse shows here first."""
     value_error: float
-    """Root mean square error of the value against the reward, NaN without one. Credit token: against the mean hidden
-    error; marginal: of the mean value of the tokens against it."""
+    """Root mean square error of the value against the reward, NaN without a value. With credit token it is compared
+    with the mean hidden error, and with credit marginal the mean of the tokens' values is."""
 
 
 class HeldOut:

@@ -19,7 +19,7 @@ from tats_gym.encoders.weight_files import read_torch
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.figures.masks import ClipMasks
-from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
+from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import PRETRAINING, check_kind
 from tats_gym.train.precision import autocast
@@ -64,7 +64,7 @@ class SavedRun:
         if num_visible is not None:
             config = replace(config, grid=replace(config.grid, visible=num_visible))
         vector_env = _environment(config, clips)
-        source = MAESource(MAEConfig(**self.state["mae_config"]), self.state["mae"], str(self.path))
+        source = MAESource.of_checkpoint(self.state, str(self.path))
         mae = build_mae(source, config.grid, seed=0)
         vector_env.attach(mae)
         agent = build_agent(TokenSelectionVecEnv(vector_env), config)

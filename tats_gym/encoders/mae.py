@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from tats_gym.encoders.description import check_num_tokens
 from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch
 from tats_gym.files.atomic import absolute
 from tats_gym.files.config_io import from_plain
@@ -62,18 +61,42 @@ class MAESource:
         state = read_torch(path)
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
-        return cls(MAEConfig(**state["mae_config"]), state["mae"], name)
+        return cls.of_checkpoint(state, name)
+
+    @classmethod
+    def of_checkpoint(cls, state: dict[str, Any], origin: str) -> Self:
+        """Return the MAE in a checkpoint of a pre-training run.
+
+        Args:
+            state: Content of the checkpoint.
+            origin: Source of it, for messages.
+
+        Raises:
+            CheckpointError: If its description of the MAE is damaged.
+        """
+        return cls(_checked(state["mae_config"], origin), state["mae"], origin)
 
     @classmethod
     def _from_file(cls, path: Path, origin: str) -> Self:
         """Read an exported MAE."""
         file = read_safetensors(path)
-        try:
-            config = from_plain(MAEConfig, file.description.get("config"), "mae")
-            check_num_tokens(from_plain(TokenGrid, file.description.get("grid"), "grid"))
-        except (TypeError, ValueError) as err:
-            raise CheckpointError(f"the MAE in {path} is not described as this package does: {err}") from err
-        return cls(config, {name: value.float() for name, value in file.weights.items()}, origin)
+        return cls(
+            _checked(file.description.get("config"), str(path)),
+            {name: value.float() for name, value in file.weights.items()},
+            origin,
+        )
+
+
+def _checked(config: Any, origin: str) -> MAEConfig:
+    """Build an MAE's settings from their recorded values.
+
+    Raises:
+        CheckpointError: If they are no valid settings.
+    """
+    try:
+        return from_plain(MAEConfig, config, "mae")
+    except (TypeError, ValueError) as err:
+        raise CheckpointError(f"the MAE in {origin} has no valid description: {err}") from err
 
 
 def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:

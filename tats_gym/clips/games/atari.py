@@ -3,18 +3,16 @@
 from pathlib import Path
 
 from tats_gym.clips.games.config import RecordConfig
+from tats_gym.clips.games.ram import RAM
 from tats_gym.clips.games.recording import VERSION, make_recording
 from tats_gym.clips.paths import data_root
 
-ATARI_GAMES = (
-    "Pong", "Breakout", "Boxing", "Tennis", "Bowling", "Freeway",
-    "Seaquest", "Qbert", "Riverraid", "SpaceInvaders", "Frostbite", "DemonAttack",
-)  # fmt: skip
-"""Games whose positions in the console's memory are published, see `ram`."""
+ATARI_GAMES = tuple(RAM)
+"""The twelve games, whose positions in the console's memory are published."""
 
 
 def atari_config(games: tuple[str, ...] = ATARI_GAMES, *, videos: int = 200, held_out: int = 32) -> RecordConfig:
-    """Return the settings of the dataset: a frame of every fourth of the emulator, 96 x 96 pixels."""
+    """Return the settings of the dataset: every fourth frame of the emulator, in 96 x 96 pixels."""
     return RecordConfig(
         env=tuple(f"ALE/{game}-v5" for game in games),
         make=("frameskip=4", "repeat_action_probability=0.25"),

@@ -19,7 +19,7 @@ Policy = Callable[[Any], Any]
 
 
 class Moment(NamedTuple):
-    """What is recorded of a step."""
+    """The record of a step."""
 
     frame: NDArray[np.uint8]
     """RGB (H, W, 3)."""

@@ -1,6 +1,5 @@
 """Records play as a dataset: one class for each environment, training and validation from different seeds."""
 
-import importlib
 import logging
 import re
 import time
@@ -23,7 +22,7 @@ from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import Env, Moment, Policy, open_env, play, random_policy
 from tats_gym.clips.generated import VIDEO_FOLDER, encode, make_once, write_labels
 from tats_gym.datasets import Split
-from tats_gym.files.user_modules import find_modules_here
+from tats_gym.files.user_modules import find_modules_here, load_function
 
 SPLITS: tuple[Split, Split] = ("train", "validation")
 
@@ -167,12 +166,8 @@ def _find_policy(name: str) -> Callable[[Env, int], Policy]:
     """
     if name == "random":
         return random_policy
-    module, _, function = name.partition(":")
     find_modules_here()
-    try:
-        found: Callable[[Env, int], Policy] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as err:
-        raise ValueError(f"--policy {name}: there is no {function!r} to import from {module!r}: {err}") from err
+    found: Callable[[Env, int], Policy] = load_function(name, f"--policy {name}")
     return found
 
 
