@@ -3,7 +3,6 @@
 import sys
 from itertools import islice
 
-import av
 import numpy as np
 import pytest
 
@@ -15,20 +14,12 @@ from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import open_env, play, random_policy
 from tats_gym.clips.games.ram import RAM, centre_positions, centre_ram, game_ids
 from tats_gym.clips.games.recording import make_recording
+from tests.video_files import decode, folder_bytes
 
 
 @pytest.fixture(scope="module", name="pong")
 def _pong(tmp_path_factory):
     return make_atari_data(tmp_path_factory.mktemp("games") / "pong", atari_config(("Pong",), videos=4, held_out=1))
-
-
-def decode(path):
-    with av.open(path) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-def folder_bytes(root):
-    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_other_play(pong, tmp_path):

@@ -5,7 +5,6 @@ import json
 import logging
 from collections import Counter
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from tats_gym.clips.demo import files
 from tats_gym.clips.demo.drawing import SPRITE_SIZE, paste, place
 from tats_gym.clips.demo.files import DEMO_CLASSES, demo_root, make_demo_data, render_demo_clip
 from tats_gym.clips.demo.scenes import FRAMES, HEIGHT, MOTIONS, WIDTH, _Scene
+from tests.video_files import decode
 
 FROZEN = "3d1ef5bf88be2afe1bdc3ce7cd6875c439200c9eb332d190d111963e713843ba"
 
@@ -22,11 +22,6 @@ FROZEN = "3d1ef5bf88be2afe1bdc3ce7cd6875c439200c9eb332d190d111963e713843ba"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return make_demo_data(tmp_path_factory.mktemp("data") / "demo", train=12, validation=4)
-
-
-def decode(path):
-    with av.open(path) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_the_generator_is_frozen():

@@ -19,19 +19,10 @@ BOX, SUBSET = TokenBox((64, WIDTH), (4, 4, 4)), Subset(64, GRID["visible"])
 CLIPS = torch.zeros(2, 3, 8, 64, 64, dtype=torch.uint8)
 
 
-class _Centre(NoiseStream):
-    broken_ids = ()
-
-    def centre(self, ids):
-        if set(ids) & set(self.broken_ids):
-            raise VideoReadError(f"clip {ids}")
-        return self.take(len(ids))
-
-
 @pytest.fixture(name="held_out")
 def _held_out():
     return HeldOut(
-        _Centre(), ToyMAE(), num_clips=48, num_masks=2, num_visible=8, batch_size=16, seed=0, reward="neg_error",
+        NoiseStream(), ToyMAE(), num_clips=48, num_masks=2, num_visible=8, batch_size=16, seed=0, reward="neg_error",
         precision="fp32",
     )  # fmt: skip
 
@@ -44,7 +35,7 @@ def _measure_of(stream, num_clips):
 
 
 def test_another_takes_the_place_of_a_held_out_video_that_cannot_be_read(caplog):
-    stream = _Centre()
+    stream = NoiseStream()
     assert _measure_of(stream, 3).ids == [0, 32, 63]
     stream.broken_ids = (0, 63)
     held_out = _measure_of(stream, 3)
@@ -54,7 +45,7 @@ def test_another_takes_the_place_of_a_held_out_video_that_cannot_be_read(caplog)
 
 
 def test_where_there_is_no_other_there_are_fewer_held_out_clips(caplog):
-    stream = _Centre()
+    stream = NoiseStream()
     stream.broken_ids = (0, 63)
     assert _measure_of(stream, 64).ids == list(range(1, 63))
     assert caplog.text.count("left out of the held-out clips") == 2
@@ -116,7 +107,7 @@ def test_random_masks_have_no_gain_within_the_interval(held_out):
 
 @pytest.mark.parametrize("num_clips", [2, 3, 48])
 def test_intervals_are_students_over_clips(num_clips):
-    held_out = _measure_of(_Centre(), num_clips)
+    held_out = _measure_of(NoiseStream(), num_clips)
     policy = _Knowing(BOX, SUBSET)
     scores, _ = held_out.measure(policy)
     chosen = held_out.choices(policy)
@@ -133,7 +124,7 @@ def test_intervals_are_students_over_clips(num_clips):
 
 
 def test_one_clip_has_no_interval():
-    scores, _ = _measure_of(_Centre(), 1).measure(_Knowing(BOX, SUBSET))
+    scores, _ = _measure_of(NoiseStream(), 1).measure(_Knowing(BOX, SUBSET))
     assert scores.num_clips == 1
     assert math.isnan(scores.gain_interval)
     assert math.isnan(scores.content_gain_interval)

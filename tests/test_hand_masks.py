@@ -8,15 +8,10 @@ from tats_gym.agents.training.evaluation import HeldOut
 from tests.toy import BEST_ERROR, NoiseStream, ToyMAE
 
 
-class _Centre(NoiseStream):
-    def centre(self, ids):
-        return self.take(len(ids))
-
-
 @pytest.fixture(name="held_out", scope="module")
 def _held_out():
     return HeldOut(
-        _Centre(), ToyMAE(), num_clips=24, num_masks=4, num_visible=8, batch_size=16, seed=0, reward="neg_error",
+        NoiseStream(), ToyMAE(), num_clips=24, num_masks=4, num_visible=8, batch_size=16, seed=0, reward="neg_error",
         precision="fp32",
     )  # fmt: skip
 
@@ -39,7 +34,7 @@ def test_each_clips_own_search_ends_at_its_best_mask(held_out, error):
 def test_the_search_of_one_mask_for_all_ends_near_the_best_one(held_out, error):
     ids = search_masks(held_out, error, _generator(), alike=True, rounds=120)
     assert (ids == ids[:, :1]).all()
-    hard = held_out.mae._hardness(held_out.clips) > 1  # (B, L), one of four patterns
+    hard = held_out.mae.hardness(held_out.clips) > 1  # (B, L), one of four patterns
     share = max((hard == pattern).all(1).float().mean().item() for pattern in hard)
     # Eight hard tokens of the commonest pattern: the best there, and easy tokens in the other clips.
     best = share * BEST_ERROR + (1 - share) * (16 * 2 + 40 * 0.2) / 56
@@ -49,7 +44,7 @@ def test_the_search_of_one_mask_for_all_ends_near_the_best_one(held_out, error):
 
 def test_masks_by_hand_follow_their_weights(held_out, error):
     kinds = masks_by_hand(held_out, error, _generator())
-    hard = held_out.mae._hardness(held_out.clips) > 1
+    hard = held_out.mae.hardness(held_out.clips) > 1
     torch.testing.assert_close(error[hard], torch.full((16 * 24,), 2.0))
     found = {kind: hard.expand(4, -1, -1).gather(2, ids).float().mean().item() for kind, ids in kinds.items()}
     # The first of eight draws is hard with probability 16 w / (16 w + 48), where a hard token has w times the weight.

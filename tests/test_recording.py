@@ -4,7 +4,6 @@ import json
 import sys
 from itertools import islice
 
-import av
 import gymnasium
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import Moment, open_env, play
 from tats_gym.clips.games.recording import cut, make_recording
 from tests.runs import load_script
+from tests.video_files import decode, folder_bytes
 
 SMALL = {"videos": 2, "held_out": 1, "frames": 4, "size": 32}
 
@@ -186,11 +186,6 @@ def test_settings_out_of_range_are_refused(settings, message):
         RecordConfig(**{"env": ("Drawn-v0",), **settings})
 
 
-def decode(path):
-    with av.open(path) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
 @pytest.mark.parametrize("policy", ["no_module:act", "tests.test_recording:act"])
 def test_a_policy_that_cannot_be_imported_is_named(tmp_path, policy):
     with pytest.raises(ValueError, match=f"--policy {policy}: there is no 'act' to import"):
@@ -211,10 +206,6 @@ def test_environments_and_policies_are_found_in_the_working_directory(tmp_path, 
     finally:
         gymnasium.registry.pop("Mine-v0", None)
     assert [video.path.stem for video in list_videos("list", made, "validation").videos] == ["Mine-v0-validation-00000"]
-
-
-def folder_bytes(root):
-    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def test_a_recording_is_read_as_a_list_and_its_classes_by_name(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tats_gym.clips import ClipBatch
+from tats_gym.clips import ClipBatch, VideoReadError
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.model.videomae import MAEConfig, Reconstruction
@@ -28,20 +28,20 @@ class ToyMAE(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1))
         self.directions = nn.Parameter(torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(0)))
 
-    def _hardness(self, clips):
+    def hardness(self, clips):
         offset = clips.flatten(1).long().sum(1) % 4
         hard = (torch.arange(self.grid.num_tokens) + offset[:, None]) % 4 == 0
         return torch.where(hard, 2.0, 0.2)  # (B, L)
 
     def embed(self, clips):
         with torch.no_grad():
-            hard = (self._hardness(clips) > 1).float()[..., None]
+            hard = (self.hardness(clips) > 1).float()[..., None]
             return hard * self.directions[0] + (1 - hard) * self.directions[1]
 
     def forward(self, clips, ids_keep, decode_ratio=1.0):
         mask = mask_from_ids(ids_keep, self.grid.num_tokens)
         ids = hidden_ids(mask, self.grid.num_hidden)
-        hardness = self._hardness(clips).repeat_interleave(len(ids_keep) // len(clips), 0)
+        hardness = self.hardness(clips).repeat_interleave(len(ids_keep) // len(clips), 0)
         target = hardness.gather(1, ids).sqrt()[..., None]
         return Reconstruction(torch.zeros_like(target), target, ids, mask)
 
@@ -51,6 +51,7 @@ class NoiseStream:
 
     def __init__(self) -> None:
         self.wait_s, self.broken = 0.0, {}
+        self.broken_ids: tuple[int, ...] = ()
         self.seek(0, 0)
 
     def __len__(self) -> int:
@@ -62,6 +63,11 @@ class NoiseStream:
     def take(self, count):
         self.position += count
         return self.again(range(self.position - count, self.position))
+
+    def centre(self, ids):
+        if set(ids) & set(self.broken_ids):
+            raise VideoReadError(f"clip {ids}")
+        return self.take(len(ids))
 
     def again(self, positions):
         generators = (np.random.default_rng([self.seed, position]) for position in positions)

@@ -163,3 +163,14 @@ def write_video_after_cover(path: Path, frames: NDArray[np.uint8]) -> Path:
     moved = content[tags : tags + size]
     path.write_bytes(content[:track] + moved + content[track:tags] + content[tags + size :])
     return path
+
+
+def decode(path):
+    """The frames of a video, (T, H, W, 3)."""
+    with av.open(path) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def folder_bytes(root):
+    """The content of every file below a folder, by its path there."""
+    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}

@@ -47,6 +47,7 @@ def make_demo_data(
 
     Raises:
         FileExistsError: If `root` holds other files, for example a demo set of another version or size.
+        ValueError: If a number is below 1.
     """
     root = demo_root() if root is None else Path(root)
     asked = {split: n for split, n in (("train", train), ("validation", validation)) if n is not None}

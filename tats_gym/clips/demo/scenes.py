@@ -104,6 +104,9 @@ def render_demo_clip(split: str, index: int) -> DemoClip:
     Args:
         split: One of `SPLITS`.
         index: Number from 0; the dataset on disk holds the first ones, higher ones give further clips.
+
+    Raises:
+        ValueError: If there is no such split, or the index is negative.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
