@@ -137,7 +137,7 @@ def check(config: CheckConfig, command: str) -> Iterator[str]:
     motion_net = fit(changes(train), labels, epochs=config.motion_epochs, batch_size=config.batch_size)
     motion_hits = hits(motion_net, changes(test), test_labels)
     result = {
-        "what": "accuracy on unseen demo clips, from one frame at a random time and from the changes between eight",
+        "about": "accuracy on unseen demo clips, from one frame at a random time and from the changes between eight",
         "chance": round(1 / len(DEMO_CLASSES), 4),
         "single_frame": accuracy(frame_hits, test_labels),
         "motion": accuracy(motion_hits, test_labels),
