@@ -51,6 +51,7 @@ _UNIFORM: Changes = {"agent": "random"}
 _WARMER: Changes = {"tats.ent_coef": 1.4}
 _TOKEN: Changes = {"tats.credit": "token", "tats.normalize_advantage": False, "tats.ent_coef": 1.0}
 """The paper's credit, with its c3 = c1."""
+_TOKEN_COLDER: Changes = {**_TOKEN, "tats.ent_coef": 0.5}
 _BY_MASK: Changes = {"tats.normalize_advantage": False, "tats.ent_coef": 1e-3}
 """For one advantage a mask, which its K draws share: it is K times as strong as those of single draws, and smaller."""
 
@@ -71,6 +72,7 @@ STUDIES: Mapping[str, Study] = {
             "differences": {"sampler.differences": True},
             "value network": {"agent": "tats"},
             "token": _TOKEN,
+            "token, colder": _TOKEN_COLDER,
             "token, value network": {"agent": "tats", **_TOKEN},
             "joint": {"tats.credit": "joint", **_BY_MASK},
             "joint, value network, gain": {"agent": "tats", "tats.credit": "joint", "reward": "gain", **_BY_MASK},
@@ -82,6 +84,7 @@ STUDIES: Mapping[str, Study] = {
                     "marginal, place": {},
                     "warmer": _WARMER,
                     "token": _TOKEN,
+                    "token, colder": _TOKEN_COLDER,
                     "uniform": _UNIFORM,
                 }.items()
             },
