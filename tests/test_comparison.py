@@ -152,7 +152,7 @@ def test_without_random_a_reference_can_be_named(found, base, folder):
     [
         ({"agents": ("random", "tatts")}, "must be one of .*did you mean 'tats'"),
         ({"agents": ("random", f"{__name__}:refuse")}, f"{__name__}:refuse: visible must be a multiple of 5, got 3"),
-        ({"reference": "tiny"}, "must be a run or a checkpoint, got 'tiny', a preset with untrained weights"),
+        ({"reference": "tiny"}, "must be a trained MAE, got 'tiny', a preset with untrained weights"),
         ({"reference": "runs/nowhere"}, "got 'runs/nowhere'"),
     ],
 )
