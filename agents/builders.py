@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from tats_gym.agents.adamae import AdaMAE
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.expected_errors import ExpectedErrorPolicy, errors_under
 from tats_gym.agents.fixed import (
     BlockPolicy,
     ConstantPolicy,
@@ -19,6 +23,7 @@ from tats_gym.agents.rollout_buffer import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.train.optimizer import LearningRate
+from tats_gym.train.precision import autocast
 
 
 def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
@@ -98,3 +103,16 @@ build_frame = _fixed(FramePolicy)
 build_block = _fixed(BlockPolicy)
 build_motion = _fixed(MotionPolicy)
 build_constant = _fixed(ConstantPolicy)
+
+
+def build_expected_error(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
+    """Make masks by the tokens' expected errors under the environment's MAE."""
+
+    def errors(clips: Tensor, ids: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(config.precision, env.vector_env.device):
+            return errors_under(env.vector_env.mae, clips, ids)[1]
+
+    agent = _fixed(ExpectedErrorPolicy)(env, config)
+    assert isinstance(agent.policy, ExpectedErrorPolicy)
+    agent.policy.errors = errors
+    return agent

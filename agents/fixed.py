@@ -25,6 +25,9 @@ class FixedPolicy(BasePolicy):
         TypeError: If the environment's actions are not token indices.
     """
 
+    forwards = 0
+    """Forwards of the MAE that a mask takes."""
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

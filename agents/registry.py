@@ -63,6 +63,7 @@ AGENTS = {
     "frame": Agent(builder="tats_gym.agents.builders:build_frame", uses_gain=False),
     "block": Agent(builder="tats_gym.agents.builders:build_block", uses_gain=False),
     "motion": Agent(builder="tats_gym.agents.builders:build_motion", uses_gain=False),
+    "expected_error": Agent(builder="tats_gym.agents.builders:build_expected_error", uses_gain=False),
     "constant": Agent(builder="tats_gym.agents.builders:build_constant", uses_gain=False),
     "sac": Agent(builder="tats_gym.agents.stock.off_policy:build_sac", needs={"action": "scores"}),
     "td3": Agent(builder="tats_gym.agents.stock.off_policy:build_td3", needs={"action": "scores"}),

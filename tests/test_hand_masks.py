@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tats_gym.agents.experiments.hand_masks import expected_errors, masks_by_hand, search_masks
+from tats_gym.agents.expected_errors import expected_errors
+from tats_gym.agents.experiments.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.training.evaluation import HeldOut
 from tests.toy import BEST_ERROR, NoiseStream, ToyMAE
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.demo_objects import object_coverage
+from tats_gym.agents.fixed import FixedPolicy
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import differing
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
@@ -187,11 +188,17 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         **object_lifts(held_out, chosen),
         "shown": [round(share, 4) for share in shown.tolist()],
         **speed(logged),
-        # One for each clip, those with uniform masks at the start included.
-        "extra_forwards": run.agent.num_timesteps if REWARDS[config.reward].needs_random_mask else 0,
+        "extra_forwards": run.agent.num_timesteps * _forwards_beside(run),
         "curve": list(_curve(logged)),
     }
     return row, chosen.numpy()
+
+
+def _forwards_beside(run: Pretraining) -> int:
+    """Return the forwards without gradients for a mask: of the reward, also in the warm-up, and of the choice."""
+    policy = run.agent.policy
+    chosen_by = policy.forwards if isinstance(policy, FixedPolicy) else 0
+    return int(REWARDS[run.config.reward].needs_random_mask) + chosen_by
 
 
 def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:

@@ -49,11 +49,6 @@ def masks_by_hand(held_out: HeldOut, error: Tensor, generator: torch.Generator) 
     }
 
 
-def expected_errors(by_token: Tensor) -> Tensor:
-    """Return each token's mean error (B, L) over masks that hide it; where none does (NaN), its clip's mean."""
-    return torch.where(by_token.isnan(), by_token.nanmean(1, keepdim=True), by_token)
-
-
 def search_masks(
     held_out: HeldOut, error: Tensor, generator: torch.Generator, *, alike: bool, rounds: int = ROUNDS
 ) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.expected_errors import expected_errors
 from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.credit_gradient import credit_gradients
-from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, expected_errors, masks_by_hand, search_masks
+from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, masks_by_hand, search_masks
 from tats_gym.agents.experiments.study import Study, changed, run_starts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae

@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.expected_errors import errors_under
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
 from tats_gym.agents.training.predict import choose, predict_masks
@@ -168,16 +169,9 @@ class HeldOut:
         means, by_token = [], []
         with self._repeatably():
             for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
-                draws = []
-                total, times = torch.zeros(2, len(clips), self.mae.grid.num_tokens, device=self.device)  # (B, L)
-                for draw in chosen:
-                    reconstruction = self.mae(clips, draw.to(self.device), decode_ratio)
-                    errors = reconstruction.errors
-                    draws.append(errors.mean(1))
-                    total += reconstruction.spread(errors)
-                    times += reconstruction.predicted
-                means.append(torch.stack(draws).cpu())
-                by_token.append((total / times).cpu())
+                errors, errors_of_tokens = errors_under(self.mae, clips, chosen, decode_ratio)
+                means.append(errors.cpu())
+                by_token.append(errors_of_tokens.cpu())
         return torch.cat(means, dim=1), torch.cat(by_token)
 
     def _sampler_state(

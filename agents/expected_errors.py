@@ -1,0 +1,65 @@
+"""Masks in proportion to the tokens' expected errors, which a few forwards of the MAE estimate for each clip."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tats_gym.agents.fixed import FixedPolicy
+from tats_gym.masks import uniform_ids, weighted_ids
+from tats_gym.model.videomae import MaskedAutoencoder
+
+
+def errors_under(
+    mae: MaskedAutoencoder, clips: Tensor, ids: Tensor, decode_ratio: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return an MAE's errors under several masks of the same clips.
+
+    Args:
+        mae: The MAE.
+        clips: (B, C, T, H, W) in uint8, on the MAE's device.
+        ids: Visible tokens (S, B, K), S masks of each clip.
+        decode_ratio: Share of the hidden tokens that is decoded.
+
+    Returns:
+        The mean errors (S, B) of the decoded tokens; and each token's mean error (B, L) over the masks that predict
+        it, NaN for a token that no mask predicts.
+    """
+    means = []
+    total, times = torch.zeros(2, len(clips), mae.grid.num_tokens, device=clips.device)  # (B, L)
+    for each in ids:
+        reconstruction = mae(clips, each.to(clips.device), decode_ratio)
+        errors = reconstruction.errors
+        means.append(errors.mean(1))
+        total += reconstruction.spread(errors)
+        times += reconstruction.predicted
+    return torch.stack(means), total / times
+
+
+def expected_errors(by_token: Tensor) -> Tensor:
+    """Return the mean errors (B, L) of `errors_under` with the clip's mean where no mask predicts a token."""
+    return torch.where(by_token.isnan(), by_token.nanmean(1, keepdim=True), by_token)
+
+
+class ExpectedErrorPolicy(FixedPolicy):
+    """Draws tokens in proportion to e + mean(e), e a token's error when it is hidden, under the MAE as it is now.
+
+    The mean keeps easy tokens from being left out. `hand_masks` measures these masks on a fixed MAE.
+    """
+
+    forwards = 4  # a token is hidden by none of four masks with probability (K / L) ** 4
+    errors: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Maps clips (B, C, T, H, W) and visible tokens (S, B, K) to each token's mean error (B, L); set by the builder. A
+    plain function, so that a copy of the policy does not copy the MAE."""
+
+    def masks(self, clips: Tensor) -> Tensor:
+        """Draw visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device.
+
+        Raises:
+            ValueError: If `errors` is not set.
+        """
+        if self.errors is None:
+            raise ValueError("masks by expected errors need an MAE: build the agent with find_agent('expected_error')")
+        random = torch.stack([uniform_ids(self.grid, len(clips)) for _ in range(self.forwards)]).to(clips.device)
+        expected = expected_errors(self.errors(clips, random))
+        return weighted_ids(expected + expected.mean(1, keepdim=True), self.grid.num_visible)
