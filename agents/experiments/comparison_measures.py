@@ -1,6 +1,5 @@
 """Measures of a comparison beyond a run's own row: masks under another run's MAE, and probes of the encoder."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ import torch
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.cells import FINAL_MASKS, MASKS, Cell, latest_run
+from tats_gym.agents.experiments.kept_results import keep, kept
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
-from tats_gym.files.atomic import write_whole
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.pooling import Pool
 from tats_gym.model.videomae import MaskedAutoencoder
@@ -82,7 +81,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
             }
         return found
 
-    return _kept(work.kept, of) or _keep(work.kept, of, measure())
+    return kept(work.kept, of) or keep(work.kept, of, measure())
 
 
 def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
@@ -140,7 +139,7 @@ def probe_cells(cells: Sequence[Cell], plan: ProbePlan, *, jobs: int) -> list[di
     """
     for cell, _ in share_out(partial(_probe_cell, plan), cells, partial(_is_probed, plan), jobs=jobs):
         logger.info("probed %s", name_of(cell))
-    found = [_kept(cell.folder / PROBES, _of(plan)) for cell in cells]
+    found = [kept(cell.folder / PROBES, _of(plan)) for cell in cells]
     return [each for each in found if each is not None]
 
 
@@ -150,11 +149,11 @@ def _of(plan: ProbePlan) -> dict[str, Any]:
 
 
 def _is_probed(plan: ProbePlan, cell: Cell) -> bool:
-    return _kept(cell.folder / PROBES, _of(plan)) is not None
+    return kept(cell.folder / PROBES, _of(plan)) is not None
 
 
 def _probe_cell(plan: ProbePlan, cell: Cell) -> dict[str, float]:
-    return _keep(cell.folder / PROBES, _of(plan), _probe(cell, plan))
+    return keep(cell.folder / PROBES, _of(plan), _probe(cell, plan))
 
 
 def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
@@ -175,17 +174,3 @@ def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
 
 def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:
     return replace(config.clips, root=plan.root or config.clips.root, repeats=1, cache_mib=0)  # videos are read once
-
-
-def _kept(path: Path, of: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the result in a file if it was measured from the same inputs, else None."""
-    if not path.is_file():
-        return None
-    before = json.loads(path.read_text())
-    found: dict[str, Any] | None = before["found"] if before["of"] == json.loads(json.dumps(of)) else None
-    return found
-
-
-def _keep(path: Path, of: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    write_whole(path, json.dumps({"of": of, "found": found}))
-    return found
