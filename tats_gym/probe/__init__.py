@@ -1,12 +1,16 @@
-"""Probes of frozen encoders: linear classifiers and nearest neighbours on their features."""
+"""Probes of frozen encoders: classifiers and decoders of numbers on their features."""
 
+from tats_gym.probe.attentive import Attentive, AttentiveConfig, fit_attentive
 from tats_gym.probe.evaluation import METHODS, Method, ProbeConfig, ProbeResult, evaluate
 from tats_gym.probe.knn import Knn, KnnConfig, fit_knn
 from tats_gym.probe.logistic import Logistic, LogisticConfig, fit_logistic
+from tats_gym.probe.ridge import Ridge, RidgeConfig, fit_ridge
 from tats_gym.probe.sgd import SgdConfig, SgdProbe, fit_sgd
 
 __all__ = [
     "METHODS",
+    "Attentive",
+    "AttentiveConfig",
     "Knn",
     "KnnConfig",
     "Logistic",
@@ -14,10 +18,14 @@ __all__ = [
     "Method",
     "ProbeConfig",
     "ProbeResult",
+    "Ridge",
+    "RidgeConfig",
     "SgdConfig",
     "SgdProbe",
     "evaluate",
+    "fit_attentive",
     "fit_knn",
     "fit_logistic",
+    "fit_ridge",
     "fit_sgd",
 ]

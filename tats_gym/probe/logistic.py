@@ -1,7 +1,6 @@
 """Multinomial logistic regression on standardised features, fitted to convergence, its L2 chosen on held-out clips."""
 
 import logging
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
+
+from tats_gym.probe.standardise import mean_and_deviation
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,7 @@ def fit(
         config: Stopping rule.
         start: Initial weights and biases (D + 1, classes); zeros where None.
     """
-    deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
-    deviation = torch.where(deviation > 1e-12 * (1 + mean.abs()), deviation, math.inf)
+    mean, deviation = mean_and_deviation(values)
     x = (values.double() - mean) / deviation  # (E, D)
     targets = F.one_hot(labels, num_classes).double()
     shape = (x.shape[1] + 1, num_classes)

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier: top-1, top-5 and by class, each video counted once."""
+"""Accuracy of a classifier: top-1, top-5 and by class, each video counted once; R² of a decoder of numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,6 +124,20 @@ def accuracy_of(scores: Tensor, labels: Tensor) -> Accuracy:
     tally = Tally(scores.shape[-1], scores.device)
     tally.add(scores, labels)
     return tally.accuracy()
+
+
+def r_squared(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Return each target's R² (targets,): 1 - squared errors over squared deviations from the targets' own mean.
+
+    Predictions and targets are (E, targets); a target that is constant has no R².
+
+    Raises:
+        ValueError: If a target is constant.
+    """
+    deviations = (targets.double() - targets.double().mean(0)).square().sum(0)
+    if not deviations.all():
+        raise ValueError(f"R² needs targets that vary; constant are {(deviations == 0).nonzero().flatten().tolist()}")
+    return 1 - (targets.double() - predicted.double()).square().sum(0) / deviations
 
 
 def confusion_picture(scores: Accuracy, classes: Sequence[str], path: Path) -> Path:

@@ -1,0 +1,116 @@
+"""Attentive decoder of numbers: a learned query for each looks at a clip's tokens, a linear layer reads what it saw."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tats_gym.probe.standardise import mean_and_deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentiveConfig:
+    """Size and training of the decoder; ours."""
+
+    num_heads: int = 4
+    """Queries of each target."""
+    epochs: int = 30
+    """Passes over the training samples; also the length of the cosine."""
+    batch_size: int = 64
+    """Samples in a step; the last step of a pass may have fewer."""
+    learning_rate: float = 2e-2
+    """AdamW's at the start; a cosine brings it to zero."""
+    weight_decay: float = 0.05
+    """AdamW's."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_heads", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate must be positive and weight_decay not negative, "
+                f"got {self.learning_rate} and {self.weight_decay}"
+            )
+
+
+class CrossAttention(nn.Module):
+    """Attends to n tokens on a square with learned queries, and reads each target linearly off its queries' means.
+
+    Row and column of a token, in [-1, 1], are appended to it. The projections of keys and values are part of the
+    queries and of the linear layer: of a single block with learned queries they are one product each.
+
+    Args:
+        num_tokens: n, a square number.
+        width: D.
+        num_targets: Numbers to decode.
+        num_heads: Queries of each target.
+    """
+
+    places: Tensor
+
+    def __init__(self, num_tokens: int, width: int, num_targets: int, num_heads: int) -> None:
+        super().__init__()
+        line = torch.linspace(-1, 1, math.isqrt(num_tokens))
+        self.register_buffer("places", torch.cartesian_prod(line, line))  # (n, 2)
+        self.queries = nn.Parameter(0.1 * torch.randn(num_targets, num_heads, width + 2))
+        self.weight = nn.Parameter(torch.zeros(num_targets, num_heads, width + 2))
+        self.bias = nn.Parameter(torch.zeros(num_targets))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (E, n, D) to predictions (E, targets)."""
+        places = self.places.expand(len(tokens), -1, -1)
+        x = torch.cat((tokens, places), dim=-1)  # (E, n, D + 2)
+        attention = torch.einsum("end,qhd->eqhn", x, self.queries).softmax(-1)
+        seen = torch.einsum("eqhn,end->eqhd", attention, x)
+        return torch.einsum("eqhd,qhd->eq", seen, self.weight) + self.bias
+
+
+@dataclass(frozen=True)
+class Attentive:
+    """A trained decoder."""
+
+    network: CrossAttention
+    tokens: tuple[Tensor, Tensor]
+    """Mean and deviation (n, D) of the training tokens; to standardise each place removes the still background."""
+    targets: tuple[Tensor, Tensor]
+    """Mean and deviation of the training targets (targets,)."""
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Return predictions (E, targets) for tokens (E, n, D)."""
+        mean, deviation = self.targets
+        with torch.no_grad():
+            parts = [self.network(_scaled(part, self.tokens)) for part in tokens.split(256)]
+        return torch.cat(parts).double() * deviation + mean
+
+
+def fit_attentive(tokens: Tensor, targets: Tensor, config: AttentiveConfig, *, seed: int = 0) -> Attentive:
+    """Train on tokens (E, n, D) with numbers (E, targets), none of them constant, by the squared error.
+
+    Both are standardised. The global random state is left alone.
+    """
+    of_tokens, of_targets = mean_and_deviation(tokens), mean_and_deviation(targets)
+    x, y = _scaled(tokens, of_tokens), _scaled(targets, of_targets)
+    count, num_tokens, width = tokens.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU
+        network = CrossAttention(num_tokens, width, targets.shape[1], config.num_heads).to(tokens.device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps = math.ceil(count / config.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(config.epochs):
+        for rows in torch.randperm(count, generator=generator).to(tokens.device).split(config.batch_size):
+            loss = F.mse_loss(network(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return Attentive(network.eval(), of_tokens, of_targets)
+
+
+def _scaled(values: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:
+    mean, deviation = by
+    return ((values.double() - mean) / deviation).float()
