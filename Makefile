@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo probe-demo finetune-demo compare-demo soak fuzz mutation docs test clean
+.PHONY: demo probe-demo finetune-demo compare-demo study-games soak fuzz mutation docs test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_ppo.py --env TatsMask-demo-v0
@@ -19,6 +19,13 @@ finetune-demo: $(VENV)/.installed
 # Compares six agents on the demo data, five seeds each. Hours on two cores; continues after a stop.
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
+
+# Compares masks by the positions in games that encoders know, at two visible shares. Half a day on two cores;
+# continues after a stop.
+study-games: $(VENV)/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[atari]'
+	$(BIN)/python scripts/study.py games-05
+	$(BIN)/python scripts/study.py games-10
 
 # Kills trainings and resumes them; trains for two hours while files break and processes die.
 soak: $(VENV)/.installed-test

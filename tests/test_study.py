@@ -97,7 +97,7 @@ def test_the_script_writes_its_results_and_their_origin(study, script, tmp_path,
     assert record["gradients_at_uniform"]["token"]["cosine"]["values"]
     assert record["seeds"] == [0, 1]
     assert record["clips"] == {"start": 32, "arm": 32}
-    assert record["command"] == "python scripts/study.py content --seeds 2 --arms 'joint, gain'"
+    assert record["command"] == "python scripts/study.py content --seeds 2 --label squares --arms 'joint, gain'"
     assert record["commits"]
     assert record["date"]
     assert (tmp_path / "results" / "study_content_squares.png").stat().st_size > 1000
@@ -111,7 +111,7 @@ def test_the_script_reports_the_forwards_to_a_target_where_a_study_has_one(
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": group})
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
     script.main(StudyConfig("content", arms=("joint, gain",), seeds=1, jobs=1, **folders))
-    record = json.loads((tmp_path / "results" / "study_content_demo.json").read_text())
+    record = json.loads((tmp_path / "results" / "study_content_folder.json").read_text())
     assert record["forwards_to"]["gain"] == 0.5
     assert list(record["forwards_to"]["arms"]) == ["joint, gain"]
     assert len(record["forwards_to"]["arms"]["joint, gain"]["forwards"]) == 1

@@ -12,6 +12,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.expected_errors import expected_errors
 from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.credit_gradient import credit_gradients
+from tats_gym.agents.experiments.game_positions import decoded_positions
 from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, masks_by_hand, search_masks
 from tats_gym.agents.experiments.study import Study, changed, run_starts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
@@ -33,7 +34,8 @@ def measured(
 
     Args:
         name: Of the measure, see `MEASURES`.
-        study: Its MAEs are those from which the arms start, or those that the arms trained from scratch.
+        study: Its MAEs are those from which the arms start, or those that the arms trained from scratch. A row that
+            names no arm has the arm and the seed that trained its MAE.
         folder: Holds the cells that `run_study` left.
         starts: Holds the runs that trained the start MAEs, likewise.
         seeds: Those of the study.
@@ -42,13 +44,15 @@ def measured(
     configs = run_starts(study, starts, seeds, jobs=jobs)
     if study.base.init_mae is not None:
         configs = configs[:1]  # one MAE for all seeds
-    elif study.start is None:
-        configs = [
-            replace(changed(base, changes), init_mae=str(latest_run(folder / arm / f"seed{base.seed}")))
+    arms = dict.fromkeys(configs, "start")
+    if study.start is None and study.base.init_mae is None:
+        arms = {
+            replace(changed(base, changes), init_mae=str(latest_run(folder / arm / f"seed{base.seed}"))): arm
             for base in configs
             for arm, changes in study.arms.items()
-        ]
-    return [row for _, rows in side_by_side(MEASURES[name], configs, jobs=jobs) for row in rows]
+        }
+    found = dict(side_by_side(MEASURES[name], arms, jobs=jobs))
+    return [{"arm": arm, "seed": config.seed, **row} for config, arm in arms.items() for row in found[config]]
 
 
 def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
@@ -117,6 +121,7 @@ MEASURES: Mapping[str, Measure] = {
     "hand_masks": hand_masks,
     "gradients_at_uniform": gradients,
     "decoded_in_part": decoded_in_part,
+    "decoded_positions": decoded_positions,
 }
 
 

@@ -16,6 +16,7 @@ from tats_gym.agents.experiments.study_report import (
     as_plain,
     forwards_by_arm,
     forwards_table,
+    rounded,
     study_figure,
     study_table,
     summarise,
@@ -54,6 +55,43 @@ _TOKEN: Changes = {"tats.credit": "token", "tats.normalize_advantage": False, "t
 _TOKEN_COLDER: Changes = {**_TOKEN, "tats.ent_coef": 0.5}
 _BY_MASK: Changes = {"tats.normalize_advantage": False, "tats.ent_coef": 1e-3}
 """For one advantage a mask, which its K draws share: it is K times as strong as those of single draws, and smaller."""
+_GAMES = preset_for("TatsMask-atari-v0")
+GAMES_MASKS = 22_400
+"""Masks of a run on games, ten minutes of a core; also the forwards with gradients."""
+
+
+def _games(visible: int) -> Study:
+    """Return the study of masks on games, with K a multiple of the eight tubelets, so that tube masks can show it."""
+    epochs = _GAMES.mae_optim.epochs
+    base = replace(
+        _GAMES,
+        grid=replace(_GAMES.grid, visible=visible),
+        epoch_clips=GAMES_MASKS // epochs,
+        eval_interval=GAMES_MASKS // 2,
+        eval_masks=2,
+        log_interval=10,
+        keep_checkpoints=1,
+    )
+    return Study(
+        about="Does the choice of masks help the encoder, where the things that matter are small?",
+        start=None,
+        base=base,
+        arms={
+            "random": _UNIFORM,
+            "random, 4 masks a clip": {**_UNIFORM, "masks_per_clip": 4},
+            "tube": {"agent": "tube"},
+            "motion": {"agent": "motion"},
+            "expected error": {"agent": "expected_error"},
+            "adamae": {"agent": "adamae"},
+            "tats, token": {"agent": "tats", **_TOKEN},
+            "group, marginal": {},
+            "group, joint": {"tats.credit": "joint", **_BY_MASK},
+            "untrained": {**_UNIFORM, "train_mae": False, "epoch_clips": base.num_envs, "log_interval": 1},
+        },
+        control="random",
+        measures=("decoded_positions",),
+    )
+
 
 STUDIES: Mapping[str, Study] = {
     "content": Study(
@@ -100,20 +138,24 @@ STUDIES: Mapping[str, Study] = {
         control="all decoded",
         measures=("decoded_in_part",),
     ),
+    "games-05": _games(visible=24),
+    "games-10": _games(visible=48),
 }
-"""c1 is 1. The first arm of "content" has the demo's settings; only the arms "..., with the MAE" train the MAE too."""
+"""c1 is 1. The first arm of "content" has the demo's settings; only the arms "..., with the MAE" train the MAE too. In
+the studies of games, of which 5 and 10 % of the 512 tokens are visible, "random, 4 masks a clip" sees as few clips as
+the groups do, and "expected error" is the oracle."""
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """A study, its data, arms and seeds, and where its results go."""
 
-    name: Annotated[Literal["content", "decoder"], tyro.conf.Positional]
+    name: Annotated[Literal["content", "decoder", "games-05", "games-10"], tyro.conf.Positional]
     """Name of the study; see agents/experiments/studies.py."""
     root: str | None = None
-    """A folder of videos to use instead of the demo data."""
-    label: str = "demo"
-    """Name of the data, for the names of the results."""
+    """A folder of videos to use instead of the study's; for those of games a recording of some of them."""
+    label: str | None = None
+    """Name of the data, for the names of the results; None takes the dataset's."""
     arms: tuple[str, ...] = ()
     """Run only these arms; all if none is named."""
     seeds: int = 5
@@ -129,7 +171,8 @@ class StudyConfig:
     def command(self) -> str:
         """The command line of these numbers, without the folders of data and runs."""
         words = ["python", "scripts/study.py", self.name, "--seeds", str(self.seeds)]
-        words += ["--root", "FOLDER", "--label", self.label] if self.root else []
+        words += ["--root", "FOLDER"] if self.root else []
+        words += ["--label", self.label] if self.label else []
         words += ["--arms", *self.arms] if self.arms else []
         return shlex.join(words)
 
@@ -151,12 +194,16 @@ class StudyConfig:
 
 
 def on_folder(study: Study, root: str) -> Study:
-    """Return the study on a folder of videos; an MAE is trained there in place of the demo's shipped one."""
+    """Return the study on other videos: a folder of them, or for a study of games a recording.
+
+    An MAE is trained there in place of the demo's shipped one.
+    """
     if study.base.init_mae is not None:
         study = replace(study, start=_START, base=replace(study.base, init_mae=None))
+    data = "atari" if study.base.clips.data == "atari" else "folder"  # in a folder no clip has positions
 
     def moved(config: PretrainConfig) -> PretrainConfig:
-        return replace(config, env="TatsMask-folder-v0", clips=replace(config.clips, data="folder", root=root))
+        return replace(config, env=f"TatsMask-{data}-v0", clips=replace(config.clips, data=data, root=root))
 
     return replace(study, start=study.start and moved(study.start), base=moved(study.base))
 
@@ -170,7 +217,8 @@ def report_study(config: StudyConfig) -> Iterator[str]:
     """
     make_folder(config.results)  # before hours of work
     study, seeds = config.study, range(config.seeds)
-    folder, starts = (config.out / f"{name}-{config.label}" for name in (config.name, "start"))
+    data = config.label or study.base.clips.data
+    folder, starts = (config.out / f"{name}-{data}" for name in (config.name, "start"))
     rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
     found = {name: measured(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
     if searched := {row["seed"]: row["gain"] for row in found.get("hand_masks", ()) if row["arm"] == OWN}:
@@ -183,11 +231,13 @@ def report_study(config: StudyConfig) -> Iterator[str]:
         yield f"\n{forwards_table(forwards, study.target_gain)}"
         record["forwards_to"] = {"gain": study.target_gain, "arms": forwards}
     for name, measures in found.items():
-        by_arm = summarise(measures)
+        compared = study.control in {row["arm"] for row in measures}
+        by_arm = summarise(measures, control=study.control if compared else None)
         yield f"\n{name}\n{study_table(by_arm)}"
         record[name] = as_plain(by_arm)
-    picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.label}: {config.seeds} seeds")
-    yield write_results(config.results / f"study_{config.name}_{config.label}", record, picture)
+        record[f"{name}_rows"] = rounded(measures)
+    picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {data}: {config.seeds} seeds")
+    yield write_results(config.results / f"study_{config.name}_{data}", record, picture)
 
 
 def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -195,7 +245,7 @@ def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]])
     clips = {"start": study.start, "arm": study.base}
     return {
         "about": study.about,
-        "data": config.label,
+        "data": config.label or study.base.clips.data,
         "command": config.command,
         **origin_of(rows),
         "seeds": list(range(config.seeds)),

@@ -15,8 +15,24 @@ from tats_gym.statistics import Estimate, estimate
 
 Row = Mapping[str, Any]
 
-DECIDING = ("gain", "content_gain", "headroom_share", "gain_in_part", "error_random_drop", "cosine", "slope")
+DIFFERENCES = {
+    "error_random_drop": ("error_random", -1),
+    "logistic_rise": ("logistic", 1),
+    "knn_rise": ("knn", 1),
+    "r2_ridge_rise": ("r2_ridge", 1),
+    "r2_ridge_small_rise": ("r2_ridge_small", 1),
+    "r2_attentive_rise": ("r2_attentive", 1),
+    "r2_attentive_small_rise": ("r2_attentive_small", 1),
+}
+"""Name of a difference to the control: its measure, and the sign with which better is above zero."""
+DECIDING = (
+    *("gain", "content_gain", "headroom_share", "gain_in_part", "error_random_drop", "cosine", "slope"),
+    *("r2_ridge", "r2_ridge_rise", "r2_ridge_small", "r2_ridge_small_rise"),
+    *("r2_attentive", "r2_attentive_rise", "r2_attentive_small", "r2_attentive_small_rise"),
+)
 """Measures that the table shows with their interval over seeds."""
+FROM_ZERO = ("gain", "cosine", *DIFFERENCES)
+"""Those beside which the table shows the smallest mean that so many seeds can tell from zero."""
 TABLE = (
     "error_own",
     "error_in_part",
@@ -32,8 +48,6 @@ TABLE = (
     "signal_to_noise",
 )
 """Measures that the table shows by their mean."""
-DIFFERENCES = {"error_random_drop": ("error_random", -1), "logistic_rise": ("logistic", 1), "knn_rise": ("knn", 1)}
-"""Name of a difference to the control: its measure, and the sign with which better is above zero."""
 
 
 def summarise(
@@ -105,25 +119,23 @@ def rounded(value: Any) -> Any:
 def study_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
     """Return a table of the arms as text: `DECIDING` measures with 95 % intervals over seeds, `TABLE` means.
 
-    After the first measure stands the smallest difference that so many seeds can detect.
+    After those of `FROM_ZERO` stands the smallest difference that so many seeds can detect.
     """
     deciding, means = (
         [name for name in names if any(name in m for m in summary.values())] for names in (DECIDING, TABLE)
     )
-    lines = [
-        ["arm", "seeds", f"{deciding[0]} [95 %]", "detectable", *(f"{name} [95 %]" for name in deciding[1:]), *means]
-    ]
+    lines = [["arm", "seeds"]]
+    for name in deciding:
+        lines[0] += [f"{name} [95 %]", *(["detectable"] if name in FROM_ZERO else [])]
+    lines[0] += means
     for arm, measures in summary.items():
-        shown = [str(measures.get(name, "")) for name in deciding]
-        shown.insert(1, f"{measures[deciding[0]].detectable:.4f}")
-        lines.append(
-            [
-                arm,
-                str(len(measures[deciding[0]].values)),
-                *shown,
-                *(f"{measures[name].mean:.3f}" if name in measures else "" for name in means),
-            ]
-        )
+        lines.append([arm, str(len(next(iter(measures.values())).values))])
+        for name in deciding:
+            found = measures.get(name)
+            lines[-1].append(str(found or ""))
+            if name in FROM_ZERO:
+                lines[-1].append(f"{found.detectable:.4f}" if found else "")
+        lines[-1] += [f"{measures[name].mean:.3f}" if name in measures else "" for name in means]
     return "\n".join(aligned(lines))
 
 
