@@ -60,13 +60,6 @@ def weighted_ids(
     return order.topk(num_visible, dim=1).indices
 
 
-def one_tubelet(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Mark all tokens of one tubelet of each clip, drawn uniformly: (B, L) bool."""
-    t, h, w = grid.shape
-    chosen = torch.randint(t, (batch_size, 1), generator=generator)
-    return (chosen == torch.arange(t)).repeat_interleave(h * w, dim=1)
-
-
 def every_place(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
     """Mark one token at every place of the frame, its time drawn uniformly for each place: (B, L) bool."""
     t, h, w = grid.shape

@@ -56,6 +56,15 @@ def test_a_recorded_atari_set_is_read_without_the_package(pong, monkeypatch):
     assert len(videos) == 4
 
 
+def test_a_recording_of_some_games_is_read_as_the_set_is(tmp_path):
+    config = atari_config(("Pong",), videos=2, held_out=1)
+    make_recording(tmp_path / "play", config)
+    assert make_atari_data(tmp_path / "play") == tmp_path / "play"
+    assert len(list_videos("atari", tmp_path / "play", "train")) == 2
+    with pytest.raises(FileExistsError, match="should hold the Atari set"):
+        make_atari_data(tmp_path / "play", config)  # asked for by its settings it must be that very set
+
+
 def test_the_whole_set_has_2400_and_384_videos_of_games_whose_memory_is_known():
     assert atari_config().counts == {"train": 2400, "validation": 384}
     assert len(ATARI_GAMES) == 12

@@ -26,7 +26,9 @@ def test_an_exported_mae_is_the_runs_to_the_bit(run, tmp_path, capsys):
     main = load_script("export_encoder").main
     assert main([str(run), "--format", "mae", "--out", str(tmp_path / "out")]) == 0
     assert f"--init-mae {tmp_path}/out" in capsys.readouterr().out
-    for name in ("out", "out/mae.safetensors"):
+    (tmp_path / "renamed").mkdir()
+    (tmp_path / "renamed" / "mine.safetensors").write_bytes((tmp_path / "out" / "mae.safetensors").read_bytes())
+    for name in ("out", "out/mae.safetensors", "renamed"):
         found = MAESource.find(str(tmp_path / name))
         assert found.config == CONFIG
         built, own = build_mae(found, GRID, seed=0).state_dict(), random_mae().state_dict()
@@ -82,6 +84,13 @@ def test_an_unknown_name_lists_the_shipped_ones():
     with pytest.raises(ValueError, match=re.escape("--init-mae must be one of tiny, small, base")) as caught:
         MAESource.find("dem", "--init-mae")
     assert "did you mean 'demo'?" in str(caught.value)
+
+
+def test_the_shipped_mae_is_an_encoder_too():
+    whole, encoder = MAESource.find("demo").weights, EncoderSource.find("demo")
+    own = {name: value for name, value in whole.items() if name in encoder.weights}
+    assert len(own) > 30
+    assert all(torch.equal(value, encoder.weights[name]) for name, value in own.items())
 
 
 def test_the_shipped_mae_leaves_less_than_half_of_the_variance_of_held_out_clips(demo_root):

@@ -56,7 +56,9 @@ class Hanging(ClipDecoder):
 
 
 def hanging(stream):
-    stream._decoder = stream._eval_clips._decoder = Hanging(stream.config, stream.videos.videos, *stream._shape)
+    stream._decoder = stream._eval_clips._decoder = Hanging(
+        stream.config, stream.videos.videos, stream.frames, stream.size
+    )
     return stream
 
 

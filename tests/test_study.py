@@ -188,8 +188,15 @@ def test_rows_of_other_settings_are_not_taken_for_ours(study, tmp_path):
     cell = Cell(study.base, tmp_path / "cell")
     run_cells([cell], jobs=1)
     run_cells([replace(cell, config=replace(cell.config, init_mae="moved", out="elsewhere"))], jobs=1)
-    with pytest.raises(ValueError, match="holds a run with other settings"):
-        run_cells([replace(cell, config=replace(cell.config, reward="gain"))], jobs=1)
+    for changes in ({"reward": "gain"}, {"init_mae": "demo"}):
+        with pytest.raises(ValueError, match="holds a run with other settings"):
+            run_cells([replace(cell, config=replace(cell.config, **changes))], jobs=1)
+
+
+def test_runs_on_other_data_lie_elsewhere():
+    names = [StudyConfig("content", **each).data for each in ({}, {"root": "/a/films"}, {"root": "/a", "label": "b"})]
+    assert names == ["demo", "films", "b"]
+    assert StudyConfig("content", root="/a/films").command.endswith("--root FOLDER --label films")
 
 
 def test_settings_are_changed_by_dotted_names():

@@ -27,6 +27,7 @@ from tats_gym.agents.training.mask_statistics import mean_lift, shown_share
 from tats_gym.agents.training.options import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
+from tats_gym.encoders.mae import MAE_NAMES
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.folder import commit
@@ -91,9 +92,9 @@ def _check_settings(cell: Cell) -> None:
 
 
 def _portable(config: PretrainConfig) -> PretrainConfig:
-    """Return the settings without those that may differ when a study moves to another folder or machine."""
+    """Return the settings without those that may differ when a study moves to another folder or machine: its paths."""
     clips = replace(config.clips, root=None, index=None, num_workers=0, cache_mib=0, cache_windows=0, cache_dir=None)
-    return replace(config, clips=clips, init_mae=None)
+    return replace(config, clips=clips, init_mae=config.init_mae if config.init_mae in MAE_NAMES else None)
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class StudyConfig:
     root: str | None = None
     """A folder of videos to use instead of the study's; for those of games a recording of some of them."""
     label: str | None = None
-    """Name of the data, for the names of the results; None takes the dataset's."""
+    """Name of the data, for the names of the runs and results; None takes the folder's, or the dataset's."""
     arms: tuple[str, ...] = ()
     """Run only these arms; all if none is named."""
     seeds: int = 5
@@ -172,9 +172,14 @@ class StudyConfig:
         """The command line of these numbers, without the folders of data and runs."""
         words = ["python", "scripts/study.py", self.name, "--seeds", str(self.seeds)]
         words += ["--root", "FOLDER"] if self.root else []
-        words += ["--label", self.label] if self.label else []
+        words += ["--label", self.data] if self.root or self.label else []
         words += ["--arms", *self.arms] if self.arms else []
         return shlex.join(words)
+
+    @property
+    def data(self) -> str:
+        """Name of the data: runs on other data lie elsewhere."""
+        return self.label or (Path(self.root).absolute().name if self.root else STUDIES[self.name].base.clips.data)
 
     @property
     def study(self) -> Study:
@@ -217,8 +222,7 @@ def report_study(config: StudyConfig) -> Iterator[str]:
     """
     make_folder(config.results)  # before hours of work
     study, seeds = config.study, range(config.seeds)
-    data = config.label or study.base.clips.data
-    folder, starts = (config.out / f"{name}-{data}" for name in (config.name, "start"))
+    folder, starts = (config.out / f"{name}-{config.data}" for name in (config.name, "start"))
     rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
     found = {name: measured(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
     if searched := {row["seed"]: row["gain"] for row in found.get("hand_masks", ()) if row["arm"] == OWN}:
@@ -236,8 +240,8 @@ def report_study(config: StudyConfig) -> Iterator[str]:
         yield f"\n{name}\n{study_table(by_arm)}"
         record[name] = as_plain(by_arm)
         record[f"{name}_rows"] = rounded(measures)
-    picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {data}: {config.seeds} seeds")
-    yield write_results(config.results / f"study_{config.name}_{data}", record, picture)
+    picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.data}: {config.seeds} seeds")
+    yield write_results(config.results / f"study_{config.name}_{config.data}", record, picture)
 
 
 def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -245,7 +249,7 @@ def _about(config: StudyConfig, study: Study, rows: Sequence[Mapping[str, Any]])
     clips = {"start": study.start, "arm": study.base}
     return {
         "about": study.about,
-        "data": config.label or study.base.clips.data,
+        "data": config.data,
         "command": config.command,
         **origin_of(rows),
         "seeds": list(range(config.seeds)),

@@ -92,7 +92,9 @@ class Pretraining:
         self._resumed = state is not None
         vector_env = make_environment(config, ranks)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        self.mae = build_mae(mae_source(config, resumed=self._resumed), config.grid, seed=config.seed).to(ranks.device)
+        source = mae_source(config, resumed=self._resumed)
+        way_out = "; --init-mae None starts from scratch"
+        self.mae = build_mae(source, config.grid, seed=config.seed, way_out=way_out).to(ranks.device)
         self.mae.encoder.recompute = self.mae.decoder.recompute = config.recompute
         with_gradients = parallel(self.mae)
         self.vector_env.attach(self.mae, with_gradients)

@@ -17,6 +17,7 @@ from tats_gym.encoders.description import (
     read_number,
     read_state_dict,
 )
+from tats_gym.encoders.mae import MAE_NAMES, SHIPPED
 from tats_gym.encoders.names import check_encoder_weights, kernel_of, our_names, with_zero_biases
 from tats_gym.encoders.weight_files import (
     HF_FILES,
@@ -66,11 +67,11 @@ class EncoderSource:
         source_grid: TokenGrid = PUBLISHED_GRID,
         num_heads: int | None = None,
     ) -> Self:
-        """Look `name` up among the presets, then on disk.
+        """Look `name` up among presets and shipped MAEs, then on disk.
 
         Args:
-            name: A preset; a run's folder or checkpoint; an export; a Hugging Face VideoMAE folder; or a published
-                VideoMAE or AdaMAE file, pre-trained or fine-tuned.
+            name: A preset; "demo" (shipped); a run's folder or checkpoint; an export; a Hugging Face VideoMAE folder;
+                or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
             grid: Geometry of the clips that it will encode; None takes the source's.
             interpolate: Interpolate the positions where `grid` has other frames or another size than the source.
             seed: Seed of a preset's weights.
@@ -83,12 +84,12 @@ class EncoderSource:
         """
         if str(name) in MAE_PRESETS:
             return cls._preset(str(name), grid, seed)
-        path = Path(name).expanduser()
+        path = SHIPPED.get(str(name)) or Path(name).expanduser()
         if not path.exists():
             siblings = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ValueError(
-                f"encoder must be one of {', '.join(MAE_PRESETS)}, or a path that exists; "
-                f"got {str(name)!r}{did_you_mean(str(path), [*MAE_PRESETS, *siblings])}"
+                f"encoder must be one of {', '.join(MAE_NAMES)}, or a path that exists; "
+                f"got {str(name)!r}{did_you_mean(str(path), [*MAE_NAMES, *siblings])}"
             )
         try:
             found = cls._read(path, source_grid, num_heads)

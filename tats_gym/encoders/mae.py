@@ -55,9 +55,9 @@ class MAESource:
                 f"got {name!r}{did_you_mean(name, MAE_NAMES)}"
             )
         check_kind(path, PRETRAINING, MAE)
-        exported = path / MAE_FILE if path.is_dir() else path
-        if exported.suffix == ".safetensors" and exported.exists():
-            return cls._from_file(exported, name)
+        exported = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        if len(exported) == 1 and exported[0].suffix == ".safetensors":
+            return cls._from_file(exported[0], name)
         state = read_torch(path)
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
@@ -99,8 +99,14 @@ def _checked(config: Any, origin: str) -> MAEConfig:
         raise CheckpointError(f"the MAE in {origin} has no valid description: {err}") from err
 
 
-def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoencoder:
+def build_mae(source: MAESource, grid: TokenGrid, *, seed: int, way_out: str = "") -> MaskedAutoencoder:
     """Build the MAE, initialised from `seed` where the source has no weights; the global random state is left alone.
+
+    Args:
+        source: Architecture, and weights.
+        grid: Geometry.
+        seed: Seed of new weights.
+        way_out: Text for the message about weights that do not fit.
 
     Raises:
         CheckpointError: If the weights are of another geometry or architecture, or not finite.
@@ -113,6 +119,6 @@ def build_mae(source: MAESource, grid: TokenGrid, *, seed: int) -> MaskedAutoenc
         try:
             check_weights(source.weights, wanted, hints=dict.fromkeys(wanted, f" for {grid}"))
         except CheckpointError as err:
-            raise CheckpointError(f"{source.origin}: {err}; --init-mae None starts from scratch") from err
+            raise CheckpointError(f"{source.origin}: {err}{way_out}") from err
         mae.load_state_dict(source.weights)
     return mae

@@ -49,7 +49,8 @@ def fit_ridge(values: Tensor, targets: Tensor, ids: Tensor, config: RidgeConfig,
     """Choose each target's strength by its squared error on a held-out part of the training clips, then fit all.
 
     Solved in the dual, through the E x E products of the samples: features may be many more than samples. They are
-    standardised over all training samples once, those of the held-out clips included.
+    standardised over all training samples once, those of the held-out clips included; so the fits that choose the
+    strength penalise their biases a little.
 
     Args:
         values: Features (E, D).

@@ -32,10 +32,11 @@ def make_atari_data(root: Path | None = None, config: RecordConfig | None = None
         config: Its settings, for example of fewer games; None takes those of an existing one, or `atari_config()`.
 
     Raises:
-        FileExistsError: If `root` holds other files, or an Atari set with other settings.
+        FileExistsError: If `root` holds other files than a recording, or one with other settings.
         ModuleNotFoundError: If it must be recorded, and ale-py is not installed.
     """
     root = data_root(f"atari-v{VERSION}") if root is None else Path(root)
-    wanted = {} if config is None else config.as_dict()
+    # Without settings of its own it reads any recording, such as one of a few games by record_env.py.
+    wanted = {"version": VERSION} if config is None else None
     make_recording(root, config or atari_config(), kind="Atari set", wanted=wanted)
     return root

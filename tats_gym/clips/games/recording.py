@@ -65,20 +65,19 @@ def make_recording(
         root: Folder of the dataset.
         config: The settings.
         kind: Noun for the dataset in messages, and its name in generator.json.
-        wanted: Settings that an existing dataset must have; None takes all of `config`.
+        wanted: What generator.json must say of an existing dataset; None takes `kind` and all of `config`.
 
     Raises:
         FileExistsError: If `root` holds other files, or a recording with other settings.
         ValueError: If an environment cannot be made or drawn, or its episodes are shorter than a video.
     """
     origin = {"generator": kind, "version": VERSION}
-    wanted = config.as_dict() if wanted is None else wanted
 
     def write(folder: Path) -> dict[str, Any]:
         _record(folder, config)
         return origin | config.as_dict() | {"versions": _versions("gymnasium", "ale-py", "av")}
 
-    make_once(root, kind, origin | dict(wanted), write)
+    make_once(root, kind, origin | config.as_dict() if wanted is None else wanted, write)
 
 
 def _record(folder: Path, config: RecordConfig, workers: int = 2) -> None:
