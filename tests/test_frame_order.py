@@ -1,6 +1,7 @@
 """Frame i is the i-th of a decode from the beginning: containers x codecs x B-frames x keyframes x times."""
 
 import json
+import os
 from contextlib import closing, suppress
 from itertools import product
 from pathlib import Path
@@ -256,6 +257,7 @@ def test_a_video_that_hides_all_its_frames_is_an_error(tmp_path):
 
 def test_av1_whose_frames_have_packets_of_their_own_is_read_as_it_decodes(tmp_path):
     path = write_video(tmp_path / "v.mkv", moving_texture(40), codec="libsvtav1", options={"g": "20", "preset": "8"})
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
     split = tmp_path / "split.mkv"
     with av.open(path) as source, av.open(split, "w") as target:
         stream = source.streams.video[0]

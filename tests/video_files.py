@@ -1,7 +1,9 @@
 """Writes the small videos and the broken files that the tests read."""
 
+import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -65,7 +67,7 @@ def write_video(
     """
     frames = numbered_frames(3) if frames is None else frames
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=container_options or {}) as container:
+    with _scheduling_kept(), av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=OPTIONS.get(codec, {}) | (options or {}))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
@@ -81,6 +83,16 @@ def write_video(
         if not len(frames):
             container.start_encoding()
     return path
+
+
+@contextmanager
+def _scheduling_kept() -> Iterator[None]:
+    """Undo a side effect of libsvtav1: for root it makes this process a real-time one, which starves all others."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _retime(packets: list[av.Packet], fps: int, retimed: Retimed | None) -> list[av.Packet]:
