@@ -51,6 +51,17 @@ def neighbourhood(grid_shape: tuple[int, int, int], reach: Reach, far_weight: fl
     return torch.where(near, 1.0, far_weight)
 
 
+def mean_by_token(total: Tensor, times: Tensor) -> Tensor:
+    """Return the mean (..., L) of numbers that each token has in some masks; where in none, its clip's mean.
+
+    Args:
+        total: (..., L), the numbers' sums over masks.
+        times: (..., L), in how many masks the token has one.
+    """
+    of_clip = total.sum(-1, keepdim=True) / times.sum(-1, keepdim=True)
+    return torch.where(times > 0, total / times, of_clip)
+
+
 def marginal_credit(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
     """Return the credit (B, K) of each draw.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
-from tats_gym.agents.marginal_credit import Reach, marginal_advantage, neighbourhood
+from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_token, neighbourhood
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.envs.token_selection import Outcome
@@ -136,8 +136,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         if self.baseline == "none":
             return torch.zeros_like(returns)
         total, times = (self._sum_of_others(each).reshape(len(each), -1) for each in (returns, returned.float()))
-        of_clip = total.sum(1, keepdim=True) / times.sum(1, keepdim=True)
-        return torch.where(times > 0, total / times, of_clip).view_as(returns)
+        return mean_by_token(total, times).view_as(returns)
 
     def _sum_of_others(self, numbers: Tensor) -> Tensor:
         """Return for each mask's numbers (B, ...) the sum of those of the clip's other masks."""

@@ -25,7 +25,6 @@ from tats_gym.agents.experiments.study import with_agent
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import demo_data_of
-from tats_gym.registration import data_of
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 
 logger = logging.getLogger(__name__)
@@ -107,9 +106,9 @@ def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig
     Raises:
         ValueError: If there is no such id or preset; the message has the nearest name.
     """
-    from_scratch = "folder" if env_id == "TatsMask-demo-v0" else None
-    base = replace(preset_for(env_id, preset or from_scratch), keep_checkpoints=1)
-    if data_of(env_id) != "demo":
+    on_demo = env_id == "TatsMask-demo-v0"
+    base = replace(preset_for(env_id, preset or ("folder" if on_demo else None)), keep_checkpoints=1)
+    if not on_demo:
         return base, ProbePlan()
     return replace(base, eval_clips=84, eval_masks=2), ProbePlan(pool="change", config=DEMO_PROBE)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tats_gym.agents.marginal_credit import Reach, marginal_advantage, neighbourhood
+from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_token, neighbourhood
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
@@ -178,8 +178,7 @@ def _marginal_objectives(
 ) -> dict[str, Tensor]:
     """Return the objective (S, B) of marginal credit for each reach, by name."""
     total, times = (each.sum(0) - each for each in (drawn.errors, drawn.mask.float()))  # (S, B, L), of other draws
-    of_clip = total.sum(2, keepdim=True) / times.sum(2, keepdim=True)
-    expected = torch.where(times > 0, total / times, of_clip).flatten(0, 1)  # (S * B, L)
+    expected = mean_by_token(total, times).flatten(0, 1)  # (S * B, L)
     ids, errors, mask = (each.flatten(0, 1) for each in (drawn.ids, drawn.errors, drawn.mask))
     log_prob = distribution.log_prob(drawn.ids)  # (S, B, K)
     objectives = {}

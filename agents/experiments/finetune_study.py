@@ -61,7 +61,6 @@ def demo_finetune_study(root: Path, *, pretrain_epochs: int, epochs: int, agent:
     pretraining = replace(
         preset,
         agent=agent,
-        reward="neg_error" if agent == "random" else preset.reward,
         clips=replace(clips, num_workers=1),
         grid=TokenGrid(size=32, patch_size=8, mask_ratio=0.6),
         mae=replace(preset.mae, depth=4),

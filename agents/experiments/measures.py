@@ -87,28 +87,24 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
     share preserves the differences between masks from which a sampler learns.
     """
     held_out = _held_out(config, num_masks=MASKS)
-    error = expected_errors(held_out.errors_by_token(held_out.random)[1])
-    kinds = masks_by_hand(held_out, error, torch.Generator().manual_seed(config.seed + 1))
-    of_random = _both_errors(held_out, held_out.random, config.decode_ratio)
+    of_random, by_token = held_out.errors_by_token(held_out.random)
+    of_random_in_part = held_out.errors(held_out.random, config.decode_ratio)
+    kinds = masks_by_hand(held_out, expected_errors(by_token), torch.Generator().manual_seed(config.seed + 1))
     rows = []
     for kind, chosen in kinds.items():
-        whole, part = _both_errors(held_out, chosen, config.decode_ratio)
+        whole, part = held_out.errors(chosen), held_out.errors(chosen, config.decode_ratio)
         rows.append(
             {
                 "arm": f"{config.decode_ratio:g} decoded: {kind}",
                 "seed": config.seed,
-                "gain": (of_random[0] - whole).mean().item(),
-                "gain_in_part": (of_random[1] - part).mean().item(),
+                "gain": (of_random - whole).mean().item(),
+                "gain_in_part": (of_random_in_part - part).mean().item(),
                 "error_own": whole.mean().item(),
                 "error_in_part": part.mean().item(),
                 "agreement": _within_clips(whole, part),
             }
         )
     return rows
-
-
-def _both_errors(held_out: HeldOut, ids: Tensor, decode_ratio: float) -> tuple[Tensor, Tensor]:
-    return held_out.errors(ids), held_out.errors(ids, decode_ratio)
 
 
 def _within_clips(left: Tensor, right: Tensor) -> float:

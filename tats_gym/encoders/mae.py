@@ -16,8 +16,6 @@ from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import MAE, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
 
-MAE_FILE = "mae.safetensors"
-"""Name of the file in an exported MAE's folder."""
 SHIPPED = {"demo": Path(__file__).with_name("demo_mae.safetensors")}
 """Trained MAEs that come with the package, by name; docs/data.md has the commands that made them."""
 MAE_NAMES = (*MAE_PRESETS, *SHIPPED)

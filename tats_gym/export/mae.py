@@ -7,9 +7,11 @@ import torch
 
 from tats_gym.encoders.checksums import write_checksums
 from tats_gym.encoders.find import EncoderSource, describe
-from tats_gym.encoders.mae import MAE_FILE, MAESource
+from tats_gym.encoders.mae import MAESource
 from tats_gym.encoders.weight_files import write_safetensors
 from tats_gym.files.atomic import folder_written_whole
+
+FILE = "mae.safetensors"
 
 
 def export_mae(run: Path, out: Path, *, half: bool = False) -> list[Path]:
@@ -29,9 +31,9 @@ def export_mae(run: Path, out: Path, *, half: bool = False) -> list[Path]:
     dtype = torch.float16 if half else torch.float32
     weights = {name: value.to(dtype).contiguous() for name, value in source.weights.items()}
     with folder_written_whole(out) as folder:
-        write_safetensors(folder / MAE_FILE, weights, describe(encoder))
+        write_safetensors(folder / FILE, weights, describe(encoder))
         write_checksums(folder)
-    return [out / MAE_FILE]
+    return [out / FILE]
 
 
 def mae_loading(file: Path) -> str:
