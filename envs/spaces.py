@@ -1,17 +1,45 @@
 """Spaces for tokens and masks: a Box without arrays of bounds, K distinct indices, and a score for each token."""
 
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_differing_spaces, batch_space
 from numpy.typing import NDArray
 
 SCORE_LIMIT = 5.0
 """Bound of a score, rarely reached at unit standard deviation; at a bound of 1 many scores would tie."""
 
 
-class TokenBox(spaces.Box):
+class RebuiltSpace(spaces.Space[NDArray[Any]]):
+    """A space that copies and pickles as the arguments that made it, with its generator, and equals one made alike.
+
+    The arrays that a Box or MultiDiscrete holds would otherwise be copied and compared at their full size.
+    """
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the positional arguments that make this space."""
+        raise NotImplementedError
+
+    def batched(self, count: int) -> "RebuiltSpace":
+        """Return the space of `count` samples, with a copy of this space's generator."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.arguments(), self._np_random
+
+    def __setstate__(self, state: Any) -> None:
+        self._np_random = state
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RebuiltSpace) and type(self) is type(other) and self.arguments() == other.arguments()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class TokenBox(RebuiltSpace, spaces.Box):
     """A Box for token embeddings (..., L, D) whose bounds take no memory.
 
     A plain Box holds four arrays of its own size: 700 MiB for 64 clips of 1568 x 768. Here each array is a view of
@@ -40,27 +68,27 @@ class TokenBox(spaces.Box):
         for name in ("low", "high", "bounded_below", "bounded_above"):
             setattr(self, name, np.broadcast_to(getattr(self, name), self._shape))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TokenBox, (self._shape, self.grid_shape, *self._limits)
+    def arguments(self) -> tuple[Any, ...]:
+        """Return shape, grid and limits."""
+        return self._shape, self.grid_shape, *self._limits
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TokenBox) and self.__reduce__() == other.__reduce__()
-
-    __hash__ = None  # type: ignore[assignment]
+    def batched(self, count: int) -> "TokenBox":
+        """Return the space of `count` clips' tokens."""
+        return TokenBox((count, *self._shape), self.grid_shape, *self._limits, seed=deepcopy(self.np_random))
 
     def __repr__(self) -> str:
         return f"TokenBox({self._shape}, grid_shape={self.grid_shape})"
 
 
-class Subset(spaces.MultiDiscrete):
-    """K distinct indices below L, in any order; `batch` rows of them when batched.
+class Subset(RebuiltSpace, spaces.MultiDiscrete):
+    """K distinct indices below L, in any order; rows of them when batched.
 
     A MultiDiscrete whose `sample` never repeats an index and whose `contains` rejects repeated ones.
 
     Args:
         num_tokens: L.
         num_visible: K.
-        batch: Rows, B; None for a single action of shape (K,).
+        batch: Leading dimensions, (B,); without them an action has the shape (K,).
         seed: Seed for `sample`.
     """
 
@@ -68,49 +96,49 @@ class Subset(spaces.MultiDiscrete):
         self,
         num_tokens: int,
         num_visible: int,
-        batch: int | None = None,
+        batch: tuple[int, ...] = (),
         seed: int | np.random.Generator | None = None,
     ) -> None:
         if not 0 < num_visible < num_tokens:
             raise ValueError(f"num_visible must lie in (0, {num_tokens}), got {num_visible}")
         self.num_tokens, self.num_visible, self.batch = num_tokens, num_visible, batch
-        shape = (num_visible,) if batch is None else (batch, num_visible)
-        super().__init__(np.full(shape, num_tokens), seed=seed)
+        super().__init__(np.full((*batch, num_visible), num_tokens), seed=seed)
 
     def sample(self, mask: Any = None, probability: Any = None) -> NDArray[np.int64]:
         """Draw uniformly from all subsets; masks and probabilities are not supported."""
         if mask is not None or probability is not None:
             raise ValueError("Subset.sample takes neither mask nor probability")
-        noise = self.np_random.random((self.batch or 1, self.num_tokens))
-        ids = np.argpartition(noise, self.num_visible, axis=1)[:, : self.num_visible].astype(self.dtype)
-        return ids[0] if self.batch is None else ids
+        noise = self.np_random.random((*self.batch, self.num_tokens))
+        return np.argpartition(noise, self.num_visible)[..., : self.num_visible].astype(self.dtype)
 
     def contains(self, x: Any) -> bool:
-        """Return whether x is a valid action."""
+        """Return whether x is a valid action; lists are taken, as by any MultiDiscrete."""
+        if isinstance(x, Sequence):
+            x = np.array(x)
         if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer) or x.shape != self.shape:
             return False
         return first_invalid_index(x.reshape(-1, self.num_visible), self.num_tokens) is None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Subset, (self.num_tokens, self.num_visible, self.batch)
+    def arguments(self) -> tuple[Any, ...]:
+        """Return L, K and the leading dimensions."""
+        return self.num_tokens, self.num_visible, self.batch
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Subset) and self.__reduce__() == other.__reduce__()
-
-    __hash__ = None  # type: ignore[assignment]
+    def batched(self, count: int) -> "Subset":
+        """Return the space of `count` actions."""
+        return Subset(self.num_tokens, self.num_visible, (count, *self.batch), deepcopy(self.np_random))
 
     def __repr__(self) -> str:
-        batch = "" if self.batch is None else f", batch={self.batch}"
+        batch = f", batch={self.batch}" if self.batch else ""
         return f"Subset({self.num_visible} of {self.num_tokens}{batch})"
 
 
-class ScoreBox(spaces.Box):
+class ScoreBox(RebuiltSpace, spaces.Box):
     """A Box with a score for each of L tokens, of which the K highest become visible.
 
     Args:
         num_tokens: L.
         num_visible: K.
-        batch: Rows, B; None for a single action of shape (L,).
+        batch: Leading dimensions, (B,); without them an action has the shape (L,).
         limit: Scores lie in [-limit, limit].
         seed: Seed for `sample`.
     """
@@ -119,41 +147,48 @@ class ScoreBox(spaces.Box):
         self,
         num_tokens: int,
         num_visible: int,
-        batch: int | None = None,
+        batch: tuple[int, ...] = (),
         limit: float = SCORE_LIMIT,
         seed: int | np.random.Generator | None = None,
     ) -> None:
         if not 0 < num_visible < num_tokens:
             raise ValueError(f"num_visible must lie in (0, {num_tokens}), got {num_visible}")
         self.num_visible, self.batch, self.limit = num_visible, batch, limit
-        super().__init__(-limit, limit, (num_tokens,) if batch is None else (batch, num_tokens), np.float32, seed)
+        super().__init__(-limit, limit, (*batch, num_tokens), np.float32, seed)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ScoreBox, (self.shape[-1], self.num_visible, self.batch, self.limit)
+    def arguments(self) -> tuple[Any, ...]:
+        """Return L, K, the leading dimensions and the limit."""
+        return self.shape[-1], self.num_visible, self.batch, self.limit
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ScoreBox) and self.__reduce__() == other.__reduce__()
-
-    __hash__ = None  # type: ignore[assignment]
+    def batched(self, count: int) -> "ScoreBox":
+        """Return the space of `count` actions."""
+        batch = (count, *self.batch)
+        return ScoreBox(self.shape[-1], self.num_visible, batch, self.limit, deepcopy(self.np_random))
 
     def __repr__(self) -> str:
-        batch = "" if self.batch is None else f", batch={self.batch}"
+        batch = f", batch={self.batch}" if self.batch else ""
         return f"ScoreBox({self.num_visible} highest of {self.shape[-1]} in [-{self.limit:g}, {self.limit:g}]{batch})"
 
 
-@batch_space.register(TokenBox)
-def _batch_token_box(space: TokenBox, n: int = 1) -> TokenBox:
-    return TokenBox((n, *space.shape), space.grid_shape, *space._limits)
+def _batch(space: RebuiltSpace, n: int = 1) -> RebuiltSpace:
+    return space.batched(n)
 
 
-@batch_space.register(Subset)
-def _batch_subset(space: Subset, n: int = 1) -> Subset:
-    return Subset(space.num_tokens, space.num_visible, batch=n, seed=space.np_random)
+def _batch_of_equals(each: Sequence[RebuiltSpace]) -> RebuiltSpace:
+    """Batch equal spaces.
+
+    Raises:
+        ValueError: If two differ: the environments of one vector show the same number of the same tokens.
+    """
+    for space in each:
+        if space != each[0]:
+            raise ValueError(f"expected equal spaces in a batch, got {each[0]} and {space}")
+    return each[0].batched(len(each))
 
 
-@batch_space.register(ScoreBox)
-def _batch_score_box(space: ScoreBox, n: int = 1) -> ScoreBox:
-    return ScoreBox(space.shape[-1], space.num_visible, n, space.limit, space.np_random)
+for _kind in (TokenBox, Subset, ScoreBox):  # Gymnasium looks batch_differing_spaces up by the exact type
+    batch_space.register(_kind, _batch)
+    batch_differing_spaces.register(_kind, _batch_of_equals)
 
 
 def first_invalid_index(ids: NDArray[Any], num_tokens: int) -> str | None:

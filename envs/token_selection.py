@@ -112,7 +112,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self._subset = Subset(*sizes)
         space: type[Subset | ScoreBox] = Subset if self.config.action == "ids" else ScoreBox
         self.single_action_space: spaces.Space[Any] = space(*sizes)
-        self.action_space: spaces.Space[Any] = space(*sizes, batch=self.num_envs)
+        self.action_space: spaces.Space[Any] = space(*sizes, batch=(self.num_envs,))
         shape_one = (self.grid.num_tokens, embed_dim)
         self.single_observation_space = TokenBox(shape_one, self.grid.shape)
         self.observation_space = TokenBox((self.num_envs, *shape_one), self.grid.shape)
