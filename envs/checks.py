@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import Error, InvalidAction
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from tats_gym.envs.spaces import Subset, first_invalid_index
@@ -18,6 +19,14 @@ def check_num_envs(num_envs: Any) -> int:
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
     return int(num_envs)
+
+
+def check_episode_limit(max_episode_steps: Any) -> int | None:
+    """Return a limit of steps, or raise as Gymnasium's TimeLimit does if it is neither None, -1 nor at least 1."""
+    limit = max_episode_steps
+    if limit is not None and (not isinstance(limit, int) or limit == 0 or limit < -1):
+        raise ValueError(f"max_episode_steps must be at least 1, or -1 or None for no limit, got {shown(limit)}")
+    return limit
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
@@ -89,8 +98,10 @@ def check_options(options: Any) -> Mapping[str, Any]:
     return given
 
 
-def check_reset_mask(given: Any, num_envs: int) -> NDArray[np.bool_]:
-    """Return a reset mask (B,), or raise gymnasium's Error if its type, shape or values are wrong."""
+def check_reset_mask(given: Any, num_envs: int, mode: AutoresetMode) -> NDArray[np.bool_]:
+    """Return a reset mask (B,), or raise gymnasium's Error if its type, shape or values are wrong, or the mode is."""
+    if mode is not AutoresetMode.DISABLED:
+        raise Error("the option reset_mask needs autoreset_mode 'disabled': here steps load the next clips")
     reset_mask = as_array(given, "reset_mask")
     if reset_mask.dtype != np.bool_ or reset_mask.shape != (num_envs,) or not reset_mask.any():
         raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {shown(given)}")

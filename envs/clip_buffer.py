@@ -41,6 +41,7 @@ class ClipBuffer:
         self._pixels: DeviceCopy | None = None
         self._device = device
         self._copy_stream = copy_stream(device)
+        self._closed = False
 
     @property
     def is_empty(self) -> bool:
@@ -53,13 +54,31 @@ class ClipBuffer:
 
         Raises:
             ResetNeeded: If no clips have been taken yet.
+            ClosedEnvironmentError: If the environment is closed.
         """
+        self.check_ready()
+        assert self._pixels is not None
+        return self._pixels.get()
+
+    def check_ready(self) -> None:
+        """Raise ClosedEnvironmentError after `close`, and ResetNeeded before the first clips."""
+        self.check_open()
         if self._pixels is None:
             raise error.ResetNeeded("call reset() before the first step")
-        return self._pixels.get()
+
+    def check_open(self) -> None:
+        """Raise ClosedEnvironmentError after `close`."""
+        if self._closed:
+            raise error.ClosedEnvironmentError("the environment is closed; make it again to go on")
+
+    def close(self) -> None:
+        """Stop the stream's workers."""
+        self._closed = True
+        self.stream.close()
 
     def take_next(self) -> None:
         """Take the stream's next clips."""
+        self.check_open()
         self._hold(self.stream.take(self.num_clips))
 
     def check_named(self, clips: Any) -> list[int]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from gymnasium.vector import AutoresetMode
+
 from tats_gym.envs.rewards import REWARDS, RewardName
 from tats_gym.files.config_io import check_numbers
 from tats_gym.files.messages import did_you_mean
@@ -28,8 +30,9 @@ class EnvConfig:
     """G: environments in a row that hold the same view of the same clip, which is decoded and embedded once."""
     shard: tuple[int, int] = (0, 1)
     """Rank and number of ranks: each takes its own clips of every epoch, and masks of its own."""
-    autoreset_mode: Literal["same_step", "disabled"] = "same_step"
-    """same_step: every step returns the next clips. disabled: the caller resets."""
+    autoreset_mode: Literal["same_step", "next_step", "disabled"] = "same_step"
+    """same_step: every step returns the next clips. next_step: every second step does, and rewards nothing. disabled:
+    the caller resets. Gymnasium's `AutoresetMode` and its values are taken too."""
     render_mode: Literal["rgb_array"] | None = None
     """rgb_array: `render` draws clip, reconstruction, error and mask."""
     device: str = "auto"
@@ -39,10 +42,11 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        object.__setattr__(self, "autoreset_mode", _own_name(self.autoreset_mode))
         for name, choices in (
             ("reward", tuple(REWARDS)),
             ("action", ("ids", "scores")),
-            ("autoreset_mode", ("same_step", "disabled")),
+            ("autoreset_mode", ("same_step", "next_step", "disabled")),
             ("render_mode", ("rgb_array", None)),
         ):
             if getattr(self, name) not in choices:
@@ -51,25 +55,33 @@ class EnvConfig:
             raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
         if self.masks_per_clip < 1:
             raise ValueError(f"masks_per_clip must be at least 1, got {self.masks_per_clip}")
-        if self.masks_per_clip > 1 and self.autoreset_mode != "same_step":
+        if self.masks_per_clip > 1 and self.autoreset_mode == "disabled":
             raise ValueError(
-                f"masks_per_clip {self.masks_per_clip} needs autoreset_mode 'same_step', got {self.autoreset_mode!r}: "
-                "environments that share a clip end together"
+                f"masks_per_clip {self.masks_per_clip} needs autoreset_mode 'same_step' or 'next_step', got "
+                f"{self.autoreset_mode!r}: environments that share a clip are reset together"
             )
+
+
+def _own_name(mode: Any) -> Any:
+    """Return the setting's name for a mode of Gymnasium or its value; other values as they are."""
+    names = {key: each.name.lower() for each in AutoresetMode for key in (each, each.value)}
+    return names.get(mode, mode) if isinstance(mode, AutoresetMode | str) else mode
 
 
 def split_settings(settings: Mapping[str, Any], owners: tuple[type, ...]) -> dict[type, dict[str, Any]]:
     """Hand each keyword to the dataclass that has a field of this name.
 
     Raises:
-        TypeError: If no owner has it, with the nearest names.
+        TypeError: If no owner has it, with the nearest names. It says so in Python's words, by which TorchRL recognises
+            that an environment takes no `frameskip`.
     """
     home = {field.name: owner for owner in owners for field in fields(owner)}
     parts: dict[type, dict[str, Any]] = {owner: {} for owner in owners}
     for name, value in settings.items():
         if name not in home:
             raise TypeError(
-                f"unknown setting {name!r}{did_you_mean(name, home, most=2)} (known: {', '.join(sorted(home))})"
+                f"got an unexpected keyword argument {name!r}{did_you_mean(name, home, most=2)} "
+                f"(settings: {', '.join(sorted(home))})"
             )
         parts[home[name]][name] = value
     return parts

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
-from tats_gym.envs.checks import check_ids, check_num_envs, check_options, check_reset_mask, check_scores, check_seeds
+from tats_gym.envs import checks
 from tats_gym.envs.clip_buffer import ClipBuffer
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.settings import EnvConfig, split_settings
@@ -63,28 +63,30 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     the named clips in their centre view.
 
     ## Episode End
-    One step is one episode: `terminations` are always True, `truncations` never. Under SAME_STEP the observation is
-    of the next clip; `infos["final_info"]` holds the finished episode's `errors` (B, L), `clips` and `positions`.
-    There is no `final_obs`: it would copy megabytes a clip that the agent has just observed.
+    One step is one episode: `terminations` are True, `truncations` False, unless `max_episode_steps` is 1. Under
+    SAME_STEP the observation is of the next clip; `infos["final_info"]` holds the finished episode's `errors` (B, L),
+    `clips` and `positions`. There is no `final_obs`: it would copy megabytes a clip that the agent has just observed.
+    Under NEXT_STEP every second step only returns the next clips: it ignores its actions and rewards with 0.
 
     ## Arguments
-    Every field of `ClipConfig`, `TokenGrid` and `EnvConfig`, as keywords of `gymnasium.make_vec`.
+    Every field of `ClipConfig`, `TokenGrid` and `EnvConfig`, as keywords of `gymnasium.make_vec`; and
+    `max_episode_steps`, which no episode of one step exceeds.
 
     ## Version History
     v0: first version.
     """
 
-    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
-        self.num_envs = check_num_envs(num_envs)
+    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, **settings: Any) -> None:
+        self.num_envs = checks.check_num_envs(num_envs)
+        self._truncated = checks.check_episode_limit(max_episode_steps) == 1
         parts = split_settings(settings, (ClipConfig, TokenGrid, EnvConfig))
         self.clip_config = ClipConfig(**parts[ClipConfig])
         self.grid = TokenGrid(**parts[TokenGrid])
         self.config = EnvConfig(**parts[EnvConfig])
         self.device = resolve_device(self.config.device)
         self.render_mode = self.config.render_mode
-        self._same_step = self.config.autoreset_mode == "same_step"
-        mode = AutoresetMode.SAME_STEP if self._same_step else AutoresetMode.DISABLED
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1, "autoreset_mode": mode}
+        self.autoreset_mode = AutoresetMode[self.config.autoreset_mode.upper()]
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
 
         self._mae_source = MAESource.find(self.config.mae)
         self._mae: MaskedAutoencoder | None = None
@@ -175,7 +177,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             self._drawn = (self.clip_buffer.for_each_mask(pixels), reconstruction)
         by_token, predicted = reconstruction.spread(errors), reconstruction.predicted
         outcome = Outcome(rewards, by_token, predicted, self.clip_buffer.clips, self.clip_buffer.positions)
-        if self._same_step:
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
             self.clip_buffer.take_next()
         else:
             self._done[:] = True
@@ -217,13 +219,17 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
                 `{"reset_mask": (B,) bool}`, True for each environment that gets a new clip.
 
         Raises:
-            gymnasium.error.Error: If the options are unknown or do not fit.
+            gymnasium.error.Error: If the options are unknown or do not fit, or the environment is closed.
             TypeError: If the seed is not a whole number.
             ValueError: If the seed is negative, or a list does not hold B seeds. No error changes the environment.
         """
-        first_seed, given = check_seeds(seed, self.num_envs), check_options(options)
+        self.clip_buffer.check_open()
+        first_seed, given = checks.check_seeds(seed, self.num_envs), checks.check_options(options)
         clips = self.clip_buffer.check_named(given["clips"]) if "clips" in given else None
-        reset_mask = self._check_reset_mask(given["reset_mask"]) if "reset_mask" in given else None
+        reset_mask = None
+        if "reset_mask" in given:
+            reset_mask = checks.check_reset_mask(given["reset_mask"], self.num_envs, self.autoreset_mode)
+            self.clip_buffer.check_ready()
         super().reset(seed=None if first_seed is None else rank_seed(first_seed, self.config.shard[0]))
         self._drawn = None
         if first_seed is not None or self.clip_buffer.is_empty:
@@ -239,37 +245,33 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             self.clip_buffer.take_next()
         self._done[:] = False
 
-    def _check_reset_mask(self, given: Any) -> NDArray[np.bool_]:
-        if self._same_step:
-            raise error.Error("the option reset_mask needs autoreset_mode 'disabled': here every step loads new clips")
-        reset_mask = check_reset_mask(given, self.num_envs)
-        if self.clip_buffer.is_empty:
-            raise error.ResetNeeded("reset all environments once before resetting some of them with reset_mask")
-        return reset_mask
-
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Apply one action for each clip: (B, K) token indices or (B, L) scores, by the setting `action`."""
-        if not self.clip_buffer.is_empty and self._done.any():
+        self.clip_buffer.check_ready()
+        ended = np.ones(self.num_envs, dtype=np.bool_)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and self._done.any():
+            observations, infos = self.reset()
+            return observations, np.zeros(self.num_envs, np.float32), ~ended, ~ended, infos
+        if self._done.any():
             raise error.ResetNeeded(
                 f"environments {np.flatnonzero(self._done).tolist()} have ended; "
                 "under DISABLED call reset(options={'reset_mask': ...}) before the next step"
             )
         if self.config.action == "ids":
-            ids = torch.from_numpy(check_ids(actions, self.num_envs, self._subset)).to(self.device)
+            ids = torch.from_numpy(checks.check_ids(actions, self.num_envs, self._subset)).to(self.device)
         else:
-            scores = torch.from_numpy(check_scores(actions, self.num_envs, self.grid.num_tokens))
+            scores = torch.from_numpy(checks.check_scores(actions, self.num_envs, self.grid.num_tokens))
             ids = scores.to(self.device).topk(self.grid.num_visible, dim=1).indices
         outcome = self.step_tensors(ids)
-        ended = np.ones(self.num_envs, dtype=np.bool_)
         finished = {"errors": outcome.errors.cpu().numpy(), "clips": outcome.clips.numpy().copy()}
         finished["positions"] = outcome.positions.numpy().copy()
         finished |= {f"_{name}": ended.copy() for name in tuple(finished)}
         following = self._infos() | {"final_info": finished, "_final_info": ended.copy()}
-        infos = following if self._same_step else finished
+        infos = following if self.autoreset_mode is AutoresetMode.SAME_STEP else finished
         rewards = outcome.rewards.float().cpu().numpy()
-        return self.observation(), rewards, ended, np.zeros_like(ended), infos
+        return self.observation(), rewards, ended, np.full_like(ended, self._truncated), infos
 
     def observation(self) -> NDArray[np.float32]:
         """Embed the current clips: observations (B, L, D) of all environments."""
@@ -295,4 +297,4 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the stream's workers."""
-        self.clip_buffer.stream.close()
+        self.clip_buffer.close()

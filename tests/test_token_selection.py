@@ -102,21 +102,28 @@ def test_the_vector_contract(env_id, settings, action):
     env.close()
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 @pytest.mark.parametrize("action", ["ids", "scores"])
-def test_the_batch_equals_single_environments(folder, action):
+def test_the_batch_equals_single_environments(folder, action, mode):
     settings = {**folder, "action": action}
-    native = TokenSelectionVectorEnv(3, **settings)
-    single = SyncVectorEnv([lambda: TokenSelectionEnv(**settings)] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    native = TokenSelectionVectorEnv(3, autoreset_mode=mode, **settings)
+    single = SyncVectorEnv([lambda: TokenSelectionEnv(**settings)] * 3, autoreset_mode=mode)
     native.action_space.seed(0)
     observations, _ = native.reset(seed=0, options={"clips": [4, 0, 2]})
     theirs = [env.reset(seed=0, options={"clips": [i]})[0] for env, i in zip(single.envs, (4, 0, 2), strict=True)]
     np.testing.assert_allclose(observations, np.stack(theirs), atol=1e-5)
     actions = native.action_space.sample()
-    _, rewards, terminations, _, infos = native.step(actions)
-    _, their_rewards, their_terminations, _, their_infos = single.step(actions)
-    np.testing.assert_allclose(rewards, their_rewards, atol=1e-5)
-    np.testing.assert_array_equal(terminations, their_terminations)
-    np.testing.assert_allclose(infos["final_info"]["errors"], np.stack(their_infos["final_info"]["errors"]), atol=1e-5)
+    ours, theirs = native.step(actions), single.step(actions)
+    for mine, other in zip(ours[1:4], theirs[1:4], strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-5)
+    errors, their_errors = (each[4].get("final_info", each[4])["errors"] for each in (ours, theirs))
+    np.testing.assert_allclose(errors, np.stack(their_errors), atol=1e-5)
+    for _ in range(3):  # each environment alone goes on with clips of its own
+        ours, theirs = native.step(actions), single.step(actions)
+        np.testing.assert_array_equal(ours[1] == 0, theirs[1] == 0)
+        for mine, other in zip(ours[2:4], theirs[2:4], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert ("errors" in ours[4]) == ("errors" in theirs[4])
     native.close()
     single.close()
 
@@ -228,6 +235,58 @@ def test_disabled_autoreset_leaves_the_reset_to_the_caller(folder):
     with pytest.raises(gymnasium.error.Error, match="reset_mask must be bool"):
         env.reset(options={"reset_mask": np.array([False, False, False])})
     env.close()
+
+
+def test_next_step_returns_the_next_clips_a_step_later(folder):
+    env = TokenSelectionVectorEnv(2, autoreset_mode="next_step", masks_per_clip=2, **folder)
+    assert env.autoreset_mode is AutoresetMode.NEXT_STEP
+    first, infos = env.reset(seed=0)
+    actions = np.array([[0, 1, 2], [5, 6, 7]])
+    same, rewards, terminations, _, infos = env.step(actions)
+    np.testing.assert_array_equal(first, same)
+    assert (rewards < 0).all()
+    assert terminations.all()
+    assert infos["positions"].tolist() == [0, 0]
+    following, rewards, terminations, truncations, infos = env.step(np.full((2, 3), -1))  # ignored
+    np.testing.assert_array_equal(following, env.observation())
+    assert not rewards.any()
+    assert not (terminations | truncations).any()
+    assert infos["positions"].tolist() == [1, 1]
+    assert env.step(actions)[2].all()
+    env.close()
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_modes_are_gymnasiums(folder, mode):
+    for given in (mode, mode.value, mode.name.lower()):
+        env = TokenSelectionVectorEnv(1, autoreset_mode=given, **folder)
+        assert env.autoreset_mode is env.metadata["autoreset_mode"] is mode
+        env.close()
+
+
+def test_a_limit_of_steps_truncates_as_gymnasiums_time_limit(folder):
+    for limit in (1, 2, -1, None):
+        native = TokenSelectionVectorEnv(1, max_episode_steps=limit, **folder)
+        single = gymnasium.make("TatsMask-folder-v0", max_episode_steps=limit, **folder)
+        native.reset(seed=0)
+        single.reset(seed=0)
+        actions = native.action_space.sample()
+        assert native.step(actions)[3].tolist() == [single.step(actions[0])[3]]
+        native.close()
+        single.close()
+    for limit in (0, -2, 1.5):
+        with pytest.raises(ValueError, match="max_episode_steps must be at least 1, or -1 or None"):
+            TokenSelectionVectorEnv(1, max_episode_steps=limit, **folder)
+
+
+def test_a_closed_environment_stays_closed(folder):
+    env = TokenSelectionVectorEnv(1, **folder)
+    env.reset(seed=0)
+    env.close()
+    calls = env.reset, env.observe, lambda: env.step(env.action_space.sample()), lambda: env.resume(0, 0)
+    for call in calls:
+        with pytest.raises(gymnasium.error.ClosedEnvironmentError, match="closed; make it again"):
+            call()
 
 
 def test_the_graph_is_kept_only_where_a_trainer_asks(folder):
