@@ -1,5 +1,6 @@
 """The Plackett-Luce distribution over masks: K of L tokens drawn one after another without replacement."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -41,11 +42,10 @@ class PlackettLuce(Distribution):
         """(B, L) log-probability of each token in the first draw, a categorical over all tokens."""
         return self.logits.log_softmax(-1)
 
-    def sample(  # type: ignore[override] # one draw a row
-        self, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw (B, K) token ids in draw order, by Gumbel top-k; `generator` must be on the logits' device."""
-        gumbel = -torch.empty_like(self.logits).exponential_(generator=generator).log()
+    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draw (*sample_shape, B, K) token ids in draw order, by Gumbel top-k; `generator` is on the logits' device."""
+        noise = self.logits.new_empty((*sample_shape, *self.logits.shape))
+        gumbel = -noise.exponential_(generator=generator).log()
         return (self.logits.detach() + gumbel).topk(self.num_visible, dim=-1).indices
 
     @property
@@ -54,8 +54,9 @@ class PlackettLuce(Distribution):
         return self.logits.topk(self.num_visible, dim=-1).indices
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability (B, K) of each draw given the draws before it; the joint one is their sum."""
-        return self.logits.gather(-1, value) - self._left(value)
+        """Return the log-probability (..., B, K) of each draw given those before it; the joint one is their sum."""
+        logits = self.logits.expand(*value.shape[:-1], -1)
+        return logits.gather(-1, value) - self._left(value, logits)
 
     def _left(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Return the log of the total weight (B, K) of the tokens left before each draw.

@@ -52,7 +52,7 @@ class TokenSampler(nn.Module):
         The most likely tokens in descending order, or with a generator a random draw. K defaults to the run's.
         """
         distribution = self.distribution(clips, num_visible)
-        return distribution.mode if generator is None else distribution.sample(generator)
+        return distribution.mode if generator is None else distribution.sample(generator=generator)
 
     def distribution(self, clips: Tensor, num_visible: int | None = None) -> PlackettLuce:
         """Return the distribution over masks; `token_log_prob.exp()` are the probabilities (B, L) of the first draw."""

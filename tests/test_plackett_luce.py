@@ -65,6 +65,20 @@ def test_samples_come_as_often_as_they_should(logits):
     torch.testing.assert_close(counts, expected, atol=3e-3, rtol=0)
 
 
+def test_several_samples_of_each_row_come_as_often_too(logits):
+    torch.manual_seed(0)
+    distribution = PlackettLuce(torch.stack((logits, logits.flip(0))), 2)
+    sampled = distribution.sample((2, 50_000))  # (2, 50000, B, K)
+    assert sampled.shape == (2, 50_000, 2, 2)
+    draws = _every_draw(5, 2)
+    expected = torch.tensor([_by_definition(logits, draw) for draw in draws])
+    for row, ids in ((0, draws), (1, 4 - draws)):
+        counts = torch.stack([(sampled[:, :, row] == draw).all(-1).float().mean() for draw in ids])
+        torch.testing.assert_close(counts, expected, atol=3e-3, rtol=0)
+    each = torch.stack([distribution.log_prob(one) for one in sampled[0, :3]])
+    torch.testing.assert_close(distribution.log_prob(sampled[0, :3]), each, rtol=0, atol=0)
+
+
 def test_samples_are_distinct_in_half_precision_too():
     torch.manual_seed(0)
     sampled = PlackettLuce(torch.randn(64, 300).bfloat16(), 40).sample()
@@ -172,7 +186,7 @@ def test_samples_follow_their_generator_alone(logits):
     sampled = []
     for seed, elsewhere in ((1, 0), (1, 5), (2, 0)):
         torch.manual_seed(elsewhere)
-        sampled.append(PlackettLuce(logits.expand(50, -1), 3).sample(torch.Generator().manual_seed(seed)))
+        sampled.append(PlackettLuce(logits.expand(50, -1), 3).sample(generator=torch.Generator().manual_seed(seed)))
     assert torch.equal(sampled[0], sampled[1])
     assert not torch.equal(sampled[0], sampled[2])
 
