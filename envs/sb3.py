@@ -83,14 +83,15 @@ class TokenSelectionVecEnv(VecEnv):
         self._observations = observations
         return observations, rewards, dones, details
 
-    def refresh(self) -> None:
-        """Embed the current clips again, in place in the array that the last step returned.
+    def refresh(self) -> NDArray[np.float32]:
+        """Embed the current clips again, in place in the array that the last step returned, and return it.
 
         A trainer calls this after it has changed the MAE: the algorithm's next observation was made with the old
         weights.
         """
-        if self._observations is not None:
-            self._observations[:] = self.vector_env.observation()
+        assert self._observations is not None
+        self._observations[:] = self.vector_env.observation()
+        return self._observations
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed the next reset; SB3 makes one seed for each environment, and the first is used."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_differing_spaces, batch_space
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 SCORE_LIMIT = 5.0
@@ -66,7 +67,7 @@ class TokenBox(RebuiltSpace, spaces.Box):
         self._limits = (low, high)
         self._shape = tuple(shape)
         for name in ("low", "high", "bounded_below", "bounded_above"):
-            setattr(self, name, np.broadcast_to(getattr(self, name), self._shape))
+            setattr(self, name, as_strided(getattr(self, name), self._shape, (0,) * len(shape)))  # writable for PyTorch
 
     def arguments(self) -> tuple[Any, ...]:
         """Return shape, grid and limits."""

@@ -52,6 +52,7 @@ SMALLER = {
     "prepare_data.py": "--num-workers 0",
     "record_env.py": "--videos 4 --held-out 2 --frames 16 --size 64",
     "visualize_masks.py": "--device cpu",
+    "ppo_tensors.py": "--updates 1 --num-envs 4 --device cpu",
 }
 """Options added to a script's command."""
 LONG = ("compare_agents.py", "study.py", "sweep.py")
@@ -152,6 +153,8 @@ def run_command(command: str, place: Path) -> None:
     program, *words = shlex.split(_here(command, place), comments=True)
     if program == "make":
         subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+    elif words[:2] == ["-m", "rl_zoo3.train"]:  # tests/test_clients.py trains with its settings
+        assert (ROOT / words[words.index("--conf-file") + 1]).is_file()
     elif program == "pip":
         assert words == ["install", "-e", "."]
     elif program == "torchrun":

@@ -30,8 +30,9 @@ TEXT_FORMATS = ("stdout", "log", "json", "csv")
 class JointTraining(BaseCallback):
     """The hook: one backward pass of the MAE after each environment step, under the agent's masks.
 
-    Works with any SB3 algorithm. The environment computes the loss and keeps its graph; only this callback changes the
-    MAE's weights. A loss or reward that is not finite ends the run, see `tats_gym.train.nonfinite`.
+    Works with any SB3 algorithm, and under SB3's wrappers, such as VecNormalize and VecMonitor. The environment
+    computes the loss and keeps its graph; only this callback changes the MAE's weights. A loss or reward that
+    is not finite ends the run, see `tats_gym.train.nonfinite`.
 
     Args:
         optimizer: Steps the MAE that is attached to the environment; None leaves its weights as they are.
@@ -48,8 +49,8 @@ class JointTraining(BaseCallback):
 
     @property
     def env(self) -> TokenSelectionVecEnv:
-        """The training environment."""
-        env = self.training_env
+        """The training environment, without its wrappers."""
+        env = self.training_env.unwrapped
         if not isinstance(env, TokenSelectionVecEnv):
             raise TypeError(f"joint training needs a TokenSelectionVecEnv, got {type(env).__name__}")
         return env
@@ -70,8 +71,15 @@ class JointTraining(BaseCallback):
         self._losses.append(self.last_loss)
         self._rewards.append(reward)
         if self.optimizer is not None and not self.env.as_tensors:
-            self.env.refresh()
+            self._embed_again()
         return True
+
+    def _embed_again(self) -> None:
+        """Embed the next observations with the MAE's new weights, in the array that the algorithm holds."""
+        observations = self.env.refresh()
+        normalize = self.model.get_vec_normalize_env()
+        if normalize is not None:  # whose normalised copy the algorithm holds
+            self.locals["new_obs"][:] = normalize.normalize_obs(observations)
 
     def _on_rollout_end(self) -> None:
         self._rollouts += 1
