@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from tats_gym.encoders.weight_files import check_weights, read_safetensors, read
 from tats_gym.export.loading import RAW
 from tats_gym.files.atomic import folder_written_whole
 from tats_gym.files.config_io import from_plain
+from tats_gym.hub.folder import HubFolder
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
@@ -28,21 +30,24 @@ EMBEDDING = ("encoder.patch_embed.", "pos_embed.")
 """Beginnings of the names of the MAE's weights that embed tokens."""
 
 
-class TokenSampler(nn.Module):
+class TokenSampler(HubFolder, nn.Module):
     """Maps clips to visible tokens by the MAE's embedding and the actor of `TatsPolicy`, in float32.
 
     Args:
         mae: The MAE whose tokens the sampler was trained on.
         grid: The clip's geometry, and K.
-        config: The sampler's architecture.
+        sampler: The sampler's architecture.
+        origin: The run's record.
     """
 
-    def __init__(self, mae: MAEConfig, grid: TokenGrid, config: SamplerConfig) -> None:
-        super().__init__()
-        self.grid, self.config = grid, config
+    def __init__(
+        self, mae: MAEConfig, grid: TokenGrid, sampler: SamplerConfig, origin: Mapping[str, Any] | None = None
+    ) -> None:
+        nn.Module.__init__(self)
+        self.mae, self.grid, self.config, self.origin = mae, grid, sampler, dict(origin or {})
         self.embedding = VideoEncoder(replace(mae, depth=0), grid, norm="none")  # without blocks: the embedding alone
-        self.actor = Trunk(config, mae.embed_dim, grid.shape)
-        self.actor_head = nn.Linear(config.width or mae.embed_dim, 1)
+        self.actor = Trunk(sampler, mae.embed_dim, grid.shape)
+        self.actor_head = nn.Linear(sampler.width or mae.embed_dim, 1)
 
     def forward(
         self, clips: Tensor, num_visible: int | None = None, *, generator: torch.Generator | None = None
@@ -58,6 +63,16 @@ class TokenSampler(nn.Module):
         """Return the distribution over masks; `token_log_prob.exp()` are the probabilities (B, L) of the first draw."""
         logits = self.actor_head(self.actor(self.embedding(clips))).squeeze(-1)  # (B, L)
         return PlackettLuce(logits / self.config.temperature, num_visible or self.grid.num_visible)
+
+    def write(self, folder: Path) -> None:
+        """Write sampler.safetensors."""
+        parts = {"mae": asdict(self.mae), "grid": asdict(self.grid), "sampler": asdict(self.config)}
+        write_safetensors(folder / FILE, self.state_dict(), json.dumps({**parts, "origin": self.origin}))
+
+    @classmethod
+    def read(cls, folder: Path) -> "TokenSampler":
+        """Read sampler.safetensors, see `load_sampler`."""
+        return load_sampler(folder)
 
 
 def export_sampler(run: Path, out: Path) -> list[Path]:
@@ -79,17 +94,15 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
             f"the agent of {run} must be tats to have a sampler, got {agent!r}, which learns no TatsPolicy"
         )
     source = EncoderSource.find(run)
-    description = {
-        "mae": asdict(source.config),
-        "grid": asdict(source.grid),
-        "sampler": state["config"]["sampler"],
-        "origin": source.shared_origin,
-    }
     embedding = {name: value for name, value in source.weights.items() if name.startswith(EMBEDDING)}
     weights = {f"embedding.{name}": value for name, value in embedding.items()}
     weights |= {name: value for name, value in policy.items() if name.startswith(("actor.", "actor_head."))}
+    config = from_plain(SamplerConfig, state["config"]["sampler"], "sampler")
+    with torch.random.fork_rng(devices=[]):
+        sampler = TokenSampler(source.config, source.grid, config, source.shared_origin)
+    sampler.load_state_dict(weights)
     with folder_written_whole(out) as folder:
-        write_safetensors(folder / FILE, weights, json.dumps(description))
+        sampler.write(folder)
         write_checksums(folder)
     return [out / FILE]
 
@@ -121,7 +134,7 @@ def load_sampler(path: str | Path) -> TokenSampler:
         config = from_plain(SamplerConfig, file.description["sampler"], "sampler")
         _check_sizes(mae, grid, config, file.weights)
         with torch.random.fork_rng(devices=[]):
-            sampler = TokenSampler(mae, grid, config)
+            sampler = TokenSampler(mae, grid, config, file.description.get("origin"))
         sampler.load_state_dict(file.weights)
     except (TypeError, ValueError, KeyError, RuntimeError) as err:
         raise CheckpointError(f"the sampler in {path} does not match its description: {err}") from err
