@@ -2,15 +2,11 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 
 from tats_gym.agents.marginal_credit import marginal_credit, neighbourhood
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
-from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.envs.token_selection import Outcome
 
 GRID, NUM_TOKENS, NUM_VISIBLE = (2, 1, 3), 6, 3
 ORDERED = torch.tensor(list(itertools.permutations(range(NUM_TOKENS), NUM_VISIBLE)))  # (120, K)
@@ -95,55 +91,3 @@ def test_neighbourhoods_by_hand():
 def test_a_wrong_neighbourhood_is_refused(reach, far_weight, says):
     with pytest.raises(ValueError, match=says):
         neighbourhood((2, 1, 2), reach, far_weight)
-
-
-def _rollout(**settings):
-    """Store two masks of a clip, 0 and 3 of four tokens visible; return the batch."""
-    buffer = TokenRolloutBuffer(
-        1, TokenBox((4, 8), (2, 1, 2)), Subset(4, 1), "cpu", n_envs=2, credit="marginal", **settings
-    )
-    errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 2.0, 6.0, 0.0]])
-    mask = torch.tensor([[False, True, True, True], [True, True, True, False]])
-    which = torch.tensor([0, 0])
-    outcome = Outcome(torch.zeros(2), errors, mask, which, which)
-    values = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).expand(2, -1)
-    buffer.add_step(torch.zeros(2, 4, 8), torch.tensor([[0], [3]]), values, torch.zeros(2, 1), outcome)
-    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
-    return buffer, next(buffer.get())
-
-
-def test_each_draw_has_an_advantage_and_each_hidden_token_a_return():
-    buffer, batch = _rollout()
-    # Token 0 with its place, token 2: V_0 + V_2 - e_2, token 3 with token 1; minus the mean V. A third of each.
-    by_hand = torch.tensor([[1.0 + (3.0 - 2.0) - 2.5], [4.0 + (2.0 - 2.0) - 2.5]]) / 3
-    torch.testing.assert_close(batch.advantages, by_hand)
-    assert batch.predicted.all()
-    assert batch.returned.tolist() == [[False, True, True, True], [True, True, True, False]]
-    assert buffer.returns.tolist() == [1.0, 2.0, 3.0, 4.0, 2.0, 6.0]
-    assert buffer.values.tolist() == [2.0, 3.0, 4.0, 1.0, 2.0, 3.0]
-
-
-def test_the_other_masks_of_the_clip_say_which_error_to_expect():
-    _, batch = _rollout(baseline="group", masks_per_clip=2)
-    # The first mask expects the second's errors 4, 2, 6; token 3 was visible there and has that mask's mean, 4. The
-    # second expects 1, 2, 3 and for token 0 their mean, 2.
-    by_hand = torch.tensor([[4.0 + (6.0 - 2.0) - 4.0], [3.0 + (1.0 - 2.0) - 2.0]]) / 3
-    torch.testing.assert_close(batch.advantages, by_hand)
-
-
-def test_a_single_advantage_is_left_as_it_is():
-    """It has no deviation; SB3's PPO leaves the one of a minibatch alone too."""
-    buffer = TokenRolloutBuffer(
-        1, TokenBox((4, 8), (2, 1, 2)), Subset(4, 1), "cpu", n_envs=1, credit="joint", normalize_advantage=True
-    )
-    which = torch.zeros(1, dtype=torch.long)
-    outcome = Outcome(torch.tensor([3.0]), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool), which, which)
-    buffer.add_step(torch.zeros(1, 4, 8), which[:, None], torch.ones(1, 1), torch.zeros(1), outcome)
-    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(1, dtype=bool))
-    assert next(buffer.get()).advantages.tolist() == [2.0]
-
-
-def test_advantages_are_brought_to_mean_0_and_deviation_1():
-    _, batch = _rollout(normalize_advantage=True)
-    root = 0.5**0.5
-    torch.testing.assert_close(batch.advantages, torch.tensor([[-root], [root]]))

@@ -28,7 +28,7 @@ CORE = (
     Module("agents/plackett_luce.py", ("plackett_luce",), ("properties", "gradients")),
     Module("agents/tats.py", ("tats",), ("rollouts", "reused_scores", "gradients")),
     Module("agents/marginal_credit.py", ("marginal_credit",), ("gradients",)),
-    Module("agents/rollout_buffer.py", ("rollout_buffer", "marginal_credit"), ("rollout_steps", "adamae")),
+    Module("agents/rollout_buffer.py", ("rollout_buffer",), ("rollout_steps", "adamae")),
     Module("agents/rollouts.py", ("rollouts", "rollout_steps"), ("reused_scores", "adamae")),
     Module("agents/training/evaluation.py", ("held_out_statistics", "evaluation"), ("collapse",)),
     Module("agents/training/mask_statistics.py", ("held_out_statistics",), ("evaluation",)),
