@@ -7,7 +7,7 @@ from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.registry import AGENTS, check_asked_for, find_agent
 from tats_gym.agents.requirements import needs
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.agents.tats import TATS
+from tats_gym.agents.tats import TATS, TatsConfig
 
 __all__ = [
     "AGENTS",
@@ -18,6 +18,7 @@ __all__ = [
     "PretrainConfig",
     "SamplerConfig",
     "SubsetPolicy",
+    "TatsConfig",
     "TatsPolicy",
     "check_asked_for",
     "find_agent",

@@ -125,7 +125,12 @@ class AdaMAE(TokenRollouts, A2C):
             max_grad_norm=torch.inf,
             use_rms_prop=False,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={"credit": "token", "baseline": "none", "masks_per_clip": masks_per_clip},
+            rollout_buffer_kwargs={
+                "credit": "token",
+                "baseline": "none",
+                "masks_per_clip": masks_per_clip,
+                "normalize_advantage": False,
+            },
             policy_kwargs={
                 "config": self.config,
                 "credit": "token",

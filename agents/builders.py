@@ -28,7 +28,7 @@ from tats_gym.train.precision import autocast
 
 def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
     """Make TATS as the run's settings say."""
-    return _tats(env, config, baseline=config.tats.baseline)
+    return _tats(env, config)
 
 
 def build_group(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
@@ -37,29 +37,14 @@ def build_group(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
     return _tats(env, config, baseline="group")
 
 
-def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, *, baseline: Baseline) -> TATS:
-    tats = config.tats
+def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, baseline: Baseline | None = None) -> TATS:
     return TATS(
         "TatsPolicy",
         env,
-        learning_rate=tats.learning_rate,
-        n_steps=tats.n_steps,
-        n_epochs=tats.n_epochs,
-        batch_size=tats.batch_size,
-        clip_range=tats.clip_range,
-        credit=tats.credit,
+        config.tats,
         baseline=baseline,
         masks_per_clip=env.vector_env.config.masks_per_clip,
-        policy_coef=tats.policy_coef,
-        vf_coef=tats.vf_coef,
-        ent_coef=tats.ent_coef,
-        reuse_scores=tats.reuse_scores,
-        warmup_timesteps=tats.warmup_epochs * _steps_per_epoch(env, config) * _batch_size(env),
-        rollout_buffer_kwargs={
-            "reach": tats.reach,
-            "far_weight": tats.far_weight,
-            "normalize_advantage": tats.normalize_advantage,
-        },
+        warmup_timesteps=config.tats.warmup_epochs * _steps_per_epoch(env, config) * _batch_size(env),
         policy_kwargs={"sampler": config.sampler, "precision": config.precision},
         seed=config.seed,
         device=env.vector_env.device,

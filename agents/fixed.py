@@ -166,7 +166,12 @@ class FixedMasks(TokenRollouts):
             use_sde=False,
             sde_sample_freq=-1,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={"credit": "joint"},
+            rollout_buffer_kwargs={  # of a buffer that stays empty
+                "credit": "joint",
+                "baseline": "none",
+                "masks_per_clip": 1,
+                "normalize_advantage": False,
+            },
             seed=seed,
             device=device,
         )

@@ -52,8 +52,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         credit: As the policy's.
         baseline: V: the value, the mean over the clip's other masks, or zero.
         masks_per_clip: G, consecutive masks of the same clip.
-        reach: Of credit "marginal".
-        far_weight: Of credit "marginal".
+        near: Reach and far weight of the neighbourhood, with credit "marginal".
         normalize_advantage: Whether a rollout's advantages are brought to mean 0 and deviation 1. Without it, c1 / c3
             times the advantage is the sampler's inverse temperature.
         kwargs: As SB3 passes them: n_envs is B; gamma and gae_lambda are unused, since an episode is one step.
@@ -66,11 +65,10 @@ class TokenRolloutBuffer(RolloutBuffer):
         self,
         *args: Any,
         credit: Credit,
-        baseline: Baseline = "value",
-        masks_per_clip: int = 1,
-        reach: Reach = "place",
-        far_weight: float = 0.0,
-        normalize_advantage: bool = False,
+        baseline: Baseline,
+        masks_per_clip: int,
+        normalize_advantage: bool,
+        near: tuple[Reach, float] | None = None,
         **kwargs: Any,
     ) -> None:
         self.credit, self.baseline, self.masks_per_clip = credit, baseline, masks_per_clip
@@ -82,7 +80,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         super().__init__(*args, **kwargs)
         if credit == "marginal":
             assert isinstance(self.observation_space, TokenBox)
-            weights = neighbourhood(self.observation_space.grid_shape, reach, far_weight)  # (L, L)
+            assert near is not None
+            weights = neighbourhood(self.observation_space.grid_shape, *near)  # (L, L)
             self.weights = weights.to(self.device)
 
     def reset(self) -> None:

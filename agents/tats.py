@@ -78,15 +78,14 @@ class TATS(TokenRollouts, PPO):
 
     Gradients are not clipped and advantages by default not normalised: c1, c2 and c3 mean the same as in Table 3.
 
-    Arguments that are not described here are those of `TatsConfig`.
-
     Args:
         policy: "TatsPolicy", or another `SubsetPolicy`.
         env: A `TokenSelectionVecEnv`.
-        baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero.
+        config: How the sampler learns; its epochs of warm-up are here `warmup_timesteps`.
+        baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero;
+            None takes the config's.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
         warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
-        rollout_buffer_kwargs: Further arguments of `TokenRolloutBuffer`: how advantages are computed.
         policy_kwargs: Further arguments of the policy, whose optimiser settings default to `ADAMW`.
         kwargs: Further arguments of `PPO`.
 
@@ -100,39 +99,38 @@ class TATS(TokenRollouts, PPO):
         self,
         policy: str | type[SubsetPolicy] = "TatsPolicy",
         env: VecEnv | str | None = None,
-        learning_rate: float = TatsConfig.learning_rate,
-        n_steps: int = TatsConfig.n_steps,
-        n_epochs: int = TatsConfig.n_epochs,
-        batch_size: int | None = TatsConfig.batch_size,
+        config: TatsConfig | None = None,
         *,
-        credit: Credit = TatsConfig.credit,
-        baseline: Baseline = TatsConfig.baseline,
+        baseline: Baseline | None = None,
         masks_per_clip: int = 1,
-        policy_coef: float = TatsConfig.policy_coef,
-        vf_coef: float = TatsConfig.vf_coef,
-        ent_coef: float = TatsConfig.ent_coef,
         warmup_timesteps: int = 0,
-        reuse_scores: bool = TatsConfig.reuse_scores,
-        rollout_buffer_kwargs: dict[str, Any] | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.warmup_timesteps, self.reuse_scores, self.policy_coef = warmup_timesteps, reuse_scores, policy_coef
-        _check_arguments(batch_size, masks_per_clip, kwargs)
-        shared = {"credit": credit, "masks_per_clip": masks_per_clip}
+        config = config or TatsConfig()
+        _check_arguments(config.batch_size, masks_per_clip, kwargs)
+        self.warmup_timesteps = warmup_timesteps
+        self.reuse_scores, self.policy_coef = config.reuse_scores, config.policy_coef
+        shared = {"credit": config.credit, "masks_per_clip": masks_per_clip}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type] # None while SB3 loads a zip
-            learning_rate,
-            n_steps,
-            batch_size or n_steps * getattr(env, "num_envs", 1),
-            n_epochs,
+            config.learning_rate,
+            config.n_steps,
+            config.batch_size or config.n_steps * getattr(env, "num_envs", 1),
+            config.n_epochs,
+            clip_range=config.clip_range,
             normalize_advantage=False,  # by the buffer if it is asked to, over the whole rollout
             max_grad_norm=torch.inf,
-            vf_coef=vf_coef,
-            ent_coef=ent_coef,
+            vf_coef=config.vf_coef,
+            ent_coef=config.ent_coef,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs=shared | {"baseline": baseline} | (rollout_buffer_kwargs or {}),
+            rollout_buffer_kwargs=shared
+            | {
+                "baseline": baseline or config.baseline,
+                "near": (config.reach, config.far_weight),
+                "normalize_advantage": config.normalize_advantage,
+            },
             policy_kwargs=shared | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
             **kwargs,
         )

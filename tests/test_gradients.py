@@ -14,7 +14,7 @@ from tats_gym.agents.adamae import AdaMAE, AdaMAEConfig
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
-from tats_gym.agents.tats import TATS
+from tats_gym.agents.tats import TATS, TatsConfig
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
@@ -209,8 +209,9 @@ def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
     sampler = SamplerConfig(head_dim=8, critic="separate")
     policy, kept, gradients = _update(
         lambda env: TATS(
-            "TatsPolicy", env, credit=credit, baseline=baseline, masks_per_clip=group, policy_coef=C1, vf_coef=C2,
-            ent_coef=C3, learning_rate=1e-3, seed=0, device="cpu", policy_kwargs={"sampler": sampler},
+            "TatsPolicy", env,
+            TatsConfig(credit=credit, policy_coef=C1, vf_coef=C2, ent_coef=C3, learning_rate=1e-3),
+            baseline=baseline, masks_per_clip=group, seed=0, device="cpu", policy_kwargs={"sampler": sampler},
         ),
         clips_root, monkeypatch, group,
     )  # fmt: skip

@@ -228,6 +228,7 @@ def test_credit_is_that_of_a_plain_loop(clips, group, length, per_token, data):
     buffer = TokenRolloutBuffer(
         1, TokenBox((length, 4), (length, 1, 1)), Subset(length, num_visible), "cpu", n_envs=count,
         credit="token" if per_token else "joint", baseline=baseline, masks_per_clip=group,
+        normalize_advantage=False,
     )  # fmt: skip
     log_prob = torch.zeros(count, length - num_visible) if per_token else torch.zeros(count)
     clip_ids = torch.arange(count)

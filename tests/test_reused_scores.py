@@ -5,10 +5,10 @@ import torch
 
 from tats_gym.agents.adamae import AdaMAE
 from tats_gym.agents.policy import TatsPolicy
-from tats_gym.agents.tats import TATS
+from tats_gym.agents.tats import TATS, TatsConfig
 from tests.toy import toy_env
 
-SIZES = {"learning_rate": 1e-2, "policy_coef": 1.0, "vf_coef": 1.0, "ent_coef": 1e-3, "seed": 0, "device": "cpu"}
+SIZES = {"learning_rate": 1e-2, "policy_coef": 1.0, "vf_coef": 1.0, "ent_coef": 1e-3}
 
 
 @pytest.fixture(name="calls")
@@ -18,12 +18,13 @@ def _calls(monkeypatch):
     return counted
 
 
-def _trained(clips_root, *, reuse_scores, masks_per_clip=1, **changes):
+def _trained(clips_root, *, reuse_scores, masks_per_clip=1, baseline="value", **changes):
     env = toy_env(clips_root, num_envs=4, masks_per_clip=masks_per_clip)
     sgd = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}  # Adam makes a step of any rounding of zero
     agent = TATS(
-        env=env, reuse_scores=reuse_scores, masks_per_clip=masks_per_clip, policy_kwargs=sgd, **SIZES, **changes
-    )
+        env=env, config=TatsConfig(reuse_scores=reuse_scores, **SIZES, **changes), baseline=baseline,
+        masks_per_clip=masks_per_clip, policy_kwargs=sgd, seed=0, device="cpu",
+    )  # fmt: skip
     agent.learn(3 * 4 * agent.n_steps)
     env.close()
     return torch.cat([parameter.flatten() for parameter in agent.policy.parameters()])

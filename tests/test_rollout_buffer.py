@@ -9,8 +9,9 @@ from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import Outcome
 
 
-def _buffer(**kwargs):
-    return TokenRolloutBuffer(1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, **kwargs)
+def _buffer(steps=1, grid=(2, 2, 1), n_envs=2, **changes):
+    settings = {"baseline": "value", "masks_per_clip": 1, "normalize_advantage": False} | changes
+    return TokenRolloutBuffer(steps, TokenBox((4, 8), grid), Subset(4, 1), "cpu", n_envs=n_envs, **settings)
 
 
 def _outcome():
@@ -71,10 +72,7 @@ def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
 
 
 def test_each_of_three_masks_is_compared_with_the_mean_of_two():
-    buffer = TokenRolloutBuffer(
-        1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=6,
-        credit="joint", baseline="group", masks_per_clip=3,
-    )  # fmt: skip
+    buffer = _buffer(n_envs=6, credit="joint", baseline="group", masks_per_clip=3)
     rewards = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, -8.0])  # others: 4, 3.5, 1.5; -4, -4, 0
     which = torch.arange(6)
     outcome = Outcome(rewards, torch.zeros(6, 4), torch.ones(6, 4, dtype=torch.bool), which, which)
@@ -90,8 +88,7 @@ def test_a_group_of_one_has_no_others():
 
 
 def test_minibatches_keep_the_masks_of_a_clip_together():
-    box, subset = TokenBox((4, 8), (2, 2, 1)), Subset(4, 1)
-    buffer = TokenRolloutBuffer(3, box, subset, "cpu", n_envs=4, credit="joint", baseline="group", masks_per_clip=2)
+    buffer = _buffer(steps=3, n_envs=4, credit="joint", baseline="group", masks_per_clip=2)
     for step in range(3):
         tokens = 2.0 * step + torch.arange(2.0)[:, None, None].expand(-1, 4, 8)  # a number for each of six clips
         clips = tokens[:, 0, 0].repeat_interleave(2)
@@ -111,7 +108,7 @@ def test_a_policy_of_another_credit_is_refused():
 
 
 def test_minibatches_cover_the_rollout_once():
-    buffer = TokenRolloutBuffer(3, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, credit="joint")
+    buffer = _buffer(steps=3, credit="joint")
     for step in range(3):
         tokens = torch.full((2, 4, 8), float(step))
         buffer.add_step(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
@@ -130,9 +127,7 @@ def test_an_unfinished_rollout_is_not_handed_out():
 
 def _rollout(**settings):
     """Store two masks of a clip, 0 and 3 of four tokens visible; return the batch."""
-    buffer = TokenRolloutBuffer(
-        1, TokenBox((4, 8), (2, 1, 2)), Subset(4, 1), "cpu", n_envs=2, credit="marginal", **settings
-    )
+    buffer = _buffer(grid=(2, 1, 2), credit="marginal", near=("place", 0.0), **settings)
     errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 2.0, 6.0, 0.0]])
     mask = torch.tensor([[False, True, True, True], [True, True, True, False]])
     which = torch.tensor([0, 0])
@@ -164,9 +159,7 @@ def test_the_other_masks_of_the_clip_say_which_error_to_expect():
 
 def test_a_single_advantage_is_left_as_it_is():
     """It has no deviation; SB3's PPO leaves the one of a minibatch alone too."""
-    buffer = TokenRolloutBuffer(
-        1, TokenBox((4, 8), (2, 1, 2)), Subset(4, 1), "cpu", n_envs=1, credit="joint", normalize_advantage=True
-    )
+    buffer = _buffer(n_envs=1, credit="joint", normalize_advantage=True)
     which = torch.zeros(1, dtype=torch.long)
     outcome = Outcome(torch.tensor([3.0]), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool), which, which)
     buffer.add_step(torch.zeros(1, 4, 8), which[:, None], torch.ones(1, 1), torch.zeros(1), outcome)

@@ -8,7 +8,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
-from tats_gym.agents.tats import TATS
+from tats_gym.agents.tats import TATS, TatsConfig
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import Outcome
 from tests.toy import toy_env
@@ -38,7 +38,8 @@ def _env(clips_root):
 
 def _agent(env, **settings):
     torch.manual_seed(0)
-    return TATS(env=env, seed=0, learning_rate=1e-2, policy_coef=1.0, vf_coef=1.0, device="cpu", **settings)
+    config = TatsConfig(learning_rate=1e-2, policy_coef=1.0, vf_coef=1.0, **settings)
+    return TATS(env=env, config=config, seed=0, device="cpu")
 
 
 def test_a_callback_ends_the_training_within_a_rollout(env):
@@ -128,7 +129,10 @@ def test_no_part_of_a_rollout_is_saved(env, tmp_path):
 
 
 def _kept(credit):
-    buffer = TokenRolloutBuffer(1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2, credit=credit)
+    buffer = TokenRolloutBuffer(
+        1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2,
+        credit=credit, baseline="value", masks_per_clip=1, normalize_advantage=False,
+    )  # fmt: skip
     mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
     which = torch.tensor([0, 1])
     tokens, log_prob = torch.zeros(2, 4, 8), torch.tensor([[-1.0, -2.0, -4.0], [-0.5, -0.25, -0.125]])

@@ -9,7 +9,7 @@ import torch
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
-from tats_gym.agents.tats import TATS
+from tats_gym.agents.tats import TATS, TatsConfig
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
 from tats_gym.train.nonfinite import NonFiniteError
@@ -26,11 +26,13 @@ def _env(clips_root, request):
     vector_env.close()
 
 
-def _tats(env, **kwargs):
+def _tats(env, masks_per_clip=1, warmup_timesteps=0, **settings):
     torch.manual_seed(0)
     agent = TATS(
-        "TatsPolicy", env, seed=0, learning_rate=1e-2, policy_coef=C1, vf_coef=C2, ent_coef=C3, device="cpu",
-        policy_kwargs={"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}, **kwargs,
+        "TatsPolicy", env,
+        TatsConfig(learning_rate=1e-2, policy_coef=C1, vf_coef=C2, ent_coef=C3, **settings),
+        masks_per_clip=masks_per_clip, warmup_timesteps=warmup_timesteps, seed=0, device="cpu",
+        policy_kwargs={"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}},
     )  # fmt: skip
     with torch.no_grad():  # away from uniform, so that every term has a gradient
         agent.policy.actor_head.weight.normal_()

@@ -63,7 +63,8 @@ def _env(clips_root):
 
 
 def _loss(env, clip_range, batch, judged):
-    agent = TATS(env=env, policy_coef=2.0, vf_coef=3.0, ent_coef=5.0, clip_range=clip_range, device="cpu")
+    config = TatsConfig(policy_coef=2.0, vf_coef=3.0, ent_coef=5.0, clip_range=clip_range)
+    agent = TATS(env=env, config=config, device="cpu")
     agent._current_progress_remaining = 1.0
     agent.policy.evaluate_scores = lambda scores, actions: judged
     loss, terms = agent.loss(batch, None)
@@ -109,14 +110,16 @@ def test_tokens_without_an_error_have_no_part_in_the_value_loss(env):
 
 
 def test_a_ratio_at_the_limit_is_not_clipped(env):
-    assert _loss(env, 0.0, BATCH, JUDGED)[1]["clip_fraction"] == pytest.approx(4 / 5)
+    new = OLD + torch.tensor([0.5, 0.75, 0.5, 0.0, 0.0])
+    limit = ((new - OLD).exp() - 1)[0].item()  # the second alone lies beyond
+    assert _loss(env, limit, BATCH, (JUDGED[0], new, JUDGED[2]))[1]["clip_fraction"] == pytest.approx(1 / 5)
 
 
 def test_settings_that_are_left_out_are_the_papers(env):
     """Table 1's rate, betas and m_o, Table 3's coefficients; the decay is AdaMAE's; one pass over the whole rollout."""
     clip_range = signature(PPO).parameters["clip_range"].default
     assert (TatsConfig().warmup_epochs, TatsConfig().clip_range) == (10, clip_range)
-    agent = TATS(env=env, n_steps=3, device="cpu")
+    agent = TATS(env=env, config=TatsConfig(n_steps=3), device="cpu")
     assert isinstance(agent.policy.optimizer, torch.optim.AdamW)
     groups = agent.policy.optimizer.param_groups
     assert {(group["lr"], group["betas"]) for group in groups} == {(1.5e-6, (0.9, 0.95))}
@@ -138,7 +141,7 @@ def test_parts_of_ppo_that_the_loss_lacks_are_refused(env, name):
 
 def test_minibatches_may_hold_whole_clips(clips_root, tmp_path):
     env = toy_env(clips_root, num_envs=4, masks_per_clip=2)
-    agent = TATS(env=env, masks_per_clip=2, batch_size=2, device="cpu")
+    agent = TATS(env=env, config=TatsConfig(batch_size=2), masks_per_clip=2, device="cpu")
     assert agent.rollout_buffer.masks_per_clip == agent.policy.masks_per_clip == 2
     agent.save(tmp_path / "agent.zip")
     assert TATS.load(tmp_path / "agent.zip", device="cpu").batch_size == 2  # without an environment
