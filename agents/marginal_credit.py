@@ -20,6 +20,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from tats_gym.files.messages import check_choice
+
 Reach = Literal["token", "place", "neighbours", "clip"]
 
 
@@ -35,8 +37,7 @@ def neighbourhood(grid_shape: tuple[int, int, int], reach: Reach, far_weight: fl
     Raises:
         ValueError: If the reach is unknown, or `far_weight` lies outside [0, 1].
     """
-    if reach not in get_args(Reach):
-        raise ValueError(f"reach must be one of {get_args(Reach)}, got {reach!r}")
+    check_choice("reach", reach, get_args(Reach))
     if not 0 <= far_weight <= 1:
         raise ValueError(f"far_weight must lie in [0, 1], got {far_weight}")
     t, h, w = grid_shape

@@ -1,7 +1,7 @@
 """The TATS sampler as an SB3 policy: an actor and a value network over patch tokens."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from stable_baselines3.common.type_aliases import Schedule
@@ -11,6 +11,7 @@ from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
+from tats_gym.files.config_io import check_plain
 from tats_gym.model.positions import LearnedPositions
 from tats_gym.model.videomae import initialise
 from tats_gym.train.precision import autocast, to_float32
@@ -44,6 +45,7 @@ class SamplerConfig:
     """Divides the logits; 1 in Table 1."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if self.depth < 1 or self.temperature <= 0:
             raise ValueError(
                 f"depth must be at least 1 and temperature positive, got {self.depth} and {self.temperature}"
@@ -55,9 +57,6 @@ class SamplerConfig:
             )
         if self.position_std <= 0:
             raise ValueError(f"position_std must be positive, got {self.position_std}")
-        for name, choices in (("critic", get_args(Critic)), ("positions", ("tokens", "learned"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
 
 
 class NormAndPositions(nn.Module):

@@ -13,6 +13,7 @@ from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_t
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.envs.token_selection import Outcome
+from tats_gym.files.messages import check_choice
 from tats_gym.masks import hidden_by
 
 Baseline = Literal["value", "group", "none"]
@@ -73,8 +74,7 @@ class TokenRolloutBuffer(RolloutBuffer):
     ) -> None:
         self.credit, self.baseline, self.masks_per_clip = credit, baseline, masks_per_clip
         self.normalize_advantage = normalize_advantage
-        if baseline not in get_args(Baseline):
-            raise ValueError(f"baseline must be one of {get_args(Baseline)}, got {baseline!r}")
+        check_choice("baseline", baseline, get_args(Baseline))
         if baseline == "group" and masks_per_clip < 2:
             raise ValueError(f"baseline 'group' needs at least two masks a clip, got masks_per_clip {masks_per_clip}")
         super().__init__(*args, **kwargs)

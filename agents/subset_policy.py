@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.files.messages import check_choice
 from tats_gym.masks import hidden_by
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import Precision
@@ -129,8 +130,7 @@ class SubsetPolicy(ActorCriticPolicy):
                 f"{type(self).__name__} needs a TokenBox of observations and Subset actions (action='ids'), "
                 f"got {observation_space} and {action_space}"
             )
-        if credit not in get_args(Credit):
-            raise ValueError(f"credit must be one of {get_args(Credit)}, got {credit!r}")
+        check_choice("credit", credit, get_args(Credit))
         if use_sde:
             raise ValueError(f"{type(self).__name__} draws subsets: use_sde does not apply")
         self.credit, self.masks_per_clip, self.precision = credit, masks_per_clip, precision

@@ -13,6 +13,7 @@ from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollout_buffer import Baseline, MaskBatch, TokenRolloutBuffer
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, Credit, PolicyOutput, SubsetPolicy
+from tats_gym.files.config_io import check_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class TatsConfig:
     memory while the MAE is stepped; False saves that memory."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         for name in ("n_steps", "n_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -63,8 +65,6 @@ class TatsConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
-        if self.baseline not in ("value", "none"):
-            raise ValueError(f"baseline must be 'value' or 'none', got {self.baseline!r}")
         if not 0 <= self.far_weight <= 1:
             raise ValueError(f"far_weight must lie in [0, 1], got {self.far_weight}")
         if self.clip_range <= 0:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from gymnasium.vector import AutoresetMode
 
-from tats_gym.envs.rewards import REWARDS, RewardName
-from tats_gym.files.config_io import check_numbers
+from tats_gym.envs.rewards import RewardName
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.messages import did_you_mean
 from tats_gym.train.precision import Precision
 
@@ -41,16 +41,8 @@ class EnvConfig:
     """Arithmetic of the MAE's forward pass; auto takes bf16 on a GPU that has it."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
         object.__setattr__(self, "autoreset_mode", _own_name(self.autoreset_mode))
-        for name, choices in (
-            ("reward", tuple(REWARDS)),
-            ("action", ("ids", "scores")),
-            ("autoreset_mode", ("same_step", "next_step", "disabled")),
-            ("render_mode", ("rgb_array", None)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        check_plain(self)
         if not 0 < self.decode_ratio <= 1:
             raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
         if self.masks_per_clip < 1:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from einops import rearrange
 
-from tats_gym.files.config_io import check_numbers
+from tats_gym.files.config_io import check_plain
 
 if TYPE_CHECKING:  # `import tats_gym` registers the ids without the seconds that torch takes
     from torch import Tensor
@@ -31,7 +31,7 @@ class TokenGrid:
     """Number of visible tokens, K; overrides mask_ratio. Tube masking at .9 has 160, not int(.1 * 1568) = 156."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_plain(self)
         for name in ("frames", "size", "tubelet_size", "patch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from tats_gym.agents.config import PRESETS, TatsConfig, config_from_dict
+from tats_gym.agents.config import PRESETS, OffPolicyConfig, config_from_dict
 from tats_gym.files.config_io import from_plain
 from tats_gym.finetune.config import FinetuneConfig, FinetuneOptimConfig
 from tats_gym.model.videomae import MAEConfig
@@ -110,7 +110,7 @@ def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
     ("change", "message"),
     [
         ({"keep_checkpoint_hours": math.inf}, "keep_checkpoint_hours must be finite, got inf"),
-        ({"tats": TatsConfig(ent_coef=math.nan)}, r"tats\.ent_coef must be finite, got nan"),
+        ({"off_policy": OffPolicyConfig(learning_rate=math.inf)}, r"off_policy\.learning_rate must be finite, got inf"),
         ({"seed": 2**63}, "seed must lie within 64 bits, got 9223372036854775808"),
         ({"num_envs": "32"}, "num_envs must be a whole number, got '32'"),
     ],

@@ -44,7 +44,7 @@ def test_a_clip_is_a_function_of_split_and_index():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="split must be one of train, validation, got 'test'"):
+    with pytest.raises(ValueError, match="split must be one of train, validation; got 'test'"):
         render_demo_clip("test", 0)
     with pytest.raises(ValueError, match="index must be at least 0, got -1"):
         render_demo_clip("train", -1)

@@ -86,7 +86,7 @@ def test_neighbourhoods_by_hand():
 
 @pytest.mark.parametrize(
     ("reach", "far_weight", "says"),
-    [("near", 0.0, "reach must be one of .*'place'.* got 'near'"), ("clip", 1.5, "far_weight must lie in .* got 1.5")],
+    [("near", 0.0, "reach must be one of .*place.*; got 'near'"), ("clip", 1.5, "far_weight must lie in .* got 1.5")],
 )
 def test_a_wrong_neighbourhood_is_refused(reach, far_weight, says):
     with pytest.raises(ValueError, match=says):

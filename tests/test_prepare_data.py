@@ -245,7 +245,10 @@ def test_the_command_exports_a_list(main, capsys, tmp_path):
     [
         (["--env", "TatsMask-ssv3-v0"], "--env must be one of .*did you mean 'TatsMask-ssv2-v0'"),
         (["--env", "TatsMask-ssv2-v0", "--root", "/nowhere/at/all"], "/nowhere/at/all.*TatsMask-demo-v0"),
-        (["--env", "TatsMask-folder-v0", "--split", "test"], "split must be one of .* for folder, got 'test'"),
+        (
+            ["--env", "TatsMask-folder-v0", "--split", "test"],
+            "folder's split must be one of train, validation; got 'test'",
+        ),
         (["--env", "TatsMask-ssv2-v0", "--fold", "2"], r"fold must lie in \[1, 1\] for ssv2, got 2"),
         (
             ["--env", "TatsMask-ssv2-v0", "--index", "a.jsonl"],

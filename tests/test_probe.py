@@ -239,7 +239,7 @@ def test_splits_that_do_not_fit_are_named():
         (lambda: LogisticConfig(strengths=()), "strengths must be positive"),
         (lambda: LogisticConfig(held_out=1.0), r"held_out must lie in \(0, 1\), got 1.0"),
         (lambda: SgdConfig(epochs=5), r"warmup_epochs must lie in \[0, epochs\), got 10 of 5"),
-        (lambda: SgdConfig(optimizer="adam"), "optimizer must be one of .*, got 'adam'"),
+        (lambda: SgdConfig(optimizer="adam"), "optimizer must be one of .*; got 'adam'"),
         (lambda: SgdConfig(batch_size=1), "batch_size must be at least 2 for a batch norm, got 1"),
         (lambda: KnnConfig(k=0), "k must be at least 1, got 0"),
         (lambda: KnnConfig(temperature=0.0), "temperature must be positive, got 0.0"),

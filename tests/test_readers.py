@@ -228,5 +228,5 @@ def test_indices_are_checked(tmp_path, reader):
 
 
 def test_an_unknown_reader_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"reader must be one of .*'pyav'.*, got 'opencv'"):
+    with pytest.raises(ValueError, match=r"reader must be one of .*pyav.*; got 'opencv'"):
         open_video(write_video(tmp_path / "v.mp4"), "opencv")

@@ -83,7 +83,7 @@ def test_each_of_three_masks_is_compared_with_the_mean_of_two():
 def test_a_group_of_one_has_no_others():
     with pytest.raises(ValueError, match="baseline 'group' needs at least two masks a clip, got masks_per_clip 1"):
         _buffer(credit="token", baseline="group")
-    with pytest.raises(ValueError, match=r"baseline must be one of .*'group'.*, got 'mean'"):
+    with pytest.raises(ValueError, match="baseline must be one of value, group, none; got 'mean'"):
         _buffer(credit="token", baseline="mean")
 
 

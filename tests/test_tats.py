@@ -37,11 +37,12 @@ JUDGED = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]), OLD + RATIOS.log(),
         ({"vf_coef": -0.1}, "vf_coef must not be negative, got -0.1"),
         ({"ent_coef": -0.1}, "ent_coef must not be negative, got -0.1"),
         ({"batch_size": 0}, "batch_size must be at least 1, or None for the whole rollout; got 0"),
-        ({"baseline": "group"}, "baseline must be 'value' or 'none', got 'group'"),
+        ({"baseline": "group"}, "baseline must be one of value, none; got 'group'"),
         ({"far_weight": -0.1}, r"far_weight must lie in \[0, 1\], got -0.1"),
         ({"far_weight": 1.1}, r"far_weight must lie in \[0, 1\], got 1.1"),
         ({"clip_range": 0.0}, "clip_range must be positive, got 0.0"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"ent_coef": math.nan}, "ent_coef must be finite, got nan"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(settings, message):

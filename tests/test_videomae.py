@@ -144,7 +144,7 @@ def test_learned_positions_are_weights_one_a_time_and_one_a_place():
 
 
 def test_an_unknown_kind_of_positions_is_refused():
-    with pytest.raises(ValueError, match=r"pos_embed must be one of .*'learned'.*, got 'rope'"):
+    with pytest.raises(ValueError, match=r"pos_embed must be one of .*learned.*; got 'rope'"):
         MAEConfig(pos_embed="rope")
 
 

@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from tats_gym.clips.augment import Sampling
 from tats_gym.clips.datasets.listing import check_source
-from tats_gym.clips.readers import READERS, Reader
+from tats_gym.clips.readers import Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
 from tats_gym.files.atomic import make_paths_absolute
-from tats_gym.files.config_io import check_numbers
+from tats_gym.files.config_io import check_plain
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 
@@ -86,13 +86,10 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         make_paths_absolute(self, "root", "cache_dir", *([] if self.index == "none" else ["index"]))
-        check_numbers(self)
+        check_plain(self)
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
         if self.flip and DATASETS[self.data].flip_keeps_class is False:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
-        for name, choices in (("sampling", get_args(Sampling)), ("crop", get_args(Crop)), ("reader", READERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         for name, lowest in LOWEST.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")

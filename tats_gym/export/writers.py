@@ -8,7 +8,7 @@ from tats_gym.encoders.checksums import CHECKSUMS, write_checksums
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import hf, onnx, safetensors, timm, torchexport, videomae
 from tats_gym.files.atomic import folder_written_whole
-from tats_gym.files.messages import did_you_mean
+from tats_gym.files.messages import check_choice
 
 Format = Literal["hf", "videomae", "timm", "safetensors", "onnx", "torchexport"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -38,8 +38,7 @@ def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Pat
         FileExistsError: If `out` exists and is not empty.
         ModuleNotFoundError: If onnx is not installed.
     """
-    if format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {format!r}{did_you_mean(format, FORMATS)}")
+    check_choice("format", format, FORMATS)
     if format in SINUSOID_ONLY and source.config.pos_embed != "sinusoid":
         others = ", ".join(other for other in FORMATS if other not in SINUSOID_ONLY)
         raise ValueError(

@@ -73,19 +73,6 @@ def check_plain(config: Any, name: str = "") -> None:
             _converted(value, hints[field.name], name + field.name)
 
 
-def check_numbers(config: Any) -> None:
-    """Check the types and ranges of a dataclass's int, float and bool fields.
-
-    Raises:
-        TypeError: If a field holds another type.
-        ValueError: If a number is not finite or too large.
-    """
-    kind: Any = type(config)
-    for name, hint in _hints(kind).items():
-        if {hint, *get_args(hint)} & {int, float, bool} and get_origin(hint) is not tuple:
-            _converted(getattr(config, name), hint, name)
-
-
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)

@@ -4,12 +4,12 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from tats_gym.files.messages import check_choice
 from tats_gym.model.positions import POSITIONS
 from tats_gym.model.videomae import Encoder, MAEConfig, initialise
 from tats_gym.tokens import TokenGrid
 
 FeatureNorm = Literal["encoder", "none"]
-FEATURE_NORMS: tuple[FeatureNorm, ...] = get_args(FeatureNorm)
 
 
 class VideoEncoder(nn.Module):
@@ -27,8 +27,7 @@ class VideoEncoder(nn.Module):
         self, config: MAEConfig, grid: TokenGrid, *, norm: FeatureNorm = "encoder", drop_path: float = 0.0
     ) -> None:
         super().__init__()
-        if norm not in FEATURE_NORMS:
-            raise ValueError(f"norm must be one of {FEATURE_NORMS}, got {norm!r}")
+        check_choice("norm", norm, get_args(FeatureNorm))
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path must lie in [0, 1), got {drop_path}")
         self.config, self.grid = config, grid

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tats_gym.files.config_io import check_numbers
+from tats_gym.files.config_io import check_plain
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.block import Block
 from tats_gym.model.positions import POSITIONS, PositionKind
@@ -40,7 +40,7 @@ class MAEConfig:
     and stored with the weights, for positions interpolated from another grid."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_plain(self)
         for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):
             if getattr(self, width) < 1 or getattr(self, heads) < 1 or getattr(self, width) % getattr(self, heads):
                 raise ValueError(f"{heads} must divide {width}, got {getattr(self, heads)} and {getattr(self, width)}")
@@ -49,8 +49,6 @@ class MAEConfig:
                 "depth must not be negative, decoder_depth must be at least 1 and mlp_ratio positive, "
                 f"got {self.depth}, {self.decoder_depth} and {self.mlp_ratio}"
             )
-        if self.pos_embed not in POSITIONS:
-            raise ValueError(f"pos_embed must be one of {tuple(POSITIONS)}, got {self.pos_embed!r}")
 
 
 MAE_PRESETS = {

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
+from tats_gym.files.messages import check_choice
 from tats_gym.probe.features import Features
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.labels import Labels, check_labels
@@ -86,8 +87,9 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     """Fit a method to the training features and classify the test clips.
 
     Raises:
-        ValueError: If there are no labels, or the splits have different classes.
+        ValueError: If there is no such method, there are no labels, or the splits have different classes.
     """
+    check_choice("method", method, METHODS)
     check_features(train, test)
     model, found = _fit(method, train, config, seed)
     scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (E, classes)
@@ -114,10 +116,8 @@ def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tup
     if method == "knn":
         knn = fit_knn(values, labels, num_classes, config.knn)
         return knn, {"k": knn.config.k}
-    if method == "logistic":
-        model = fit_logistic(values, labels, ids, num_classes, config.logistic, seed=seed)
-        return model, {"l2": model.l2, "converged": model.converged}
-    raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+    model = fit_logistic(values, labels, ids, num_classes, config.logistic, seed=seed)
+    return model, {"l2": model.l2, "converged": model.converged}
 
 
 def check_features(train: Features, test: Features) -> None:

@@ -18,6 +18,7 @@ from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoRe
 from tats_gym.clips.decoder import Views
 from tats_gym.encoders.weight_files import read_safetensors, write_safetensors
 from tats_gym.files.atomic import file_written_whole, make_folder
+from tats_gym.files.config_io import check_plain
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.runs.checkpoint import CheckpointError
@@ -62,8 +63,7 @@ class FeatureConfig:
     """Print a line every ten minutes instead of a progress bar."""
 
     def __post_init__(self) -> None:
-        if self.pool not in POOLS:
-            raise ValueError(f"pool must be one of {tuple(POOLS)}, got {self.pool!r}")
+        check_plain(self)
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 

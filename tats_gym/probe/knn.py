@@ -2,11 +2,13 @@
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tats_gym.files.config_io import check_plain
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +30,9 @@ class KnnConfig:
     """Subtract the mean of the training features first (ours): a part common to all features dominates the cosine."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k}")
-        if self.votes not in get_args(Votes):
-            raise ValueError(f"votes must be one of {get_args(Votes)}, got {self.votes!r}")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
 

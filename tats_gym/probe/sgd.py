@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tats_gym.files.config_io import check_plain
 
 OptimizerName = Literal["lars", "sgd"]
 REFERENCE_BATCH = 256
@@ -30,8 +32,7 @@ class SgdConfig:
     """Momentum of the optimiser, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in get_args(OptimizerName):
-            raise ValueError(f"optimizer must be one of {get_args(OptimizerName)}, got {self.optimizer!r}")
+        check_plain(self)
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} of {self.epochs}")
         if self.batch_size < 2:

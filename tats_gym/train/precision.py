@@ -1,18 +1,19 @@
 """Choice of the device and of its precision."""
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from tats_gym.files.messages import check_choice
 
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
     """Resolve "auto": bf16 on a GPU that supports it, fp32 elsewhere (few CPUs have bf16 instructions)."""
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision must be one of auto, fp32, bf16; got {precision!r}")
+    check_choice("precision", precision, get_args(Precision))
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -11,7 +11,7 @@ from tats_gym.clips.datasets.layout import Listing, Part, Tree, Video, VideoList
 from tats_gym.clips.datasets.subsets import check_subset, choose_subset
 from tats_gym.clips.paths import data_root, missing_data
 from tats_gym.datasets import DATASETS, Split
-from tats_gym.files.messages import listed, shown
+from tats_gym.files.messages import check_choice, listed, shown
 
 __all__ = ["Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 
@@ -137,11 +137,9 @@ def dataset_folder(data: str, root: str | Path | None = None) -> Path:
 
 def check_source(data: str, split: str, *, fold: int = 1, subset: float | None = None, subset_seed: int = 0) -> None:
     """Raise ValueError if the dataset, its part or its subset does not exist."""
-    if data not in DATASETS:
-        raise ValueError(f"data must be one of {tuple(DATASETS)}, got {shown(data)}")
+    check_choice("data", data, tuple(DATASETS))
     dataset = DATASETS[data]
-    if split not in dataset.splits:
-        raise ValueError(f"split must be one of {dataset.splits} for {data}, got {split!r}")
+    check_choice(f"{data}'s split", split, dataset.splits)
     if fold not in range(1, dataset.folds + 1):
         raise ValueError(f"fold must lie in [1, {dataset.folds}] for {data}, got {fold}")
     check_subset(subset, subset_seed)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.clips.demo.drawing import Bytes, Floats, backdrop, cosine, ease, paste, place, sine, sprite
+from tats_gym.files.messages import check_choice
 
 DEMO_VERSION = 2
 """Version of the generator; any change of a pixel or a label raises it."""
@@ -108,8 +109,7 @@ def render_demo_clip(split: str, index: int) -> DemoClip:
     Raises:
         ValueError: If there is no such split, or the index is negative.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    check_choice("split", split, SPLITS)
     if index < 0:
         raise ValueError(f"index must be at least 0, got {index}")
     seed = np.random.SeedSequence([DEMO_VERSION, SPLITS.index(split), index])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, file_status
+from tats_gym.files.messages import check_choice
 
 Reader = Literal["auto", "decord", "pyav", "torchcodec"]
 READERS: tuple[Reader, ...] = get_args(Reader)
@@ -31,8 +32,7 @@ def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
         VideoReadError: If the file is missing, empty, or holds no video that the reader can decode.
         ImportError: If the reader needs a package that is not installed.
     """
-    if reader not in READER_CLASSES:
-        raise ValueError(f"reader must be one of {READERS}, got {reader!r}")
+    check_choice("reader", reader, READERS)
     path = Path(path).absolute()  # a relative name with a colon would be parsed as a protocol
     if file_status(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
