@@ -69,19 +69,18 @@ def holds(root: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
     except ValueError as err:
         raise FileExistsError(f"{root} should hold the {kind} {wanted}, but {err}; delete it") from err
     if not isinstance(found, dict) or any(type(found.get(name)) is not int for name in ("train", "validation")):
-        raise FileExistsError(
-            f"{root} should hold the {kind} {wanted}, but holds {shown(found)}; choose another folder"
-        )
+        raise _mismatch(root, kind, wanted, found)
     if differing := {name: value for name, value in wanted.items() if found.get(name) != value}:
-        held = {name: found.get(name) for name in differing}
-        raise FileExistsError(
-            f"{root} should hold the {kind} {differing}, but holds {shown(held)}; choose another folder"
-        )
+        raise _mismatch(root, kind, differing, {name: found.get(name) for name in differing})
     promised = found["train"] + found["validation"]
     videos = sum(1 for _ in (root / VIDEO_FOLDER).glob("*.webm"))
     if videos != promised:
         raise FileExistsError(f"{root} should hold {promised} videos, but holds {videos}; delete it")
     return True
+
+
+def _mismatch(root: Path, kind: str, wanted: Mapping[str, Any], found: Any) -> FileExistsError:
+    return FileExistsError(f"{root} should hold the {kind} {wanted}, but holds {shown(found)}; choose another folder")
 
 
 def write_labels(root: Path, classes: Sequence[str], splits: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
