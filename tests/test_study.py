@@ -123,9 +123,10 @@ def test_the_script_reports_the_forwards_to_a_target_where_a_study_has_one(
     [
         ("content", ("marginal",), "no arm .'marginal'.; it has"),
         ("decoder", ("half decoded",), "name it among --arms too"),
+        ("contents", (), "name must be one of content, .*; got 'contents'; did you mean 'content'"),
     ],
 )
-def test_arms_that_a_study_cannot_run_are_named(name, arms, message):
+def test_a_study_that_cannot_be_run_is_named(name, arms, message):
     with pytest.raises(ValueError, match=message):
         _ = StudyConfig(name, arms=arms).study
 

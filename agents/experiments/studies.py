@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ from tats_gym.agents.experiments.study_report import (
     with_headroom_share,
 )
 from tats_gym.files.atomic import make_folder
+from tats_gym.files.messages import check_choice
 from tats_gym.runs.parallel_jobs import default_jobs
 from tats_gym.runs.results import origin_of, write_results
 
@@ -145,12 +146,18 @@ STUDIES: Mapping[str, Study] = {
 the studies of games, of which 5 and 10 % of the 512 tokens are visible, "random, 4 masks a clip" sees as few clips as
 the groups do, and "expected error" is the oracle."""
 
+if TYPE_CHECKING:
+    StudyName = str
+else:
+    StudyName = Literal[tuple(STUDIES)]
+    """The type of settings that name a study: the command line offers these choices."""
+
 
 @dataclass(frozen=True)
 class StudyConfig:
     """A study, its data, arms and seeds, and where its results go."""
 
-    name: Annotated[Literal["content", "decoder", "games-05", "games-10"], tyro.conf.Positional]
+    name: Annotated[StudyName, tyro.conf.Positional]
     """Name of the study; see agents/experiments/studies.py."""
     root: str | None = None
     """A folder of videos to use instead of the study's; for those of games a recording of some of them."""
@@ -166,6 +173,9 @@ class StudyConfig:
     """Folder of the runs; a stopped study resumes there."""
     results: Path = Path("benchmarks/results")
     """Folder of numbers and picture."""
+
+    def __post_init__(self) -> None:
+        check_choice("name", self.name, tuple(STUDIES))
 
     @property
     def command(self) -> str:
