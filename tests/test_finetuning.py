@@ -242,6 +242,22 @@ def test_a_checkpoint_of_another_dataset_or_kind_is_refused(root, tmp_path):
         resume(result.folder)
 
 
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("mae_config", {"depth": "3"}, "architecture is not valid: mae.depth must be a whole number, got '3'"),
+        ("mae_config", {"depth": 2}, "depth is recorded as 2, its weights have 3"),
+        ("grid", {"frames": 5}, "architecture is not valid: frames must be a multiple of tubelet_size"),
+    ],
+)
+def test_a_checkpoint_with_a_damaged_description_is_refused(root, tmp_path, part, changes, message):
+    result = _train(_config(root, tmp_path))
+    state = load_checkpoint(result.folder)
+    torch.save({**state, part: {**state[part], **changes}}, latest_checkpoint(result.folder))
+    with pytest.raises(CheckpointError, match=message):
+        resume(result.folder)
+
+
 def test_a_fine_tuned_encoder_is_found_and_fine_tuned_again(root, tmp_path):
     result = _train(_config(root, tmp_path / "one"))
     source = EncoderSource.find(result.folder)

@@ -41,6 +41,16 @@ def read_state_dict(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]
     return weights
 
 
+def finetuned_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of the encoder in a fine-tuning's checkpoint, which has no last norm.
+
+    Raises:
+        CheckpointError: If the classifier is not a mapping of names to tensors.
+    """
+    weights = read_state_dict(contents, "classifier")
+    return {name.removeprefix("video."): each for name, each in weights.items() if name.startswith("video.")}
+
+
 def parse_description(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MAEConfig, TokenGrid]:
     """Build architecture and geometry from their recorded values.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from tats_gym.encoders.description import (
     build_grid,
     checked_config,
+    finetuned_weights,
     parse_description,
     read_image_size,
     read_mapping,
@@ -192,9 +193,8 @@ class EncoderSource:
 
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
-        """Read the encoder in a fine-tuning's checkpoint; it has no last norm."""
-        video = {n: value for n, value in read_state_dict(state, "classifier").items() if n.startswith("video.")}
-        weights = {name.removeprefix("video."): value for name, value in video.items()}
+        """Read the encoder in a fine-tuning's checkpoint."""
+        weights = finetuned_weights(state)
         config, grid = parse_description(state["mae_config"], state.get("grid"), weights)
         origin = {"path": str(path), "kind": "run", "run": path.absolute().parent.parent.name}
         return cls._checked(config, grid, weights, origin)

@@ -4,21 +4,26 @@ from dataclasses import replace
 from typing import Any
 
 from tats_gym.datasets import DATASETS
+from tats_gym.encoders.description import finetuned_weights, parse_description
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.finetune.config import FinetuneConfig
 from tats_gym.model.encoder import VideoEncoder
-from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
+from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.registration import data_of
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 
 
 def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> VideoEncoder:
-    """Build the encoder that the settings name, or the architecture in a checkpoint, whose weights are loaded later."""
+    """Build the encoder that the settings name, or the architecture in a checkpoint, whose weights are loaded later.
+
+    Raises:
+        CheckpointError: If the checkpoint is not a fine-tuning's, or its description is damaged or does not fit it.
+    """
     if state is not None:
         if "classifier" not in state:
             raise CheckpointError(f"not a fine-tuning's checkpoint (its parts: {', '.join(map(str, state))})")
-        mae, grid = MAEConfig(**state["mae_config"]), TokenGrid(**state["grid"])
+        mae, grid = parse_description(state.get("mae_config"), state.get("grid"), finetuned_weights(state))
         return VideoEncoder(mae, grid, norm="none", drop_path=config.drop_path)
     changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}
     if config.encoder in MAE_PRESETS:
