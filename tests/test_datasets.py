@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tats_gym.clips import MissingDataError, Video, data_root, list_videos
-from tats_gym.clips.demo.files import DEMO_CLASSES, make_demo_data
+from tats_gym.clips.demo.files import make_demo_data
+from tats_gym.clips.demo.scenes import DEMO_CLASSES
 
 SSV2_LABELS = {"Holding something": "0", "Putting something on something": "1"}
 SSV2_TRAIN = [

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from tats_gym.clips.demo import files
 from tats_gym.clips.demo.drawing import SPRITE_SIZE, paste, place
-from tats_gym.clips.demo.files import DEMO_CLASSES, demo_root, make_demo_data, render_demo_clip
-from tats_gym.clips.demo.scenes import FRAMES, HEIGHT, MOTIONS, WIDTH, _Scene
+from tats_gym.clips.demo.files import demo_root, make_demo_data
+from tats_gym.clips.demo.scenes import DEMO_CLASSES, FRAMES, HEIGHT, MOTIONS, WIDTH, _Scene, render_demo_clip
 from tests.video_files import decode
 
 FROZEN = "3d1ef5bf88be2afe1bdc3ce7cd6875c439200c9eb332d190d111963e713843ba"

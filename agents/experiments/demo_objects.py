@@ -10,7 +10,8 @@ from einops import rearrange
 from torch import Tensor
 
 from tats_gym.clips.augment import Sampling, centre_crop_box, crop_and_resize, view_windows
-from tats_gym.clips.demo.files import FIRST_ID, render_demo_clip
+from tats_gym.clips.demo.files import FIRST_ID
+from tats_gym.clips.demo.scenes import render_demo_clip
 from tats_gym.clips.stream import ClipStream
 from tats_gym.tokens import TokenGrid
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.cells import Cell, latest_run, run_cells
 from tats_gym.clips import ClipConfig
-from tats_gym.clips.demo.files import DEMO_CLASSES, demo_data_of
+from tats_gym.clips.demo.files import demo_data_of
+from tats_gym.clips.demo.scenes import DEMO_CLASSES
 from tats_gym.files.atomic import make_folder
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import resume, run_config

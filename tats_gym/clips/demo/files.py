@@ -9,8 +9,6 @@ from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FPS, DemoClip
 from tats_gym.clips.generated import VIDEO_FOLDER, encode, make_once, write_labels
 from tats_gym.clips.paths import data_root
 
-__all__ = ["DEMO_CLASSES", "DemoClip", "demo_data_of", "demo_root", "make_demo_data", "render_demo_clip"]
-
 TRAIN_CLIPS, VALIDATION_CLIPS = 600, 96
 
 FIRST_ID = {"train": 100_000, "validation": 200_000}
