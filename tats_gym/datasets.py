@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+TRAIN_VALIDATION: tuple[Split, ...] = ("train", "validation")
+"""The splits of a dataset without a test split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             reader="tats_gym.clips.datasets.official:read_ucf101",
             files="classInd.txt, trainlist01.txt and testlist01.txt (or 02, 03) with the {class}/{name}.avi videos",
             distributor="UCF101, by the Center for Research in Computer Vision (CRCV) at UCF",
-            splits=("train", "validation"),
+            splits=TRAIN_VALIDATION,
             folds=3,
             counts={"train": (9_537, 9_586, 9_624), "validation": (3_783, 3_734, 3_696)},
         ),
@@ -76,7 +78,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             reader="tats_gym.clips.datasets.official:read_hmdb51",
             files="the {class}_test_split1.txt files (or 2, 3) with the {class}/{name}.avi videos",
             distributor="HMDB51, by the Serre lab at Brown University",
-            splits=("train", "validation"),
+            splits=TRAIN_VALIDATION,
             folds=3,
             counts={"train": (3_570,) * 3, "validation": (1_530,) * 3},
         ),
@@ -90,7 +92,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             reader="tats_gym.clips.datasets.folder_and_list:read_folder",
             files="video files",
             distributor="you: any folder of videos will do",
-            splits=("train", "validation"),
+            splits=TRAIN_VALIDATION,
             labelled=False,
             settings=_SMALL,
         ),
@@ -99,7 +101,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             files="generated videos in the layout of SSv2",
             distributor="make_demo_data, which draws them",
             generator="tats_gym.clips.demo.files:make_demo_data",
-            splits=("train", "validation"),
+            splits=TRAIN_VALIDATION,
             flip_keeps_class=False,
             settings=_SMALL,
         ),
@@ -108,7 +110,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             files="recorded videos of games in the layout of SSv2",
             distributor="make_atari_data, which records them",
             generator="tats_gym.clips.games.atari:make_atari_data",
-            splits=("train", "validation"),
+            splits=TRAIN_VALIDATION,
             stride=1,
             settings=_SMALL,
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tats_gym.datasets import TRAIN_VALIDATION
 from tats_gym.files.atomic import folder_written_whole
 from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json
@@ -68,7 +69,7 @@ def holds(root: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
         found = parse_json(generator.read_bytes(), str(generator))
     except ValueError as err:
         raise FileExistsError(f"{root} should hold the {kind} {wanted}, but {err}; delete it") from err
-    if not isinstance(found, dict) or any(type(found.get(name)) is not int for name in ("train", "validation")):
+    if not isinstance(found, dict) or any(type(found.get(name)) is not int for name in TRAIN_VALIDATION):
         raise _mismatch(root, kind, wanted, found)
     if differing := {name: value for name, value in wanted.items() if found.get(name) != value}:
         raise _mismatch(root, kind, differing, {name: found.get(name) for name in differing})

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.clips.demo.drawing import Bytes, Floats, backdrop, cosine, ease, paste, place, sine, sprite
+from tats_gym.datasets import TRAIN_VALIDATION
 from tats_gym.files.messages import check_choice
 
 DEMO_VERSION = 2
 """Version of the generator; any change of a pixel or a label raises it."""
 
 FRAMES, HEIGHT, WIDTH, FPS = 48, 112, 144, 12
-
-SPLITS = ("train", "validation")
 
 MOTIONS = ("x", "y", "size", "angle", "presence", "gap")
 """The parameters of a scene that a class may move, each rising for one class and falling for the next."""
@@ -103,16 +102,16 @@ def render_demo_clip(split: str, index: int) -> DemoClip:
     """Draw one clip, a pure function of its arguments. Classes take turns: the label is `index` modulo their number.
 
     Args:
-        split: One of `SPLITS`.
+        split: "train" or "validation".
         index: Number from 0; the dataset on disk holds the first ones, higher ones give further clips.
 
     Raises:
         ValueError: If there is no such split, or the index is negative.
     """
-    check_choice("split", split, SPLITS)
+    check_choice("split", split, TRAIN_VALIDATION)
     if index < 0:
         raise ValueError(f"index must be at least 0, got {index}")
-    seed = np.random.SeedSequence([DEMO_VERSION, SPLITS.index(split), index])
+    seed = np.random.SeedSequence([DEMO_VERSION, TRAIN_VALIDATION.index(split), index])
     rng = np.random.Generator(np.random.PCG64(seed))
     label = index % len(DEMO_CLASSES)
     template = DEMO_CLASSES[label]

@@ -21,10 +21,8 @@ from tats_gym.clips.datasets.folder_and_list import LIST_FILES
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import Env, Moment, Policy, open_env, play, random_policy
 from tats_gym.clips.generated import VIDEO_FOLDER, encode, make_once, write_labels
-from tats_gym.datasets import Split
+from tats_gym.datasets import TRAIN_VALIDATION, Split
 from tats_gym.files.user_modules import find_modules_here, load_function
-
-SPLITS: tuple[Split, Split] = ("train", "validation")
 
 FPS = 15
 """Frames per second at which a video is shown; clips do not depend on it."""
@@ -87,7 +85,7 @@ def _record(folder: Path, config: RecordConfig, workers: int = 2) -> None:
     """
     videos = folder / VIDEO_FOLDER
     videos.mkdir()
-    names: dict[Split, list[tuple[str, int]]] = {split: [] for split in SPLITS}
+    names: dict[Split, list[tuple[str, int]]] = {split: [] for split in TRAIN_VALIDATION}
     total, start = sum(config.counts.values()), time.monotonic()
     logged = start
     with ThreadPoolExecutor(workers) as pool:
@@ -99,9 +97,11 @@ def _record(folder: Path, config: RecordConfig, workers: int = 2) -> None:
                 logged, left = now, (now - start) / done * (total - done)
                 logger.info("%s: %d of %d videos recorded, about %.0f s left", video.name, done, total, left)
     classes = config.classes
-    write_labels(folder, classes, {split: [_entry(name, classes[n]) for name, n in names[split]] for split in SPLITS})
-    for split in SPLITS:
-        lines = (f"{VIDEO_FOLDER}/{name}.webm {label}\n" for name, label in names[split])
+    write_labels(
+        folder, classes, {split: [_entry(name, classes[n]) for name, n in each] for split, each in names.items()}
+    )
+    for split, recorded in names.items():
+        lines = (f"{VIDEO_FOLDER}/{name}.webm {label}\n" for name, label in recorded)
         (folder / LIST_FILES[split]).write_text("".join(lines))
 
 
@@ -111,14 +111,14 @@ def _play_all(config: RecordConfig) -> Iterator[RecordedVideo]:
         with closing(open_env(env_id, config.arguments())) as env:
             next(play(env, random_policy(env, 0), name=env_id, seed=0, skip=1))
     for label, env_id in enumerate(config.env):
-        for split, count in zip(SPLITS, (config.videos, config.held_out), strict=True):
+        for split, count in zip(TRAIN_VALIDATION, (config.videos, config.held_out), strict=True):
             yield from _play_one(config, label, env_id, split, count)
 
 
 def _play_one(config: RecordConfig, label: int, env_id: str, split: Split, count: int) -> Iterator[RecordedVideo]:
     """Play one environment for one split; the seeds do not depend on the other environments."""
     name = config.classes[label]
-    seeds = np.random.SeedSequence([config.seed, SPLITS.index(split), zlib.crc32(name.encode())])
+    seeds = np.random.SeedSequence([config.seed, TRAIN_VALIDATION.index(split), zlib.crc32(name.encode())])
     seed, policy_seed = map(int, seeds.generate_state(2))
     with closing(open_env(env_id, config.arguments())) as env:
         policy = _find_policy(config.policy)(env, policy_seed)

@@ -12,7 +12,7 @@ from tats_gym.clips.datasets.folder_and_list import write_list
 from tats_gym.clips.datasets.listing import VideoList, list_videos
 from tats_gym.clips.prepare.verify import VerifyConfig
 from tats_gym.clips.readers import Reader
-from tats_gym.datasets import Split
+from tats_gym.datasets import TRAIN_VALIDATION, Split
 from tats_gym.files.messages import check_choice
 from tats_gym.registration import ENV_IDS
 from tats_gym.runs.kinds import refuse_to_replace
@@ -53,7 +53,7 @@ class Verify:
     """Open every video, decode one window of each, and write the index and a report."""
 
     source: tyro.conf.OmitArgPrefixes[Source]
-    split: tuple[Split, ...] = ("train", "validation")
+    split: tuple[Split, ...] = TRAIN_VALIDATION
     """Parts of the dataset."""
     index: str | None = VerifyConfig.index
     """File of the index, or an existing folder for several; by default the dataset's own folder."""
