@@ -141,26 +141,35 @@ class _Scene:
 
     def bodies(self) -> list[_Body]:
         """Draw all objects, in drawing order: the furthest first."""
-        main = self.single("x", "y", "size", "angle")
-        guest = self.single("presence")
-        bodies = [main, guest, *self.pair()]
+        bodies = [self.main(), self.guest(), *self.pair()]
         return [bodies[i] for i in np.argsort(self.rng.random(len(bodies)))]
 
-    def single(self, *motions: str) -> _Body:
-        """An object anywhere in the frame; `motions` names its movable parameters; with presence, it may be absent."""
+    def main(self) -> _Body:
+        """An object anywhere in the frame, which may move, grow or turn."""
         return self.body(
-            x=12 + 120 * self.track("x" in motions and "x"),
-            y=12 + 88 * self.track("y" in motions and "y"),
-            size=self.track("size" in motions and "size"),
-            angle=self.track("angle" in motions and "angle"),
-            presence=self.track("presence") if "presence" in motions else None,
-            acting=self.moving in motions,
+            x=12 + 120 * self.track("x"),
+            y=12 + 88 * self.track("y"),
+            size=self.track("size"),
+            angle=self.track("angle"),
+            presence=None,
+            acting=self.moving in ("x", "y", "size", "angle"),
+        )
+
+    def guest(self) -> _Body:
+        """A still object anywhere in the frame, which may be absent."""
+        return self.body(
+            x=12 + 120 * self.still(),
+            y=12 + 88 * self.still(),
+            size=self.still(),
+            angle=self.still(),
+            presence=self.track("presence"),
+            acting=self.moving == "presence",
         )
 
     def pair(self) -> tuple[_Body, _Body]:
         """Two objects side by side, which touch at gap 0."""
         rng = self.rng
-        sizes = self.track(), self.track()
+        sizes = self.still(), self.still()
         reach = 0.42 * (_radius(sizes[0]) + _radius(sizes[1])) + 26 * self.track("gap")
         tilt = (rng.random() - 0.5) * np.pi / 3
         x, y = 58 + 28 * rng.random(), 40 + 32 * rng.random()
@@ -169,7 +178,7 @@ class _Scene:
                 x=x + side * reach * cosine(tilt),
                 y=y + side * reach * sine(tilt),
                 size=size,
-                angle=self.track(),
+                angle=self.still(),
                 presence=None,
                 acting=self.moving == "gap",
             )
@@ -194,16 +203,24 @@ class _Scene:
             acting=acting,
         )
 
-    def track(self, motion: str | bool = False) -> Floats:
-        """A path from 0 to 1 if `motion` is the moving parameter, else one random moment of such a path; (T,)."""
+    def track(self, motion: str) -> Floats:
+        """A path from 0 to 1, or from 1 to 0, if `motion` is the moving parameter; else like `still`; (T,)."""
+        path, still = self.path()
+        if motion != self.moving:
+            return still
+        return path[::-1] if self.falling else path
+
+    def still(self) -> Floats:
+        """One random moment of a path, at all times; (T,)."""
+        return self.path()[1]
+
+    def path(self) -> tuple[Floats, Floats]:
+        """Draw a rising path within [0, 1], and one of its moments at all times; (T,) each."""
         rng = self.rng
         start, end = 0.25 * rng.random(), 1 - 0.25 * rng.random()
         low, high = 0.25 * rng.random(), 1 - 0.25 * rng.random()
         path = low + (high - low) * ease((np.arange(FRAMES) / (FRAMES - 1) - start) / (end - start))
-        moment = rng.integers(FRAMES)
-        if motion != self.moving:
-            return np.full(FRAMES, path[moment])
-        return path[::-1] if self.falling else path
+        return path, np.full(FRAMES, path[rng.integers(FRAMES)])
 
 
 def _radius(size: Floats) -> Floats:
