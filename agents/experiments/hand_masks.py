@@ -12,8 +12,6 @@ from torch import Tensor
 from tats_gym.agents.training.evaluation import HeldOut
 from tats_gym.masks import every_place, weighted_ids
 
-OWN, ONE_FOR_ALL = "each clip's own mask, searched", "one mask for all, searched"
-"""Names of the masks that the search finds."""
 ROUNDS = 200
 """Swaps that the search tries for each mask; each costs a forward."""
 LARGEST_SWAP = 0.25

@@ -13,7 +13,7 @@ from tats_gym.agents.expected_errors import expected_errors
 from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.credit_gradient import credit_gradients
 from tats_gym.agents.experiments.game_positions import decoded_positions
-from tats_gym.agents.experiments.hand_masks import ONE_FOR_ALL, OWN, masks_by_hand, search_masks
+from tats_gym.agents.experiments.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.study import Study, changed, run_starts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -23,6 +23,8 @@ GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips, and masks for each, over which the credits' gradients are averaged."""
 MASKS = 8
 """Masks made by hand of each kind, for each held-out clip."""
+OWN, ONE_FOR_ALL = "each clip's own mask, searched", "one mask for all, searched"
+"""Names of the masks that the search finds."""
 
 Measure = Callable[[PretrainConfig], list[dict[str, Any]]]
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
-from tats_gym.agents.experiments.hand_masks import OWN
-from tats_gym.agents.experiments.measures import measured
+from tats_gym.agents.experiments.measures import OWN, measured
 from tats_gym.agents.experiments.study import Changes, Study, run_study
 from tats_gym.agents.experiments.study_report import (
     as_plain,
