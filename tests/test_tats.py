@@ -7,6 +7,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
+from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.rollout_buffer import MaskBatch
 from tats_gym.agents.tats import TATS, TatsConfig
 from tests.toy import toy_env
@@ -131,7 +132,16 @@ def test_settings_that_are_left_out_are_the_papers(env):
     assert (agent.policy.credit, agent.policy.masks_per_clip) == ("token", 1)
     buffer = agent.rollout_buffer
     assert (buffer.credit, buffer.baseline, buffer.masks_per_clip) == ("token", "value", 1)
+    assert not buffer.normalize_advantage
     assert (buffer.buffer_size, TATS(env=env, device="cpu").rollout_buffer.buffer_size) == (3, 1)
+
+
+def test_the_buffer_credits_as_the_settings_say(env):
+    config = TatsConfig(credit="marginal", reach="token", far_weight=0.25, normalize_advantage=True, baseline="none")
+    sampler = SamplerConfig(critic="separate")
+    buffer = TATS(env=env, config=config, policy_kwargs={"sampler": sampler}, device="cpu").rollout_buffer
+    assert (buffer.credit, buffer.baseline, buffer.normalize_advantage) == ("marginal", "none", True)
+    torch.testing.assert_close(buffer.weights, 0.25 + 0.75 * torch.eye(64))
 
 
 @pytest.mark.parametrize("name", ["clip_range_vf", "target_kl"])
@@ -142,8 +152,9 @@ def test_parts_of_ppo_that_the_loss_lacks_are_refused(env, name):
 
 def test_minibatches_may_hold_whole_clips(clips_root, tmp_path):
     env = toy_env(clips_root, num_envs=4, masks_per_clip=2)
-    agent = TATS(env=env, config=TatsConfig(batch_size=2), masks_per_clip=2, device="cpu")
+    agent = TATS(env=env, config=TatsConfig(batch_size=2), baseline="group", masks_per_clip=2, device="cpu")
     assert agent.rollout_buffer.masks_per_clip == agent.policy.masks_per_clip == 2
+    assert agent.rollout_buffer.baseline == "group"
     agent.save(tmp_path / "agent.zip")
     assert TATS.load(tmp_path / "agent.zip", device="cpu").batch_size == 2  # without an environment
     env.close()
