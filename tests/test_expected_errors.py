@@ -10,8 +10,10 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.expected_errors import ExpectedErrorPolicy, errors_under, expected_errors
 from tats_gym.agents.experiments.cells import Cell, run_cell
 from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
+from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
-from tests.toy import ToyMAE, toy_env
+from tests.toy import GRID, ToyMAE, toy_env
 
 
 class _LateMAE(ToyMAE):
@@ -51,6 +53,21 @@ def test_a_token_has_its_mean_error_over_the_masks_that_hide_it():
     torch.testing.assert_close(by_token[0, [0, 8, 9]], torch.tensor([2.0, 2.0, 0.2]))
     mean = (15 * 2 + 42 * 0.2) / 57  # token 4 is hard, but always shown
     torch.testing.assert_close(expected_errors(by_token)[0, 1:8], torch.full((7,), mean))
+
+
+def test_a_token_that_no_mask_predicts_has_the_mean_of_its_clip():
+    nothing = float("nan")
+    by_token = torch.tensor([[1.0, nothing, 3.0], [10.0, 20.0, nothing]])
+    assert expected_errors(by_token).tolist() == [[1.0, 2.0, 3.0], [10.0, 20.0, 15.0]]
+
+
+def test_errors_are_those_of_the_tokens_that_are_decoded():
+    small = {"embed_dim": 16, "depth": 1, "num_heads": 2, "decoder_embed_dim": 16, "decoder_depth": 1}
+    mae = MaskedAutoencoder(MAEConfig(**small, decoder_num_heads=2), TokenGrid(**GRID))
+    clips = torch.randint(256, (2, 3, 8, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        _, by_token = errors_under(mae, clips, torch.arange(8).expand(1, 2, 8), decode_ratio=0.5)
+    assert by_token.isfinite().sum(1).tolist() == [28, 28]  # half of 56
 
 
 def test_tokens_are_drawn_in_proportion_to_error_and_mean_error(clips_root):
