@@ -26,7 +26,7 @@ def test_ridge_is_the_closed_form_with_the_best_strength_for_each_target(width):
     noise = torch.randn(40, 3, generator=_generator(1))
     targets = values[:, :3] * 4 + noise * torch.tensor([0.1, 20.0, 2000.0]) + 7
     clips = torch.arange(40) // 4
-    strengths = (1e-3, 1e-1, 1.0, 100.0)
+    strengths = (1e-3, 0.3, 0.7, 100.0)  # of which only few bits fit into a float32
     model = fit_ridge(values, targets, clips, RidgeConfig(strengths=strengths), seed=3)
 
     held = held_out_videos(torch.zeros(40, dtype=torch.int64), clips, 0.2, seed=3).numpy()
@@ -39,7 +39,18 @@ def test_ridge_is_the_closed_form_with_the_best_strength_for_each_target(width):
     assert len(set(best)) > 1
     np.testing.assert_array_equal(model.l2, best)
     expected = [x @ _primal(x, y[:, i] - y[:, i].mean(), l2) + y[:, i].mean() for i, l2 in enumerate(best)]
-    np.testing.assert_allclose(model.predict(values), np.stack(expected, axis=1), rtol=1e-8)
+    np.testing.assert_allclose(model.predict(values), np.stack(expected, axis=1), rtol=0, atol=1e-9)
+
+
+def test_ridges_candidates_are_the_powers_of_ten_up_to_a_thousand():
+    assert RidgeConfig().strengths == pytest.approx(np.logspace(-4, 3, 8))
+
+
+def test_the_held_out_part_is_that_of_seed_0_where_none_is_given():
+    values, targets = torch.randn(30, 5, generator=_generator()), torch.randn(30, 40, generator=_generator(1))
+    chosen = [fit_ridge(values, targets, torch.arange(30), RidgeConfig(), **each).l2 for each in ({}, {"seed": 0})]
+    assert torch.equal(*chosen)
+    assert not torch.equal(chosen[0], fit_ridge(values, targets, torch.arange(30), RidgeConfig(), seed=1).l2)
 
 
 def test_ridge_without_strength_is_least_squares():
@@ -77,6 +88,7 @@ def test_r_squared_by_hand():
         (lambda: RidgeConfig(strengths=()), "strengths must be positive"),
         (lambda: RidgeConfig(strengths=(1.0, 0.0)), "strengths must be positive"),
         (lambda: RidgeConfig(held_out=1.0), "held_out must lie in"),
+        (lambda: RidgeConfig(held_out=0.0), "held_out must lie in"),
         (lambda: AttentiveConfig(epochs=0), "epochs must be at least 1"),
         (lambda: AttentiveConfig(learning_rate=0.0), "learning_rate must be positive"),
     ],
