@@ -36,6 +36,7 @@ CORE = (
     Module("agents/experiments/hand_masks.py", ("hand_masks",), ("study",)),
     Module("envs/rewards.py", ("rewards",), ("properties", "token_selection")),
     Module("tats_gym/masks.py", ("masks",), ("motion", "properties")),
+    Module("tats_gym/clips/games/ram.py", ("atari",), ("game_positions",)),
     Module("tats_gym/probe/ridge.py", ("decoders",), ("game_positions",)),
     Module("tats_gym/statistics.py", ("statistics",)),
     Module("tats_gym/tokens.py", ("tokens",), ("masks", "properties")),
