@@ -1,6 +1,7 @@
 """The measure of a sampler."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,29 +10,30 @@ from stable_baselines3.common.policies import BasePolicy
 
 from tats_gym.agents import SamplerConfig, TatsPolicy
 from tats_gym.agents.fixed import MotionPolicy, RandomPolicy
-from tats_gym.agents.training.evaluation import HeldOut
+from tats_gym.agents.training import evaluation
+from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.predict import choose
 from tats_gym.clips import VideoReadError
 from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
+from tats_gym.tokens import TokenGrid
+from tests.runs import tiny_config
 from tests.toy import BEST_ERROR, GRID, UNIFORM_ERROR, WIDTH, NoiseStream, ToyMAE
 
 BOX, SUBSET = TokenBox((64, WIDTH), (4, 4, 4)), Subset(64, GRID["visible"])
 CLIPS = torch.zeros(2, 3, 8, 64, 64, dtype=torch.uint8)
 
 
+def _measure_of(stream, num_clips, mae=None, num_masks=1, seed=0, reward="neg_error"):
+    return HeldOut(
+        stream, mae or ToyMAE(), num_clips=num_clips, num_masks=num_masks, num_visible=8, batch_size=16, seed=seed,
+        reward=reward, precision="fp32",
+    )  # fmt: skip
+
+
 @pytest.fixture(name="held_out")
 def _held_out():
-    return HeldOut(
-        NoiseStream(), ToyMAE(), num_clips=48, num_masks=2, num_visible=8, batch_size=16, seed=0, reward="neg_error",
-        precision="fp32",
-    )  # fmt: skip
-
-
-def _measure_of(stream, num_clips):
-    return HeldOut(
-        stream, ToyMAE(), num_clips=num_clips, num_masks=1, num_visible=8, batch_size=16, seed=0, reward="neg_error",
-        precision="fp32",
-    )  # fmt: skip
+    return _measure_of(NoiseStream(), 48, num_masks=2)
 
 
 def test_another_takes_the_place_of_a_held_out_video_that_cannot_be_read(caplog):
@@ -130,6 +132,55 @@ def test_one_clip_has_no_interval():
     assert math.isnan(scores.content_gain_interval)
 
 
+@pytest.mark.parametrize(("tubelet_size", "moves"), [(8, False), (4, True)])
+def test_a_grid_of_a_single_tubelet_has_no_motion(tubelet_size, moves):
+    mae = ToyMAE()
+    mae.grid = TokenGrid(**GRID, tubelet_size=tubelet_size)
+    scores, _ = _measure_of(NoiseStream(), 4, mae).measure(
+        RandomPolicy(TokenBox((mae.grid.num_tokens, WIDTH), mae.grid.shape), Subset(mae.grid.num_tokens, 8))
+    )
+    assert math.isnan(scores.motion_lift) != moves
+
+
+def test_the_random_masks_are_those_of_the_seed():
+    one, again, other = (_measure_of(NoiseStream(), 4, seed=seed).random for seed in (3, 3, 4))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_the_agents_draws_are_those_of_the_seed_after_that_of_the_random_masks():
+    class Drawing(BasePolicy):
+        def _predict(self, observation, deterministic=False):
+            return torch.rand(len(observation), 64).topk(8, dim=1).indices
+
+    held_out = _measure_of(NoiseStream(), 4, num_masks=2, seed=7)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        by_hand = torch.stack([torch.rand(4, 64).topk(8, dim=1).indices for _ in range(2)])
+    assert torch.equal(held_out.choices(Drawing(BOX, SUBSET)), by_hand)
+
+
+@pytest.mark.parametrize("credit", ["token", "marginal", "position", "joint"])
+def test_the_value_is_compared_with_the_mean_error_or_the_reward_of_the_first_mask(credit):
+    held_out = _measure_of(NoiseStream(), 48, num_masks=2, reward="gain")
+    policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3, credit=credit, sampler=SamplerConfig(critic="separate"))
+    own, random = (held_out.errors(ids)[0] for ids in (held_out.choices(policy), held_out.random))
+    target = own if credit in ("token", "marginal") else random - own  # the value is 0: it is not trained
+    error = held_out.measure(policy)[1].value_error
+    assert error == pytest.approx(target.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_errors_are_those_of_the_tokens_that_are_decoded():
+    small = {"embed_dim": 16, "depth": 1, "num_heads": 2, "decoder_embed_dim": 16, "decoder_depth": 1}
+    mae = MaskedAutoencoder(MAEConfig(**small, decoder_num_heads=2), TokenGrid(**GRID))
+    held_out = _measure_of(NoiseStream(), 3, mae)
+    for ratio, count in (((), 56), ((0.5,), 28)):  # of 64 tokens 8 are shown
+        errors, by_token = held_out.errors_by_token(held_out.random, *ratio)
+        assert by_token.isfinite().sum(1).tolist() == 3 * [count]
+        torch.testing.assert_close(held_out.errors(held_out.random, *ratio), by_token.nanmean(1)[None])
+        torch.testing.assert_close(errors[0], by_token.nanmean(1))
+
+
 def test_measuring_changes_no_random_state_and_repeats(held_out):
     policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3)
     before = torch.get_rng_state()
@@ -180,3 +231,35 @@ def test_a_policy_that_looks_at_pixels_sees_the_held_out_clips(held_out):
     clips[:, :, 4:6, 16:32, 32:48] ^= 128  # but for place 6 at the third of four tubelets, and back at the fourth
     chosen = choose(MotionPolicy(BOX, SUBSET), torch.zeros(3, 64, WIDTH), clips, 8)
     assert {38, 54} <= set(chosen[0].tolist()) & set(chosen[2].tolist())
+
+
+def test_a_picture_is_of_the_first_clips_under_the_agents_masks(held_out):
+    clips, masks = held_out.picture(_Knowing(BOX, SUBSET), "knowing")
+    assert torch.equal(clips, held_out.clips[:16])
+    assert (masks.name, masks.probabilities) == ("knowing", None)
+    shown = ~masks.reconstruction.mask
+    assert shown.sum(1).tolist() == 16 * [8]
+    assert (held_out.mae.hardness(clips)[shown] == 2).all()
+    _, masks = held_out.picture(TatsPolicy(BOX, SUBSET, lambda _: 1e-3), "untrained")
+    torch.testing.assert_close(masks.probabilities, torch.full((16, 64), 1 / 64))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_held_out_clips_are_those_of_the_runs_settings(clips_root, tmp_path, monkeypatch, num_workers):
+    opened = []
+    monkeypatch.setattr(evaluation, "ClipStream", lambda *args, **kwargs: opened.append((args, kwargs)) or Stream())
+
+    class Stream(NoiseStream):
+        def close(self):
+            self.closed = True
+
+    config = tiny_config(clips_root, tmp_path)
+    config = replace(config, clips=replace(config.clips, num_workers=num_workers), eval_clips=5, num_envs=3, seed=7)
+    config = replace(config, reward="error", precision="fp32", grid=replace(config.grid, visible=5))
+    held_out = held_out_for(config, ToyMAE(), num_masks=3)
+    ((clips,), sizes) = opened.pop()
+    assert (clips.split, clips.root, clips.num_workers) == ("validation", str(clips_root), min(num_workers, 1))
+    assert sizes == {"frames": config.grid.frames, "size": config.grid.size, "seed": 7}
+    assert held_out.stream.closed
+    assert held_out.random.shape == (3, 5, 5)  # (S, B, K)
+    assert (held_out.batch_size, held_out.seed, held_out.reward, held_out.precision) == (3, 7, "error", "fp32")
