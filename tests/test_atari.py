@@ -16,6 +16,34 @@ from tats_gym.clips.games.ram import RAM, centre_positions, centre_ram, game_ids
 from tats_gym.clips.games.recording import make_recording
 from tests.video_files import decode, folder_bytes
 
+PUBLISHED = """
+bowling: ball_x=30 ball_y=41 player_x=29 player_y=40
+boxing: player_x=32 player_y=34 enemy_x=33 enemy_y=35
+breakout: ball_x=99 ball_y=101 player_x=72
+demonattack: player_x=22 enemy_x1=17 enemy_x2=18 enemy_x3=19 missile_y=21 enemy_y1=69 enemy_y2=70 enemy_y3=71
+freeway: player_y=14 enemy_car_x=108-117
+frostbite: top_row_iceflow_x=34 second_row_iceflow_x=33 third_row_iceflow_x=32 fourth_row_iceflow_x=31
+frostbite: player_x=102 player_y=100
+pong: player_y=51 enemy_y=50 ball_x=49 ball_y=54
+qbert: player_x=43 player_y=67
+riverraid: player_x=51 missile_x=117 missile_y=50
+seaquest: enemy_obstacle_x=30-33 player_x=70 player_y=97
+spaceinvaders: player_x=28 enemies_x=26 missiles_y=9 enemies_y=24
+tennis: enemy_x=27 enemy_y=25 ball_x=16 ball_y=17 player_x=26 player_y=24
+"""
+"""Bytes of the Atari Annotated RAM Interface, at its commit 1a94116; a range is numbered from 0."""
+
+
+def test_the_bytes_are_the_published_ones():
+    published = {}
+    for line in PUBLISHED.split("\n")[1:-1]:
+        game, words = line.split(": ")
+        for name, place in (word.split("=") for word in words.split()):
+            first, last = (int(end) for end in (place.split("-") * 2)[:2])
+            numbered = {f"{name}_{number}": first + number for number in range(last - first + 1)}
+            published.setdefault(game, {}).update(numbered if "-" in place else {name: first})
+    assert {game.lower(): dict(places) for game, places in RAM.items()} == published
+
 
 @pytest.fixture(scope="module", name="pong")
 def _pong(tmp_path_factory):
@@ -75,35 +103,6 @@ def test_the_preset_has_512_tokens_of_which_51_are_visible():
     assert config.grid.shape == (8, 8, 8)
     assert config.grid.num_visible == 51
     assert (config.clips.data, config.clips.stride) == ("atari", 1)
-
-
-PUBLISHED = """
-bowling: ball_x=30 ball_y=41 player_x=29 player_y=40
-boxing: player_x=32 player_y=34 enemy_x=33 enemy_y=35
-breakout: ball_x=99 ball_y=101 player_x=72
-demonattack: player_x=22 enemy_x1=17 enemy_x2=18 enemy_x3=19 missile_y=21 enemy_y1=69 enemy_y2=70 enemy_y3=71
-freeway: player_y=14 enemy_car_x=108-117
-frostbite: top_row_iceflow_x=34 second_row_iceflow_x=33 third_row_iceflow_x=32 fourth_row_iceflow_x=31
-frostbite: player_x=102 player_y=100
-pong: player_y=51 enemy_y=50 ball_x=49 ball_y=54
-qbert: player_x=43 player_y=67
-riverraid: player_x=51 missile_x=117 missile_y=50
-seaquest: enemy_obstacle_x=30-33 player_x=70 player_y=97
-spaceinvaders: player_x=28 enemies_x=26 missiles_y=9 enemies_y=24
-tennis: enemy_x=27 enemy_y=25 ball_x=16 ball_y=17 player_x=26 player_y=24
-"""
-"""Bytes of the Atari Annotated RAM Interface, at its commit 1a94116; a range is numbered from 0."""
-
-
-def test_the_bytes_are_the_published_ones():
-    published = {}
-    for line in PUBLISHED.split("\n")[1:-1]:
-        game, words = line.split(": ")
-        for name, place in (word.split("=") for word in words.split()):
-            first, last = (int(end) for end in (place.split("-") * 2)[:2])
-            numbered = {f"{name}_{number}": first + number for number in range(last - first + 1)}
-            published.setdefault(game, {}).update(numbered if "-" in place else {name: first})
-    assert {game.lower(): dict(places) for game, places in RAM.items()} == published
 
 
 def thing(frame, colour, rows, columns):
