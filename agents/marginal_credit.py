@@ -12,7 +12,7 @@ N of the token drawn:
     1 / M * sum over j in N(i_k), not drawn before k, of (V_j - h_j e_j)
 
 With the whole clip as neighbourhood its expected policy gradient is the exact gradient of the reward `neg_error`. A
-smaller one leaves out what tokens far away contribute: a little signal, and nearly all of the noise.
+smaller one leaves out the part of tokens far away: a little signal, and nearly all of the noise.
 """
 
 from typing import Literal, get_args
@@ -87,7 +87,7 @@ def marginal_advantage(ids: Tensor, errors: Tensor, predicted: Tensor, expected:
     """Return the advantage (B, K) of each draw: its credit minus V / M of the clip's average token.
 
     So a draw does better than average by showing a token of more error than others, or by lowering the errors near it.
-    What is subtracted is the same for all draws of a mask, and so leaves the expected gradient as it is. Arguments are
+    This baseline is the same for all draws of a mask, and so leaves the expected gradient as it is. Arguments are
     those of `marginal_credit`.
     """
     num_hidden = errors.shape[1] - ids.shape[1]

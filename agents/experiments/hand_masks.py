@@ -1,7 +1,7 @@
 """Masks that need no sampler: made by hand from motion and an MAE's errors, and found by a local search.
 
-They say what masks can gain under an MAE: by covering all places, by following motion or errors, and, by a search, a
-lower bound on the gain of the best masks.
+They measure the gain of masks under an MAE: by covering all places, by following motion or errors, and, by a search,
+a lower bound on that of the best masks.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,7 @@ class HeldOutScores:
     num_clips: int
     """Number of held-out clips."""
     error_deviation: float
-    """Deviation of the errors of a clip's tokens under the random masks, mean over clips: what content can be worth."""
+    """Deviation of the errors of a clip's tokens under the random masks, mean over clips: the scale of content gain."""
     overlap: float
     """Share of visible tokens that masks of two clips have in common: K / L for uniform masks, 1 for a constant one."""
     motion_lift: float

@@ -193,7 +193,7 @@ class Pretraining:
             save_checkpoint(self.folder / "checkpoints", state["step"], state, keep=keep, keep_hours=hours)
 
     def _load(self, state: dict[str, Any]) -> None:
-        """Load what `state` returned, also from a run with another number of processes."""
+        """Load the result of `state`, also from a run with another number of processes."""
         try:
             self.mae.load_state_dict(state["mae"])
             self.optimizer.load_state_dict(state["mae_optim"])

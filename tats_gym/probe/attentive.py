@@ -1,4 +1,4 @@
-"""Attentive decoder of numbers: a learned query for each looks at a clip's tokens, a linear layer reads what it saw."""
+"""Attentive decoder of numbers: learned queries look at a clip's tokens, a linear layer reads the numbers off."""
 
 import math
 from dataclasses import dataclass

@@ -108,5 +108,5 @@ class GradientGuard:
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on counting from what `state_dict` returned."""
+        """Go on counting from the result of `state_dict`."""
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]

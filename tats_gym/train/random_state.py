@@ -26,7 +26,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Restore what `random_state` returned; the GPU's state only on a GPU."""
+    """Restore the result of `random_state`; the GPU's state only on a GPU."""
     version, internal, gauss = json.loads(state["python"])
     random.setstate((version, tuple(internal), gauss))
     legacy = json.loads(state["numpy"])

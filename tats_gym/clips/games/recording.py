@@ -63,7 +63,7 @@ def make_recording(
         root: Folder of the dataset.
         config: The settings.
         kind: Noun for the dataset in messages, and its name in generator.json.
-        wanted: What generator.json must say of an existing dataset; None takes `kind` and all of `config`.
+        wanted: Settings that generator.json must have for an existing dataset; None takes `kind` and all of `config`.
 
     Raises:
         FileExistsError: If `root` holds other files, or a recording with other settings.
