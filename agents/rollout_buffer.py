@@ -134,14 +134,14 @@ class TokenRolloutBuffer(RolloutBuffer):
             return values
         if self.baseline == "none":
             return torch.zeros_like(returns)
-        total, times = (self._sum_of_others(each).reshape(len(each), -1) for each in (returns, returned.float()))
+        total, times = (self._sum_of_others(each) for each in (returns, returned.float()))
         return mean_by_token(total, times).view_as(returns)
 
     def _sum_of_others(self, numbers: Tensor) -> Tensor:
-        """Return for each mask's numbers (B, ...) the sum of those of the clip's other masks."""
+        """Return for each mask's numbers (B, ...) the sum of those of the clip's other masks, (B, n)."""
         groups = numbers.unflatten(0, (-1, self.masks_per_clip))
         others: Tensor = groups.sum(1, keepdim=True) - groups
-        return others.flatten(0, 1)
+        return others.reshape(len(numbers), -1)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: NDArray[np.bool_]) -> None:
         """Close the rollout, without bootstrapping: every step ended its episode."""
