@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tats_gym.agents.marginal_credit import marginal_credit, neighbourhood
+from tats_gym.agents.marginal_credit import marginal_advantage, marginal_credit, mean_by_token, neighbourhood
 from tats_gym.agents.plackett_luce import PlackettLuce
 
 GRID, NUM_TOKENS, NUM_VISIBLE = (2, 1, 3), 6, 3
@@ -72,6 +72,22 @@ def test_predicted_tokens_stand_for_all_hidden_ones():
     torch.testing.assert_close(found, torch.tensor([[2.0 + 3 * (2.0 - 5.0)]]) / 3)
 
 
+def test_an_advantage_is_the_credit_beyond_that_of_the_clips_average_token():
+    ids, mask = torch.tensor([[2, 0], [1, 3]]), torch.tensor([[False, True, False, True], [True, False, True, False]])
+    errors = torch.tensor([[0.0, 5.0, 0.0, 1.0], [2.0, 0.0, 1.0, 0.0]])
+    expected = torch.tensor([[4.0, 3.0, 2.0, 1.5], [1.0, 2.0, 3.0, 4.0]])  # their means are 2.625 and 2.5
+    found = marginal_advantage(ids, errors, mask, expected, neighbourhood((2, 1, 2), "clip", 0.0))
+    first = [2.0 + 4.0 - 2.0 + 0.5 - 2.625, 4.0 - 2.0 + 0.5 - 2.625]
+    second = [2.0 + 4.0 - 1.0 + 2.0 - 2.5, 4.0 - 1.0 + 2.0 - 2.5]
+    torch.testing.assert_close(found, torch.tensor([first, second]) / 2)
+
+
+def test_a_token_that_is_in_no_mask_has_its_clips_mean():
+    total = torch.tensor([[[4.0, 0.0, 11.0], [10.0, 2.0, 0.0]]])
+    times = torch.tensor([[[2.0, 0.0, 1.0], [2.0, 1.0, 0.0]]])
+    assert mean_by_token(total, times).tolist() == [[[2.0, 5.0, 11.0], [5.0, 2.0, 4.0]]]
+
+
 def test_neighbourhoods_by_hand():
     # Two times of 3 x 3 places, numbered row by row: the corner 0, its neighbours 1, 3, 4; the second time adds 9.
     shape = (2, 3, 3)
@@ -82,6 +98,7 @@ def test_neighbourhoods_by_hand():
     assert neighbourhood(shape, "neighbours", 0.0)[0].nonzero().flatten().tolist() == [0, 1, 3, 4, 9, 10, 12, 13]
     assert neighbourhood(shape, "neighbours", 0.0)[4].all()
     assert neighbourhood(shape, "place", far_weight=0.25)[0, :2].tolist() == [1.0, 0.25]
+    assert neighbourhood(shape, "place", far_weight=1.0).all()
 
 
 @pytest.mark.parametrize(

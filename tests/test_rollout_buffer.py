@@ -107,17 +107,18 @@ def test_a_policy_of_another_credit_is_refused():
         _keep(_buffer(credit="token"), torch.zeros(2))
 
 
-def test_minibatches_cover_the_rollout_once():
-    buffer = _buffer(steps=3, credit="joint")
-    for step in range(3):
+@pytest.mark.parametrize("steps", [2, 3])
+def test_minibatches_cover_the_rollout_once(steps):
+    buffer = _buffer(steps=steps, credit="joint")
+    for step in range(steps):
         tokens = torch.full((2, 4, 8), float(step))
         buffer.add_step(tokens, torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), _outcome())
     buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
     seen = [(data.observations[:, 0, 0], data.actions) for data in buffer.get(batch_size=2)]
-    assert [len(s) for s, _ in seen] == [2, 2, 2]
+    assert [len(s) for s, _ in seen] == steps * [2]
     rows = sorted((int(step), int(ids)) for steps, actions in seen for step, ids in zip(steps, actions, strict=True))
-    assert rows == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
-    assert buffer.values.shape == buffer.returns.shape == (6,)
+    assert rows == [(step, token) for step in range(steps) for token in (0, 1)]
+    assert buffer.values.shape == buffer.returns.shape == (2 * steps,)
 
 
 def test_an_unfinished_rollout_is_not_handed_out():
@@ -167,7 +168,45 @@ def test_a_single_advantage_is_left_as_it_is():
     assert next(buffer.get()).advantages.tolist() == [2.0]
 
 
+def test_advantages_that_hardly_differ_stay_small():
+    """SB3's PPO adds 1e-8 to the deviation too, which is 1e-8 here."""
+    buffer = _buffer(credit="joint", baseline="none", normalize_advantage=True)
+    outcome = _outcome()._replace(rewards=torch.tensor([1e-8, -1e-8]) / 2**0.5)
+    buffer.add_step(torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), outcome)
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    torch.testing.assert_close(next(buffer.get()).advantages, torch.tensor([1.0, -1.0]) / 8**0.5)
+
+
 def test_advantages_are_brought_to_mean_0_and_deviation_1():
     _, batch = _rollout(normalize_advantage=True)
     root = 0.5**0.5
     torch.testing.assert_close(batch.advantages, torch.tensor([[-root], [root]]))
+
+
+def _kept(credit):
+    buffer = _buffer(credit=credit)
+    mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
+    which = torch.tensor([0, 1])
+    tokens, log_prob = torch.zeros(2, 4, 8), torch.tensor([[-1.0, -2.0, -4.0], [-0.5, -0.25, -0.125]])
+    outcome = Outcome(torch.tensor([-2.0, -4.0]), mask.float(), mask, which, which)
+    buffer.add_step(
+        tokens, which[:, None], torch.tensor([[1.5], [2.0]]), log_prob if credit == "token" else log_prob[:, 0], outcome
+    )
+    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
+    return buffer, tokens
+
+
+def test_each_checked_array_of_a_rollout_has_a_number_a_mask():
+    buffer, _ = _kept(credit="token")
+    assert (buffer.log_probs.tolist(), buffer.values.tolist()) == ([-7.0, -0.875], [1.5, 2.0])
+    assert _kept(credit="joint")[0].log_probs.tolist() == [-1.0, -0.5]
+    buffer.reset()
+    assert [each.shape for each in (buffer.values, buffer.returns, buffer.log_probs)] == [(0,)] * 3
+    assert (buffer.pos, buffer.full) == (0, False)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 5])
+def test_a_rollout_that_fits_a_minibatch_is_not_copied(batch_size):
+    buffer, tokens = _kept(credit="joint")
+    (whole,) = buffer.get(batch_size)
+    assert whole.observations is tokens

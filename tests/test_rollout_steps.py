@@ -7,10 +7,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from tats_gym.agents.policy import TatsPolicy
-from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.tats import TATS, TatsConfig
-from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.envs.token_selection import Outcome
 from tests.toy import toy_env
 
 
@@ -126,35 +123,3 @@ def test_no_part_of_a_rollout_is_saved(env, tmp_path):
     data, _, _ = load_from_zip_file(tmp_path / "agent.zip")
     assert not {"_last_obs", "_last_episode_starts", "scores"} & data.keys()
     assert data["num_timesteps"] == 8
-
-
-def _kept(credit):
-    buffer = TokenRolloutBuffer(
-        1, TokenBox((4, 8), (2, 2, 1)), Subset(4, 1), "cpu", n_envs=2,
-        credit=credit, baseline="value", masks_per_clip=1, normalize_advantage=False,
-    )  # fmt: skip
-    mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
-    which = torch.tensor([0, 1])
-    tokens, log_prob = torch.zeros(2, 4, 8), torch.tensor([[-1.0, -2.0, -4.0], [-0.5, -0.25, -0.125]])
-    outcome = Outcome(torch.tensor([-2.0, -4.0]), mask.float(), mask, which, which)
-    buffer.add_step(
-        tokens, which[:, None], torch.tensor([[1.5], [2.0]]), log_prob if credit == "token" else log_prob[:, 0], outcome
-    )
-    buffer.compute_returns_and_advantage(torch.empty(0), np.ones(2, dtype=bool))
-    return buffer, tokens
-
-
-def test_each_checked_array_of_a_rollout_has_a_number_a_mask():
-    buffer, _ = _kept(credit="token")
-    assert (buffer.log_probs.tolist(), buffer.values.tolist()) == ([-7.0, -0.875], [1.5, 2.0])
-    assert _kept(credit="joint")[0].log_probs.tolist() == [-1.0, -0.5]
-    buffer.reset()
-    assert [each.shape for each in (buffer.values, buffer.returns, buffer.log_probs)] == [(0,)] * 3
-    assert (buffer.pos, buffer.full) == (0, False)
-
-
-@pytest.mark.parametrize("batch_size", [None, 2, 5])
-def test_a_rollout_that_fits_a_minibatch_is_not_copied(batch_size):
-    buffer, tokens = _kept(credit="joint")
-    (whole,) = buffer.get(batch_size)
-    assert whole.observations is tokens
