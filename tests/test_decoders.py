@@ -26,7 +26,7 @@ def test_ridge_is_the_closed_form_with_the_best_strength_for_each_target(width):
     noise = torch.randn(40, 3, generator=_generator(1))
     targets = values[:, :3] * 4 + noise * torch.tensor([0.1, 20.0, 2000.0]) + 7
     clips = torch.arange(40) // 4
-    strengths = (1e-3, 0.3, 0.7, 100.0)  # of which only few bits fit into a float32
+    strengths = (1e-3, 0.33, 0.77, 100.0)  # of whose digits few fit into a float32
     model = fit_ridge(values, targets, clips, RidgeConfig(strengths=strengths), seed=3)
 
     held = held_out_videos(torch.zeros(40, dtype=torch.int64), clips, 0.2, seed=3).numpy()

@@ -55,6 +55,7 @@ def test_settings_at_their_limits_are_accepted():
     lowest = {"n_steps": 1, "n_epochs": 1, "warmup_epochs": 0, "batch_size": 1, "baseline": "none"}
     lowest |= {"policy_coef": 0.0, "vf_coef": 0.0, "ent_coef": 0.0, "clip_range": 1e-3, "learning_rate": 1e-9}
     assert all(getattr(TatsConfig(**lowest), name) == value for name, value in lowest.items())
+    assert TatsConfig(far_weight=1.0).far_weight == 1
 
 
 @pytest.fixture(name="env")
@@ -64,8 +65,8 @@ def _env(clips_root):
     env.close()
 
 
-def _loss(env, clip_range, batch, judged):
-    config = TatsConfig(policy_coef=2.0, vf_coef=3.0, ent_coef=5.0, clip_range=clip_range)
+def _loss(env, clip_range, batch, judged, ent_coef=5.0):
+    config = TatsConfig(policy_coef=2.0, vf_coef=3.0, ent_coef=ent_coef, clip_range=clip_range)
     agent = TATS(env=env, config=config, device="cpu")
     agent._current_progress_remaining = 1.0
     agent.policy.evaluate_scores = lambda scores, actions: judged
@@ -82,6 +83,12 @@ def test_the_loss_by_hand(env):
     expected["inverse_temperature"] = 2 / 5 * 3.44**0.5  # advantages have the mean .6, their squares 3.8
     assert terms == pytest.approx(expected, rel=1e-5)
     assert loss == pytest.approx(2 * -0.45 + 3 * 3.6 + 5 * -2.0, rel=1e-4)
+
+
+def test_the_inverse_temperature_is_logged_where_the_entropy_counts(env):
+    assert "inverse_temperature" not in _loss(env, 0.25, BATCH, JUDGED, ent_coef=0.0)[1]
+    _, terms = _loss(env, 0.25, BATCH, JUDGED, ent_coef=0.5)
+    assert terms["inverse_temperature"] == pytest.approx(2 / 0.5 * 3.44**0.5, rel=1e-5)
 
 
 def test_hidden_tokens_without_an_error_have_no_part_in_the_loss(env):
@@ -142,6 +149,10 @@ def test_the_buffer_credits_as_the_settings_say(env):
     buffer = TATS(env=env, config=config, policy_kwargs={"sampler": sampler}, device="cpu").rollout_buffer
     assert (buffer.credit, buffer.baseline, buffer.normalize_advantage) == ("marginal", "none", True)
     torch.testing.assert_close(buffer.weights, 0.25 + 0.75 * torch.eye(64))
+    config = TatsConfig(credit="marginal")
+    buffer = TATS(env=env, config=config, policy_kwargs={"sampler": sampler}, device="cpu").rollout_buffer
+    place = torch.arange(64) % 16  # of four tubelets of 4 x 4 tokens
+    assert torch.equal(buffer.weights, (place == place[:, None]).float())
 
 
 @pytest.mark.parametrize("name", ["clip_range_vf", "target_kl"])
