@@ -19,7 +19,7 @@ from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
-from tats_gym.registration import ENV_IDS, data_of
+from tats_gym.registration import check_env_id, data_of
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import Precision
 
@@ -127,7 +127,7 @@ class PretrainConfig:
         check_plain(self)
         if self.init_mae is not None and self.init_mae not in MAE_NAMES and os.path.exists(absolute(self.init_mae)):
             make_paths_absolute(self, "init_mae")
-        check_choice("env", self.env, ENV_IDS)
+        check_env_id("env", self.env)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         for name in ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints"):
@@ -214,6 +214,13 @@ _DEMO = replace(
 )
 """A few minutes on two cores: goes on from the shipped MAE, at the learning rate with which its training ended."""
 
+
+def _small(data: str) -> PretrainConfig:
+    """Return the preset `folder` for another dataset."""
+    clips = ClipConfig(data=data, stride=DATASETS[data].stride, num_workers=2)
+    return replace(_FOLDER, env=f"TatsMask-{data}-v0", clips=clips)
+
+
 PRESETS = {
     "paper-ssv2": _paper("ssv2", 800),
     "paper-k400": _paper("k400", 800),
@@ -222,10 +229,10 @@ PRESETS = {
     "list": _paper("list", 200),
     "demo": _DEMO,
     "folder": _FOLDER,
-    "atari": replace(
-        _FOLDER,
-        env="TatsMask-atari-v0",
-        clips=ClipConfig(data="atari", stride=DATASETS["atari"].stride, num_workers=2),
+    "atari": _small("atari"),
+    "frames": _small("frames"),
+    "images": replace(
+        _small("images"), grid=replace(_FOLDER.grid, frames=1, tubelet_size=1, visible=None, mask_ratio=0.75)
     ),
 }
 
@@ -236,7 +243,7 @@ def preset_for(env_id: str, name: str | None = None) -> PretrainConfig:
     Raises:
         ValueError: If there is no such id or preset, with the nearest name.
     """
-    check_choice("--env", env_id, ENV_IDS)
+    check_env_id("--env", env_id)
     data = data_of(env_id)
     own = next((each for each in (f"paper-{data}", data) if each in PRESETS), None)
     check_choice("--preset", name or own or "list", tuple(PRESETS))

@@ -7,10 +7,11 @@ Letters in shape comments, here and everywhere:
     n tokens, visible or all, in the blocks that take any number             E examples of a probe
 """
 
-from tats_gym.registration import ENV_IDS, SCORES_IDS, register_envs
+from tats_gym.datasets import Dataset
+from tats_gym.registration import env_ids, register_dataset, register_envs
 from tats_gym.tokens import TokenGrid
 
 __version__ = "0.1.0"
-__all__ = ["ENV_IDS", "SCORES_IDS", "TokenGrid"]
+__all__ = ["Dataset", "TokenGrid", "env_ids", "register_dataset"]
 
 register_envs()

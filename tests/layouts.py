@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tats_gym.datasets import DATASETS
 from tests.video_files import write_video
 
-SMALL = {"frames": 4, "stride": 1, "size": 32, "patch_size": 16, "mae": "tiny", "visible": 3, "device": "cpu"}
+SMALL = {
+    **{"frames": 4, "tubelet_size": 2, "stride": 1, "size": 32, "patch_size": 16},
+    **{"mae": "tiny", "visible": 3, "device": "cpu"},
+}
 """Settings that make an environment of 2 x 2 x 2 tokens."""
 
 
@@ -28,6 +32,9 @@ def write_layout(data: str, root: Path, train: int = 4, validation: int = 2, cla
     files = {split: [_name(data, i, i % classes) for i in ids] for split, ids in names.items()}
     for split, ids in names.items():
         for i, name in zip(ids, files[split], strict=True):
+            if data in ("frames", "images"):
+                write_images(root / name, moving_frames(i))
+                continue
             codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(Path(name).suffix, "libx264")
             write_video(root / name, moving_frames(i), codec=codec)
     write_labels = {
@@ -37,6 +44,17 @@ def write_layout(data: str, root: Path, train: int = 4, validation: int = 2, cla
     if data in write_labels:
         write_labels[data](root, files, CLASSES[:classes])
     return root
+
+
+def write_images(path: Path, frames: np.ndarray) -> None:
+    """Write the first of the frames as an image, or all of them into a folder, if the path has no suffix."""
+    if path.suffix:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frames[0]).save(path)
+        return
+    path.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(path / f"frame_{number}.png")
 
 
 def write_two_classes(root: Path, train: int = 8, validation: int = 4) -> Path:
@@ -64,6 +82,8 @@ def _name(data: str, i: int, of_class: int) -> str:
         "hmdb51": f"{name.lower()}/it's_#{i}_{name.lower()}.avi",
         "list": f"a class/clip {i}.mp4",
         "folder": f"deep/er/{i}.mp4",
+        "frames": f"deep/er/{i}",
+        "images": f"deep/er/{i}.png",
     }[data]
 
 

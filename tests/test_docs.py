@@ -84,7 +84,7 @@ def _place(tmp_path_factory, demo_root) -> Path:
         write_layout(data, place / "data" / data.replace("list", "lists"), train=8, validation=4, classes=2)
     write_layout("folder", place / "home" / "videos", train=8, validation=2)
     write_video(place / "home" / "films" / "long.mp4", moving_frames(0, count=96))
-    for language, text in blocks(ROOT / "docs" / "agents.md"):
+    for language, text in [*blocks(ROOT / "docs" / "agents.md"), *blocks(ROOT / "docs" / "data.md")]:
         if language == "python" and (file := FILE.match(text)):
             (place / file[1]).parent.mkdir(exist_ok=True)
             (place / file[1]).write_text(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from tats_gym.clips import MissingDataError, Video, VideoList, list_videos
+from tats_gym.clips import Video, VideoList, list_videos
 from tats_gym.clips.datasets.folder_and_list import write_list
 from tests.layouts import write_layout
 
@@ -235,15 +235,3 @@ def test_the_command_that_is_named_for_commas_makes_a_list_that_is_read(tmp_path
     run = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
     (tmp_path / "train.csv").write_text(run.stdout)
     assert [(video.name, video.label) for video in list_videos("list", tmp_path).videos] == [("a b.mp4", 3)]
-
-
-def test_folders_of_frames_are_answered_with_how_to_make_videos_of_them(tmp_path):
-    for number in range(3):
-        picture = tmp_path / "clip1" / f"img_{number:05d}.jpg"
-        picture.parent.mkdir(exist_ok=True)
-        picture.touch()
-    (tmp_path / "train.csv").write_text("clip1 3 0\n")  # as VideoMAE V2 lists them
-    with pytest.raises(MissingDataError, match=r"`path total_frames label`, folders of frames; .*ffmpeg .*FOLDER\.mp4"):
-        list_videos("list", tmp_path)
-    with pytest.raises(MissingDataError, match=r"3 files there are pictures and none is a video; .*ffmpeg"):
-        list_videos("folder", tmp_path)

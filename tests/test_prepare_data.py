@@ -182,7 +182,7 @@ def test_a_place_that_cannot_be_written_is_told_at_once(root, tmp_path):
         verification(root, index=str(place))
 
 
-@pytest.mark.parametrize("data", ["ssv2", "k400", "ucf101", "hmdb51", "list", "folder", "atari"])
+@pytest.mark.parametrize("data", ["ssv2", "k400", "ucf101", "hmdb51", "list", "folder", "frames", "atari"])
 def test_the_command_checks_every_dataset(main, capsys, tmp_path, data):
     root = write_layout(data, tmp_path / data, train=2, validation=2)
     unindexed = list_videos(data, root)

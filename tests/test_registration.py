@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_importing_registers_them_all():
-    names = ("ssv2", "k400", "ucf101", "hmdb51", "list", "demo", "folder", "atari")
-    assert {f"TatsMask-{data}-v0" for data in names} == set(tats_gym.ENV_IDS)
-    for env_id in tats_gym.ENV_IDS:
+    names = ("ssv2", "k400", "ucf101", "hmdb51", "list", "demo", "folder", "atari", "images", "frames")
+    assert {f"TatsMask-{data}-v0" for data in names} == set(tats_gym.env_ids())
+    for env_id in tats_gym.env_ids():
         spec = gymnasium.spec(env_id)
         assert spec.max_episode_steps is None
         assert gymnasium.envs.registration.EnvSpec.from_json(spec.to_json()).kwargs == spec.kwargs

@@ -24,11 +24,11 @@ def _roots(tmp_path_factory):
     """Every dataset's files; the demo's own maker is left out by reading its layout as ssv2 does."""
     return {
         data: write_layout(data, tmp_path_factory.mktemp(data))
-        for data in ("ssv2", "k400", "ucf101", "hmdb51", "list", "folder", "atari")
+        for data in ("ssv2", "k400", "ucf101", "hmdb51", "list", "folder", "frames", "images", "atari")
     }
 
 
-@pytest.fixture(params=tats_gym.ENV_IDS, name="env_id")
+@pytest.fixture(params=tats_gym.env_ids(), name="env_id")
 def _env_id(request):
     return request.param
 

@@ -70,7 +70,7 @@ def test_bad_calls_are_named(folder, tmp_path):
     env.close()
 
 
-@pytest.mark.parametrize("env_id", [i for i in tats_gym.ENV_IDS if DATASETS[data_of(i)].generator is None])
+@pytest.mark.parametrize("env_id", [i for i in tats_gym.env_ids() if DATASETS[data_of(i)].generator is None])
 def test_missing_data_say_where_they_were_looked_for(env_id, tmp_path):
     with pytest.raises(MissingDataError, match="TatsMask-demo-v0") as caught:
         gymnasium.make_vec(env_id, num_envs=1, root=str(tmp_path / "nowhere"))

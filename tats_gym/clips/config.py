@@ -90,6 +90,8 @@ class ClipConfig:
         check_source(self.data, self.split, fold=self.fold, subset=self.subset, subset_seed=self.subset_seed)
         if self.flip and DATASETS[self.data].flip_keeps_class is False:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
+        if self.reader != "auto" and DATASETS[self.data].video_reader is not None:
+            raise ValueError(f"reader must be 'auto' for {self.data}, which has its own, got {self.reader!r}")
         for name, lowest in LOWEST.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
@@ -102,6 +104,11 @@ class ClipConfig:
         ):
             if not holds:
                 raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}")
+
+    @property
+    def opens_with(self) -> str:
+        """The reader for `open_video`: the dataset's own, or `reader`."""
+        return DATASETS[self.data].video_reader or self.reader
 
     @property
     def held_out(self) -> "ClipConfig":

@@ -106,13 +106,13 @@ class ClipDecoder:
 
     def __init__(self, config: ClipConfig, videos: Sequence[Video], frames: int, size: int) -> None:
         self.config, self.frames, self.size = config, frames, size
-        self.cache = VideoCache(config.cache_mib, config.reader)
+        self.cache = VideoCache(config.cache_mib, config.opens_with)
         self._window_kind = frames, config.stride, config.sampling
         self._windows = None
         if config.cache_windows:
             folder = data_root("windows", config.cache_dir)
             step = config.stride if config.sampling == "stride" else config.sampling
-            self._windows = WindowCache(folder, config.cache_windows, frames, step, config.reader)
+            self._windows = WindowCache(folder, config.cache_windows, frames, step, config.opens_with)
         # Built before workers are forked, so that not each of them imports timm.
         self._rand_augment = RandAugment(config.randaug) if config.randaug else None
         # One block of bytes, which forked workers share; of Python objects, reference counts would force copies.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers import Reader, VideoReader, VideoReadError, check_indices, open_video
+from tats_gym.clips.readers import VideoReader, VideoReadError, check_indices, open_video
 
 
 class CachedVideo:
@@ -37,7 +37,7 @@ class VideoCache:
         reader: Library that decodes, see `open_video`.
     """
 
-    def __init__(self, size_mib: int, reader: Reader) -> None:
+    def __init__(self, size_mib: int, reader: str) -> None:
         self.reader = reader
         self._free_bytes = size_mib * 2**20
         self._cached: dict[Path, CachedVideo] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers import file_status
+from tats_gym.clips.readers import source_status
 from tats_gym.files.atomic import delete_abandoned
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class WindowCache:
         Raises:
             VideoReadError: If the video cannot be reached, or `decode` raised it.
         """
-        status = file_status(path)
+        status = source_status(path)
         facts = (os.fsencode(path), status.st_size, status.st_mtime_ns, self.windows, self.frames, *self._made_with)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
         file_path = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"

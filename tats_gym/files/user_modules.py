@@ -28,3 +28,19 @@ def load_function(path: str, option: str) -> Any:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as err:
         raise ValueError(f"{option}: there is no {function!r} to import from {module!r}: {err}") from err
+
+
+def load_module(name: str, option: str) -> None:
+    """Import a module for what its import does.
+
+    Args:
+        name: The module.
+        option: The option that named it, for messages.
+
+    Raises:
+        ValueError: If it cannot be imported; its cause is the import's own error.
+    """
+    try:
+        importlib.import_module(name)
+    except ImportError as err:
+        raise ValueError(f"{option}: there is no module {name!r} to import: {err}") from err

@@ -14,7 +14,7 @@ from tats_gym.files.messages import check_choice
 from tats_gym.finetune.mixing import MixConfig
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.model.videomae import MAE_PRESETS
-from tats_gym.registration import ENV_IDS, data_of
+from tats_gym.registration import check_env_id, data_of
 from tats_gym.train.optimizer import OptimConfig
 from tats_gym.train.precision import Precision
 
@@ -99,7 +99,7 @@ class FinetuneConfig:
         check_plain(self)
         if self.encoder not in MAE_PRESETS and os.path.exists(absolute(self.encoder)):
             make_paths_absolute(self, "encoder")
-        check_choice("env", self.env, ENV_IDS)
+        check_env_id("env", self.env)
         check_choice("pool", self.pool, POOLS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
@@ -131,7 +131,7 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
     Raises:
         ValueError: If the id is unknown, or its dataset has no labels.
     """
-    check_choice("--env", env_id, ENV_IDS)
+    check_env_id("--env", env_id)
     data = data_of(env_id)
     if data == "demo":
         return _demo_preset(encoder)

@@ -18,7 +18,6 @@ from tats_gym.clips.readers import Reader
 from tats_gym.datasets import Split
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.files.atomic import check_writable, write_whole
-from tats_gym.files.messages import check_choice
 from tats_gym.model.encoder import FeatureNorm
 from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.probe.evaluation import Method, ProbeConfig, evaluate
@@ -26,7 +25,7 @@ from tats_gym.probe.features import FeatureConfig, features_of
 from tats_gym.probe.knn import KnnConfig
 from tats_gym.probe.logistic import LogisticConfig
 from tats_gym.probe.sgd import SgdConfig
-from tats_gym.registration import ENV_IDS
+from tats_gym.registration import check_env_id
 from tats_gym.runs.folder import origin
 from tats_gym.runs.kinds import kind_hint, refuse_to_replace
 from tats_gym.tokens import TokenGrid
@@ -93,7 +92,7 @@ class ProbeCommand:
     knn: KnnConfig = field(default_factory=KnnConfig)
 
     def __post_init__(self) -> None:
-        check_choice("--env", self.env, ENV_IDS)
+        check_env_id("--env", self.env)
         for name in ("encoder", "method", "norm", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"--{name} needs at least one value")

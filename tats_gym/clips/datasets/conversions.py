@@ -1,17 +1,9 @@
-"""Advice for lists and folders in known forms that no dataset reads: another id, or a command that converts them."""
+"""Advice for lists and folders in known forms that a dataset does not read: another id, or a command."""
 
 import re
 from collections.abc import Sequence
 
-from tats_gym.clips.datasets.layout import Entry
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Suffixes of extracted frames."""
-FROM_FRAMES = (
-    "frames are not read, so make a video of each folder of them, as "
-    "ffmpeg -framerate 25 -pattern_type glob -i 'FOLDER/*.jpg' -qscale:v 2 FOLDER.mp4"
-)
+from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def of_line(line: str) -> str:
@@ -25,17 +17,12 @@ def of_line(line: str) -> str:
     return ""
 
 
-def of_missing(entries: Sequence[Entry]) -> str:
-    """Return advice where a list names frames, as VideoMAE V2's `path total_frames label`; "" for any other list."""
-    frames = [entry for entry in entries if entry.path is None and re.fullmatch(r".*\S[ \t]+\d+", entry.name)]
-    if not entries or len(frames) < len(entries):
-        return ""
-    return f"its lines are `path total_frames label`, folders of frames; {FROM_FRAMES}, and write `FOLDER.mp4 label`"
-
-
 def of_folder(paths: Sequence[str]) -> str:
-    """Describe a folder without a video: pictures, with the command that converts them, or other files."""
-    pictures = sum(path.lower().endswith(PICTURES) for path in paths)
-    if not pictures:
+    """Describe a folder without a video: images, with the ids that read them, or other files."""
+    images = sum(path.lower().endswith(IMAGE_SUFFIXES) for path in paths)
+    if not images:
         return f"no file there is a video ({' '.join(VIDEO_SUFFIXES)})"
-    return f"{pictures} files there are pictures and none is a video; {FROM_FRAMES}"
+    return (
+        f"{images} files there are images and none is a video; TatsMask-frames-v0 reads folders of frames, "
+        "TatsMask-images-v0 single images"
+    )

@@ -5,11 +5,11 @@ import io
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tats_gym.clips.datasets.conversions import of_folder, of_line, of_missing
+from tats_gym.clips.datasets.conversions import of_folder, of_line
 from tats_gym.clips.datasets.films import SETTINGS_FILE, films_of
 from tats_gym.clips.datasets.layout import (
     Entry,
@@ -25,7 +25,7 @@ from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import read_text
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ LIST_FILES: Mapping[Split, str] = MappingProxyType({"train": "train.csv", "valid
 
 LABELLED = re.compile(r"(.*\S)[ \t]+([0-9]{1,6})")
 """A path, which may hold spaces, and a class of at most six digits: a longer number is a mistake."""
+
+COUNTED = re.compile(r"(.*\S)[ \t]+[0-9]+")
+"""A folder of frames and their number, which VideoMAE V2's lists have."""
 
 QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:[ \t]+"?([0-9]{1,6})"?)?')
 """The same line as csv and pandas write it, with or without a class: quotation marks within the path are doubled."""
@@ -65,18 +68,30 @@ def read_folder(tree: Tree, part: Part) -> Listing:
             tree.root, len(names),
         )  # fmt: skip
         sources = dict(zip(names, names, strict=True))
-    hashes = {source: name_hash(source) for source in sources.values()}
-    held_out = {source for source, number in hashes.items() if number % VALIDATION_SHARE == 0}
-    train, few = part.split == "train", len(held_out) in (0, len(hashes))
-    if few:
-        held_out = {min(hashes, key=hashes.__getitem__)}
-    everything = train and few and (not films or len(hashes) == 1)
+    held_out, few = held_out_names(sources.values())
+    train = part.split == "train"
+    everything = train and few and (not films or len(set(sources.values())) == 1)
     chosen = [name for name in names if everything or (sources[name] not in held_out) == train]
     return Listing((), [Entry(name, Path(names[name]), None) for name in chosen])
 
 
+def held_out_names(names: Iterable[str]) -> tuple[set[str], bool]:
+    """Choose about one name in ten by its hash; where that leaves a side empty, the one with the lowest hash.
+
+    Returns:
+        The names that are held out, and whether hashes alone would have left a side empty.
+    """
+    hashes = {name: name_hash(name) for name in names}
+    held_out = {name for name, number in hashes.items() if number % VALIDATION_SHARE == 0}
+    few = len(held_out) in (0, len(hashes))
+    return {min(hashes, key=hashes.__getitem__)} if few else held_out, few
+
+
 def read_list(tree: Tree, part: Part) -> Listing:
     """Read a list in the root: paths, absolute or relative to it, all with the number of their class or all without.
+
+    A path is that of a video, of an image or of a folder of frames; after the latter, VideoMAE V2's lists have the
+    number of its frames, which is not needed.
 
     The classes reach up to the highest number in any list of the root, so that all splits have the same classes. A
     warning names the films that have segments in train.csv too, see `films_of`.
@@ -90,9 +105,9 @@ def read_list(tree: Tree, part: Part) -> Listing:
     entries = []
     for name, label in lists[part.split]:
         path = tree.root / name
-        entries.append(Entry(name, path if os.path.isfile(path) else None, label))  # Path.is_file raises on some names
-    if way_out := of_missing(entries):
-        raise missing_data(tree.data, tree.root, f"{LIST_FILES[part.split]}: {way_out}")
+        if not os.path.exists(path) and (counted := COUNTED.fullmatch(name)):
+            path = tree.root / counted[1]
+        entries.append(Entry(name, path if os.path.exists(path) else None, label))  # Path.exists raises on some names
     found = contradiction(entries)
     if found:  # no error: a user's own dataset may have several classes per video
         logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], found)
@@ -127,7 +142,7 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
                 )
         return parsed
     for (number, line), (name, _) in zip(lines, parsed, strict=True):
-        if not name.lower().endswith(VIDEO_SUFFIXES):
+        if not name.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
             raise ValueError(
                 f"{path}, line {number}: expected `path label`, or the path of a video in every line, "
                 f"got {shown(line)}{of_line(line)}"

@@ -13,8 +13,7 @@ from tats_gym.clips.datasets.listing import VideoList, list_videos
 from tats_gym.clips.prepare.verify import VerifyConfig
 from tats_gym.clips.readers import Reader
 from tats_gym.datasets import TRAIN_VALIDATION, Split
-from tats_gym.files.messages import check_choice
-from tats_gym.registration import ENV_IDS
+from tats_gym.registration import check_env_id
 from tats_gym.runs.kinds import refuse_to_replace
 
 
@@ -34,7 +33,7 @@ class Source:
     """Each seed gives another subset."""
 
     def __post_init__(self) -> None:
-        check_choice("--env", self.env, ENV_IDS)
+        check_env_id("--env", self.env)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -27,10 +27,10 @@ from tats_gym.clips.datasets.layout import Part
 from tats_gym.clips.datasets.listing import dataset_folder, list_videos
 from tats_gym.clips.prepare.frame_check import returns_wrong_frames
 from tats_gym.clips.prepare.verify_report import Report
-from tats_gym.clips.readers import Reader, VideoReadError, open_video
+from tats_gym.clips.readers import Reader, VideoReadError, in_video_file, open_video
 from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import TaskFailure
-from tats_gym.datasets import Split
+from tats_gym.datasets import DATASETS, Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace
@@ -87,7 +87,7 @@ class WindowCheck:
 
     frames: int
     stride: int
-    reader: Reader
+    reader: str
 
     def __call__(self, path: str) -> Finding:
         """Return the finding about a video.
@@ -103,7 +103,7 @@ class WindowCheck:
                 window = length, self.frames, self.stride
                 indices = window_indices(*window, centre_start(*window)).tolist()
                 height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, 3)
-                misplaced = returns_wrong_frames(video, Path(path))
+                misplaced = in_video_file(Path(path), self.reader) and returns_wrong_frames(video, Path(path))
         except VideoReadError:
             raise
         except OSError as err:  # an error of the disk, such as missing permissions
@@ -164,7 +164,8 @@ class Verification:
 
     def __iter__(self) -> Iterator[tuple[Path, Finding]]:
         start = time.perf_counter()
-        check = WindowCheck(self.config.frames, self.config.stride, self.config.reader)
+        reader = DATASETS[self.config.data].video_reader or self.config.reader
+        check = WindowCheck(self.config.frames, self.config.stride, reader)
         names = {str(path): name for name, path in self._paths.items() if name not in self._findings}
         answers = run_all(
             check,

@@ -1,7 +1,7 @@
-"""Readers of chosen video frames: PyAV, decord and torchcodec behind one small protocol."""
+"""Readers of chosen frames: PyAV, decord, torchcodec, images and a dataset's own behind one small protocol."""
 
-from tats_gym.clips.readers.opening import READERS, Reader, open_video
-from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices, file_status
+from tats_gym.clips.readers.opening import READERS, Reader, in_video_file, open_video
+from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, check_indices, source_status
 
 __all__ = [
     "READERS",
@@ -9,6 +9,7 @@ __all__ = [
     "VideoReadError",
     "VideoReader",
     "check_indices",
-    "file_status",
+    "in_video_file",
     "open_video",
+    "source_status",
 ]

@@ -1,41 +1,57 @@
-"""The table of readers, and the opening of a video by one of them."""
+"""The table of readers, and the opening of a video by one of them, or of images."""
 
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Literal, get_args
 
 from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, file_status
 from tats_gym.files.messages import check_choice
+from tats_gym.files.video_suffixes import IMAGE_SUFFIXES
 
 Reader = Literal["auto", "decord", "pyav", "torchcodec"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
-READER_CLASSES: dict[Reader, str] = {
+READER_CLASSES: dict[str, str] = {
     "auto": "tats_gym.clips.readers.pyav_reader:PyAVReader",
     "pyav": "tats_gym.clips.readers.pyav_reader:PyAVReader",
     "decord": "tats_gym.clips.readers.decord_reader:DecordReader",
     "torchcodec": "tats_gym.clips.readers.torchcodec_reader:TorchcodecReader",
 }
 """`module:class` of each reader; its library is imported with the first video that it opens."""
+IMAGES = "tats_gym.clips.readers.image_reader:ImageReader"
 
 
-def open_video(path: str | Path, reader: Reader = "auto") -> VideoReader:
-    """Open a video.
+def open_video(path: str | Path, reader: str = "auto") -> VideoReader:
+    """Open a video, an image as a video of one frame, or a folder of images as the frames of one.
 
     Args:
-        path: The file.
-        reader: "auto" takes PyAV, the only one of the three that reads every file of the tests correctly, and the
-            fastest. The choice does not depend on the file.
+        path: The file or folder.
+        reader: Library that decodes video files. "auto" takes PyAV, the only one of the three that reads every file of
+            the tests correctly, and the fastest; the choice does not depend on the file. A text with a colon is
+            `module:class` of a dataset's own reader, which opens any path.
 
     Raises:
         ValueError: If there is no such reader.
         VideoReadError: If the file is missing, empty, or holds no video that the reader can decode.
         ImportError: If the reader needs a package that is not installed.
     """
+    if ":" in reader:
+        return _opened(reader, Path(path))
     check_choice("reader", reader, READERS)
     path = Path(path).absolute()  # a relative name with a colon would be parsed as a protocol
+    if not in_video_file(path, reader):
+        return _opened(IMAGES, path)
     if file_status(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
-    module, _, name = READER_CLASSES[reader].partition(":")
-    opened: VideoReader = getattr(import_module(module), name)(path)
+    return _opened(READER_CLASSES[reader], path)
+
+
+def in_video_file(path: Path, reader: str) -> bool:
+    """Return whether `open_video` decodes a video file there, not images and not with a dataset's own reader."""
+    return not (":" in reader or path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir())
+
+
+def _opened(reader: str, path: Path) -> VideoReader:
+    """Import a reader's `module:class`, and open a path with it."""
+    opened: VideoReader = resolve_name(reader)(path)
     return opened

@@ -54,6 +54,20 @@ def file_status(path: Path) -> os.stat_result:
     return status
 
 
+def source_status(path: Path) -> os.stat_result:
+    """Return the status of the file or folder that holds a video, for a path that may lead on into an archive.
+
+    Raises:
+        VideoReadError: If it is missing or the disk fails.
+    """
+    try:
+        return path.stat()
+    except NotADirectoryError:
+        return source_status(path.parent)
+    except OSError as err:
+        raise VideoReadError(f"{path}: {err.strerror}") from err
+
+
 def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
     """Raise ValueError for no indices, IndexError for negative ones, VideoReadError for those beyond the end."""
     if len(indices) == 0:
