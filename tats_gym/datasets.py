@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 Split = Literal["train", "validation", "test"]
@@ -55,7 +54,7 @@ class Dataset:
 
 _SMALL = {"mae": "tiny", "size": 64, "patch_size": 8, "mask_ratio": 0.9}
 
-_DATASETS: dict[str, Dataset] = {
+DATASETS: dict[str, Dataset] = {
     "ssv2": Dataset(
         reader="tats_gym.clips.datasets.official:read_ssv2",
         files="labels.json, train.json and validation.json with the {id}.webm videos",
@@ -136,8 +135,6 @@ _DATASETS: dict[str, Dataset] = {
         settings=_SMALL,
     ),
 }
-
-DATASETS: Mapping[str, Dataset] = MappingProxyType(_DATASETS)
 """Name of a dataset, as in the id TatsMask-NAME-v0, to its record; `tats_gym.register_dataset` adds others."""
 
 
@@ -149,5 +146,5 @@ def add_dataset(name: str, dataset: Dataset) -> None:
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"the name of a dataset must be lower-case letters, digits and underscores, got {name!r}")
-    if _DATASETS.setdefault(name, dataset) != dataset:
+    if DATASETS.setdefault(name, dataset) != dataset:
         raise ValueError(f"there is another dataset {name!r} already; choose another name")
