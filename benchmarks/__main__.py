@@ -9,7 +9,7 @@ import sys
 import tyro
 
 from benchmarks import data, growth, startup, step
-from tats_gym.agents.training.command_line import exit_code
+from tats_gym.commands.exit_codes import exit_code
 
 
 def main(arguments: list[str]) -> None:

@@ -1,45 +1,8 @@
-"""Cut long videos into short ones to train on: python scripts/cut_videos.py ~/films --out ~/clips.
+"""Cut long videos into short ones: python scripts/cut_videos.py ~/films --out FOLDER."""
 
-Each video becomes OUT/<name>-0000.webm, OUT/<name>-0001.webm and so on, without sound. Existing segments are kept, so
-that the same command continues after a stop. Then: train_ppo.py --env TatsMask-folder-v0 --root OUT
-"""
-
-import logging
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
 
-import tyro
-
-from tats_gym.agents.training.command_line import exit_code
-from tats_gym.clips.prepare.segments import CutConfig, cut_all
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScriptConfig:
-    """The videos, the cut, and the folder of the segments."""
-
-    paths: tyro.conf.Positional[tuple[Path, ...]]
-    """Videos, or folders with videos anywhere below them."""
-    out: Path
-    """Folder of the segments; must not lie within PATHS."""
-    cut: tyro.conf.OmitArgPrefixes[CutConfig] = field(default_factory=CutConfig)
-
-
-def main(arguments: list[str]) -> int:
-    """Parse, cut, and print the counts."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    return exit_code(lambda: _cut(arguments), "the same command goes on from here")
-
-
-def _cut(arguments: list[str]) -> None:
-    config = tyro.cli(ScriptConfig, args=arguments, prog="cut_videos.py", description=__doc__)
-    totals = cut_all(config.paths, config.out, config.cut)
-    print(
-        f"{totals.videos} videos, {totals.segments} segments ({totals.new} new), "
-        f"{totals.segments * config.cut.frames} frames, {totals.seconds:.1f} s in {config.out}"
-    )
-
+from tats_gym.commands import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("cut", sys.argv[1:], program="cut_videos.py"))

@@ -1,34 +1,8 @@
-"""Probe frozen encoders: python scripts/linear_probe.py --encoder runs/demo-group-seed0-1 tiny --env TatsMask-demo-v0.
+"""Probe frozen encoders: python scripts/linear_probe.py --encoder RUN --env ID."""
 
-Fits a classifier to the features of a dataset's training clips and measures its accuracy on held-out clips. An encoder
-is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name for untrained weights, as
-a baseline. Features are cached, so that another method takes seconds. docs/probe.md explains features and methods.
-"""
-
-import logging
 import sys
 
-import tyro
-
-from tats_gym.agents.experiments.probe_report import record_tables
-from tats_gym.agents.training.command_line import exit_code
-from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
-
-
-def main(arguments: list[str]) -> int:
-    """Parse, probe, and print the results."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    return exit_code(lambda: _probe(arguments), "the same command goes on with the features that are kept")
-
-
-def _probe(arguments: list[str]) -> None:
-    command = tyro.cli(ProbeCommand, args=arguments, prog="linear_probe.py", description=__doc__)
-    records = [record for path in command.add for record in read_records(path)]
-    for record in recorded(command, arguments):
-        records.append(record)
-        print(line_of(record), flush=True)
-    print(f"\n{record_tables(records)}")
-
+from tats_gym.commands import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("probe", sys.argv[1:], program="linear_probe.py"))

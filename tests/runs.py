@@ -1,9 +1,8 @@
-"""Settings of runs that take seconds, and scripts in this process: importing torch again and again takes minutes."""
+"""Settings of runs that take seconds, and commands in this process: importing torch again and again takes minutes."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -15,17 +14,9 @@ from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid
 
 
-def load_script(name: str) -> ModuleType:
-    """Import a script of this checkout; the path is left as it was."""
-    before = sys.path.copy()
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # tyro looks there for the docstrings of a dataclass
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command of `tats-gym`."""
+    return import_module(f"tats_gym.commands.{name.replace('-', '_')}")
 
 
 def train(config: PretrainConfig) -> tuple[Pretraining, PretrainingResult]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tats_gym.runs.folder import read_record
-from tests.runs import load_script
+from tests.runs import load_command
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).parent / "uv"
@@ -41,7 +41,7 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(
         f"--epoch-clips 16 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --eval-clips 2 --eval-masks 1 --quiet "
         f"--device cpu --out {tmp_path}"
     )
-    assert load_script("train_ppo").main(arguments.split()) == 0
+    assert load_command("train").main(arguments.split()) == 0
     module = sys.modules["my_agents.detail" if agent == "detail" else "my_agents.linear"]
     assert Path(module.__file__).is_relative_to(installed)
     (run,) = tmp_path.iterdir()

@@ -11,8 +11,9 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.study import changed
 from tats_gym.agents.requirements import settled
-from tats_gym.agents.training.command_line import command_for, differing, exit_code
-from tats_gym.agents.training.options import TrainingOptions
+from tats_gym.agents.training.command_line import command_for, differing
+from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.train import parse as parse_training
 from tats_gym.train.signals import PreemptedError, StoppedError
 
 LESS = "take fewer clips at once, or a smaller model"
@@ -72,7 +73,7 @@ def _parse():
     def parse(command: str) -> PretrainConfig:
         words = shlex.split(command)
         assert words[:3] == ["python", "scripts/train_ppo.py", "--env"]
-        return TrainingOptions.parse(words[2:]).config
+        return parse_training(words[2:]).config
 
     return parse
 

@@ -11,7 +11,7 @@ import pytest
 from tats_gym.agents.experiments.comparison import run_comparison
 from tats_gym.agents.experiments.comparison_measures import ProbePlan
 from tats_gym.agents.experiments.comparison_report import compare, comparison_figure, comparison_tables, plain_rows
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 
 
 def rows_by_hand(seeds=(0, 1)):
@@ -69,7 +69,7 @@ def test_the_picture_has_a_panel_for_each_measure():
 
 @pytest.fixture(name="script", scope="module")
 def _script():
-    return load_script("compare_agents")
+    return load_command("compare")
 
 
 def test_the_script_writes_its_results_and_their_origin(script, clips_root, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import torch
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.runs.checkpoint import load_checkpoint
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 from tests.soak.kills import differences
 from tests.test_sampler_export import random_run
 
@@ -49,7 +49,7 @@ def _whole(clips_root, tmp_path_factory):
 
 @pytest.fixture(name="train", scope="module")
 def _train():
-    return load_script("train_ppo").main
+    return load_command("train").main
 
 
 def test_a_disk_that_fills_up_costs_the_work_since_the_last_checkpoint(clips_root, tmp_path, whole, monkeypatch):
@@ -98,7 +98,7 @@ def test_an_export_that_finds_no_room_leaves_no_file(clips_root, tmp_path, capsy
     with _disk(tmp_path / "disk", 1) as disk:
         with pytest.raises(OSError, match="No space left"):
             _fill(disk / "others' files")
-        assert load_script("export_encoder").main([str(run), "--format", format, "--out", str(disk / "out")]) == 1
+        assert load_command("export").main([str(run), "--format", format, "--out", str(disk / "out")]) == 1
         shown = capsys.readouterr().err
         assert shown.startswith("error: ")
         assert "No space left" in shown or "the disk may be full" in shown

@@ -14,7 +14,7 @@ from tats_gym.model.encoder import VideoEncoder
 from tats_gym.runs.checkpoint import save_checkpoint
 from tats_gym.runs.folder import create_run
 from tests.encoders import CONFIG, GRID, clips_for, normalised, random_mae, write_run
-from tests.runs import load_script
+from tests.runs import load_command
 from tests.test_sampler_export import random_run
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +23,7 @@ RUN = Path("runs/ssv2-tats-seed0-1")
 
 @pytest.fixture(name="main")
 def _main():
-    return load_script("export_encoder").main
+    return load_command("export").main
 
 
 @pytest.fixture(name="run")

@@ -4,7 +4,7 @@ import pytest
 
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.finetune.config import finetune_preset
-from tests.runs import load_script
+from tests.runs import load_command
 
 SMALL = [
     "--frames", "4", "--size", "32", "--batch-size", "8", "--test-batch-size", "4", "--optim.epochs", "2",
@@ -14,7 +14,7 @@ SMALL = [
 
 @pytest.fixture(name="main")
 def _main():
-    return load_script("finetune").main
+    return load_command("finetune").main
 
 
 def test_help_names_the_sources(main, capsys):

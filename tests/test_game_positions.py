@@ -11,13 +11,13 @@ from torch import nn
 from tats_gym.agents.experiments import game_positions
 from tats_gym.agents.experiments.cells import Cell, run_cell
 from tats_gym.agents.experiments.game_positions import Samples, decode, games_of, samples_of
-from tats_gym.agents.experiments.studies import STUDIES, StudyConfig, on_folder
+from tats_gym.agents.experiments.studies import STUDIES, on_folder
 from tats_gym.agents.experiments.study import Study, changed
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.tokens import TokenGrid
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 
 PADDLE = (92, 186, 92)
 """Colour of Pong's right paddle on the emulator's screen."""
@@ -121,9 +121,9 @@ def _study(pong, tmp_path):
 
 def test_a_study_decodes_the_encoders_of_its_arms_once(study, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"games-05": study})
-    config = StudyConfig("games-05", seeds=2, jobs=1, out=tmp_path / "runs", results=tmp_path / "results")
-    script = load_script("study")
-    script.main(config)
+    folders = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    words = ["games-05", "--seeds", "2", "--jobs", "1", *folders]
+    assert load_command("study").main(words) == 0
     table = capsys.readouterr().out.split("decoded_positions\n")[1].splitlines()
     assert [line.split("  ")[0] for line in table[:4]] == ["arm", "random", "expected error", "untrained"]
     assert table[0].count("detectable") == 4
@@ -144,7 +144,7 @@ def test_a_study_decodes_the_encoders_of_its_arms_once(study, tmp_path, monkeypa
     assert len({row["r2_ridge"] for row in rows}) > 3
 
     monkeypatch.setattr(game_positions, "_decoded", None)  # a second call finds the results
-    script.main(config)
+    assert load_command("study").main(words) == 0
     assert json.loads(path.read_text())["decoded_positions_rows"] == rows
 
 

@@ -17,7 +17,7 @@ from tats_gym.runs.checkpoint import save_checkpoint
 from tats_gym.runs.kinds import kind_of
 from tests.encoders import CONFIG, GRID, random_mae
 from tests.layouts import moving_frames
-from tests.runs import load_script
+from tests.runs import load_command
 from tests.test_export_script import finetuned_run
 from tests.test_sampler_export import random_run
 from tests.video_files import write_video
@@ -53,24 +53,24 @@ TRAIN = ["--env", "TatsMask-folder-v0", "--device", "cpu", "--frames", "4", "--s
          "--stride", "1", "--num-workers", "0", "--root", "videos"]  # fmt: skip
 OLD = "a torch file of another kind, or a damaged one"
 TAKES_RUNS = {
-    "train_ppo --resume": (PRETRAINING,),
+    "train --resume": (PRETRAINING,),
     "finetune --resume": (FINETUNING,),
     "report": (PRETRAINING,),
 }
 TAKES = TAKES_RUNS | {
-    "train_ppo --init-mae": (PRETRAINING,),
+    "train --init-mae": (PRETRAINING,),
     "finetune --encoder": (PRETRAINING, FINETUNING, ENCODER, OLD),
-    "linear_probe --encoder": (PRETRAINING, FINETUNING, ENCODER, OLD),
-    "export_encoder --format hf --out new": (PRETRAINING, FINETUNING, ENCODER, OLD),
-    "export_encoder --format sampler --out new": (PRETRAINING,),
-    "visualize_masks": (PRETRAINING,),
-    "visualize_masks --compare": (PRETRAINING,),
+    "probe --encoder": (PRETRAINING, FINETUNING, ENCODER, OLD),
+    "export --format hf --out new": (PRETRAINING, FINETUNING, ENCODER, OLD),
+    "export --format sampler --out new": (PRETRAINING,),
+    "visualize": (PRETRAINING,),
+    "visualize --compare": (PRETRAINING,),
 }
 """Command to the kinds that it takes."""
 MORE = {
-    "train_ppo --init-mae": TRAIN,
+    "train --init-mae": TRAIN,
     "finetune --encoder": ["--root", "demo"],
-    "visualize_masks --compare": ["pretraining"],
+    "visualize --compare": ["pretraining"],
 }
 
 
@@ -100,7 +100,7 @@ def _root(clips_root, tmp_path_factory):
 
 def _answer(command, capsys):
     script, *arguments = command
-    main = load_script(script).main
+    main = load_command(script).main
     try:
         code = main(arguments)
     except SystemExit as ended:
@@ -122,7 +122,7 @@ def test_a_command_names_the_kind_it_was_given_and_the_kind_it_takes(root, monke
     others = [thing for thing, what in THINGS.items() if what not in TAKES[command]]
     assert len(others) > len(THINGS) // 3
     for thing in others:
-        if script == "export_encoder" or options in ([], ["--compare"]):
+        if script == "export" or options in ([], ["--compare"]):
             given = [*MORE.get(command, []), *options[-1:], thing] if "--compare" in options else [thing, *options]
         else:
             given = [*options, thing, *MORE.get(command, [])]
@@ -143,25 +143,25 @@ def test_a_command_names_the_kind_it_was_given_and_the_kind_it_takes(root, monke
 ])  # fmt: skip
 def test_the_way_out_is_named(root, monkeypatch, capsys, thing, use):
     monkeypatch.chdir(root)
-    script = "finetune" if thing == "pretraining" else "train_ppo"
+    script = "finetune" if thing == "pretraining" else "train"
     code, answer = _answer([script, "--resume", thing], capsys)
     assert code == 1
     assert use in answer
 
 
-@pytest.mark.parametrize("script", ["train_ppo", "finetune"])
+@pytest.mark.parametrize("script", ["train", "finetune"])
 @pytest.mark.parametrize("thing", ["hf", "timm", "finetuning", "pretraining", "begun", "text", "study", "videos"])
 def test_no_run_begins_in_a_folder_of_another_kind(root, demo_root, monkeypatch, capsys, script, thing):
-    if (script, thing) in (("train_ppo", "pretraining"), ("finetune", "finetuning")):
+    if (script, thing) in (("train", "pretraining"), ("finetune", "finetuning")):
         pytest.skip("there it goes on")
     monkeypatch.chdir(root)
     begun = root / "begun"  # a run of the other kind, before its first checkpoint
     begun.mkdir(exist_ok=True)
-    other = {"encoder": "tiny"} if script == "train_ppo" else {"agent": "tats"}
+    other = {"encoder": "tiny"} if script == "train" else {"agent": "tats"}
     (begun / "config.json").write_text(json.dumps({"config": other}))
     (begun / "metrics.jsonl").write_text("{}\n")
     before = {path: path.read_bytes() for path in (root / thing).rglob("*") if path.is_file()}
-    small = TRAIN if script == "train_ppo" else ["--encoder", "tiny", "--root", str(demo_root), "--device", "cpu"]
+    small = TRAIN if script == "train" else ["--encoder", "tiny", "--root", str(demo_root), "--device", "cpu"]
     code, answer = _answer([script, *small, "--folder", thing], capsys)
     assert code == 1
     assert "name another folder" in answer
@@ -169,19 +169,19 @@ def test_no_run_begins_in_a_folder_of_another_kind(root, demo_root, monkeypatch,
 
 
 WRITES = {
-    "train_ppo --out": TRAIN,
-    "train_ppo --folder": TRAIN,
+    "train --out": TRAIN,
+    "train --folder": TRAIN,
     "finetune --out": ["--encoder", "tiny", "--root", "{demo}", "--device", "cpu"],
-    "export_encoder --out": ["pretraining", "--format", "safetensors"],
-    "visualize_masks --out": ["pretraining", "--clips", "1", "--forms", "png"],
+    "export --out": ["pretraining", "--format", "safetensors"],
+    "visualize --out": ["pretraining", "--clips", "1", "--forms", "png"],
     "report --out": ["pretraining"],
-    "linear_probe --out": ["--encoder", "tiny", "--root", "{demo}"],
-    "linear_probe --cache": ["--encoder", "tiny", "--root", "{demo}", "--frames", "4", "--size", "32"],
-    "cut_videos --out": ["video.mp4", "--frames", "4"],
-    "prepare_data --out": ["list", "--env", "TatsMask-folder-v0", "--root", "videos"],
-    "prepare_data --index": ["verify", "--env", "TatsMask-folder-v0", "--root", "videos", "--split", "train",
+    "probe --out": ["--encoder", "tiny", "--root", "{demo}"],
+    "probe --cache": ["--encoder", "tiny", "--root", "{demo}", "--frames", "4", "--size", "32"],
+    "cut --out": ["video.mp4", "--frames", "4"],
+    "prepare --out": ["list", "--env", "TatsMask-folder-v0", "--root", "videos"],
+    "prepare --index": ["verify", "--env", "TatsMask-folder-v0", "--root", "videos", "--split", "train",
                              "--num-workers", "0"],
-    "compare_agents --results": ["--agents", "random", "--seeds", "0", "--jobs", "1"],
+    "compare --results": ["--agents", "random", "--seeds", "0", "--jobs", "1"],
     "sweep --results": ["table2", "--seeds", "0", "--jobs", "1"],
 }  # fmt: skip
 """Option that says where something is written, to the rest of its command."""
@@ -204,9 +204,9 @@ def test_a_place_that_cannot_be_written_is_named_with_the_reason(root, demo_root
 
 @pytest.mark.parametrize("command", [
     ["report", "pretraining", "--out"],
-    ["linear_probe", "--encoder", "tiny", "--out"],
-    ["prepare_data", "list", "--env", "TatsMask-folder-v0", "--root", "videos", "--out"],
-    ["prepare_data", "verify", "--env", "TatsMask-folder-v0", "--root", "videos", "--split", "train", "--index"],
+    ["probe", "--encoder", "tiny", "--out"],
+    ["prepare", "list", "--env", "TatsMask-folder-v0", "--root", "videos", "--out"],
+    ["prepare", "verify", "--env", "TatsMask-folder-v0", "--root", "videos", "--split", "train", "--index"],
 ])  # fmt: skip
 @pytest.mark.parametrize("thing", ["video.mp4", "published.pth", "encoder.onnx", "hf/model.safetensors"])
 def test_no_file_is_written_over_a_video_or_weights(root, monkeypatch, capsys, command, thing):

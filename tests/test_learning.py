@@ -13,7 +13,7 @@ from tats_gym.agents.training import pretraining
 from tats_gym.agents.training.load_run import SavedRun
 from tats_gym.agents.training.train import summary
 from tats_gym.train.optimizer import ScheduledAdamW
-from tests.runs import load_script, rows, tiny_config, train
+from tests.runs import load_command, rows, tiny_config, train
 
 
 def _config(clips_root, out, *, agent="tats", warmup_epochs=1, n_steps=1, learning_starts=0, **changes):
@@ -51,7 +51,7 @@ def test_settings_are_refused_where_they_would_make_no_update(clips_root, tmp_pa
 
 
 def test_a_refusal_names_the_flags_and_its_advice_makes_a_run_that_learns(clips_root, tmp_path, capsys):
-    main = load_script("train_ppo").main
+    main = load_command("train").main
     command = [
         "--env", "TatsMask-folder-v0", "--root", str(clips_root), "--out", str(tmp_path), "--frames", "4", "--size",
         "32", "--visible", "3", "--num-envs", "4", "--epoch-clips", "8", "--eval-clips", "2", "--num-workers", "0",

@@ -11,7 +11,7 @@ from tats_gym.agents.experiments.probe_study import demo_probe_study, run_probe_
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips.demo.files import make_demo_data
 from tests.layouts import write_two_classes
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +34,7 @@ def run_folder(clips_root, tmp_path_factory):
 
 @pytest.fixture(name="main", scope="module")
 def _main():
-    return load_script("linear_probe").main
+    return load_command("probe").main
 
 
 def options(root, cache):

@@ -16,7 +16,7 @@ from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.mae import MAESource
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tats_gym.runs.folder import begin_run
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 from tests.test_checkpoint import Crafted
 
 ROOT = Path(__file__).parent.parent
@@ -109,7 +109,7 @@ def test_no_code_of_ours_loads_a_file_in_a_way_that_could_run_it():
     assert loads == 1
 
 
-@pytest.mark.parametrize("script", ["train_ppo", "visualize_masks", "report"])
+@pytest.mark.parametrize("script", ["train", "visualize", "report"])
 def test_a_module_that_a_run_names_is_not_imported(clips_root, tmp_path, monkeypatch, capsys, script):
     folder, config = tmp_path / "run", tiny_config(clips_root, tmp_path, agent="crafted:build").as_dict()
     begin_run(folder, config)
@@ -118,17 +118,17 @@ def test_a_module_that_a_run_names_is_not_imported(clips_root, tmp_path, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "crafted", raising=False)
     command = {
-        "train_ppo": ["--resume", folder],
-        "visualize_masks": [folder],
+        "train": ["--resume", folder],
+        "visualize": [folder],
         "report": [folder, "--out", tmp_path / "a"],
     }
-    code = load_script(script).main([str(word) for word in command[script]])
+    code = load_command(script).main([str(word) for word in command[script]])
     assert not (tmp_path / "it ran").exists()
     if script == "report":
         assert "--agent crafted:build" in (tmp_path / "a").read_text()
         return
     assert code == 1
     assert "give --agent crafted:build to allow it" in capsys.readouterr().err
-    code = load_script(script).main([str(word) for word in (*command[script], "--agent", "crafted:build")])
+    code = load_command(script).main([str(word) for word in (*command[script], "--agent", "crafted:build")])
     assert code == 1
     assert (tmp_path / "it ran").exists()

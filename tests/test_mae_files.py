@@ -14,7 +14,7 @@ from tats_gym.encoders.mae import SHIPPED, MAESource, build_mae
 from tats_gym.export.mae import export_mae
 from tats_gym.runs.checkpoint import CheckpointError
 from tests.encoders import CONFIG, GRID, random_mae, write_run
-from tests.runs import load_script, tiny_config, train
+from tests.runs import load_command, tiny_config, train
 
 
 @pytest.fixture(name="run")
@@ -23,7 +23,7 @@ def _run(tmp_path):
 
 
 def test_an_exported_mae_is_the_runs_to_the_bit(run, tmp_path, capsys):
-    main = load_script("export_encoder").main
+    main = load_command("export").main
     assert main([str(run), "--format", "mae", "--out", str(tmp_path / "out")]) == 0
     assert f"--init-mae {tmp_path}/out" in capsys.readouterr().out
     (tmp_path / "renamed").mkdir()
@@ -53,7 +53,7 @@ def test_halves_differ_by_their_rounding_alone(run, tmp_path):
 
 
 def test_halves_are_for_maes(run, tmp_path, capsys):
-    main = load_script("export_encoder").main
+    main = load_command("export").main
     with pytest.raises(SystemExit):
         main([str(run), "--format", "hf", "--half", "--out", str(tmp_path / "out")])
     assert "half is for format mae, got hf" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_t
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -169,7 +169,7 @@ def test_a_cell_goes_on_where_clips_lie_elsewhere_and_no_setting_changes_unseen(
 
 @pytest.fixture(scope="module", name="script")
 def _script():
-    return load_script("sweep")
+    return load_command("sweep")
 
 
 def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, monkeypatch, capsys):

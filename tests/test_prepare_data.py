@@ -14,7 +14,7 @@ from tats_gym.clips.datasets.index import read_index
 from tats_gym.clips.prepare import verify
 from tats_gym.clips.prepare.verify import Verification, VerifyConfig
 from tests.layouts import write_layout
-from tests.runs import load_script
+from tests.runs import load_command
 from tests.video_files import cut, noise_frames, numbered_frames, write_sound, write_video
 
 BROKEN = {"cut.mp4", "empty.mp4", "frameless.mp4", "sound.mp4", "text.mp4"}
@@ -47,7 +47,7 @@ def _root(troubled, tmp_path):
 
 @pytest.fixture(name="main")
 def _main():
-    return load_script("prepare_data").main
+    return load_command("prepare").main
 
 
 def verification(root, **settings):

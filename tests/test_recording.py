@@ -13,7 +13,7 @@ from tats_gym.clips.games import recording
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import Moment, open_env, play
 from tats_gym.clips.games.recording import cut, make_recording
-from tests.runs import load_script
+from tests.runs import load_command
 from tests.video_files import decode, folder_bytes
 
 SMALL = {"videos": 2, "held_out": 1, "frames": 4, "size": 32}
@@ -259,7 +259,7 @@ def test_an_interrupted_recording_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.fixture(name="main")
 def _main():
-    return load_script("record_env").main
+    return load_command("record").main
 
 
 def test_the_command_records_and_answers_a_wrong_id_in_a_line(main, capsys, tmp_path):

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tats_gym.agents import AGENTS
 from tats_gym.agents.fixed import FixedMasks
-from tats_gym.agents.training.options import run_config
+from tats_gym.agents.training.command_line import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint

@@ -7,7 +7,7 @@ import pytest
 
 from tats_gym.agents.config import config_from_dict
 from tats_gym.agents.experiments.run_report import report
-from tats_gym.agents.training.options import run_config
+from tats_gym.agents.training.command_line import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint

@@ -11,7 +11,7 @@ import pytest
 
 from tats_gym.agents.experiments.run_report import report
 from tats_gym.agents.training.pretraining import Pretraining
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 
 GAIN = "gain over random masks (95 % over clips)"
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -33,7 +33,7 @@ def _runs(clips_root, tmp_path_factory):
 @pytest.fixture(scope="module", name="page")
 def _page(runs, tmp_path_factory):
     path = tmp_path_factory.mktemp("pages") / "a report.html"
-    assert load_script("report").main([*map(str, runs), "--out", str(path)]) == 0
+    assert load_command("report").main([*map(str, runs), "--out", str(path)]) == 0
     return path
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_has_only_begun_has_a_page_and_markup_in_names_stays_text(cli
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
-    script = load_script("report")
+    script = load_command("report")
     assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
     assert "holds no run" in capsys.readouterr().err
     assert script.main([]) == 1
@@ -141,7 +141,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
 
 
 def test_the_pages_folder_is_made(runs, tmp_path):
-    assert load_script("report").main([str(runs[0]), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    assert load_command("report").main([str(runs[0]), "--out", str(tmp_path / "new" / "page.html")]) == 0
     assert (tmp_path / "new" / "page.html").is_file()
 
 

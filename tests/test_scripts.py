@@ -1,4 +1,4 @@
-"""The scripts as a user runs them."""
+"""The commands and the scripts as a user runs them."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 import tyro
 
 from tats_gym.train.signals import PreemptedError
-from tests.runs import rows
+from tests.runs import load_command, rows
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.long
@@ -25,10 +25,9 @@ TINY = [
 
 
 @pytest.fixture(name="main")
-def _main(monkeypatch):
-    """The script's own main, in this process: importing torch again and again takes minutes."""
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    return runpy.run_path(str(ROOT / "scripts" / "train_ppo.py"))["main"]
+def _main():
+    """The command's own main, in this process: importing torch again and again takes minutes."""
+    return load_command("train").main
 
 
 def test_help_shows_every_group_with_its_sources(main, capsys):
@@ -51,12 +50,32 @@ def test_help_shows_every_group_with_its_sources(main, capsys):
     ],
 )
 def test_other_scripts_answer_help_with_their_options(monkeypatch, capsys, script, option):
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
+    assert _code_of(script, ["--help"], monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert option in shown
+    assert f"usage: {script}.py " in shown
+
+
+def test_a_script_and_its_command_answer_alike_but_for_their_names(main, monkeypatch, capsys):
+    assert _code_of("train_ppo", ["--num-env", "4"], monkeypatch) == 2
+    by_script = capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["--num-env", "4"])
+    assert ended.value.code == 2
+    by_command = capsys.readouterr()
+    words = [(shown.out + shown.err).split() for shown in (by_script, by_command)]
+    assert "train_ppo.py" in words[0]
+    assert [word for word in words[0] if word != "train_ppo.py"] == [
+        word for word in words[1] if word not in ("tats-gym", "train")
+    ]
+
+
+def _code_of(script, words, monkeypatch):
+    """Run a script of this checkout in this process, and return its exit code."""
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *words])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="__main__")
-    assert ended.value.code == 0
-    assert option in capsys.readouterr().out
+    return ended.value.code
 
 
 def test_a_folder_trains_and_goes_on_from_another_place(main, monkeypatch, capsys, clips_root, tmp_path):
@@ -92,7 +111,7 @@ def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_p
     assert "go on with: python scripts/train_ppo.py --resume" in output
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -105,12 +124,9 @@ def test_every_script_ends_with_one_line(monkeypatch, capsys, script, error, cod
     def parse(*arguments, **settings):
         raise error
 
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "argv", [script, "--help"])
     monkeypatch.setattr(tyro, "cli", parse)
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
-    assert ended.value.code == code
+    words = ["verify", "--help"] if script == "prepare_data" else ["--help"]
+    assert _code_of(script, words, monkeypatch) == code
     assert re.fullmatch(f"{message}\n", capsys.readouterr().err)
 
 

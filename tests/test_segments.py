@@ -12,7 +12,7 @@ from tats_gym.clips import list_videos, open_video
 from tats_gym.clips.datasets.folder_and_list import write_list
 from tats_gym.clips.prepare.segments import CutConfig, Segments, claim_folder
 from tests.layouts import moving_frames
-from tests.runs import load_script
+from tests.runs import load_command
 from tests.video_files import (
     cut,
     frame_numbers,
@@ -26,7 +26,7 @@ from tests.video_files import (
 
 @pytest.fixture(name="main")
 def _main():
-    return load_script("cut_videos").main
+    return load_command("cut").main
 
 
 @pytest.fixture(name="video")

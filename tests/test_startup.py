@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tats_gym.agents import AGENTS
 
 ROOT = Path(__file__).parent.parent
@@ -16,11 +18,19 @@ HEAVY = (
 ANSWERS = """
 import runpy, sys
 from contextlib import redirect_stderr
-for words in (["--help"], ["--num-env", "4"], ["--agent", "tatts"]):
-    sys.argv = ["scripts/train_ppo.py", *words]
+script, program = ("scripts/train_ppo.py", runpy.run_path), ("tats_gym", runpy.run_module)
+for (name, start), words in [
+    (script, ["--help"]),
+    (script, ["--num-env", "4"]),
+    (script, ["--agent", "tatts"]),
+    (program, ["train", "--help"]),
+    (program, ["train", "--num-env", "4"]),
+    (program, ["train", "--agent", "tatts"]),
+]:
+    sys.argv = [name, *words]
     try:
         with redirect_stderr(sys.stdout):
-            runpy.run_path(sys.argv[0], run_name="__main__")
+            start(name, run_name="__main__")
     except SystemExit as ended:
         print("\\nended with", ended.code)
 print(" ".join(sys.modules))
@@ -51,14 +61,30 @@ def test_an_answer_leaves_the_heavy_packages_and_the_agents_out():
     assert done.returncode == 0, done.stderr
     *parts, _ = re.split(r"\nended with (\d+)\n", done.stdout)
     answers, codes = parts[::2], parts[1::2]
-    assert codes == ["0", "2", "1"]
+    assert codes == ["0", "2", "1"] * 2
     wanted = ("--mae-optim.base-lr", "--num-envs", "got 'tatts'; did you mean 'tats'?")
-    for answer, words in zip(answers, wanted, strict=True):
+    for answer, words in zip(answers, wanted * 2, strict=True):
         assert words in answer
     assert "tats_gym.agents.config" in modules
     agents = {agent.builder.partition(":")[0] for agent in AGENTS.values()}
     assert "tats_gym.agents.builders" in agents
     assert not modules & {"tats_gym.agents.training.pretraining", *agents, *HEAVY}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["trian"]])
+def test_the_program_lists_its_commands_without_torch(words):
+    program = f"""
+import sys
+from tats_gym.commands import main
+try:
+    main({words})
+except SystemExit as ended:
+    print("ended with", ended.code)
+print(" ".join(sys.modules))
+"""
+    done, modules = _modules(program)
+    assert f"ended with {0 if words == ['--help'] else 2}" in done.stdout
+    assert not modules & {"torch", "stable_baselines3", "tyro", *HEAVY}
 
 
 def test_a_training_does_without_timm_and_torchvision():

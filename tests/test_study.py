@@ -18,7 +18,7 @@ from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption
 from tats_gym.train.signals import StoppedError
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 
 
 @pytest.fixture(name="study")
@@ -80,17 +80,18 @@ def test_data_that_are_not_there_cost_no_run(study, tmp_path):
     assert latest_checkpoint(run.folder).exists()
 
 
-@pytest.fixture(name="script")
-def _script():
-    return load_script("study")
+@pytest.fixture(name="command")
+def _command(tmp_path):
+    """The command's main, with the folders of runs and results."""
+    folders = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    return lambda *words: load_command("study").main([*words, "--jobs", "1", *folders])
 
 
-def test_the_script_writes_its_results_and_their_origin(study, script, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_its_results_and_their_origin(study, command, tmp_path, monkeypatch, capsys):
     measures = ("hand_masks", "gradients_at_uniform")
     frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": frozen})
-    folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
-    script.main(StudyConfig("content", arms=("joint, gain",), seeds=2, jobs=1, label="squares", **folders))
+    assert command("content", "--arms", "joint, gain", "--seeds", "2", "--label", "squares") == 0
     record = json.loads((tmp_path / "results" / "study_content_squares.json").read_text())
     assert list(record["arms"]) == ["joint, gain"]
     assert {"uniform", "p ~ motion"} < record["hand_masks"].keys()
@@ -104,13 +105,12 @@ def test_the_script_writes_its_results_and_their_origin(study, script, tmp_path,
     assert "joint, gain" in capsys.readouterr().out
 
 
-def test_the_script_reports_the_forwards_to_a_target_where_a_study_has_one(
-    study, script, tmp_path, monkeypatch, capsys
+def test_the_command_reports_the_forwards_to_a_target_where_a_study_has_one(
+    study, command, tmp_path, monkeypatch, capsys
 ):
     group = replace(study, base=replace(study.base, train_mae=False), target_gain=0.5)
     monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": group})
-    folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
-    script.main(StudyConfig("content", arms=("joint, gain",), seeds=1, jobs=1, **folders))
+    assert command("content", "--arms", "joint, gain", "--seeds", "1") == 0
     record = json.loads((tmp_path / "results" / "study_content_folder.json").read_text())
     assert record["forwards_to"]["gain"] == 0.5
     assert list(record["forwards_to"]["arms"]) == ["joint, gain"]

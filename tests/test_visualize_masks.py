@@ -12,13 +12,13 @@ from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.figures import files, masks
 from tats_gym.runs.checkpoint import CheckpointError
 from tests.layouts import moving_frames
-from tests.runs import load_script, tiny_config
+from tests.runs import load_command, tiny_config
 from tests.video_files import noise_frames, write_video
 
 
 @pytest.fixture(scope="module", name="script")
 def _script():
-    return load_script("visualize_masks")
+    return load_command("visualize")
 
 
 @pytest.fixture(scope="module", name="runs")

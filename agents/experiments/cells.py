@@ -20,11 +20,10 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.demo_objects import object_coverage
 from tats_gym.agents.fixed import FixedPolicy
 from tats_gym.agents.requirements import settled
-from tats_gym.agents.training.command_line import differing
+from tats_gym.agents.training.command_line import differing, run_config
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
 from tats_gym.agents.training.mask_statistics import mean_lift, shown_share
-from tats_gym.agents.training.options import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.encoders.mae import MAE_NAMES

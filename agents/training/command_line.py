@@ -1,94 +1,27 @@
-"""Command lines: exit codes and error messages of scripts, the command that repeats a run, and its settings."""
+"""The settings of a run: read from its folder, as the command that repeats it, and the differences between runs."""
 
-import io
 import re
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.config import PretrainConfig, preset_for
+from tats_gym.agents.config import PretrainConfig, config_from_dict, preset_for
 from tats_gym.agents.requirements import DEFAULTS, settled
-from tats_gym.clips import VideoReadError
-from tats_gym.clips.workers.supervisor import WorkerError
-from tats_gym.files.messages import first_line
-from tats_gym.runs.checkpoint import CheckpointError
-from tats_gym.runs.parallel_jobs import ProcessDiedError
-from tats_gym.runs.work_queue import WorkFailedError
-from tats_gym.train.memory import out_of_memory
-from tats_gym.train.nonfinite import NonFiniteError
-from tats_gym.train.signals import StoppedError, exit_code_of, interrupt_on_system_signals
+from tats_gym.runs.folder import read_config
+from tats_gym.runs.kinds import PRETRAINING
 
-EXPLAINED = (
-    ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
-    ProcessDiedError, WorkFailedError, ModuleNotFoundError,
-)  # fmt: skip
-"""Errors whose message suffices for a user; they are printed without a traceback."""
 UNPREFIXED = ("clips", "grid")
 """Parts whose settings are named without the part."""
 ELSEWHERE = ("out", "quiet", "device")
 """Settings of the place and display of a run, without influence on its results."""
 
 
-def exit_code(
-    run: Callable[[], int | None],
-    how_to_go_on: str = "give the same command again to go on",
-    how_to_take_less: str = "take fewer clips at once, or a smaller model",
-) -> int:
-    """Run, and return the exit code: that of `run`, or 0; 1 after an error, which is printed.
-
-    After a stop it is that of `tats_gym.train.signals`. Errors that are not in `EXPLAINED` are raised.
-
-    Args:
-        run: The script's work.
-        how_to_go_on: Advice that is printed after a stop.
-        how_to_take_less: Advice that is printed where memory does not suffice.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
-    try:
-        with interrupt_on_system_signals():
-            return run() or 0
-    except StoppedError as err:
-        print(f"stopped: {err}", file=sys.stderr)
-        return err.exit_code
-    except KeyboardInterrupt as stop:
-        print(f"stopped; {how_to_go_on}", file=sys.stderr)
-        return exit_code_of(stop)
-    except EXPLAINED as err:
-        print(f"error: {_said(err)}", file=sys.stderr)
-        return 1
-    except (MemoryError, RuntimeError) as err:
-        if not out_of_memory(err):
-            raise
-        print(f"error: memory does not suffice ({first_line(err)}); {how_to_take_less}", file=sys.stderr)
-        return 1
-
-
-def _said(err: Exception) -> str:
-    """Return an error's message; of the system's own, the file before the reason, without the number."""
-    return f"{err.filename}: {err.strerror}" if isinstance(err, OSError) and err.filename else str(err)
-
-
-def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:
-    """Refuse settings of a run that a script for many runs makes itself.
-
-    Args:
-        base: The settings that were asked for.
-        preset: Those that were offered.
-        instead: Names of such settings, with the option to use in their place.
-
-    Raises:
-        ValueError: If one was changed.
-    """
-    for name, option in instead.items():
-        part, _, field = name.rpartition(".")
-        value, offered = (getattr(getattr(each, part) if part else each, field) for each in (base, preset))
-        if value != offered:
-            flag = field if part in UNPREFIXED else f"base.{name}"
-            raise ValueError(f"--{flag.replace('_', '-')} is not to be given here, got {value!r}; use {option}")
+def run_config(folder: Path) -> PretrainConfig:
+    """Return the settings that the run in `folder` was started with."""
+    return config_from_dict(read_config(folder, PRETRAINING))
 
 
 def without_paths(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.training.options import run_config
+from tats_gym.agents.training.command_line import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.resume import begin_or_resume_run, resume_run
 from tats_gym.train.distributed import Ranks

@@ -1,16 +1,24 @@
 """A training as a command: the run is built, trained to its end or to a signal, and its result reported."""
 
-from tats_gym.agents.training.options import TrainingOptions
-from tats_gym.agents.training.pretraining import Pretraining, PretrainingResult
+from pathlib import Path
+
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.training.pretraining import PretrainingResult
 from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.statistics import of_clips, with_interval
-from tats_gym.train.distributed import Ranks, process_group
+from tats_gym.train.distributed import process_group
 
 
-def train(options: TrainingOptions) -> int:
-    """Train, print where the run lies and its result, and return the exit code."""
-    with process_group(options.config.device) as ranks:
-        run = _build(options, ranks)
+def train(config: PretrainConfig, resumed: Path | None = None, folder: Path | None = None) -> int:
+    """Train, print where the run lies and its result, and return the exit code.
+
+    Args:
+        config: The run's settings.
+        resumed: Folder of the run that goes on, from its newest checkpoint.
+        folder: The run's own folder, with a run that goes on or without; None makes a new one below `config.out`.
+    """
+    with process_group(config.device) as ranks:
+        run = resume(resumed, config, ranks) if resumed else begin_or_resume(folder, config, ranks)
         try:
             if ranks.first:
                 print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
@@ -20,12 +28,6 @@ def train(options: TrainingOptions) -> int:
         if ranks.first:
             print(summary(result))
     return result.exit_code
-
-
-def _build(options: TrainingOptions, ranks: Ranks) -> Pretraining:
-    if options.resume:
-        return resume(options.resume, options.config, ranks)
-    return begin_or_resume(options.folder, options.config, ranks)
 
 
 def summary(result: PretrainingResult) -> str:

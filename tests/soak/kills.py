@@ -28,7 +28,7 @@ from tats_gym.runs.folder import origin
 from tats_gym.runs.metrics import read_metrics
 from tats_gym.train.signals import INTERRUPTED, PREEMPTED
 from tests.layouts import write_layout
-from tests.runs import load_script
+from tests.runs import load_command
 from tests.soak import command
 from tests.soak.census import tree
 
@@ -79,7 +79,7 @@ class Killing:
         torch.set_num_threads(1)  # so that a forked process can go on, and sums have one order
         self._folder, self._config, self._rng = folder, config, random.Random(config.seed)
         self._clips = write_layout("folder", folder / "clips", train=8, validation=2)
-        self._main: Callable[[list[str]], int] = load_script("train_ppo").main
+        self._main: Callable[[list[str]], int] = load_command("train").main
         find_agent(config.agent)  # its module, and with the optimiser those of PyTorch, are then in every fork
         torch.optim.AdamW([torch.zeros(1)])
         self.ends: Counter[str] = Counter()

@@ -1,0 +1,33 @@
+"""Compare agents over seeds: tats-gym compare --env TatsMask-demo-v0 --agents tats random."""
+
+import logging
+
+from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
+from tats_gym.agents.experiments.comparison_report import report_comparison
+from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved
+
+INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
+
+ABOUT = f"""Compare agents over seeds: each trains an MAE with an equal number of forwards and equal K.
+
+Writes numbers and a picture to --results. A stopped comparison continues by the same command. docs/comparison.md
+explains the measures.
+
+{ENV_HELP}
+{PRESET_HELP}"""
+
+
+def main(words: list[str], program: str = "tats-gym compare") -> int:
+    """Parse, do the missing runs, and print the results and their files."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    return exit_code(lambda: _compare(words, program))
+
+
+def _compare(words: list[str], program: str) -> None:
+    line = CommandLine(words, program, ABOUT, "env", "preset")
+    base, probing = defaults_for(line.first["env"] or "TatsMask-demo-v0", line.first["preset"])
+    command = line.settings(CompareCommand, CompareCommand(base=base, probing=probing))
+    check_reserved(command.base, base, INSTEAD)
+    for text in report_comparison(command, words):
+        print(text)

@@ -1,0 +1,28 @@
+"""Probe frozen encoders: tats-gym probe --encoder runs/demo-group-seed0-1 tiny --env TatsMask-demo-v0.
+
+Fits a classifier to the features of a dataset's training clips and measures its accuracy on held-out clips. An encoder
+is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name for untrained weights, as
+a baseline. Features are cached, so that another method takes seconds. docs/probe.md explains features and methods.
+"""
+
+import logging
+
+from tats_gym.agents.experiments.probe_report import record_tables
+from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.parsing import CommandLine
+from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
+
+
+def main(words: list[str], program: str = "tats-gym probe") -> int:
+    """Parse, probe, and print the results."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    return exit_code(lambda: _probe(words, program), "the same command goes on with the features that are kept")
+
+
+def _probe(words: list[str], program: str) -> None:
+    command = CommandLine(words, program, __doc__).settings(ProbeCommand)
+    records = [record for path in command.add for record in read_records(path)]
+    for record in recorded(command, words):
+        records.append(record)
+        print(line_of(record), flush=True)
+    print(f"\n{record_tables(records)}")

@@ -1,0 +1,22 @@
+"""Compare the features of an encoder before and after pre-training on the demo data.
+
+Pre-trains from several seeds, probes each encoder before, during and after, and writes table, numbers and curves to
+--results. A stopped study continues by the same command.
+"""
+
+import logging
+
+from tats_gym.agents.experiments.probe_study import ProbeDemo, probe_demo
+from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.parsing import CommandLine
+
+
+def main(words: list[str], program: str = "tats-gym probe-demo") -> int:
+    """Parse, do the missing runs, and print the results and their files."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    return exit_code(lambda: _probe_demo(words, program))
+
+
+def _probe_demo(words: list[str], program: str) -> None:
+    for text in probe_demo(CommandLine(words, program, __doc__).settings(ProbeDemo)):
+        print(text)

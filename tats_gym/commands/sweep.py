@@ -1,0 +1,36 @@
+"""Sweep the settings of a table in the paper's supplement: tats-gym sweep table2|table3|table6 --env ID."""
+
+import logging
+
+from tats_gym.agents.experiments.comparison import defaults_for
+from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
+from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved
+
+INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
+
+ABOUT = f"""Sweep the settings of a table in the paper's supplement, and print it beside the paper's figures.
+
+table2: m_o and k. table3: c1, c2, c3. table6: mask ratio and agent, by linear probing.
+
+Every cell of the table is one run, in a folder of its own below --out. A stopped sweep continues by the same command,
+which may be given on several machines that share --out: each takes the cells on which no other works.
+
+{ENV_HELP}
+{PRESET_HELP}"""
+
+
+def main(words: list[str], program: str = "tats-gym sweep") -> int:
+    """Parse, do the missing runs, and print the results and their files."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    return exit_code(lambda: _sweep(words, program))
+
+
+def _sweep(words: list[str], program: str) -> None:
+    line = CommandLine(words, program, ABOUT, "env", "preset")
+    base, probing = defaults_for(line.first["env"] or "TatsMask-demo-v0", line.first["preset"])
+    command = line.settings(SweepCommand, SweepCommand(table="table2", base=base, probing=probing))
+    swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")
+    check_reserved(command.base, base, swept | INSTEAD)
+    for text in report_sweep(command, words):
+        print(text)

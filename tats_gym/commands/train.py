@@ -1,0 +1,67 @@
+"""Train a token sampler and a masked autoencoder together."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from tats_gym.agents import check_asked_for, find_agent
+from tats_gym.agents.config import PretrainConfig, preset_for
+from tats_gym.agents.training.command_line import run_config
+from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.parsing import PRESET_HELP, CommandLine
+
+ABOUT = f"""Train a token sampler and a masked autoencoder together.
+
+On several GPUs: torchrun --nproc_per_node=8 -m tats_gym train ...
+
+{PRESET_HELP}
+--resume RUN    go on with the run in this folder, from its newest checkpoint
+--folder DIR    the run's own folder: a run that is in it goes on, so that the same command can be given again"""
+
+
+class Options(NamedTuple):
+    """The options of a training."""
+
+    config: PretrainConfig
+    """The run's settings."""
+    resume: Path | None
+    """Folder of the run that goes on, from its newest checkpoint."""
+    folder: Path | None
+    """The run's own folder, whether there is a run in it or not; None makes a new one below `config.out`."""
+
+
+def main(words: list[str], program: str = "tats-gym train") -> int:
+    """Parse, train, and print the results and their files."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    return exit_code(
+        lambda: _train(parse(words, program)),
+        "go on from the last checkpoint with --resume and the run's folder",
+        "--num-envs takes fewer clips at once, --recompute and --decode-ratio need less for each; see docs/scale.md",
+    )
+
+
+def parse(words: list[str], program: str = "tats-gym train") -> Options:
+    """Read the options from a command's words.
+
+    Raises:
+        ValueError: If options exclude each other, or there is no such environment, preset or agent.
+        SystemExit: If the user asked for help, or an option is unknown or malformed, which is then printed.
+    """
+    line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder")
+    env_id, preset = line.first["env"], line.first["preset"]
+    resume, folder = line.path("resume"), line.path("folder")
+    if resume and (env_id or preset or folder):
+        raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
+    if resume:
+        config = line.settings(PretrainConfig, run_config(resume))
+        check_asked_for(config.agent, [word.removeprefix("--agent=") for word in line.rest])
+    else:
+        config = line.settings(PretrainConfig, preset_for(env_id or "TatsMask-demo-v0", preset))
+    find_agent(config.agent)  # a mistyped name is answered before the imports of a training, which take seconds
+    return Options(config, resume, folder)
+
+
+def _train(options: Options) -> int:
+    from tats_gym.agents.training.train import train  # takes seconds, which --help and a mistyped option do without
+
+    return train(*options)
