@@ -89,7 +89,7 @@ DATASETS: dict[str, Dataset] = {
     "list": Dataset(
         reader="tats_gym.clips.datasets.folder_and_list:read_list",
         files="train.csv, val.csv or test.csv, whose lines are `path label`, in that very folder",
-        distributor="you, or from scripts/prepare_data.py list, which writes any dataset in this form",
+        distributor="you, or from tats-gym prepare list, which writes any dataset in this form",
         flip_keeps_class=None,
     ),
     "folder": Dataset(
@@ -122,7 +122,7 @@ DATASETS: dict[str, Dataset] = {
         reader="tats_gym.clips.datasets.images:read_images",
         files="image files, each of which is a clip of one frame",
         distributor="you: any folder of images will do",
-        splits=("train", "validation"),
+        splits=TRAIN_VALIDATION,
         labelled=False,
         settings={**_SMALL, "frames": 1, "tubelet_size": 1, "mask_ratio": 0.75},
     ),
@@ -130,7 +130,7 @@ DATASETS: dict[str, Dataset] = {
         reader="tats_gym.clips.datasets.images:read_frames",
         files="folders of image files, each of which holds the frames of a video",
         distributor="you, or from ffmpeg, which extracts the frames of a video",
-        splits=("train", "validation"),
+        splits=TRAIN_VALIDATION,
         labelled=False,
         settings=_SMALL,
     ),

@@ -72,7 +72,7 @@ def test_an_error_that_is_not_explained_is_raised():
 def _parse():
     def parse(command: str) -> PretrainConfig:
         words = shlex.split(command)
-        assert words[:3] == ["python", "scripts/train_ppo.py", "--env"]
+        assert words[:3] == ["tats-gym", "train", "--env"]
         return parse_training(words[2:]).config
 
     return parse
@@ -90,14 +90,14 @@ def test_the_needs_of_an_agent_are_left_to_it(parse, agent):
     config = replace(PRESETS["demo"], agent=agent)
     ran = settled(config, find_agent(agent))
     words = [] if agent == "group" else [f" --agent {agent}"]
-    assert command_for(ran) == "python scripts/train_ppo.py --env TatsMask-demo-v0" + "".join(words)
+    assert command_for(ran) == "tats-gym train --env TatsMask-demo-v0" + "".join(words)
     assert settled(parse(command_for(ran)), find_agent(agent)) == ran
     assert "--masks-per-clip 2" in command_for(replace(ran, masks_per_clip=2))
 
 
 def test_where_a_run_lies_and_is_watched_is_no_part_of_its_command():
     config = replace(PRESETS["demo"], out="elsewhere", quiet=True, device="cuda:1")
-    assert command_for(config) == "python scripts/train_ppo.py --env TatsMask-demo-v0"
+    assert command_for(config) == "tats-gym train --env TatsMask-demo-v0"
 
 
 def test_settings_that_differ_are_named_with_the_value_of_each_run():

@@ -88,7 +88,7 @@ def test_the_script_writes_its_results_and_their_origin(script, clips_root, tmp_
     assert str(tmp_path) not in text
     assert str(clips_root) not in text
     assert record["command"] == (
-        "python scripts/compare_agents.py --env TatsMask-folder-v0 --agents random constant --seeds 3 4 --forwards 32 "
+        "tats-gym compare --env TatsMask-folder-v0 --agents random constant --seeds 3 4 --forwards 32 "
         "--label squares --jobs 1 --out FOLDER --results=FOLDER"
     )
     assert [(row["agent"], row["seed"]) for row in record["rows"]] == [

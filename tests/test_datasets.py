@@ -217,7 +217,7 @@ def test_classes_without_a_training_video_are_named(tmp_path, caplog):
         ("k400", "train.csv", "CVDF"),
         ("ucf101", "classInd.txt", "CRCV"),
         ("hmdb51", "_test_split1.txt", "Serre lab"),
-        ("list", "train.csv", "prepare_data.py list"),
+        ("list", "train.csv", "tats-gym prepare list"),
         ("folder", "video", "any folder"),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_study_decodes_the_encoders_of_its_arms_once(study, tmp_path, monkeypa
     assert table[0].count("detectable") == 4
     path = tmp_path / "results" / "study_games-05_atari.json"
     record = json.loads(path.read_text())
-    assert record["command"] == "python scripts/study.py games-05 --seeds 2"
+    assert record["command"] == "tats-gym study games-05 --seeds 2"
     assert (record["data"], record["clips"]) == ("atari", {"arm": 32})
     found, rows = record["decoded_positions"], record["decoded_positions_rows"]
     assert [(row["arm"], row["seed"]) for row in rows] == [(arm, seed) for seed in (0, 1) for arm in study.arms]

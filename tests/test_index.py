@@ -72,7 +72,7 @@ def test_an_index_may_lie_elsewhere(tmp_path):
         assert videos.videos[0].path == tmp_path / "root/Jump/a.avi"
     with pytest.raises(FileNotFoundError, match=r"index: there is no file .*tats-gym-ucf101-train-fold2\.jsonl;"):
         list_videos("ucf101", tmp_path / "root", fold=2, index=tmp_path / "indices")
-    with pytest.raises(FileNotFoundError, match=r"index: there is no file .*other\.jsonl; scripts/prepare_data\.py"):
+    with pytest.raises(FileNotFoundError, match=r"index: there is no file .*other\.jsonl; tats-gym prepare verify"):
         list_videos("ucf101", tmp_path / "root", index=str(tmp_path / "other.jsonl"))
     with pytest.raises(MissingDataError, match="the folder does not exist"):
         list_videos("ucf101", tmp_path / "nowhere", index=path)

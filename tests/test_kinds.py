@@ -138,8 +138,9 @@ def test_a_command_names_the_kind_it_was_given_and_the_kind_it_takes(root, monke
 
 
 @pytest.mark.parametrize(("thing", "use"), [
-    ("pretraining", "train_ppo.py takes it with --resume"), ("finetuning", "finetune.py takes it with --resume"),
-    ("hf", "--encoder of finetune.py"), ("study", "name one of them: 'tats/seed0/folder-tats-seed0-1'"),
+    ("pretraining", "tats-gym train takes it with --resume"),
+    ("finetuning", "tats-gym finetune takes it with --resume"),
+    ("hf", "--encoder of tats-gym finetune"), ("study", "name one of them: 'tats/seed0/folder-tats-seed0-1'"),
 ])  # fmt: skip
 def test_the_way_out_is_named(root, monkeypatch, capsys, thing, use):
     monkeypatch.chdir(root)

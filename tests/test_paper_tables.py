@@ -185,7 +185,7 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
     assert "(0, 1)" in printed
     assert ".8051" in printed
     record = json.loads((tmp_path / "results" / "sweep_table2_folder.json").read_text())
-    assert record["command"].startswith("python scripts/sweep.py table2 --env TatsMask-folder-v0 --budget 16 ")
+    assert record["command"].startswith("tats-gym sweep table2 --env TatsMask-folder-v0 --budget 16 ")
     assert str(tmp_path) not in record["command"]
     assert [cell["row"] for cell in record["cells"]] == list(rows)
     assert len(record["cells"][0]["error_own"]["values"]) == 1

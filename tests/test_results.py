@@ -17,12 +17,10 @@ def test_columns_stand_below_each_other():
 
 def test_a_command_asks_for_the_numbers_and_not_for_where_they_lie():
     probes = ProbeDemo(agents=("random", "tats"), epoch_clips=32, jobs=7, out=Path("x"), results=Path("y"))
-    assert command_of("scripts/probe_demo.py", probes) == (
-        "python scripts/probe_demo.py --agents random tats --epoch-clips 32"
-    )
-    assert command_of("scripts/finetune_demo.py", FinetuneDemo()) == "python scripts/finetune_demo.py"
-    assert command_of("scripts/finetune_demo.py", FinetuneDemo(agent="my agents:build", seed=3)) == (
-        "python scripts/finetune_demo.py --agent 'my agents:build' --seed 3"
+    assert command_of("tats-gym probe-demo", probes) == ("tats-gym probe-demo --agents random tats --epoch-clips 32")
+    assert command_of("tats-gym finetune-demo", FinetuneDemo()) == "tats-gym finetune-demo"
+    assert command_of("tats-gym finetune-demo", FinetuneDemo(agent="my agents:build", seed=3)) == (
+        "tats-gym finetune-demo --agent 'my agents:build' --seed 3"
     )
 
 

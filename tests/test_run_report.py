@@ -52,7 +52,7 @@ def test_results_settings_and_commands_of_every_run_are_there(runs, page):
     assert _cells(text, "agent") == ["tats", "random"]
     (differing,) = re.findall(r'<table id="differing">.*?</table>', text, re.DOTALL)
     assert re.findall(r"<tr><th>([^<]+)</th><td>", differing) == ["agent"]
-    assert text.count("python scripts/train_ppo.py --env TatsMask-folder-v0") == 2
+    assert text.count("tats-gym train --env TatsMask-folder-v0") == 2
     assert "--agent random" in text
 
 
@@ -114,8 +114,8 @@ def test_runs_of_one_name_are_told_apart_and_a_run_given_twice_is_one(runs, tmp_
     (tmp_path / "b" / "run" / "config.json").write_text(json.dumps(record | {"processes": 2}))
     text = report([tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "a" / ".." / "a" / "run"])
     assert re.findall(r"</span>([ab]/run)</h2>", text) == ["a/run", "b/run"]
-    assert text.count("python scripts/train_ppo.py --env") == 1
-    assert text.count("torchrun --nproc_per_node=2 scripts/train_ppo.py --env") == 1
+    assert text.count("tats-gym train --env") == 1
+    assert text.count("torchrun --nproc_per_node=2 -m tats_gym train --env") == 1
 
 
 def test_a_run_that_has_only_begun_has_a_page_and_markup_in_names_stays_text(clips_root, tmp_path):

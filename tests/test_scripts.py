@@ -108,7 +108,7 @@ def test_a_signal_to_the_whole_job_saves_and_says_how_to_go_on(clips_root, tmp_p
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert errors.count("saving and ending") == 1
-    assert "go on with: python scripts/train_ppo.py --resume" in output
+    assert "go on with: tats-gym train --resume" in output
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))

@@ -18,12 +18,12 @@ def test_changes_are_half_of_the_differences_around_grey():
 def test_both_accuracies_are_written(tmp_path):
     out = tmp_path / "new" / "result.json"
     config = CheckConfig(train=24, validation=len(DEMO_CLASSES), frame_epochs=1, motion_epochs=1, out=out)
-    *said, text = check(config, "python check_demo.py")
+    *said, text = check(config, "tats-gym check-demo")
     assert said[0] == "rendered 36 clips"
     assert said[1].startswith("one frame: ")
     result = json.loads(out.read_text())
     assert json.loads(text) == result
-    assert result["command"] == "python check_demo.py"
+    assert result["command"] == "tats-gym check-demo"
     assert "out" not in result["config"]
     assert {"commit", "date", "machine", "versions"} < set(result)
     for name in ("single_frame", "motion"):  # a clip of each class

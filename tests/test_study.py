@@ -98,7 +98,7 @@ def test_the_command_writes_its_results_and_their_origin(study, command, tmp_pat
     assert record["gradients_at_uniform"]["token"]["cosine"]["values"]
     assert record["seeds"] == [0, 1]
     assert record["clips"] == {"start": 32, "arm": 32}
-    assert record["command"] == "python scripts/study.py content --seeds 2 --label squares --arms 'joint, gain'"
+    assert record["command"] == "tats-gym study content --seeds 2 --label squares --arms 'joint, gain'"
     assert record["commits"]
     assert record["date"]
     assert (tmp_path / "results" / "study_content_squares.png").stat().st_size > 1000

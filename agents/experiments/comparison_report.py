@@ -96,7 +96,7 @@ def report_comparison(command: CompareCommand, arguments: Sequence[str]) -> Iter
     yield "\n".join([about, "", comparison_tables(summary), *found.notes])
     record = {
         "about": about,
-        "command": shlex.join(["python", "scripts/compare_agents.py", *without_paths(arguments)]),
+        "command": shlex.join(["tats-gym", "compare", *without_paths(arguments)]),
         **origin_of(found.rows),
         "seeds": list(command.seeds),
         "jobs_side_by_side": command.jobs,

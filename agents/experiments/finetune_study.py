@@ -215,7 +215,7 @@ def finetune_demo(config: FinetuneDemo) -> Iterator[str]:
         yield f"{arm:>12}: top-1 {test['top1']:.1%} [{low:.1%}, {high:.1%}] of {test['videos']} clips"
     record = {
         "about": "Top-1 on the demo's held-out clips while an encoder is fine-tuned, pre-trained and from scratch",
-        "command": command_of("scripts/finetune_demo.py", config),
+        "command": command_of("tats-gym finetune-demo", config),
         **origin(),
         "outcomes": outcomes,
     }

@@ -197,7 +197,7 @@ def probe_demo(config: ProbeDemo) -> Iterator[str]:
     yield table
     record = {
         "about": "Top-1 of probes on the demo's held-out clips, pre-trained minus the same weights untrained",
-        "command": command_of("scripts/probe_demo.py", config),
+        "command": command_of("tats-gym probe-demo", config),
         **origin_of(rows),
         "seeds": list(range(config.seeds)),
         "pretraining_s": sorted({(row["agent"], row["seed"], row["pretraining_s"]) for row in rows}),

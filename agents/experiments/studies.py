@@ -179,7 +179,7 @@ class StudyConfig:
     @property
     def command(self) -> str:
         """The command line of these numbers, without the folders of data and runs."""
-        words = ["python", "scripts/study.py", self.name, "--seeds", str(self.seeds)]
+        words = ["tats-gym", "study", self.name, "--seeds", str(self.seeds)]
         words += ["--root", "FOLDER"] if self.root else []
         words += ["--label", self.data] if self.root or self.label else []
         words += ["--arms", *self.arms] if self.arms else []

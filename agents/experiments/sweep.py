@@ -238,7 +238,7 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
     yield f"{about}\n\n{table}"
     record = {
         "about": about,
-        "command": shlex.join(["python", "scripts/sweep.py", *without_paths(arguments)]),
+        "command": shlex.join(["tats-gym", "sweep", *without_paths(arguments)]),
         **origin_of(rows),
         "seeds": list(command.seeds),
         "rows": sweep.rows,

@@ -34,9 +34,9 @@ def without_paths(value: Any) -> Any:
 
 
 def command_for(config: PretrainConfig, processes: int = 1) -> str:
-    """Return the command line of `train_ppo.py` that makes a run with these settings, wherever it is given."""
-    launcher = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}"]
-    words = [*launcher, "scripts/train_ppo.py", "--env", config.env]
+    """Return the command line of `tats-gym train` that makes a run with these settings, wherever it is given."""
+    program = ["tats-gym"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}", "-m", "tats_gym"]
+    words = [*program, "train", "--env", config.env]
     for option in _options(_preset(config), config, ""):
         words += option
     return shlex.join(words)

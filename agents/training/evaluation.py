@@ -254,7 +254,7 @@ def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tens
         raise VideoReadError(
             f"none of the {len(wanted) + len(others)} held-out videos that were tried could be read; mend or remove "
             "those that are named above (a folder without lists then holds out others, by a hash of their names), or "
-            "check all with scripts/prepare_data.py verify"
+            "check all with tats-gym prepare verify"
         )
     return ids, torch.cat(clips)
 

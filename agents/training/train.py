@@ -48,5 +48,5 @@ def summary(result: PretrainingResult) -> str:
         )
     lines += [f"picture:    {result.picture}", f"metrics:    {result.folder / 'metrics.jsonl'}"]
     if not result.finished:
-        lines.append(f"stopped; go on with: python scripts/train_ppo.py --resume {result.folder}")
+        lines.append(f"stopped; go on with: tats-gym train --resume {result.folder}")
     return "\n".join(lines)

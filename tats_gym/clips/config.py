@@ -38,7 +38,7 @@ class ClipConfig:
     subset_seed: int = 0
     """Each seed gives another subset."""
     index: str | None = None
-    """Index written by scripts/prepare_data.py: its file or folder, or "none" to read none; None takes the one in the
+    """Index written by tats-gym prepare: its file or folder, or "none" to read none; None takes the one in the
     dataset's folder, if any."""
     stride: int = Dataset.stride
     """Frames from one frame of a clip to the next, at least 1; VideoMAE takes 2 on SSv2 and 4 on K400."""

@@ -88,5 +88,5 @@ class Plan:
             raise VideoReadError(
                 f"{failed} of {requested} clips could not be read, more than max_broken "
                 f"{max_broken}; look at the {len(self.broken)} videos that were named, or check all with "
-                "scripts/prepare_data.py verify"
+                "tats-gym prepare verify"
             )

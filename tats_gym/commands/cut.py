@@ -1,7 +1,7 @@
 """Cut long videos into short ones to train on: tats-gym cut ~/films --out ~/clips.
 
 Each video becomes OUT/<name>-0000.webm, OUT/<name>-0001.webm and so on, without sound. Existing segments are kept, so
-that the same command continues after a stop. Then: train_ppo.py --env TatsMask-folder-v0 --root OUT
+that the same command continues after a stop. Then: tats-gym train --env TatsMask-folder-v0 --root OUT
 """
 
 import logging

@@ -30,7 +30,7 @@ class ExportConfig:
     format: Format | Literal["sampler", "mae"]
     """hf: for transformers. videomae: for the published fine-tuning. timm: for timm. safetensors: for this package.
     onnx, torchexport: for serving from raw clips. sampler: the part of a TATS run that chooses the tokens.
-    mae: encoder and decoder, for --init-mae of train_ppo.py."""
+    mae: encoder and decoder, for --init-mae of tats-gym train."""
     out: Path
     """Folder of the export, new or empty."""
     half: bool = False

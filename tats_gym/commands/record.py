@@ -2,7 +2,7 @@
 
 Each environment is a class. An environment draws by render_mode="rgb_array" or observes pixels. Videos of Atari games
 (--env ALE/Pong-v5, pip install 'tats-gym[atari]') have the console's memory beside them. The folder is written whole or
-not at all. Then: train_ppo.py --env TatsMask-list-v0 --preset folder --stride 1 --root FOLDER
+not at all. Then: tats-gym train --env TatsMask-list-v0 --preset folder --stride 1 --root FOLDER
 """
 
 import logging

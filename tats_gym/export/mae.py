@@ -38,4 +38,4 @@ def export_mae(run: Path, out: Path, *, half: bool = False) -> list[Path]:
 
 def mae_loading(file: Path) -> str:
     """Return the option that starts a run from an exported MAE."""
-    return f"train with it: train_ppo.py --init-mae {shlex.quote(str(file.parent))}"
+    return f"train with it: tats-gym train --init-mae {shlex.quote(str(file.parent))}"

@@ -48,7 +48,7 @@ class FinetuneResult:
     def summary(self, config: FinetuneConfig) -> str:
         """Return the test's accuracy and its files, or for a stopped run the command that continues it."""
         if self.scores is None:
-            return f"stopped; go on with: python scripts/finetune.py --resume {self.folder}"
+            return f"stopped; go on with: tats-gym finetune --resume {self.folder}"
         scores, views = self.scores, f"{config.temporal_views} x {config.spatial_views} views"
         low, high = scores.top1_interval  # Wilson's
         top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.1%}"

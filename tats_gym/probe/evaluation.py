@@ -124,7 +124,7 @@ def check_features(train: Features, test: Features) -> None:
     """Raise ValueError unless a probe can be trained and tested on these features."""
     for name, features in (("training", train), ("test", test)):
         if not len(features):
-            raise ValueError(f"the {name} split has no clip that decodes; check it with scripts/prepare_data.py verify")
+            raise ValueError(f"the {name} split has no clip that decodes; check it with tats-gym prepare verify")
     check_labels(*(Labels(features.labels.flatten(), features.videos.classes) for features in (train, test)))
     if test.labels.ne(test.labels[:1]).any():
         raise ValueError("the views of a test clip must stand in one order; take centre views (passes 0) for the test")

@@ -212,7 +212,7 @@ def _compute(
     if len(broken) > stream.config.max_broken * len(stream) or len(broken) == len(stream):
         raise VideoReadError(
             f"{len(broken)} of {len(stream)} videos could not be read, more than max_broken "
-            f"{stream.config.max_broken}; the first: {broken[0]}. Check them with scripts/prepare_data.py verify"
+            f"{stream.config.max_broken}; the first: {broken[0]}. Check them with tats-gym prepare verify"
         )
     joined = {name: torch.cat([tensors[name] for tensors, _ in parts if tensors]) for name in COLUMNS}
     passes = max(1, plan.passes)  # one after the other in the rows (V * E, 1, ...); fixed views: (E, V, ...)

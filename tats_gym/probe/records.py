@@ -56,7 +56,7 @@ class ProbeCommand:
     subset_seed: int = ClipConfig.subset_seed
     """Each seed gives another subset."""
     index: str | None = ClipConfig.index
-    """Index written by scripts/prepare_data.py: its file or folder, or "none" to read none; None takes the one in the
+    """Index written by tats-gym prepare: its file or folder, or "none" to read none; None takes the one in the
     dataset's folder, if any."""
     stride: int | None = None
     """Frames from one frame of a clip to the next; by default the environment's."""
@@ -217,7 +217,7 @@ def recorded(command: ProbeCommand, arguments: Sequence[str]) -> Iterator[dict[s
 
 def write_records(path: Path, records: list[dict[str, Any]], arguments: Sequence[str]) -> None:
     """Write records with the command, commit, date and versions that made them."""
-    command = shlex.join(["python", "scripts/linear_probe.py", *arguments])
+    command = shlex.join(["tats-gym", "probe", *arguments])
     made = {name: value for name, value in origin().items() if name != "machine"}
     write_whole(path, json.dumps({"command": command, **made, "records": records}, indent=1) + "\n")
 
@@ -225,9 +225,9 @@ def write_records(path: Path, records: list[dict[str, Any]], arguments: Sequence
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read the records that `write_records` wrote."""
     if not path.is_file():
-        raise FileNotFoundError(f"--add must name a file that linear_probe.py --out wrote, got {path}{kind_hint(path)}")
+        raise FileNotFoundError(f"--add must name a file that tats-gym probe --out wrote, got {path}{kind_hint(path)}")
     try:
         records: list[dict[str, Any]] = json.loads(path.read_bytes())["records"]
     except (ValueError, TypeError, KeyError) as err:
-        raise ValueError(f"--add: {path} holds no records of linear_probe.py ({err!r}){kind_hint(path)}") from err
+        raise ValueError(f"--add: {path} holds no records of tats-gym probe ({err!r}){kind_hint(path)}") from err
     return records

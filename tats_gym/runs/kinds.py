@@ -29,22 +29,22 @@ class Kind(NamedTuple):
     """The commands that take it."""
 
 
-_ENCODERS = "--encoder of finetune.py and linear_probe.py, and export_encoder.py"
+_ENCODERS = "--encoder of tats-gym finetune and probe, and tats-gym export"
 PRETRAINING = Kind(
     "a pre-training run",
-    f"train_ppo.py takes it with --resume and --init-mae, visualize_masks.py and report.py as it is, {_ENCODERS} for "
-    "its encoder",
+    "tats-gym train takes it with --resume and --init-mae, tats-gym visualize and report as it is, "
+    f"{_ENCODERS} for its encoder",
 )
-FINETUNING = Kind("a fine-tuning run", f"finetune.py takes it with --resume, {_ENCODERS} for its encoder")
+FINETUNING = Kind("a fine-tuning run", f"tats-gym finetune takes it with --resume, {_ENCODERS} for its encoder")
 ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
-MAE = Kind("an exported MAE", f"train_ppo.py takes it with --init-mae, {_ENCODERS} for its encoder")
+MAE = Kind("an exported MAE", f"tats-gym train takes it with --init-mae, {_ENCODERS} for its encoder")
 SAMPLER = Kind("an exported sampler", "tats_gym.agents.sampler_export.load_sampler takes it")
 SERVING_GRAPH = Kind(
     "a graph for serving",
     "ONNX runtimes or torch.export.load take it; export the run as safetensors for the commands of this package",
 )
-VIDEO = Kind("a video", "visualize_masks.py --videos and cut_videos.py take it, --root the folder that it lies in")
-VIDEO_FOLDER = Kind("a folder of videos", "--root takes it, and cut_videos.py")
+VIDEO = Kind("a video", "tats-gym visualize --videos and tats-gym cut take it, --root the folder that it lies in")
+VIDEO_FOLDER = Kind("a folder of videos", "--root takes it, and tats-gym cut")
 EMPTY_FILE = Kind("an empty file", "its writing or copying was cut short")
 EMPTY_FOLDER = Kind("an empty folder", "--out and --folder take it")
 OTHER_FILE = Kind("a file of another kind")

@@ -30,15 +30,15 @@ def origin_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {**now, "commits": sorted({row["commit"] for row in rows} | {now["commit"]}, key=str)}
 
 
-def command_of(script: str, config: Any, *, without: Collection[str] = ("jobs", "out", "results")) -> str:
+def command_of(command: str, config: Any, *, without: Collection[str] = ("jobs", "out", "results")) -> str:
     """Return the command line that repeats a result, with the settings that differ from their defaults.
 
     Args:
-        script: Path of the script, or `-m` and its module, and the subcommand if any.
+        command: The program and its command.
         config: A dataclass of settings; a path in it becomes FOLDER.
         without: Settings of files and processes, which do not change the numbers.
     """
-    words = ["python", *script.split()]
+    words = command.split()
     for field in fields(config):
         value = getattr(config, field.name)
         default = field.default if field.default_factory is MISSING else field.default_factory()

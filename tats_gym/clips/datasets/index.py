@@ -108,7 +108,7 @@ def find_index(index: str | Path | None, root: Path, data: str, part: Part) -> P
         return path
     if index is None:
         return None
-    raise FileNotFoundError(f"index: there is no file {path}; scripts/prepare_data.py verify writes it")
+    raise FileNotFoundError(f"index: there is no file {path}; tats-gym prepare verify writes it")
 
 
 def write_index(path: Path, header: Header, rows: list[Row]) -> None:

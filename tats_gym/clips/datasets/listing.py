@@ -39,7 +39,7 @@ def list_videos(
         subset: A share of every class, in (0, 1), or a number of clips of every class, see `choose_subset`. None
             takes all, or the subset of the index.
         subset_seed: Each seed gives another choice.
-        index: An index made by scripts/prepare_data.py, see `find_index`. With it the folder is not searched, and
+        index: An index made by tats-gym prepare, see `find_index`. With it the folder is not searched, and
             videos that it knows to be broken or misplaced are left out.
 
     Raises:

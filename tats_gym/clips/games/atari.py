@@ -36,7 +36,7 @@ def make_atari_data(root: Path | None = None, config: RecordConfig | None = None
         ModuleNotFoundError: If it must be recorded, and ale-py is not installed.
     """
     root = data_root(f"atari-v{VERSION}") if root is None else Path(root)
-    # Without settings of its own it reads any recording, such as one of a few games by record_env.py.
+    # Without settings of its own it reads any recording, such as one of a few games by tats-gym record.
     wanted = {"version": VERSION} if config is None else None
     make_recording(root, config or atari_config(), kind="Atari set", wanted=wanted)
     return root

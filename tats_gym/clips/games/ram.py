@@ -96,7 +96,7 @@ def centre_ram(stream: ClipStream, ids: Sequence[int]) -> NDArray[np.uint8]:
     for row, id_ in zip(rams, ids, strict=True):
         path = stream.videos.videos[id_].path.with_suffix(".npy")
         if not path.is_file():
-            raise FileNotFoundError(f"{path} should hold the memory of an Atari game, as record_env.py writes it")
+            raise FileNotFoundError(f"{path} should hold the memory of an Atari game, as tats-gym record writes it")
         ram = np.load(path)
         (chosen,) = view_windows(len(ram), stream.frames, stream.config.stride, stream.config.sampling, 1)
         row[:] = ram[chosen]
