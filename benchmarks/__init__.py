@@ -1,1 +1,1 @@
-"""The measurements of `python -m benchmarks`, from the root of a checkout; not part of the installed package."""
+"""The measurements of `tats-gym benchmark`, imported as `tats_gym.benchmarks`."""

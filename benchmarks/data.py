@@ -3,11 +3,11 @@
 import importlib.util
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.rates import (
+from tats_gym.benchmarks.rates import (
     Clips,
     loader_rate,
     normalisation_s,
@@ -17,9 +17,10 @@ from benchmarks.rates import (
     their_loader,
     wait_share,
 )
-from benchmarks.record import origin, over_rounds, write
-from benchmarks.videos import COPIES, FORMATS, make_videos
+from tats_gym.benchmarks.record import origin, over_rounds, write
+from tats_gym.benchmarks.videos import COPIES, FORMATS, make_videos
 from tats_gym.clips.readers import READERS
+from tats_gym.runs.results import results_folder
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class DataConfig:
     """Videos and settings of the measurement."""
 
     kinds: tuple[Literal["h264", "vp9", "mpeg4", "mjpeg"], ...] = ("h264", "vp9", "mpeg4", "mjpeg")
-    """Formats of the generated videos, see benchmarks/videos.py."""
+    """Formats of the generated videos, see tats_gym/benchmarks/videos.py."""
     contents: int = 6
     """Videos of each format that are drawn and encoded; each is copied to five files."""
     root: Path | None = None
@@ -56,7 +57,7 @@ class DataConfig:
     """Seconds of the sleep that stands for a training step on a GPU."""
     label: str = "made"
     """Name of the videos, for the name of the record."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of the record."""
 
     @property

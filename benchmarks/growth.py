@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.record import origin, write
-from benchmarks.step import StepConfig, Work, measure
 from tats_gym.agents.config import PRESETS
+from tats_gym.benchmarks.record import origin, write
+from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.runs.parallel_jobs import side_by_side
-from tats_gym.runs.results import aligned
+from tats_gym.runs.results import aligned, results_folder
 from tats_gym.train.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class GrowthConfig:
     """The sizes that are measured."""
 
     preset: str = "paper-ssv2"
-    """Preset that gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    """Preset that gives MAE, grid, sampler and recipe; see `tats-gym train --help`."""
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     """Clips in a step, of the preset's frames and size."""
     frames: tuple[int, ...] = (16, 32, 48, 64)
@@ -45,7 +45,7 @@ class GrowthConfig:
     """auto takes CUDA where it is available."""
     label: str = "cpu"
     """Name of the machine, for the name of the record."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of record and picture."""
 
 

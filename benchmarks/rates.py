@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.peers import published_loader
+from tats_gym.benchmarks.peers import published_loader
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.datasets.listing import Video, list_videos
 from tats_gym.clips.decoder import ClipDecoder, EpochOrder, empty_views
@@ -186,5 +186,5 @@ def normalisation_s(grid: TokenGrid, batch_size: int, rounds: int) -> float:
 def processes() -> Any:
     """Return the context that forks processes from a server with all imports, without this process's threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.rates"])
+    context.set_forkserver_preload(["tats_gym.benchmarks.rates"])
     return context

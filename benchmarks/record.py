@@ -20,7 +20,7 @@ def origin(name: str, config: Any) -> dict[str, Any]:
 
 def command(name: str, config: Any) -> str:
     """Return the command line of a benchmark, with the options that differ from the defaults; a path is FOLDER."""
-    return command_of(f"python -m benchmarks {name}", config, without=["results"])
+    return command_of(f"tats-gym benchmark {name}", config, without=["results"])
 
 
 def over_rounds(values: list[float]) -> dict[str, Any]:

@@ -1,26 +1,27 @@
-"""CPU seconds until `train_ppo.py` answers, beside those of importing Stable-Baselines3."""
+"""CPU seconds until `tats-gym train` answers, beside those of importing Stable-Baselines3."""
 
 import logging
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import origin, write
-from tats_gym.runs.results import aligned
+from tats_gym.benchmarks.record import origin, write
+from tats_gym.runs.results import aligned, results_folder
 
 logger = logging.getLogger(__name__)
 
-SCRIPT = "scripts/train_ppo.py"
+PROGRAM = ("-m", "tats_gym")
 REFERENCE = "import stable_baselines3"
 STARTS = {
     REFERENCE: ("-c", REFERENCE),
     "import tats_gym": ("-c", "import tats_gym"),
-    "train_ppo.py --help": (SCRIPT, "--help"),
-    "train_ppo.py --num-env 4": (SCRIPT, "--num-env", "4"),
-    "train_ppo.py --agent tatts": (SCRIPT, "--agent", "tatts"),
+    "tats-gym --help": (*PROGRAM, "--help"),
+    "tats-gym train --help": (*PROGRAM, "train", "--help"),
+    "tats-gym train --num-env 4": (*PROGRAM, "train", "--num-env", "4"),
+    "tats-gym train --agent tatts": (*PROGRAM, "train", "--agent", "tatts"),
 }
 """Name of each start to Python's arguments; the last two commands are mistyped."""
 
@@ -31,7 +32,7 @@ class StartupConfig:
 
     rounds: int = 5
     """Rounds, each of which measures every start in turn; the minimum over rounds counts."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of the record."""
 
     def __post_init__(self) -> None:
@@ -40,7 +41,7 @@ class StartupConfig:
 
 
 def run(config: StartupConfig) -> None:
-    """CPU seconds until `train_ppo.py` answers, beside those of importing Stable-Baselines3."""
+    """CPU seconds until `tats-gym train` answers, beside those of importing Stable-Baselines3."""
     record: dict[str, Any] = {"about": "CPU seconds (user and system) of a process, the least of all rounds"}
     record |= origin("startup", config)
     seconds: dict[str, list[float]] = {name: [] for name in STARTS}

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.copies import CopyCount
-from benchmarks.published import PublishedTrajectoryAttention
-from benchmarks.record import origin, write
-from benchmarks.step_ours import JointStep
-from benchmarks.step_peers import AdaMAEStep, VideoMAEStep
-from benchmarks.step_report import ratio, report, summary
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.training.callbacks import peak_memory_mib
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
+from tats_gym.benchmarks.copies import CopyCount
+from tats_gym.benchmarks.published import PublishedTrajectoryAttention
+from tats_gym.benchmarks.record import origin, write
+from tats_gym.benchmarks.step_ours import JointStep
+from tats_gym.benchmarks.step_peers import AdaMAEStep, VideoMAEStep
+from tats_gym.benchmarks.step_report import ratio, report, summary
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.runs.results import results_folder
 from tats_gym.tokens import CHANNELS, TokenGrid
 from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
 
@@ -61,7 +62,7 @@ class StepConfig:
     """Variants and settings of the measurement."""
 
     preset: str = "paper-ssv2"
-    """Preset that gives MAE, grid, sampler and recipe; see `train_ppo.py --help`."""
+    """Preset that gives MAE, grid, sampler and recipe; see `tats-gym train --help`."""
     batch_size: int = 4
     """Clips in a step."""
     frames: int | None = None
@@ -85,7 +86,7 @@ class StepConfig:
     """Steps in one measurement, after a first one that is not counted."""
     label: str = "cpu"
     """Name of the machine, for the name of the record."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of the record."""
 
     def __post_init__(self) -> None:

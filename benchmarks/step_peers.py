@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from benchmarks.published import PublishedMAE, PublishedSampler
+from tats_gym.benchmarks.published import PublishedMAE, PublishedSampler
 from tats_gym.masks import mask_from_ids, tube_ids
 from tats_gym.model.videomae import MAEConfig, initialise
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD

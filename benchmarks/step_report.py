@@ -3,7 +3,7 @@
 from statistics import median
 from typing import Any
 
-from benchmarks.record import over_rounds
+from tats_gym.benchmarks.record import over_rounds
 from tats_gym.runs.results import aligned
 
 Round = dict[str, Any]

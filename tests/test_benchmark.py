@@ -1,8 +1,6 @@
 """The benchmarks run, their peer does as the published loader is defined, and their sums are right."""
 
 import json
-import runpy
-import sys
 import time
 from pathlib import Path
 
@@ -12,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import data, rates, record, videos
-from benchmarks.peers import PublishedClips, published_loader, tube_mask
+from tats_gym.benchmarks import data, rates, record, videos
+from tats_gym.benchmarks.peers import PublishedClips, published_loader, tube_mask
 from tats_gym.tokens import TokenGrid
+from tests.runs import load_command
 from tests.video_files import noise_frames, write_video
 
 ROOT = Path(__file__).parent.parent
@@ -30,9 +29,8 @@ def _folder(tmp_path_factory):
 
 
 @pytest.fixture(name="main")
-def _main(monkeypatch):
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    return runpy.run_module("benchmarks")["main"]
+def _main():
+    return load_command("benchmark").main
 
 
 @pytest.mark.parametrize(("arguments", "wanted"), [(["--help"], "data"), (["data", "--help"], "--num-workers")])
@@ -48,7 +46,7 @@ def test_everything_is_measured_once_a_round_and_written(main, folder, tmp_path,
           "--batch-size", "2", "--rounds", "1", "--seconds", "0.1", "--step-s", "0.01", "--label", "tiny",
           "--results", str(tmp_path)])  # fmt: skip
     written = json.loads((tmp_path / "data_tiny.json").read_text())
-    assert written["command"].startswith("python -m benchmarks data --root FOLDER --stride 2 --num-workers 1 ")
+    assert written["command"].startswith("tats-gym benchmark data --root FOLDER --stride 2 --num-workers 1 ")
     assert str(tmp_path) not in written["command"]
     assert written["machine"]["processor"]
     assert written["normalisation_ms_a_clip"] > 0
@@ -104,7 +102,7 @@ def test_the_peer_normalises_with_imagenets_mean_and_deviation():
 
 
 def test_the_peer_cuts_one_box_from_all_frames_and_resizes_it_as_pillow_does(monkeypatch):
-    monkeypatch.setattr("benchmarks.peers.multi_scale_crop_box", lambda *_: (4, 8, 40, 30))
+    monkeypatch.setattr("tats_gym.benchmarks.peers.multi_scale_crop_box", lambda *_: (4, 8, 40, 30))
     frames = noise_frames(4, 48, 64)
     clip = PublishedClips([], GRID, 1).augment(frames, np.random.default_rng(0))
     last = Image.fromarray(frames[3, 4:44, 8:38]).resize((32, 32), Image.Resampling.BILINEAR)
@@ -142,7 +140,7 @@ def test_a_loaders_rate_counts_clips_a_second():
 def test_a_command_names_no_path_and_only_the_changed_settings(tmp_path):
     config = data.DataConfig(root=tmp_path, results=tmp_path, kinds=("vp9",), step_s=0.5)
     words = "--kinds vp9 --root FOLDER --step-s 0.5"
-    assert record.command("data", config) == f"python -m benchmarks data {words}"
+    assert record.command("data", config) == f"tats-gym benchmark data {words}"
 
 
 def test_over_rounds_keeps_all_and_says_the_median():

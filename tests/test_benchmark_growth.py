@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.growth import exponents, picture, report
+from tats_gym.benchmarks.growth import exponents, picture, report
 
 
 def _points(values, power):

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.published import PublishedTrajectoryAttention
-from benchmarks.step import StepConfig, Work, measured_variants, prepare
-from benchmarks.step_ours import JointStep
-from benchmarks.step_peers import SAMPLING_COEF, AdaMAEStep, VideoMAEStep, published_target
 from tats_gym.agents.adamae import AdaMAEPolicy
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
+from tats_gym.benchmarks.published import PublishedTrajectoryAttention
+from tats_gym.benchmarks.step import StepConfig, Work, measured_variants, prepare
+from tats_gym.benchmarks.step_ours import JointStep
+from tats_gym.benchmarks.step_peers import SAMPLING_COEF, AdaMAEStep, VideoMAEStep, published_target
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import mask_from_ids, random_ids
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder

@@ -52,6 +52,7 @@ def test_the_help_keeps_to_the_width_of_the_terminal(monkeypatch, width):
     ("words", "answer"),
     [
         (["trian", "--env", "x"], "error: tats-gym has no command 'trian'; did you mean 'train'?\n"),
+        (["benchmrak"], "error: tats-gym has no command 'benchmrak'; did you mean 'benchmark'?\n"),
         (["--env", "x"], "error: tats-gym has no command '--env'; tats-gym --help lists them\n"),
         (["prepare", "verfy"], "error: tats-gym prepare has no command 'verfy'; did you mean 'verify'?\n"),
     ],

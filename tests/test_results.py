@@ -8,11 +8,21 @@ from PIL import Image
 
 from tats_gym.agents.experiments.finetune_study import FinetuneDemo
 from tats_gym.agents.experiments.probe_study import ProbeDemo
+from tats_gym.clips.demo.single_frame import CheckConfig
 from tats_gym.runs.results import aligned, command_of, origin_of, write_results
 
 
 def test_columns_stand_below_each_other():
     assert aligned([["arm", "gain"], ["uniform", "0"], ["", "+1"]]) == ["arm      gain", "uniform  0", "         +1"]
+
+
+def test_results_go_to_the_records_of_a_checkout_or_beside_the_reader(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert FinetuneDemo().results == Path("results")
+    assert CheckConfig().out == Path("results/demo_single_frame.json")
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    assert FinetuneDemo().results == Path("benchmarks/results")
+    assert CheckConfig().out == Path("benchmarks/results/demo_single_frame.json")
 
 
 def test_a_command_asks_for_the_numbers_and_not_for_where_they_lie():

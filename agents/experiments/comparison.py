@@ -26,6 +26,7 @@ from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
+from tats_gym.runs.results import results_folder
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class CompareCommand:
     """Name of the data, for the names of the results; None takes the dataset's."""
     out: Path = Path("runs/comparisons")
     """Folder of the runs; stopped ones resume there."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of table, numbers and picture."""
     base: PretrainConfig
     """Settings that all runs share."""

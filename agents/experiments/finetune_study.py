@@ -25,7 +25,7 @@ from tats_gym.finetune.training import Finetuning
 from tats_gym.runs.folder import origin
 from tats_gym.runs.metrics import read_metrics
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
-from tats_gym.runs.results import command_of, write_results
+from tats_gym.runs.results import command_of, results_folder, write_results
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.distributed import Ranks
 from tats_gym.train.precision import resolve_device
@@ -189,7 +189,7 @@ class FinetuneDemo:
     """Parallel fine-tunings, at most two; each takes its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/finetune-demo")
     """Folder of the runs; stopped ones resume there."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of numbers and picture."""
 
 

@@ -24,7 +24,7 @@ from tats_gym.probe.features import FeatureConfig, Features, features_of
 from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
 from tats_gym.runs.folder import commit
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
-from tats_gym.runs.results import command_of, origin_of, write_results
+from tats_gym.runs.results import command_of, origin_of, results_folder, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class ProbeDemo:
     """Parallel runs; each takes its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/probe-demo")
     """Folder of the runs; a stopped study resumes there."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of table, numbers and curves."""
 
 

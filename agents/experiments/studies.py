@@ -24,7 +24,7 @@ from tats_gym.agents.experiments.study_report import (
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.messages import check_choice
 from tats_gym.runs.parallel_jobs import default_jobs
-from tats_gym.runs.results import origin_of, write_results
+from tats_gym.runs.results import origin_of, results_folder, write_results
 
 _SCRATCH = replace(
     preset_for("TatsMask-demo-v0", "folder"), eval_clips=96, eval_masks=2, log_interval=10, keep_checkpoints=1
@@ -170,7 +170,7 @@ class StudyConfig:
     """Parallel runs; each takes its share of the cores."""
     out: Path = Path("runs/studies")
     """Folder of the runs; a stopped study resumes there."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of numbers and picture."""
 
     def __post_init__(self) -> None:

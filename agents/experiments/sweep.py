@@ -19,7 +19,7 @@ from tats_gym.agents.experiments.study_report import rounded
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs.parallel_jobs import default_jobs
-from tats_gym.runs.results import aligned, origin_of, write_results
+from tats_gym.runs.results import aligned, origin_of, results_folder, write_results
 from tats_gym.statistics import Estimate, estimate
 
 
@@ -39,7 +39,7 @@ class SweepCommand:
     """Name of the data, for the names of the results; None takes the dataset's."""
     out: Path = Path("runs/sweeps")
     """Folder of the runs; several machines can share it."""
-    results: Path = Path("benchmarks/results")
+    results: Path = field(default_factory=results_folder)
     """Folder of table and numbers."""
     base: PretrainConfig
     """Settings that all runs share, but for the swept ones."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "prepare": "verify a dataset, or write its list",
     "cut": "cut long videos into short ones",
     "record": "record play in any Gymnasium environment as videos",
+    "benchmark": "measure speed beside that of the peers",
     "finetune-demo": "measure the gain from pre-training by fine-tuning on the demo data",
     "probe-demo": "measure the gain from pre-training by probes on the demo data",
     "check-demo": "check that one frame of a demo clip does not tell its class",

@@ -20,6 +20,12 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
+def results_folder() -> Path:
+    """Return the folder of records: benchmarks/results where there is one, as in a checkout, else results."""
+    of_checkout = Path("benchmarks/results")
+    return of_checkout if of_checkout.is_dir() else Path("results")
+
+
 def origin_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the origin of results of runs: as `origin`, with the commits of all runs and of this report.
 

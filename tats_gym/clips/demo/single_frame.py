@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs.folder import origin
+from tats_gym.runs.results import results_folder
 from tats_gym.statistics import wilson
 
 SHOTS = 8
@@ -41,7 +42,7 @@ class CheckConfig:
     """Clips in a step of the training on motion; that on single frames has four times as many frames."""
     seed: int = 0
     """Seed of weights, order, shifts and the tested frames."""
-    out: Path = Path("benchmarks/results/demo_single_frame.json")
+    out: Path = field(default_factory=lambda: results_folder() / "demo_single_frame.json")
     """File of the result, JSON."""
 
 
