@@ -1,7 +1,12 @@
 """The program `tats-gym`: its commands, their names, and mistyped ones."""
 
+import io
+import logging
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from tats_gym.commands import COMMANDS, main
+from tats_gym.commands.help_text import wrapped
 from tats_gym.commands.menu import overview
+from tats_gym.commands.parsing import show_log
+from tats_gym.commands.train import parse as parse_training
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,6 +77,73 @@ def test_a_command_names_itself_in_its_help(capsys):
         main(["prepare", "list", "--help"])
     assert ended.value.code == 0
     assert "usage: tats-gym prepare list [-h]" in capsys.readouterr().out
+
+
+ALL = [[name] for name in COMMANDS if name not in ("prepare", "benchmark")] + [
+    ["prepare", "verify"], ["prepare", "list"], *(["benchmark", name] for name in ("data", "step", "growth", "startup"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_the_help_of_every_command_is_of_one_form_and_keeps_to_the_terminal(monkeypatch, capsys, command):
+    monkeypatch.setenv("COLUMNS", "64")
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^--config FILE   settings to start from", shown, re.MULTILINE)
+    assert re.search(r"^\W*--quiet", shown, re.MULTILINE)
+    assert f"\nusage: tats-gym {' '.join(command)} [-h]" in shown
+    about, _, options = shown.partition("\nusage: ")
+    examples = re.findall(r"^    tats-gym .*", about, re.MULTILINE)
+    lines = [*(line for line in about.splitlines() if line not in examples), *options.splitlines()[1:]]
+    assert max(map(len, lines)) <= 64
+    assert "scripts/" not in shown
+
+
+def test_texts_are_wrapped_and_examples_are_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    text = "Some words that are\nlonger than that.\n\n    a command that is longer than that\n\n" \
+           "--env ID        a choice of some\nlong-hyphenated words\n--x  one\n"  # fmt: skip
+    assert wrapped(text).splitlines() == [
+        "Some words that are longer",
+        "than that.",
+        "",
+        "    a command that is longer than that",
+        "",
+        "--env ID        a choice of",
+        "                some",
+        "                long-hyphenated",
+        "                words",
+        "--x             one",
+    ]
+
+
+@pytest.mark.parametrize(("words", "times"), [(["--quiet"], False), ([], False), (["--seed", "1"], True)])
+def test_quiet_leaves_warnings(monkeypatch, words, times):
+    root, stream = logging.getLogger(), io.StringIO()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", logging.WARNING)
+    monkeypatch.setattr(sys, "stderr", stream)
+    show_log(words, times=times)
+    logging.getLogger("tats_gym").info("it goes on")
+    logging.getLogger("tats_gym").warning("it is odd")
+    begin = r"\d\d:\d\d:\d\d" if times else "[A-Z]+"
+    lines = [f"{begin} it is odd\n"] if words == ["--quiet"] else [f"{begin} it goes on\n", f"{begin} it is odd\n"]
+    assert re.fullmatch("".join(lines), stream.getvalue())
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_quiet_reaches_the_progress_bar_of_a_training(given):
+    assert parse_training(["--quiet"] * given).config.quiet is given
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    program = "import sys; from tats_gym.commands import main; sys.exit(main(['report', '--help']))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 def test_the_version_is_that_of_the_package(capsys):

@@ -37,22 +37,22 @@ def command_for(config: PretrainConfig, processes: int = 1) -> str:
     """Return the command line of `tats-gym train` that makes a run with these settings, wherever it is given."""
     program = ["tats-gym"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}", "-m", "tats_gym"]
     words = [*program, "train", "--env", config.env]
-    for option in _options(_preset(config), config, ""):
+    for option in _options(preset_for(config.env), unsettled(config), ""):
         words += option
     return shlex.join(words)
 
 
-def _preset(config: PretrainConfig) -> PretrainConfig:
-    """Return the preset of the run's environment; settings left to the agent are the run's, where they fit it."""
-    preset = preset_for(config.env)
+def unsettled(config: PretrainConfig) -> PretrainConfig:
+    """Return a run's settings as they were asked for: those that its agent takes by itself are left to it."""
     if ":" in config.agent:  # a module, which a word of a file must not run
-        return preset
-    own = {name: getattr(config, name) for name in DEFAULTS}
+        return config
+    preset = preset_for(config.env)
     try:
         asked = settled(replace(preset, agent=config.agent), find_agent(config.agent))
     except ValueError:  # an agent of a package that is not here
-        return preset
-    return replace(preset, **{name: value for name, value in own.items() if getattr(asked, name) == value})
+        return config
+    left = {name: getattr(preset, name) for name in DEFAULTS if getattr(asked, name) == getattr(config, name)}
+    return replace(config, **left)
 
 
 def _options(base: Any, config: Any, prefix: str) -> Iterator[list[str]]:

@@ -1,12 +1,11 @@
 """Measure this project's speed beside that of its peers: tats-gym benchmark step, data, growth or startup."""
 
-import logging
 from importlib import import_module
 from typing import Any, get_type_hints
 
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.menu import chosen
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import CommandLine, show_log
 
 ABOUT = """Measure this project's speed beside that of its peers.
 
@@ -24,10 +23,10 @@ COMMANDS = {
 def main(words: list[str], program: str = "tats-gym benchmark") -> int:
     """Parse, and run the chosen benchmark."""
     name, rest = chosen(words, program, ABOUT, COMMANDS)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    measure = import_module(f"tats_gym.benchmarks.{name}").run
+    show_log(words, times=True)
 
     def run() -> None:
+        measure = import_module(f"tats_gym.benchmarks.{name}").run
         line = CommandLine(rest, f"{program} {name}", measure.__doc__)
         config: Any = line.settings(get_type_hints(measure)["config"])
         measure(config)

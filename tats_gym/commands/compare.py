@@ -1,11 +1,9 @@
 """Compare agents over seeds: tats-gym compare --env TatsMask-demo-v0 --agents tats random."""
 
-import logging
-
 from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
 from tats_gym.agents.experiments.comparison_report import report_comparison
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved
+from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
 INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
 
@@ -20,7 +18,7 @@ explains the measures.
 
 def main(words: list[str], program: str = "tats-gym compare") -> int:
     """Parse, do the missing runs, and print the results and their files."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log(words, times=True)
     return exit_code(lambda: _compare(words, program))
 
 

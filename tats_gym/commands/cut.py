@@ -4,7 +4,6 @@ Each video becomes OUT/<name>-0000.webm, OUT/<name>-0001.webm and so on, without
 that the same command continues after a stop. Then: tats-gym train --env TatsMask-folder-v0 --root OUT
 """
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import tyro
 
 from tats_gym.clips.prepare.segments import CutConfig, cut_all
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import CommandLine, show_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class CutCommand:
 
 def main(words: list[str], program: str = "tats-gym cut") -> int:
     """Parse, cut, and print the counts."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    show_log(words)
     return exit_code(lambda: _cut(words, program), "the same command goes on from here")
 
 

@@ -1,6 +1,9 @@
 """Exit codes of commands, and the one line that an expected error prints."""
 
 import io
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable
 
@@ -14,6 +17,8 @@ from tats_gym.train.memory import out_of_memory
 from tats_gym.train.nonfinite import NonFiniteError
 from tats_gym.train.signals import StoppedError, exit_code_of, interrupt_on_system_signals
 
+STDOUT = 1
+"""The file descriptor of the standard output."""
 EXPLAINED = (
     ValueError, TypeError, OSError, CheckpointError, VideoReadError, WorkerError, NonFiniteError,
     ProcessDiedError, WorkFailedError, ModuleNotFoundError,
@@ -47,6 +52,8 @@ def exit_code(
         print(f"stopped; {how_to_go_on}", file=sys.stderr)
         return exit_code_of(stop)
     except EXPLAINED as err:
+        if isinstance(err, BrokenPipeError) and _reader_left():
+            return 128 + signal.SIGPIPE
         print(f"error: {_said(err)}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as err:
@@ -54,6 +61,16 @@ def exit_code(
             raise
         print(f"error: memory does not suffice ({first_line(err)}); {how_to_take_less}", file=sys.stderr)
         return 1
+
+
+def _reader_left() -> bool:
+    """Return whether the program that reads the output, such as `head`, has ended; the rest of it is then dropped."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    return True
 
 
 def _said(err: Exception) -> str:

@@ -1,25 +1,26 @@
 """Fine-tune an encoder on labelled videos: tats-gym finetune --encoder RUN --env TatsMask-ssv2-v0."""
 
-import logging
 from pathlib import Path
 
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config
+from tats_gym.runs.kinds import FINETUNING
 from tats_gym.train.distributed import Ranks, process_group
 
-ABOUT = """Fine-tune an encoder on labelled videos, and test it.
+ABOUT = f"""Fine-tune an encoder on labelled videos, and test it.
 
 On several GPUs: torchrun --nproc_per_node=8 -m tats_gym finetune ...
 
+{ENV_HELP}
 --resume RUN    continue the run in this folder from its newest checkpoint
 --folder DIR    folder of the run; a run in it is continued, so that the same command serves for restarts"""
 
 
 def main(words: list[str], program: str = "tats-gym finetune") -> int:
     """Parse, build, train, test, and print the results and their files."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    show_log(words)
     return exit_code(
         lambda: _finetune(words, program),
         "go on from the last checkpoint with --resume and the run's folder",
@@ -28,7 +29,7 @@ def main(words: list[str], program: str = "tats-gym finetune") -> int:
 
 
 def _finetune(words: list[str], program: str) -> int:
-    line = CommandLine(words, program, ABOUT, "env", "encoder", "resume", "folder")
+    line = CommandLine(words, program, ABOUT, "env", "encoder", "resume", "folder", progress=True)
     config = _config(line)
     with process_group(config.device) as ranks:
         return _train(config, line.path("resume"), line.path("folder"), ranks)
@@ -40,6 +41,8 @@ def _config(line: CommandLine) -> FinetuneConfig:
         if env_id or encoder or line.first["folder"]:
             raise ValueError("--resume goes on with the run's own --env, --encoder and --folder; leave these out")
         return line.settings(FinetuneConfig, run_config(resumed))
+    if line.file:
+        line.file.check_run(FINETUNING)
     if not encoder and not line.asks_for_help():
         raise ValueError("--encoder must name a run, an export, a checkpoint, or a preset to start from scratch")
     return line.settings(FinetuneConfig, finetune_preset(env_id or "TatsMask-demo-v0", encoder or "base"))

@@ -4,16 +4,14 @@ Makes the data, pre-trains, fine-tunes twice with the same settings, and writes 
 stopped study continues by the same command.
 """
 
-import logging
-
 from tats_gym.agents.experiments.finetune_study import FinetuneDemo, finetune_demo
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import CommandLine, show_log
 
 
 def main(words: list[str], program: str = "tats-gym finetune-demo") -> int:
     """Parse, do the missing runs, and print the results and their files."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log(words, times=True)
     return exit_code(lambda: _finetune_demo(words, program))
 
 

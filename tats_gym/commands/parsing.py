@@ -1,20 +1,30 @@
 """Parses a command's words: first the options that choose its defaults, then its settings."""
 
 import argparse
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
+from tats_gym.agents import AGENTS
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.training.command_line import UNPREFIXED
+from tats_gym.commands.config_file import ConfigFile
+from tats_gym.commands.help_text import wrapped
+from tats_gym.files.messages import shown
+from tats_gym.registration import env_ids
 
 T = TypeVar("T")
 
-ENV_HELP = "--env ID        id of the environment; by default TatsMask-demo-v0"
+ENV_HELP = f"--env ID        id of the environment, by default TatsMask-demo-v0: {', '.join(env_ids())}"
+AGENT_HELP = f"--agent NAME    name of the agent, or module:function of your own: {', '.join(AGENTS)}"
 PRESET_HELP = f"--preset NAME   preset to start from, by default the id's own: {', '.join(PRESETS)}"
 """Lines of the help of commands that read these options first."""
+CONFIG_HELP = "--config FILE   settings to start from, as JSON or YAML; options beside it win over them"
+RUN_CONFIG_HELP = CONFIG_HELP.replace("YAML;", "YAML, or the config.json of a run;")
+QUIET_HELP = "--quiet         no messages but results, warnings and errors"
 
 
 class CommandLine:
@@ -25,16 +35,40 @@ class CommandLine:
         program: The words before them, for the help and for errors.
         about: The text that the help begins with.
         first: Names of the options that are read before the settings, whose defaults depend on them.
+        progress: Whether the settings have a `quiet` of their own, for a progress bar.
+
+    Raises:
+        OSError: If the file of --config is missing or cannot be read.
+        ValueError: If it is neither JSON nor YAML, or given beside --resume.
+        TypeError: If it has another value than text for one of the first options.
     """
 
-    def __init__(self, words: list[str], program: str, about: str | None, *first: str) -> None:
+    def __init__(self, words: list[str], program: str, about: str | None, *first: str, progress: bool = False) -> None:
         parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False)
-        for name in first:
+        for name in ("config", *first):
             parser.add_argument(f"--{name}")
+        parser.add_argument("--quiet", action="store_true")
         chosen, self.rest = parser.parse_known_args(words)
-        self.program, self.about = program, about
-        self.first: dict[str, str | None] = vars(chosen)
-        """Name of each of the first options to its value, None where it is not given."""
+        given: dict[str, Any] = vars(chosen)
+        self.rest += ["--quiet"] * (given.pop("quiet") and progress)
+        config = given.pop("config")
+        self.program = program
+        common = [RUN_CONFIG_HELP if "resume" in first else CONFIG_HELP, *([] if progress else [QUIET_HELP])]
+        self.about = "\n".join([(about or "").strip(), "", *common])
+        self.file = None if config is None else ConfigFile(Path(config))
+        if self.file and given.get("resume"):
+            raise ValueError("--resume goes on with the run's own settings, but --config was given; leave one out")
+        self._by_words = {name for name, value in given.items() if value is not None}
+        self.first: dict[str, str | None] = {
+            name: self._in_file(name) if value is None else value for name, value in given.items()
+        }
+        """Name of each of the first options to its value, None where neither the words nor the file have it."""
+
+    def _in_file(self, name: str) -> str | None:
+        value = None if self.file is None or name == "resume" else self.file.values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"--config: {name} must be text, got {shown(value)}")
+        return value
 
     def path(self, name: str) -> Path | None:
         """Return the value of a first option as a path."""
@@ -46,14 +80,37 @@ class CommandLine:
         return bool({"-h", "--help"} & set(self.rest))
 
     def settings(self, kind: type[T], default: T | None = None) -> T:
-        """Parse the words that are left as the settings of a dataclass.
+        """Parse the words that are left as the settings of a dataclass, over those of the file and the default.
 
         Raises:
-            ValueError: If the dataclass refuses them.
+            ValueError: If the dataclass refuses them, or the file has a text that is none of the choices.
+            TypeError: If the file has an unknown setting, or one of another type.
             SystemExit: If the user asked for help, or an option is unknown or malformed, which is then printed.
         """
+        if self.asks_for_help():
+            print(wrapped(self.about), end="\n\n")
+        if self.file is not None:
+            own = get_type_hints(kind)
+            left = {name for name in self.first if name != "resume" and (name in self._by_words or name not in own)}
+            if "env" in self._by_words and isinstance(clips := self.file.values.get("clips"), dict):
+                clips.pop("data", None)  # which the id names
+            default = self.file.over(kind, default, without=left)
         start = tyro.MISSING_NONPROP if default is None else default
-        return tyro.cli(kind, args=self.rest, default=start, prog=self.program, description=self.about)
+        return tyro.cli(kind, args=self.rest, default=start, prog=self.program, description="")
+
+
+def show_log(words: list[str], *, times: bool = False) -> None:
+    """Log messages to standard error, with --quiet among the words only warnings.
+
+    Args:
+        words: The words of the command.
+        times: Log the time of day in place of the level, for commands of hours.
+    """
+    level = logging.WARNING if "--quiet" in words else logging.INFO
+    if times:
+        logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(message)s")
 
 
 def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:

@@ -1,13 +1,12 @@
 """Verify a dataset before training on it, or write its lists: tats-gym prepare verify|list --env ID."""
 
-import logging
 import sys
 
 from tats_gym.clips.prepare.settings import Export, Verify
 from tats_gym.clips.prepare.verify import Verification
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.menu import chosen
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.datasets import Split
 
 ABOUT = "Verify a dataset before training on it, or write its lists."
@@ -29,20 +28,20 @@ COMMANDS = {
 def main(words: list[str], program: str = "tats-gym prepare") -> int:
     """Parse, verify or list, and print the report."""
     name, rest = chosen(words, program, ABOUT, COMMANDS)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    show_log(words)
     work = {"verify": _verify, "list": _list}[name]
     return exit_code(lambda: work(rest, f"{program} {name}"), "the same command goes on from here")
 
 
 def _list(words: list[str], program: str) -> int:
-    command = CommandLine(words, program, LIST).settings(Export)
+    command = CommandLine(words, program, f"{LIST}\n\n{ENV_HELP}").settings(Export)
     videos = command.write()
     print(f"{len(videos):,} videos of {len(videos.classes)} classes in {command.out}")
     return 0
 
 
 def _verify(words: list[str], program: str) -> int:
-    command = CommandLine(words, program, VERIFY).settings(Verify)
+    command = CommandLine(words, program, f"{VERIFY}\n\n{ENV_HELP}").settings(Verify)
     return max(_verify_split(command, split) for split in command.split)
 
 

@@ -5,22 +5,20 @@ is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a
 a baseline. Features are cached, so that another method takes seconds. docs/probe.md explains features and methods.
 """
 
-import logging
-
 from tats_gym.agents.experiments.probe_report import record_tables
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
 
 
 def main(words: list[str], program: str = "tats-gym probe") -> int:
     """Parse, probe, and print the results."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    show_log(words)
     return exit_code(lambda: _probe(words, program), "the same command goes on with the features that are kept")
 
 
 def _probe(words: list[str], program: str) -> None:
-    command = CommandLine(words, program, __doc__).settings(ProbeCommand)
+    command = CommandLine(words, program, f"{__doc__}\n{ENV_HELP}", progress=True).settings(ProbeCommand)
     records = [record for path in command.add for record in read_records(path)]
     for record in recorded(command, words):
         records.append(record)

@@ -5,7 +5,6 @@ Each environment is a class. An environment draws by render_mode="rgb_array" or 
 not at all. Then: tats-gym train --env TatsMask-list-v0 --preset folder --stride 1 --root FOLDER
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import tyro
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.recording import make_recording
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import CommandLine, show_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class RecordCommand:
 
 def main(words: list[str], program: str = "tats-gym record") -> int:
     """Parse, record, and print the counts."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    show_log(words)
     return exit_code(lambda: _record(words, program), "nothing is left behind; the same command begins anew")
 
 

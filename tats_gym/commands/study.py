@@ -3,16 +3,14 @@
 Writes numbers and a picture to --results. A stopped study continues by the same command.
 """
 
-import logging
-
 from tats_gym.agents.experiments.studies import StudyConfig, report_study
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.parsing import CommandLine, show_log
 
 
 def main(words: list[str], program: str = "tats-gym study") -> int:
     """Parse, do the missing runs, and print the results and their files."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log(words, times=True)
     return exit_code(lambda: _study(words, program))
 
 

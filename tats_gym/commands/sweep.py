@@ -1,11 +1,9 @@
 """Sweep the settings of a table in the paper's supplement: tats-gym sweep table2|table3|table6 --env ID."""
 
-import logging
-
 from tats_gym.agents.experiments.comparison import defaults_for
 from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved
+from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
 INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
 
@@ -22,7 +20,7 @@ which may be given on several machines that share --out: each takes the cells on
 
 def main(words: list[str], program: str = "tats-gym sweep") -> int:
     """Parse, do the missing runs, and print the results and their files."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    show_log(words, times=True)
     return exit_code(lambda: _sweep(words, program))
 
 

@@ -1,19 +1,22 @@
 """Train a token sampler and a masked autoencoder together."""
 
-import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from tats_gym.agents import check_asked_for, find_agent
-from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.training.command_line import run_config
+from tats_gym.agents.config import PretrainConfig, config_from_dict, preset_for
+from tats_gym.agents.training.command_line import run_config, unsettled
+from tats_gym.commands.config_file import ConfigFile
 from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import PRESET_HELP, CommandLine
+from tats_gym.commands.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
+from tats_gym.runs.kinds import PRETRAINING
 
 ABOUT = f"""Train a token sampler and a masked autoencoder together.
 
 On several GPUs: torchrun --nproc_per_node=8 -m tats_gym train ...
 
+{ENV_HELP}
+{AGENT_HELP}
 {PRESET_HELP}
 --resume RUN    go on with the run in this folder, from its newest checkpoint
 --folder DIR    the run's own folder: a run that is in it goes on, so that the same command can be given again"""
@@ -32,7 +35,7 @@ class Options(NamedTuple):
 
 def main(words: list[str], program: str = "tats-gym train") -> int:
     """Parse, train, and print the results and their files."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    show_log(words)
     return exit_code(
         lambda: _train(parse(words, program)),
         "go on from the last checkpoint with --resume and the run's folder",
@@ -47,18 +50,31 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
         ValueError: If options exclude each other, or there is no such environment, preset or agent.
         SystemExit: If the user asked for help, or an option is unknown or malformed, which is then printed.
     """
-    line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder")
+    line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder", progress=True)
     env_id, preset = line.first["env"], line.first["preset"]
     resume, folder = line.path("resume"), line.path("folder")
     if resume and (env_id or preset or folder):
         raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
     if resume:
         config = line.settings(PretrainConfig, run_config(resume))
-        check_asked_for(config.agent, [word.removeprefix("--agent=") for word in line.rest])
     else:
+        if line.file:
+            _prepare(line.file, preset)
         config = line.settings(PretrainConfig, preset_for(env_id or "TatsMask-demo-v0", preset))
+    if resume or line.file:
+        check_asked_for(config.agent, [word.removeprefix("--agent=") for word in line.rest])
     find_agent(config.agent)  # a mistyped name is answered before the imports of a training, which take seconds
     return Options(config, resume, folder)
+
+
+def _prepare(file: ConfigFile, preset: str | None) -> None:
+    """Leave to the agent again the settings of a run that it would take by itself, as --agent may name another."""
+    file.check_run(PRETRAINING)
+    if not file.of_run:
+        return
+    if preset:
+        raise ValueError(f"--preset {preset} has no effect beside {file.path}, which has every setting; leave it out")
+    file.values = unsettled(config_from_dict(file.values)).as_dict()
 
 
 def _train(options: Options) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tats_gym.files.messages import did_you_mean, shown
@@ -19,6 +20,7 @@ TYPE_NAMES: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
+    Path: "a path",
     None: "null",
 }
 
@@ -53,7 +55,7 @@ def from_plain(kind: type[T], values: Any, name: str = "") -> T:
     if lacking:
         raise TypeError(f"{whole} lacks {', '.join(lacking)}")
     prefix = f"{name}." if name else ""
-    return kind(**{key: _converted(value, hints[key], prefix + key) for key, value in values.items()})
+    return kind(**{key: converted(value, hints[key], prefix + key) for key, value in values.items()})
 
 
 def check_plain(config: Any, name: str = "") -> None:
@@ -70,7 +72,7 @@ def check_plain(config: Any, name: str = "") -> None:
         if is_dataclass(value):
             check_plain(value, f"{name}{field.name}.")
         else:
-            _converted(value, hints[field.name], name + field.name)
+            converted(value, hints[field.name], name + field.name)
 
 
 @cache
@@ -78,14 +80,19 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _converted(value: Any, hint: Any, name: str) -> Any:
-    """Convert a plain value to the type of its field."""
+def converted(value: Any, hint: Any, name: str) -> Any:
+    """Convert a plain value to the type of its field.
+
+    Raises:
+        TypeError: If it is of another type.
+        ValueError: If a number is not finite or too large, or a text is none of the choices.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        (hint,) = (each for each in arguments if each is not type(None))
-        return _converted(value, hint, name)
+        kinds = [each for each in arguments if each is not type(None)]
+        return converted(value, kinds[0] if len(kinds) == 1 else _joined(kinds), name)
     if origin is Literal:
         if not any(type(value) is type(choice) and value == choice for choice in arguments):
             choices = [str(choice) for choice in arguments]
@@ -96,8 +103,15 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
         return _tuple(value, arguments, name)
     if isinstance(hint, type) and is_dataclass(hint):
         return value if isinstance(value, hint) else from_plain(hint, value, name)
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
     _check(value, hint, name)
     return value
+
+
+def _joined(choices: list[Any]) -> Any:
+    """Return the choices of several Literals as one."""
+    return Literal[tuple(value for each in choices for value in get_args(each))]
 
 
 def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]:
@@ -108,7 +122,7 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]
     if len(value) != len(arguments):
         raise ValueError(f"{name} must have {len(arguments)} values, got {shown(value)}")
     return tuple(
-        _converted(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
+        converted(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
     )
 
 
