@@ -37,6 +37,13 @@ def test_every_command_is_a_module_and_every_script_runs_one():
     assert {each[2] for each in run} == {path.name for path in (ROOT / "scripts").glob("*.py")}
 
 
+def test_the_readme_lists_every_command_and_script():
+    rows = re.findall(r"^\| (`[\w`, -]+`) \| (`.+?`) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    commands, scripts = (set(re.findall(r"`([^`]+)`", " ".join(column))) for column in zip(*rows, strict=True))
+    assert commands == COMMANDS.keys()
+    assert scripts == {*(path.name for path in (ROOT / "scripts").glob("*.py")), "python -m benchmarks"}
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], []])
 def test_the_help_lists_every_command(capsys, words):
     with pytest.raises(SystemExit) as ended:

@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FILE = re.compile(r"# (\S+\.py)\n")
+FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 """How a block begins that is a file of the reader's."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUNS = {
@@ -41,21 +43,21 @@ MAE = (
     "--mae.decoder-embed-dim 32 --mae.decoder-depth 1 --mae.decoder-num-heads 1"
 )
 SMALLER = {
-    "train_ppo.py": f"{CLIP} {MAE} --stride 1 --visible 2 --num-envs 4 --epoch-clips 8 --eval-clips 2 --eval-masks 1 "
+    "train": f"{CLIP} {MAE} --stride 1 --visible 2 --num-envs 4 --epoch-clips 8 --eval-clips 2 --eval-masks 1 "
     "--num-workers 0 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --tats.warmup-epochs 1 --device cpu --quiet",
-    "finetune.py": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
+    "finetune": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
     "--num-workers 0 --device cpu --quiet",
-    "linear_probe.py": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 --device cpu --quiet",
-    "sweep.py": f"--base.eval-clips 2 --num-workers 0 {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1 "
+    "probe": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 --device cpu --quiet",
+    "sweep": f"--base.eval-clips 2 --num-workers 0 {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1 "
     "--probing.config.logistic.strengths 0.01",
-    "compare_agents.py": f"{CLIP} {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
-    "prepare_data.py": "--num-workers 0",
-    "record_env.py": "--videos 4 --held-out 2 --frames 16 --size 64",
-    "visualize_masks.py": "--device cpu",
+    "compare": f"{CLIP} {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",
+    "prepare": "--num-workers 0",
+    "record": "--videos 4 --held-out 2 --frames 16 --size 64",
+    "visualize": "--device cpu",
     "ppo_tensors.py": "--updates 1 --num-envs 4 --device cpu",
 }
-"""Options added to a script's command."""
-LONG = ("compare_agents.py", "study.py", "sweep.py")
+"""Options added to a command, or to a program of the pages."""
+LONG = ("compare", "study", "sweep")
 
 
 class BegunError(BaseException):
@@ -71,7 +73,7 @@ def test_every_block_is_found_and_its_language_is_one_that_is_run():
     for page in PAGES:
         found = blocks(page)
         assert 2 * len(found) == len(re.findall(r"^```", page.read_text(), re.MULTILINE)), page
-        assert {language for language, _ in found} <= {"", "bash", "python", "toml"}, page
+        assert {language for language, _ in found} <= {"", "bash", "python", "toml", "yaml"}, page
         for language, text in found:
             assert language or "──" in text, f"{page}: only a drawing may stand without a language"
 
@@ -124,6 +126,8 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
         elif language == "bash":
             for command in commands(text):
                 run_command(command, tmp_path)
+        elif language == "yaml":
+            Path(FILE.match(text)[1]).write_text(text)
         elif language == "toml":
             assert tomllib.loads(text)["project"]["entry-points"]["tats_gym.agents"]
 
@@ -157,9 +161,12 @@ def run_command(command: str, place: Path) -> None:
         assert (ROOT / words[words.index("--conf-file") + 1]).is_file()
     elif program == "pip":
         assert words == ["install", "-e", "."]
+    elif program == "tats-gym":
+        run_program("tats_gym", words)
     elif program == "torchrun":
         launch = get_args_parser().parse_args(words)
-        run_script(launch.training_script, launch.training_script_args)
+        run = run_program if launch.module else run_script
+        run(launch.training_script, launch.training_script_args)
     else:
         assert program == "python", command
         run_script(words[0], words[1:])
@@ -168,20 +175,34 @@ def run_command(command: str, place: Path) -> None:
 def run_script(script: str, arguments: list[str]) -> None:
     """Run a script of this checkout to its end, or to where hours would begin."""
     path = ROOT / script
-    smaller = [] if "--resume" in arguments else SMALLER.get(path.name, "").split()
-    if path.name == "train_ppo.py" and "--init-mae" not in arguments and smaller:
+    command = re.search(r'run\("([\w-]+)"', path.read_text()) if path.parent.name == "scripts" else None
+    run_small(
+        command[1] if command else path.name, script, arguments, partial(runpy.run_path, str(path), run_name="__main__")
+    )
+
+
+def run_program(module: str, words: list[str]) -> None:
+    """Run a command of `tats-gym` in the same way."""
+    command, *arguments = words
+    run_small(command, module, arguments, partial(runpy.run_module, module, run_name="__main__"), command)
+
+
+def run_small(name: str, program: str, arguments: list[str], run: Callable[[], object], *before: str) -> None:
+    """Run a command with options that make it small; `before` stands in front of its own words."""
+    smaller = [] if "--resume" in arguments else SMALLER.get(name, "").split()
+    if name == "train" and "--init-mae" not in arguments and smaller:
         smaller += ["--init-mae", "None"]  # the shipped MAE is of the preset's size
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [script, *arguments, *smaller])
+        patch.setattr(sys, "argv", [program, *before, *arguments, *smaller])
         patch.setattr(sys, "path", sys.path.copy())
         code: object = None
         try:
-            runpy.run_path(str(path), run_name="__main__")
+            run()
         except SystemExit as ended:
             code = ended.code
         except BegunError:
-            code = None if path.name in LONG else "began many runs"
-    assert code in (0, None), f"{script} {shlex.join(arguments)}"
+            code = None if name in LONG else "began many runs"
+    assert code in (0, None), f"{program} {shlex.join([*before, *arguments])}"
 
 
 def test_the_site_is_built_without_a_warning_and_without_a_network(tmp_path):
