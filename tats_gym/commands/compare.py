@@ -1,5 +1,6 @@
 """Compare agents over seeds: tats-gym compare --env TatsMask-demo-v0 --agents tats random."""
 
+from tats_gym.agents import AGENTS
 from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
 from tats_gym.agents.experiments.comparison_report import report_comparison
 from tats_gym.commands.exit_codes import exit_code
@@ -12,6 +13,7 @@ ABOUT = f"""Compare agents over seeds: each trains an MAE with an equal number o
 Writes numbers and a picture to --results. A stopped comparison continues by the same command. docs/comparison.md
 explains the measures.
 
+--agents NAMES  names of agents, or module:function of your own: {", ".join(AGENTS)}
 {ENV_HELP}
 {PRESET_HELP}"""
 
