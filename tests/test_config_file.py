@@ -84,6 +84,13 @@ def test_settings_of_every_kind_come_back(file, kind, made):
     assert CommandLine(file(asdict(made)), "tats-gym", "").settings(kind) == made
 
 
+def test_the_home_of_a_path_is_the_users_as_in_a_shell(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = file({"root": "~/videos", "out": "~/page.json", "encoder": ["tiny"], "env": "TatsMask-list-v0"})
+    command = CommandLine(words, "tats-gym", "").settings(ProbeCommand)
+    assert (command.clips.root, command.out) == (str(tmp_path / "videos"), tmp_path / "page.json")
+
+
 def test_what_a_command_requires_may_stand_in_the_file_or_among_its_words(file):
     words = file({"run": "a", "format": "hf"})
     wanted = ExportConfig(run=Path("a"), format="hf", out=Path("c"))

@@ -104,7 +104,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return value if isinstance(value, hint) else from_plain(hint, value, name)
     if hint is Path and isinstance(value, str | Path):
-        return Path(value)
+        return Path(value).expanduser()
     _check(value, hint, name)
     return value
 
