@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -12,7 +12,7 @@ from tats_gym.agents.tats import TatsConfig
 from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
 from tats_gym.encoders.mae import MAE_NAMES
-from tats_gym.envs.rewards import RewardName
+from tats_gym.envs.rewards import REWARDS, check_reward
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
@@ -75,8 +75,9 @@ class PretrainConfig:
     """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
     masks_per_clip: int | None = None
     """G: environments in a row that hold the same clip; num_envs counts masks. None takes the agent's number."""
-    reward: RewardName = EnvConfig.reward
-    """Reward of a clip; credit by the errors of tokens (tats.credit token and marginal) does not use it."""
+    reward: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(REWARDS)}}}|MODULE:OBJECT")] = EnvConfig.reward
+    """Reward of a clip, see envs/rewards.py; credit by the errors of tokens (tats.credit token and marginal) does not
+    use it."""
     decode_ratio: float = EnvConfig.decode_ratio
     """Share of the hidden tokens that the MAE predicts while training, drawn anew for each mask (VideoMAE V2 takes
     half); errors, rewards and per-token credit are then of these, under a decoder that sees fewer tokens."""
@@ -128,6 +129,7 @@ class PretrainConfig:
         if self.init_mae is not None and self.init_mae not in MAE_NAMES and os.path.exists(absolute(self.init_mae)):
             make_paths_absolute(self, "init_mae")
         check_env_id("env", self.env)
+        check_reward(self.reward)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         for name in ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints"):

@@ -7,12 +7,10 @@ from torch import Tensor
 
 from tats_gym.agents.fixed import FixedPolicy
 from tats_gym.masks import uniform_ids, weighted_ids
-from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.model.protocol import MaskedModel
 
 
-def errors_under(
-    mae: MaskedAutoencoder, clips: Tensor, ids: Tensor, decode_ratio: float = 1.0
-) -> tuple[Tensor, Tensor]:
+def errors_under(mae: MaskedModel, clips: Tensor, ids: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return an MAE's errors under several masks of the same clips.
 
     Args:

@@ -95,13 +95,18 @@ def find_agent(name: str) -> Builder:
     return needs(**agent.needs)(builder) if agent.needs else builder
 
 
-def check_asked_for(name: str, asked: Collection[str]) -> None:
-    """Refuse an agent that a run's file names as `module:function` unless the user did too: importing runs a module.
+def check_asked_for(name: str, asked: Collection[str], kind: str = "agent") -> None:
+    """Refuse a part that a run's file names as `module:object` unless the user did too: importing runs a module.
+
+    Args:
+        name: Of the part.
+        asked: Words of the user, those that name parts among them.
+        kind: The setting.
 
     Raises:
         ValueError: If the user did not ask for it.
     """
     if ":" in name and name not in asked:
         raise ValueError(
-            f"the run's agent {name!r} lies in a module, which would be run: give --agent {name} to allow it"
+            f"the run's {kind} {name!r} lies in a module, which would be run: give --{kind} {name} to allow it"
         )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_token, neighbourhood
 from tats_gym.agents.subset_policy import Credit
+from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.envs.token_selection import Outcome
 from tats_gym.files.messages import check_choice
 from tats_gym.masks import hidden_by
 

@@ -1,10 +1,20 @@
-"""The rewards: pure functions of the hidden tokens' errors, and the table of their names."""
+"""The rewards: pure functions of the hidden tokens' errors, and the table of their names.
+
+Another package adds a reward by an entry point of the group "tats_gym.rewards", or the user names it as
+`module:object`: a `Reward`, or a function from errors (B, M) to rewards (B,).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from importlib.metadata import entry_points
 
 from torch import Tensor
+
+from tats_gym.files.messages import check_choice
+from tats_gym.files.user_modules import find_modules_here, load_function
+
+ENTRY_POINTS = "tats_gym.rewards"
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,32 @@ REWARDS = {
 }
 """Name of a reward, as settings and command lines give it, to the reward."""
 
-if TYPE_CHECKING:
-    RewardName = str
-else:
-    RewardName = Literal[tuple(REWARDS)]
-    """The type of settings that name a reward: command lines offer these choices."""
+
+def check_reward(name: str) -> None:
+    """Raise ValueError with the nearest name if there is no such reward; `module:object` is not imported yet."""
+    if ":" not in name:
+        check_choice("reward", name, (*REWARDS, *_installed()))
+
+
+def find_reward(name: str) -> Reward:
+    """Return the reward of this name: built in, from an entry point, or `module:object`, which is imported.
+
+    Raises:
+        ValueError: If there is none.
+        TypeError: If the object is neither a `Reward` nor a function.
+    """
+    check_reward(name)
+    if name in REWARDS:
+        return REWARDS[name]
+    if ":" in name:
+        find_modules_here()
+    found = load_function(_installed().get(name, name), f"reward {name}")
+    if not callable(found):
+        raise TypeError(f"reward {name} must be a Reward or a function of errors, got {found!r}")
+    return found if isinstance(found, Reward) else Reward(found)
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Return the rewards of installed packages: name to `module:object`."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from gymnasium.vector import AutoresetMode
 
-from tats_gym.envs.rewards import RewardName
+from tats_gym.envs.rewards import check_reward
 from tats_gym.files.config_io import check_plain
 from tats_gym.files.messages import did_you_mean
 from tats_gym.train.precision import Precision
@@ -20,8 +20,8 @@ class EnvConfig:
     """The model built where none is attached: a name or path that `MAESource.find` takes."""
     mae_seed: int = 0
     """Seed of the weights of a model built from a preset."""
-    reward: RewardName = "neg_error"
-    """Reward of a mask; see `tats_gym.envs.rewards`."""
+    reward: str = "neg_error"
+    """Reward of a mask, by its name or as module:object of your own; see `tats_gym.envs.rewards`."""
     action: Literal["ids", "scores"] = "ids"
     """ids: K distinct token indices. scores: one number a token, the K highest become visible."""
     decode_ratio: float = 1.0
@@ -43,6 +43,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "autoreset_mode", _own_name(self.autoreset_mode))
         check_plain(self)
+        check_reward(self.reward)
         if not 0 < self.decode_ratio <= 1:
             raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
         if self.masks_per_clip < 1:

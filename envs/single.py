@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tats_gym.envs.checks import as_array, check_seed
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.model.protocol import MaskedModel
 
 
 class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
@@ -26,7 +26,7 @@ class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space
 
-    def attach(self, mae: MaskedAutoencoder) -> None:
+    def attach(self, mae: MaskedModel) -> None:
         """Use this MAE from now on."""
         self.vector_env.attach(mae)
         self.observation_space = self.vector_env.single_observation_space

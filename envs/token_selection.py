@@ -1,6 +1,6 @@
 """The vector environment: holds clips, takes K visible tokens of each, returns the MAE's errors and the reward."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,29 +13,16 @@ from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs import checks
 from tats_gym.envs.clip_buffer import ClipBuffer
-from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.outcome import Outcome
+from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.masks import random_ids
-from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
+from tats_gym.model.protocol import MaskedModel, own_model
+from tats_gym.model.videomae import Reconstruction, unmasked
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import autocast, resolve_device
 from tats_gym.train.random_state import rank_seed
-
-
-class Outcome(NamedTuple):
-    """Result of one step, as tensors: on the environment's device, clips and positions on the host."""
-
-    rewards: Tensor
-    """(B,) float32."""
-    errors: Tensor
-    """(B, L) mean squared error of each predicted token, zero elsewhere; float32, without a graph."""
-    mask: Tensor
-    """(B, L) bool, True where a token was hidden and (see `decode_ratio`) predicted."""
-    clips: Tensor
-    """(B,) ids of the masked clips."""
-    positions: Tensor
-    """(B,) int64 positions of these clips in the stream; -1 for clips that `reset` took by id."""
 
 
 class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
@@ -83,13 +70,14 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self.clip_config = ClipConfig(**parts[ClipConfig])
         self.grid = TokenGrid(**parts[TokenGrid])
         self.config = EnvConfig(**parts[EnvConfig])
+        self._reward = find_reward(self.config.reward)
         self.device = resolve_device(self.config.device)
         self.render_mode = self.config.render_mode
         self.autoreset_mode = AutoresetMode[self.config.autoreset_mode.upper()]
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
 
-        self._mae_source = MAESource.find(self.config.mae)
-        self._mae: MaskedAutoencoder | None = None
+        self._mae = own_model(self.config.mae, self.grid)
+        self._mae_source = None if self._mae else MAESource.find(self.config.mae)
         self._with_gradients: nn.Module | None = None
         stream = ClipStream(
             self.clip_config,
@@ -101,7 +89,10 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         )
         self.clip_buffer = ClipBuffer(stream, num_envs, self.config.masks_per_clip, self.device)
         """The clips to be masked next."""
-        self._set_spaces(self._mae_source.config.embed_dim)
+        if self._mae_source:
+            self._set_spaces(self._mae_source.config.embed_dim)
+        elif self._mae:
+            self.attach(self._mae)
         self.keep_graph = False
         self.loss: Tensor | None = None
         """Mean error of the last step, with its graph if `keep_graph` is set."""
@@ -115,21 +106,21 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         space: type[Subset | ScoreBox] = Subset if self.config.action == "ids" else ScoreBox
         self.single_action_space: spaces.Space[Any] = space(*sizes)
         self.action_space: spaces.Space[Any] = space(*sizes, batch=(self.num_envs,))
-        shape_one = (self.grid.num_tokens, embed_dim)
-        self.single_observation_space = TokenBox(shape_one, self.grid.shape)
-        self.observation_space = TokenBox((self.num_envs, *shape_one), self.grid.shape)
+        self.single_observation_space = TokenBox((self.grid.num_tokens, embed_dim), self.grid.shape)
+        self.observation_space = self.single_observation_space.batched(self.num_envs)
 
     # --- The MAE -----------------------------------------------------------------------------------------------------
 
     @property
-    def mae(self) -> MaskedAutoencoder:
+    def mae(self) -> MaskedModel:
         """The attached MAE; without one, a fixed MAE built from the settings `mae` and `mae_seed`."""
         if self._mae is None:
+            assert self._mae_source is not None
             self.attach(build_mae(self._mae_source, self.grid, seed=self.config.mae_seed))
         assert self._mae is not None
         return self._mae
 
-    def attach(self, mae: MaskedAutoencoder, with_gradients: nn.Module | None = None) -> None:
+    def attach(self, mae: MaskedModel, with_gradients: nn.Module | None = None) -> None:
         """Use this MAE from now on; it is moved to the environment's device.
 
         Args:
@@ -146,7 +137,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
                 "make both with the same TokenGrid"
             )
         self._mae, self._with_gradients = mae.to(self.device), with_gradients
-        self._set_spaces(mae.config.embed_dim)
+        self._set_spaces(mae.embed_dim)
 
     # --- Tensors, for our own agents and trainers --------------------------------------------------------------------
 
@@ -170,9 +161,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self.loss = errors.mean()
         errors = errors.detach()
         random_errors = None
-        if REWARDS[self.config.reward].needs_random_mask:
+        if self._reward.needs_random_mask:
             random_errors = self._reconstruct(pixels, self._random_ids(), keep_graph=False)[1]
-        rewards = self.last_rewards = REWARDS[self.config.reward](errors, random_errors)
+        rewards = self.last_rewards = self._reward(errors, random_errors)
         if self.render_mode is not None:
             self._drawn = (self.clip_buffer.for_each_mask(pixels), reconstruction)
         by_token, predicted = reconstruction.spread(errors), reconstruction.predicted
@@ -290,7 +281,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
         if self._drawn is None:
             pixels = self.clip_buffer.for_each_mask(self.clip_buffer.pixels)
-            self._drawn = pixels, self.mae.unmasked(pixels)
+            self._drawn = pixels, unmasked(self.grid, pixels)
         pixels, reconstruction = self._drawn
         seen = [ClipMasks("agent", reconstruction)]
         return tuple(mask_figure(self.grid, pixels, seen, clip=b) for b in range(self.num_envs))

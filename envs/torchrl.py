@@ -8,8 +8,9 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
+from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.spaces import SCORE_LIMIT
-from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
 
 
@@ -65,7 +66,7 @@ class TokenSelectionTorchRL(EnvBase):
     def _set_specs(self) -> None:
         env, batch, device = self.vector_env, self.batch_size, self.device
         tokens = Unbounded(
-            shape=torch.Size((*batch, env.grid.num_tokens, env.mae.config.embed_dim)),
+            shape=torch.Size((*batch, env.grid.num_tokens, env.mae.embed_dim)),
             dtype=torch.float32,
             device=device,
         )

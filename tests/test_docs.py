@@ -86,7 +86,8 @@ def _place(tmp_path_factory, demo_root) -> Path:
         write_layout(data, place / "data" / data.replace("list", "lists"), train=8, validation=4, classes=2)
     write_layout("folder", place / "home" / "videos", train=8, validation=2)
     write_video(place / "home" / "films" / "long.mp4", moving_frames(0, count=96))
-    for language, text in [*blocks(ROOT / "docs" / "agents.md"), *blocks(ROOT / "docs" / "data.md")]:
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("agents", "data", "plugs")]
+    for language, text in (block for page in pages for block in blocks(page)):
         if language == "python" and (file := FILE.match(text)):
             (place / file[1]).parent.mkdir(exist_ok=True)
             (place / file[1]).write_text(text)
@@ -129,7 +130,8 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
         elif language == "yaml":
             Path(FILE.match(text)[1]).write_text(text)
         elif language == "toml":
-            assert tomllib.loads(text)["project"]["entry-points"]["tats_gym.agents"]
+            groups = tomllib.loads(text)["project"]["entry-points"]
+            assert groups.keys() <= {"tats_gym.agents", "tats_gym.rewards"}
 
 
 def _begin(*_: object, **__: object) -> None:

@@ -18,7 +18,7 @@ from tats_gym.figures.masks import (
     write_title,
 )
 from tats_gym.masks import hidden_ids, mask_from_ids
-from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder, Reconstruction
+from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder, Reconstruction, unmasked
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=3)
@@ -78,7 +78,7 @@ def test_the_figure_has_a_column_a_step_and_a_row_more_with_probabilities(clips)
 def test_a_figure_has_eight_columns_at_most():
     grid = TokenGrid(frames=20, size=16, visible=3)
     clips = torch.zeros(1, *grid.clip_shape, dtype=torch.uint8)
-    found = MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips)
+    found = unmasked(grid, clips)
     assert mask_figure(grid, clips, [ClipMasks("tats", found)]).shape[1] == 990
 
 
@@ -114,7 +114,7 @@ def test_a_sharp_figure_shows_every_pixel_and_a_small_one_loses_no_line(size, dp
     grid = TokenGrid(frames=2, size=size, visible=1)
     clips = torch.zeros(1, *grid.clip_shape, dtype=torch.uint8)
     clips[..., ::2] = 255  # stripes of one pixel
-    seen = [ClipMasks("tats", MaskedAutoencoder(MAE_PRESETS["tiny"], grid).unmasked(clips))]
+    seen = [ClipMasks("tats", unmasked(grid, clips))]
     assert sharp_dpi(grid) == pytest.approx(dpi)
 
     def line(dots):
@@ -156,8 +156,7 @@ def test_every_frame_has_its_picture_and_its_tubelets_map(clips):
 
 
 def test_a_clip_without_hidden_tokens_is_drawn_too(clips):
-    mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
-    assert mask_figure(GRID, clips, [ClipMasks("agent", mae.unmasked(clips))]).ndim == 3
+    assert mask_figure(GRID, clips, [ClipMasks("agent", unmasked(GRID, clips))]).ndim == 3
 
 
 @pytest.mark.parametrize("width", [390 / 100, 9.9])

@@ -18,9 +18,9 @@ from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
+from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.spaces import Subset, TokenBox, first_invalid_index
-from tats_gym.envs.token_selection import Outcome
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
+from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.envs.token_selection import Outcome
 
 
 def _buffer(steps=1, grid=(2, 2, 1), n_envs=2, **changes):

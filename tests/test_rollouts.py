@@ -10,8 +10,9 @@ from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.tats import TATS, TatsConfig
+from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.envs.token_selection import Outcome, TokenSelectionVectorEnv
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.train.nonfinite import NonFiniteError
 from tests.layouts import SMALL
 

@@ -27,7 +27,7 @@ from tats_gym.agents.training.mask_statistics import mean_lift, shown_share
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.encoders.mae import MAE_NAMES
-from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.rewards import find_reward
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.folder import commit
 from tats_gym.runs.metrics import read_metrics, speed
@@ -198,7 +198,7 @@ def _forwards_beside(run: Pretraining) -> int:
     """Return the forwards without gradients for a mask: of the reward, also in the warm-up, and of the choice."""
     policy = run.agent.policy
     chosen_by = policy.forwards if isinstance(policy, FixedPolicy) else 0
-    return int(REWARDS[run.config.reward].needs_random_mask) + chosen_by
+    return int(find_reward(run.config.reward).needs_random_mask) + chosen_by
 
 
 def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:

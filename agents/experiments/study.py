@@ -8,7 +8,7 @@ from typing import Any
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.cells import Cell, latest_run, read_row, run_cells
 from tats_gym.agents.registry import AGENTS
-from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.rewards import find_reward
 
 Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
@@ -50,7 +50,7 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
 
 def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
     """Return the settings with another agent; without the reward's second forward if the agent makes no use of it."""
-    unused = agent in AGENTS and not AGENTS[agent].uses_gain and REWARDS[config.reward].needs_random_mask
+    unused = agent in AGENTS and not AGENTS[agent].uses_gain and find_reward(config.reward).needs_random_mask
     return replace(config, agent=agent, reward="neg_error" if unused else config.reward)
 
 

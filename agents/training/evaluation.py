@@ -18,7 +18,7 @@ from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
-from tats_gym.envs.rewards import REWARDS
+from tats_gym.envs.rewards import find_reward
 from tats_gym.figures.masks import ClipMasks
 from tats_gym.masks import random_ids
 from tats_gym.model.videomae import MaskedAutoencoder
@@ -181,7 +181,7 @@ class HeldOut:
         if not isinstance(policy, SubsetPolicy):
             return None
         # A clip's reward is a mean over its hidden tokens, so their mean error is enough.
-        reward = REWARDS[self.reward](errors[:, None], random_errors[:, None])
+        reward = find_reward(self.reward)(errors[:, None], random_errors[:, None])
         target = errors if policy.credit in ("token", "marginal") else reward
         rows = []
         with self._repeatably():

@@ -14,7 +14,7 @@ from tats_gym.agents.training.command_line import UNPREFIXED
 from tats_gym.commands.config_file import ConfigFile
 from tats_gym.commands.help_text import wrapped
 from tats_gym.files.messages import shown
-from tats_gym.registration import env_ids
+from tats_gym.registration import env_ids, import_env
 
 T = TypeVar("T")
 
@@ -59,6 +59,8 @@ class CommandLine:
         if self.file and given.get("resume"):
             raise ValueError("--resume goes on with the run's own settings, but --config was given; leave one out")
         self._by_words = {name for name, value in given.items() if value is not None}
+        if "env" in self._by_words:
+            import_env(given["env"])
         self.first: dict[str, str | None] = {
             name: self._in_file(name) if value is None else value for name, value in given.items()
         }

@@ -9,6 +9,7 @@ from tats_gym.agents.training.command_line import run_config, unsettled
 from tats_gym.commands.config_file import ConfigFile
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
+from tats_gym.envs.rewards import find_reward
 from tats_gym.runs.kinds import PRETRAINING
 
 ABOUT = f"""Train a token sampler and a masked autoencoder together.
@@ -53,17 +54,22 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
     line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder", progress=True)
     env_id, preset = line.first["env"], line.first["preset"]
     resume, folder = line.path("resume"), line.path("folder")
-    if resume and (env_id or preset or folder):
+    named_module = env_id is not None and ":" in env_id  # which no file of a run makes a command import
+    if resume and (preset or folder or (env_id and not named_module)):
         raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
     if resume:
         config = line.settings(PretrainConfig, run_config(resume))
+        if env_id not in (None, config.env):
+            raise ValueError(f"--resume goes on with the run's own --env {config.env}, got {env_id}; leave it out")
     else:
         if line.file:
             _prepare(line.file, preset)
         config = line.settings(PretrainConfig, preset_for(env_id or "TatsMask-demo-v0", preset))
     if resume or line.file:
-        check_asked_for(config.agent, [word.removeprefix("--agent=") for word in line.rest])
+        for kind, name in (("agent", config.agent), ("reward", config.reward)):
+            check_asked_for(name, [word.removeprefix(f"--{kind}=") for word in line.rest], kind)
     find_agent(config.agent)  # a mistyped name is answered before the imports of a training, which take seconds
+    find_reward(config.reward)
     return Options(config, resume, folder)
 
 

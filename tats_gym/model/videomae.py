@@ -94,6 +94,14 @@ class Reconstruction(NamedTuple):
         return errors.new_zeros(self.mask.shape).scatter(1, self.ids_hidden, errors)
 
 
+def unmasked(grid: TokenGrid, clips: Tensor) -> Reconstruction:
+    """Return the empty reconstruction of clips (B, C, T, H, W) without a hidden token."""
+    no_values = clips.new_zeros(len(clips), 0, grid.patch_values, dtype=torch.float32)
+    no_ids = clips.new_zeros(len(clips), 0, dtype=torch.int64)
+    mask = clips.new_zeros(len(clips), grid.num_tokens, dtype=torch.bool)
+    return Reconstruction(no_values, no_values, no_ids, mask)
+
+
 class PatchEmbed(nn.Module):
     """Tubelets to tokens: the published Conv3d, applied as the matrix product that it is."""
 
@@ -185,6 +193,11 @@ class MaskedAutoencoder(nn.Module):
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
+    @property
+    def embed_dim(self) -> int:
+        """D, the width of an embedded token."""
+        return self.config.embed_dim
+
     def embed(self, clips: Tensor) -> Tensor:
         """Embed every token of clips (B, C, T, H, W) in uint8: (B, L, D), positions added, no gradient."""
         with torch.no_grad():
@@ -223,13 +236,6 @@ class MaskedAutoencoder(nn.Module):
         decoded = self.decoder(torch.cat((visible, hidden), dim=1), last=ids_hidden.shape[1])
         pred: Tensor = self.decoder.head(decoded)
         return pred
-
-    def unmasked(self, clips: Tensor) -> Reconstruction:
-        """Return the empty reconstruction of clips (B, C, T, H, W) without a hidden token."""
-        no_values = clips.new_zeros(len(clips), 0, self.grid.patch_values, dtype=torch.float32)
-        no_ids = clips.new_zeros(len(clips), 0, dtype=torch.int64)
-        mask = clips.new_zeros(len(clips), self.grid.num_tokens, dtype=torch.bool)
-        return Reconstruction(no_values, no_values, no_ids, mask)
 
     def target(self, patches: Tensor) -> Tensor:
         """Normalise patches (B, M, P) in uint8 per patch and channel; values then ordered (frame row column, channel).

@@ -1,0 +1,144 @@
+"""Checks of the parts that other packages plug in: each raises AssertionError with the rule that does not hold.
+
+from tats_gym.contracts import check_dataset, check_mae, check_reward
+"""
+
+import copy
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import nn
+
+from tats_gym.clips import ClipConfig, ClipStream, MissingDataError, VideoReadError, list_videos, open_video
+from tats_gym.datasets import DATASETS
+from tats_gym.envs.rewards import find_reward
+from tats_gym.envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.masks import random_ids
+from tats_gym.model.protocol import MaskedModel
+from tats_gym.registration import env_ids, import_env
+from tats_gym.tokens import TokenGrid
+
+GRID = TokenGrid(frames=4, size=32, patch_size=16, tubelet_size=2, visible=3)
+"""Geometry of the clips in these checks: 2 x 2 x 2 tokens."""
+
+
+def check_reward(name: str) -> None:
+    """Check a reward: one finite number a clip, the same for the same errors, which it leaves as they are.
+
+    Args:
+        name: The reward's name or `module:object`.
+    """
+    reward = find_reward(name)
+    errors, random_errors = (torch.rand(6, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    kept = errors.clone(), random_errors.clone()
+    first, second = (reward(errors, random_errors) for _ in range(2))
+    assert isinstance(first, torch.Tensor), f"{name} must return a tensor, got {type(first).__name__}"
+    assert first.shape == (6,), f"{name} must return one number a clip, (B,), got the shape {tuple(first.shape)}"
+    assert first.isfinite().all(), f"{name} must be finite, got {first.tolist()}"
+    assert torch.equal(first, second), f"{name} must return the same for the same errors"
+    same = torch.equal(errors, kept[0]) and torch.equal(random_errors, kept[1])
+    assert same, f"{name} must not change the errors that it is given"
+    alone = torch.cat([reward(errors[b : b + 1], random_errors[b : b + 1]) for b in range(6)])
+    assert torch.allclose(first, alone, atol=1e-6), f"{name} must not depend on the other clips of the batch"
+
+
+def check_dataset(env_id: str, root: str | Path | None = None) -> None:
+    """Check a dataset: its parts, its ids, its readers and the clips that are cut from it.
+
+    Args:
+        env_id: Its id, after `module:` where a module registers it.
+        root: A folder with a few of its videos; None for the dataset's own.
+    """
+    import_env(env_id)
+    bare = env_id.rpartition(":")[2]
+    assert bare in env_ids(), f"{bare} must be registered, known are {env_ids()}"
+    data = bare.split("-")[1]
+    names: dict[str, set[str]] = {}
+    for split in DATASETS[data].splits:
+        try:
+            videos = list_videos(data, root, split)
+        except MissingDataError:
+            assert split == "test", f"{data} {split} must be below {root}"  # which owners may keep to themselves
+            continue
+        assert len(videos), f"{data} {split} must list a video below {root}"
+        names[split] = {video.name for video in videos.videos}
+        assert len(names[split]) == len(videos), f"the names of {data} {split} must differ"
+        labels = {video.label for video in videos.videos}
+        known = {*range(len(videos.classes)), *([] if DATASETS[data].labelled else [None])}
+        assert labels <= known or split == "test", f"labels of {data} {split} must be in {known}, got {labels}"
+        for video in videos.videos[:3]:
+            _check_frames(data, video.path)
+    if len(names.get("train", ())) > 1 and "validation" in names:
+        shared = names["train"] & names["validation"]
+        assert not shared, f"{data}: training and validation share {sorted(shared)[:3]}"
+    config = ClipConfig(data=data, root=None if root is None else str(root), stride=1)
+    for workers in (0, 1):  # readers must work in another process too
+        stream = ClipStream(ClipConfig(**{**vars(config), "num_workers": workers}), frames=4, size=32, seed=0)
+        with closing(stream):
+            clips = stream.take(2).pixels
+        assert clips.shape == (2, 3, 4, 32, 32), f"clips must be (B, C, T, H, W), got {tuple(clips.shape)}"
+    place: dict[str, Any] = {} if root is None else {"root": str(root)}
+    env = gymnasium.make_vec(bare, num_envs=1, device="cpu", **place)
+    env.reset(seed=0)
+    env.close()
+
+
+def _check_frames(data: str, path: Path) -> None:
+    """Check the frames that a dataset's reader returns."""
+    with closing(open_video(path, DATASETS[data].video_reader or "auto")) as video:
+        assert len(video) >= 1, f"{path} must have a frame"
+        assert video.fps >= 0, f"fps of {path} must not be negative, got {video.fps}"
+        last = len(video) - 1
+        frames = video.get_batch([last, 0, last])
+        assert frames.dtype == np.uint8, f"frames of {path} must be uint8, got {frames.dtype}"
+        assert frames.ndim == 4, f"frames of {path} must be (T, H, W, 3), got {frames.shape}"
+        assert frames.shape[::3] == (3, 3), f"frames of {path} must be (T, H, W, 3), got {frames.shape}"
+        assert np.array_equal(frames[0], frames[2]), f"a frame of {path} must be the same each time"
+        assert np.array_equal(frames[1], video.get_batch([0])[0]), f"a frame of {path} must be the same alone"
+        try:
+            video.get_batch([len(video)])
+        except VideoReadError:
+            return
+    raise AssertionError(f"{path} has {last + 1} frames: asked for the next one, its reader must raise VideoReadError")
+
+
+def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
+    """Check an MAE: embeddings, errors and gradients, and that an environment steps with it.
+
+    Args:
+        build: Makes the model for a geometry.
+    """
+    mae = build(GRID)
+    assert isinstance(mae, MaskedModel), "the model must have what tats_gym.model.protocol.MaskedModel names"
+    clips = torch.randint(256, (2, *GRID.clip_shape), dtype=torch.uint8)
+    ids = random_ids(2, GRID.num_tokens, GRID.num_visible)
+    tokens = mae.embed(clips)
+    expected = (2, GRID.num_tokens, mae.embed_dim)
+    assert tokens.shape == expected, f"embed must return (B, L, D), {expected}, got {tuple(tokens.shape)}"
+    assert not tokens.requires_grad, "embed must return tokens without a graph"
+    found = mae(clips, ids, 1.0)
+    assert found.errors.shape == (2, GRID.num_hidden), f"errors must be (B, M), got {tuple(found.errors.shape)}"
+    assert (found.errors >= 0).all(), "errors must not be negative"
+    hidden = torch.ones(2, GRID.num_tokens, dtype=torch.bool).scatter(1, ids, False)
+    assert torch.equal(found.predicted, hidden), "predicted must be True at the hidden tokens alone"
+    found.errors.mean().backward()
+    assert any(p.grad is not None for p in mae.parameters()), "the mean error must have a gradient"
+    again = copy.deepcopy(mae)
+    again.load_state_dict(mae.state_dict())
+    assert torch.equal(again.eval()(clips, ids, 1.0).errors, mae.eval()(clips, ids, 1.0).errors), (
+        "a copy with the same weights must make the same errors"
+    )
+    env = TokenSelectionVectorEnv(2, data="demo", **_geometry(), device="cpu")
+    with closing(env):
+        env.attach(mae)
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+
+
+def _geometry() -> dict[str, int]:
+    return {"frames": 4, "size": 32, "patch_size": 16, "tubelet_size": 2, "visible": 3}
