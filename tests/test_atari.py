@@ -161,7 +161,7 @@ def test_the_memory_of_a_centre_clip_is_that_of_its_frames(pong, settings, rows)
     whole = np.load(stream.videos.videos[2].path.with_suffix(".npy"))
     assert whole.shape == (24, 128)
     ram = centre_ram(stream, [2, 0])
-    assert ram.shape == (2, 16, 128)
+    assert (ram.shape, ram.dtype) == ((2, 16, 128), np.uint8)
     np.testing.assert_array_equal(ram[0], whole[list(rows)])
     positions = centre_positions(stream, [0, 2])
     assert positions.names == ("player_y", "enemy_y", "ball_x", "ball_y")
@@ -191,3 +191,5 @@ def test_positions_are_those_of_one_game(tmp_path):
         game_ids(named, "Ping")
     with pytest.raises(ValueError, match=r"must be a game such as ALE/Pong-v5, got '0'; .* or 'ssv2'"):
         centre_positions(stream("list"), [0])
+    with pytest.raises(ValueError, match=r"must be a game such as ALE/Pong-v5, got None; data='atari'"):
+        centre_positions(stream("folder"), [0])
