@@ -7,7 +7,7 @@ from torch import nn
 from tats_gym.clips import ClipBatch, VideoReadError
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.masks import hidden_ids, mask_from_ids
-from tats_gym.model.videomae import MAEConfig, Reconstruction
+from tats_gym.model.videomae import Reconstruction
 from tats_gym.tokens import TokenGrid
 
 WIDTH = 64
@@ -21,10 +21,11 @@ class ToyMAE(nn.Module):
     The best mask under neg_error shows half of the 16 hard tokens: the mean error is then (8 * 2 + 48 * 0.2) / 56.
     """
 
+    embed_dim = WIDTH
+
     def __init__(self) -> None:
         super().__init__()
         self.grid = TokenGrid(**GRID)
-        self.config = MAEConfig(embed_dim=WIDTH, num_heads=1)
         self.mask_token = nn.Parameter(torch.zeros(1))
         self.directions = nn.Parameter(torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(0)))
 
