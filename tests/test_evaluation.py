@@ -14,6 +14,7 @@ from tats_gym.agents.training import evaluation
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.predict import choose
 from tats_gym.clips import VideoReadError
+from tats_gym.envs.rewards import REWARDS, Reward
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
@@ -168,6 +169,14 @@ def test_the_value_is_compared_with_the_mean_error_or_the_reward_of_the_first_ma
     target = own if credit in ("token", "marginal") else random - own  # the value is 0: it is not trained
     error = held_out.measure(policy)[1].value_error
     assert error == pytest.approx(target.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_the_value_is_compared_with_a_reward_that_is_no_mean(monkeypatch):
+    monkeypatch.setitem(REWARDS, "neg_worst", Reward(lambda errors: -errors.amax(1)))
+    held_out = _measure_of(NoiseStream(), 8, reward="neg_worst")
+    policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3, credit="joint", sampler=SamplerConfig(critic="separate"))
+    # The value is 0, and one of the 16 hard tokens, which err by 2, is always among the hidden ones.
+    assert held_out.measure(policy)[1].value_error == pytest.approx(2.0, rel=1e-5)
 
 
 def test_errors_are_those_of_the_tokens_that_are_decoded():

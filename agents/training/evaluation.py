@@ -121,7 +121,7 @@ class HeldOut:
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors_by_token(self.random)
-        return self.scores(chosen, own, random), self._sampler_state(policy, chosen[0], own[0], random[0][0])
+        return self.scores(chosen, own, random), self._sampler_state(policy, chosen[0], own[0])
 
     def scores(self, chosen: Tensor, own: Tensor, random: tuple[Tensor, Tensor]) -> HeldOutScores:
         """Compare masks with the random ones, and with themselves on other clips.
@@ -174,24 +174,27 @@ class HeldOut:
                 by_token.append(errors_of_tokens.cpu())
         return torch.cat(means, dim=1), torch.cat(by_token)
 
-    def _sampler_state(
-        self, policy: BasePolicy, chosen: Tensor, errors: Tensor, random_errors: Tensor
-    ) -> SamplerState | None:
+    def _sampler_state(self, policy: BasePolicy, chosen: Tensor, errors: Tensor) -> SamplerState | None:
         """Return the statistics of the distribution from one draw (B, K) for each clip and the errors (B,) under it."""
         if not isinstance(policy, SubsetPolicy):
             return None
-        # A clip's reward is a mean over its hidden tokens, so their mean error is enough.
-        reward = find_reward(self.reward)(errors[:, None], random_errors[:, None])
-        target = errors if policy.credit in ("token", "marginal") else reward
+        by_reward = policy.estimates_value and policy.credit not in ("token", "marginal")
         rows = []
         with self._repeatably():
-            parts = (chosen.split(self.batch_size), target.split(self.batch_size))
-            for clips, ids, targets in zip(self._batches(), *parts, strict=True):
+            parts = (each.split(self.batch_size) for each in (chosen, errors, self.random[0]))
+            for clips, ids, targets, random in zip(self._batches(), *parts, strict=True):
                 tokens = to_float32(self.mae.embed(clips))
-                rows.append(_clip_statistics(policy, tokens, ids.to(self.device), targets.to(self.device)))
+                estimated = self._rewards(clips, ids, random) if by_reward else targets.to(self.device)
+                rows.append(_clip_statistics(policy, tokens, ids.to(self.device), estimated))
         values = torch.cat(rows).mean(0)  # one row a clip
         values[-1] = values[-1].sqrt() if policy.estimates_value else math.nan
         return SamplerState(*values.tolist())
+
+    def _rewards(self, clips: Tensor, ids: Tensor, random: Tensor) -> Tensor:
+        """Return the environment's rewards (B,) of masks, with a random mask of each clip where the reward needs it."""
+        reward = find_reward(self.reward)
+        masks = (ids, random) if reward.needs_random_mask else (ids,)
+        return reward(*(self.mae(clips, each.to(self.device)).errors for each in masks))
 
     def _batches(self) -> Iterator[Tensor]:
         return (clips.to(self.device) for clips in self.clips.split(self.batch_size))
