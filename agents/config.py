@@ -20,6 +20,7 @@ from tats_gym.files.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.registration import check_env_id, data_of
+from tats_gym.runs.trackers import TrackerName
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import Precision
 
@@ -116,6 +117,8 @@ class PretrainConfig:
     """Hours from one older checkpoint that is kept for good to the next; None keeps none."""
     quiet: bool = False
     """No progress bar, but a line every ten minutes."""
+    track: TrackerName | None = None
+    """Experiment tracker that gets the logged numbers too, by the extra of its name: pip install 'tats-gym[wandb]'."""
     clips: tyro.conf.OmitArgPrefixes[ClipConfig] = field(default_factory=ClipConfig)
     grid: tyro.conf.OmitArgPrefixes[TokenGrid] = field(default_factory=TokenGrid)
     mae: MAEConfig = field(default_factory=MAEConfig)

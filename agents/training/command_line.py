@@ -15,7 +15,7 @@ from tats_gym.runs.kinds import PRETRAINING
 
 UNPREFIXED = ("clips", "grid")
 """Parts whose settings are named without the part."""
-ELSEWHERE = ("out", "quiet", "device")
+ELSEWHERE = ("out", "quiet", "device", "track")
 """Settings of the place and display of a run, without influence on its results."""
 
 
@@ -72,15 +72,16 @@ def _options(base: Any, config: Any, prefix: str) -> Iterator[list[str]]:
 
 def differing(configs: list[PretrainConfig]) -> dict[str, list[Any]]:
     """Return the settings in which runs differ, by their dotted names, with the value of each run."""
-    flat = [_flat(config, "") for config in configs]
-    names = [name for name in flat[0] if name.rpartition(".")[2] not in ELSEWHERE]
-    values = {name: [each[name] for each in flat] for name in names}
+    each_flat = [flat(config) for config in configs]
+    names = [name for name in each_flat[0] if name.rpartition(".")[2] not in ELSEWHERE]
+    values = {name: [settings[name] for settings in each_flat] for name in names}
     return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
-def _flat(config: Any, prefix: str) -> dict[str, Any]:
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the settings of a dataclass and of those in it by their dotted names."""
     found: dict[str, Any] = {}
     for field in fields(config):
         value = getattr(config, field.name)
-        found |= _flat(value, f"{prefix}{field.name}.") if is_dataclass(value) else {f"{prefix}{field.name}": value}
+        found |= flat(value, f"{prefix}{field.name}.") if is_dataclass(value) else {f"{prefix}{field.name}": value}
     return found

@@ -19,6 +19,7 @@ from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.agent_state import agent_state, restore_agent
 from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, JointTraining, Progress, StopRequestedError
 from tats_gym.agents.training.collapse import CollapseWatch
+from tats_gym.agents.training.command_line import flat
 from tats_gym.agents.training.evaluation import HeldOutScores, held_out_for
 from tats_gym.agents.training.learning import check_learns, updates
 from tats_gym.agents.training.run_parts import mae_source, make_environment
@@ -227,7 +228,8 @@ class Pretraining:
         """
         config, first = self.config, self.ranks.first
         ended_before = self._resumed and self.finished and broadcast(self._is_measured())
-        self.agent.set_logger(run_logger(self.folder if first and not ended_before else None, self.step))
+        folder = self.folder if first and not ended_before else None
+        self.agent.set_logger(run_logger(folder, self.step, flat(config), config.track))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
         name = str(self.folder) if first else None
         progress = Progress(

@@ -3,12 +3,15 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
+from stable_baselines3.common.logger import HParam, KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from torch.utils.tensorboard import SummaryWriter
+
+from tats_gym.runs.trackers import Tracker, TrackerName
 
 
 class JSONLines(KVWriter):
@@ -37,12 +40,23 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def run_logger(folder: Path | None, step: int) -> Logger:
-    """Make an SB3 logger that writes into a run's folder only, not to the terminal.
+COMPARED = ("held_out/gain", "held_out/content_gain", "held_out/error_own", "held_out/error_random", "mae/loss")
+"""Numbers by which TensorBoard's tab of hyperparameters compares runs."""
+
+
+def run_logger(
+    folder: Path | None, step: int, settings: Mapping[str, Any] | None = None, track: TrackerName | None = None
+) -> Logger:
+    """Make an SB3 logger that writes into a run's folder, and to a tracker, not to the terminal.
 
     Args:
         folder: The run's folder; None disables the logger.
         step: Environment steps so far; TensorBoard drops later points.
+        settings: The run's settings by their dotted names: TensorBoard's hyperparameters, and the tracker's.
+        track: A tracker.
+
+    Raises:
+        ValueError: If the tracker's library is not installed.
     """
     if folder is None:
         return Logger(None, [])
@@ -54,4 +68,11 @@ def run_logger(folder: Path | None, step: int) -> Logger:
     if begun_before:
         board.writer.close()
         board.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else 0)
-    return Logger(str(folder), [board, JSONLines(folder / "metrics.jsonl")])
+    trackers = [] if track is None else [Tracker(track, folder, settings or {})]
+    logger = Logger(str(folder), [board, JSONLines(folder / "metrics.jsonl"), *trackers])
+    if settings:
+        plain = {
+            name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()
+        }
+        logger.record("settings", HParam(plain, dict.fromkeys(COMPARED, 0.0)), exclude=("json",))
+    return logger
