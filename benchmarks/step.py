@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.training.callbacks import peak_memory_mib
+from tats_gym.agents.training.progress import peak_memory_mib
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.benchmarks.copies import CopyCount
 from tats_gym.benchmarks.published import PublishedTrajectoryAttention

@@ -13,7 +13,7 @@ from torch import Tensor
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import settled
-from tats_gym.agents.training.callbacks import JointTraining
+from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.clips import ClipBatch
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import tats_gym
 from tats_gym.agents.stock.replay import ClipReplayBuffer
-from tats_gym.agents.training.callbacks import JointTraining
+from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.model.training import MAEOptimConfig, mae_optimizer
 from tests.layouts import SMALL

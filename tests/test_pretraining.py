@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tats_gym.agents.config import config_from_dict
-from tats_gym.agents.training.callbacks import JointTraining
+from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.envs import TokenSelectionVecEnv

@@ -17,11 +17,13 @@ from tats_gym.agents.nonfinite import FiniteWatch
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.agent_state import agent_state, restore_agent
-from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, JointTraining, Progress, StopRequestedError
+from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, StopRequestedError
 from tats_gym.agents.training.collapse import CollapseWatch
 from tats_gym.agents.training.command_line import flat
 from tats_gym.agents.training.evaluation import HeldOutScores, held_out_for
+from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import check_learns, updates
+from tats_gym.agents.training.progress import Progress
 from tats_gym.agents.training.run_parts import mae_source, make_environment
 from tats_gym.encoders.mae import build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
