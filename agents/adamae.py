@@ -14,6 +14,7 @@ from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
+from tats_gym.files.config_io import check_plain
 from tats_gym.model.block import Block
 from tats_gym.model.positions import sinusoid
 from tats_gym.model.training import MAEOptimConfig
@@ -33,6 +34,7 @@ class AdaMAEConfig:
     """Factor of the loss; does not change AdamW's steps."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if self.num_heads < 1:
             raise ValueError(f"num_heads must be at least 1, got {self.num_heads}")
         if not 0 <= self.dropout < 1:

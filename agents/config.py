@@ -19,7 +19,7 @@ from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
-from tats_gym.registration import check_env_id, data_of
+from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
 from tats_gym.runs.trackers import TrackerName
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import Precision
@@ -68,7 +68,7 @@ class OffPolicyConfig:
 class PretrainConfig:
     """One joint training of an agent and an MAE."""
 
-    env: str = "TatsMask-demo-v0"
+    env: str = DEFAULT_ENV
     """Id of the environment."""
     agent: str = "tats"
     """Name of a registered agent, or module:function of your own; see agents/registry.py."""
@@ -180,15 +180,18 @@ def _paper(data: str, epochs: int) -> PretrainConfig:
     )
 
 
-_SMALL = DATASETS["folder"].settings
+def _grid(data: str) -> TokenGrid:
+    """Return the geometry of a dataset's environment."""
+    return TokenGrid(**{name: value for name, value in DATASETS[data].settings.items() if name != "mae"})
+
 
 _FOLDER = PretrainConfig(
     env="TatsMask-folder-v0",
     agent="group",
     reward="neg_error",
     clips=ClipConfig(data="folder", num_workers=2, cache_mib=512),
-    grid=TokenGrid(**{name: value for name, value in _SMALL.items() if name != "mae"}),
-    mae=MAE_PRESETS[_SMALL["mae"]],
+    grid=_grid("folder"),
+    mae=MAE_PRESETS[DATASETS["folder"].settings["mae"]],
     mae_optim=MAEOptimConfig(epochs=10, warmup_epochs=1, base_lr=0.016, min_lr=0.0032),
     sampler=SamplerConfig(width=64, positions="learned", critic="separate"),  # for --agent tats; group has none
     tats=TatsConfig(
@@ -209,7 +212,7 @@ _FOLDER = PretrainConfig(
 
 _DEMO = replace(
     _FOLDER,
-    env="TatsMask-demo-v0",
+    env=DEFAULT_ENV,
     clips=ClipConfig(data="demo", cache_mib=1024),
     init_mae="demo",
     mae_optim=MAEOptimConfig(epochs=4, warmup_epochs=1, base_lr=0.0032, min_lr=0.0032),
@@ -223,7 +226,7 @@ _DEMO = replace(
 def _small(data: str) -> PretrainConfig:
     """Return the preset `folder` for another dataset."""
     clips = ClipConfig(data=data, stride=DATASETS[data].stride, num_workers=2)
-    return replace(_FOLDER, env=f"TatsMask-{data}-v0", clips=clips)
+    return replace(_FOLDER, env=f"TatsMask-{data}-v0", clips=clips, grid=_grid(data))
 
 
 PRESETS = {
@@ -236,9 +239,7 @@ PRESETS = {
     "folder": _FOLDER,
     "atari": _small("atari"),
     "frames": _small("frames"),
-    "images": replace(
-        _small("images"), grid=replace(_FOLDER.grid, frames=1, tubelet_size=1, visible=None, mask_ratio=0.75)
-    ),
+    "images": _small("images"),
 }
 
 

@@ -111,17 +111,17 @@ class TokenRolloutBuffer(RolloutBuffer):
 
     def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the fields advantages, predicted, returns and returned of `MaskBatch`."""
-        errors, mask = outcome.errors, outcome.mask  # (B, L)
+        errors, predicted = outcome.errors, outcome.predicted  # (B, L)
         if self.credit == "marginal":
-            expected = self._baseline(values, errors, mask)
-            advantages = marginal_advantage(ids, errors, mask, expected, self.weights)  # (B, K)
-            return advantages, torch.ones_like(ids, dtype=torch.bool), errors, mask
+            expected = self._baseline(values, errors, predicted)
+            advantages = marginal_advantage(ids, errors, predicted, expected, self.weights)  # (B, K)
+            return advantages, torch.ones_like(ids, dtype=torch.bool), errors, predicted
         if self.credit == "token":
-            returns = errors.sum(1) / mask.sum(1)
-            hidden = hidden_by(ids, mask.shape[1])  # (B, M)
+            returns = errors.sum(1) / predicted.sum(1)
+            hidden = hidden_by(ids, predicted.shape[1])  # (B, M)
             whole = torch.ones_like(returns, dtype=torch.bool)
             advantages = errors.gather(1, hidden) - self._baseline(values, returns, whole)[:, None]
-            return advantages, mask.gather(1, hidden), returns, whole
+            return advantages, predicted.gather(1, hidden), returns, whole
         whole = torch.ones_like(outcome.rewards, dtype=torch.bool)
         return outcome.rewards - self._baseline(values, outcome.rewards, whole), whole, outcome.rewards, whole
 

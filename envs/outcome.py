@@ -12,7 +12,7 @@ class Outcome(NamedTuple):
     """(B,) float32."""
     errors: Tensor
     """(B, L) mean squared error of each predicted token, zero elsewhere; float32, without a graph."""
-    mask: Tensor
+    predicted: Tensor
     """(B, L) bool, True where a token was hidden and (see `decode_ratio`) predicted."""
     clips: Tensor
     """(B,) ids of the masked clips."""

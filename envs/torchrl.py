@@ -58,7 +58,7 @@ class TokenSelectionTorchRL(EnvBase):
         super().__init__(device=env.device, batch_size=torch.Size([env.num_envs]))
         self.vector_env = env
         self.outcome: Outcome | None = None
-        """The last step's errors, mask and clips."""
+        """The last step's errors, predicted tokens and clips."""
         self._seed_of_reset: int | None = None
         self._tokens: Tensor | None = None
         self._set_specs()

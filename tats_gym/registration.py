@@ -12,6 +12,9 @@ from tats_gym.files.user_modules import find_modules_here, load_module
 ENTRY_POINTS = "tats_gym.datasets"
 """The group of entry points of other packages: name of a dataset, and `module:object` of its `Dataset`."""
 
+DEFAULT_ENV = "TatsMask-demo-v0"
+"""The id of commands and settings that name none: it needs no data."""
+
 
 def env_ids() -> tuple[str, ...]:
     """Return the ids of all datasets."""

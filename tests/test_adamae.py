@@ -36,7 +36,7 @@ def test_one_update_is_the_published_loss(clips_root, monkeypatch):
     losses = []
     log_p = by_hand.score(tokens)[0].logits.log_softmax(-1)
     for clip in range(4):
-        hidden = outcome.mask[clip].nonzero()[:, 0]
+        hidden = outcome.predicted[clip].nonzero()[:, 0]
         losses.append(-(log_p[clip, hidden] * outcome.errors[clip, hidden]).mean())
     (2e-3 * torch.stack(losses).mean()).backward()
     moved = 0.0

@@ -120,7 +120,7 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
     groups, total = len(ids) // len(tokens), 0.0
     for b in range(len(ids)):
         log_p = F.log_softmax(distribution.logits[b // groups], 0).tolist()
-        hidden = [i for i, is_hidden in enumerate(outcome.mask[b].tolist()) if is_hidden]
+        hidden = [i for i, is_hidden in enumerate(outcome.predicted[b].tolist()) if is_hidden]
         mean_error = sum(outcome.errors[b, i].item() for i in hidden) / len(hidden)
         paid = mean_error if credit == "token" else outcome.rewards[b].item()
         subtracted = old_values[b].item() if baseline == "value" else 0.0
@@ -148,7 +148,7 @@ def _marginal_objective(policy, kept, *, baseline, c1, c2, c3):
     distribution, values = policy.score(tokens)
     num_masks, num_tokens = outcome.errors.shape
     groups, places = num_masks // len(tokens), num_tokens // TokenGrid(**GRID).shape[0]
-    errors, hidden, total, value_errors = outcome.errors.tolist(), outcome.mask.tolist(), 0.0, []
+    errors, hidden, total, value_errors = outcome.errors.tolist(), outcome.predicted.tolist(), 0.0, []
     for b in range(num_masks):
         others = [c for c in range(b // groups * groups, b // groups * groups + groups) if c != b]
         of_others = [[errors[c][i] for c in others if hidden[c][i]] for i in range(num_tokens)]

@@ -100,13 +100,14 @@ def test_the_mae_learns(clips_root, tmp_path):
 
 def test_a_run_may_predict_half_and_keep_less(clips_root, tmp_path):
     config = tiny_config(clips_root, tmp_path, decode_ratio=0.5, recompute=True, reward="gain")
-    run, result = train(config)
-    assert result.finished
+    run = Pretraining(config)
+    assert run.run().finished
     assert run.vector_env.config.decode_ratio == 0.5
     assert run.mae.encoder.recompute
     assert run.mae.decoder.recompute
     outcome = run.vector_env.step_tensors(torch.arange(3).expand(4, 3))
-    assert outcome.mask.sum(1).tolist() == [2] * 4  # of the five that are hidden, rounded to even
+    run.close()
+    assert outcome.predicted.sum(1).tolist() == [2] * 4  # of the five that are hidden, rounded to even
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(clips_root, tmp_path, monkeypatch):

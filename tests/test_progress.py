@@ -12,16 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from tats_gym.agents.training import callbacks
+from tats_gym.agents.training import progress as module
 from tats_gym.runs.progress import Lines, progress_bar
 
 
 def test_pauses_are_no_part_of_the_speed(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     stream = SimpleNamespace(wait_s=0.0)
     joint = SimpleNamespace(env=SimpleNamespace(vector_env=SimpleNamespace(clip_buffer=SimpleNamespace(stream=stream))))
-    progress = callbacks.Progress(joint, 16, log_interval=1, quiet=True)
+    progress = module.Progress(joint, 16, log_interval=1, quiet=True)
     progress._mark()
     with progress.paused():
         clock[0] += 10

@@ -19,7 +19,7 @@ def _outcome():
     errors[1, 3] = 6.0
     mask = torch.tensor([[False, True, True, True], [True, False, True, True]])
     which = torch.tensor([0, 1])
-    return Outcome(rewards=torch.tensor([-2.0, -4.0]), errors=errors, mask=mask, clips=which, positions=which)
+    return Outcome(rewards=torch.tensor([-2.0, -4.0]), errors=errors, predicted=mask, clips=which, positions=which)
 
 
 def _keep(buffer, log_prob):
@@ -38,7 +38,7 @@ def test_per_token_credit_by_hand():
 
 def test_per_token_credit_is_that_of_the_predicted_tokens():
     outcome = _outcome()
-    outcome.mask[:, 3], outcome.errors[:, 3] = False, 0
+    outcome.predicted[:, 3], outcome.errors[:, 3] = False, 0
     buffer = _buffer(credit="token")
     buffer.add_step(
         torch.zeros(2, 4, 8), torch.tensor([[0], [1]]), torch.tensor([1.5, 2.0]), torch.zeros(2, 3), outcome

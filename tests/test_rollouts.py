@@ -53,7 +53,7 @@ def _hand_written_step(policy, rollout, n_epochs, clip_range, lr):
             old, baseline = log_p.detach(), value.detach()
         losses = []
         for b in range(len(tokens)):
-            hidden = outcome.mask[b].nonzero()[:, 0]
+            hidden = outcome.predicted[b].nonzero()[:, 0]
             ratio = (log_p[b, hidden] - old[b, hidden]).exp()
             advantage = outcome.errors[b, hidden] - baseline[b]
             policy_term = torch.minimum(

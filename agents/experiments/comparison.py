@@ -25,6 +25,7 @@ from tats_gym.agents.experiments.study import with_agent
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import demo_data_of
+from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 from tats_gym.runs.results import results_folder
 
@@ -107,7 +108,7 @@ def defaults_for(env_id: str, preset: str | None = None) -> tuple[PretrainConfig
     Raises:
         ValueError: If there is no such id or preset; the message has the nearest name.
     """
-    on_demo = env_id == "TatsMask-demo-v0"
+    on_demo = env_id == DEFAULT_ENV
     base = replace(preset_for(env_id, preset or ("folder" if on_demo else None)), keep_checkpoints=1)
     if not on_demo:
         return base, ProbePlan()

@@ -22,6 +22,7 @@ from tats_gym.files.atomic import make_folder
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import resume, run_config
 from tats_gym.finetune.training import Finetuning
+from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.folder import origin
 from tats_gym.runs.metrics import read_metrics
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
@@ -58,7 +59,7 @@ def demo_finetune_study(root: Path, *, pretrain_epochs: int, epochs: int, agent:
     clips = ClipConfig(
         data="demo", root=str(root), sampling="segments", crop="random_resized", crop_scale=0.7, cache_windows=3
     )
-    preset = preset_for("TatsMask-demo-v0", "folder")
+    preset = preset_for(DEFAULT_ENV, "folder")
     pretraining = replace(
         preset,
         agent=agent,
@@ -70,7 +71,7 @@ def demo_finetune_study(root: Path, *, pretrain_epochs: int, epochs: int, agent:
         epoch_clips=None,
         eval_interval=None,
     )
-    recipe = finetune_preset("TatsMask-demo-v0", "")
+    recipe = finetune_preset(DEFAULT_ENV, "")
     finetuning = replace(
         recipe,
         pool="frames",

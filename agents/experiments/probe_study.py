@@ -21,6 +21,7 @@ from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, l
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
 from tats_gym.probe.features import FeatureConfig, Features, features_of
+from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
 from tats_gym.runs.folder import commit
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
@@ -64,7 +65,7 @@ def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) 
     if points < 1 or epochs % points:
         raise ValueError(f"epochs must be a multiple of points, got {epochs} and {points}")
     interval = epochs // points * epoch_clips
-    preset = preset_for("TatsMask-demo-v0", "folder")
+    preset = preset_for(DEFAULT_ENV, "folder")
     base = replace(
         preset,
         clips=replace(preset.clips, root=str(root), cache_mib=3072),

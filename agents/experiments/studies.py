@@ -23,12 +23,11 @@ from tats_gym.agents.experiments.study_report import (
 )
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.messages import check_choice
+from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.parallel_jobs import default_jobs
 from tats_gym.runs.results import origin_of, results_folder, write_results
 
-_SCRATCH = replace(
-    preset_for("TatsMask-demo-v0", "folder"), eval_clips=96, eval_masks=2, log_interval=10, keep_checkpoints=1
-)
+_SCRATCH = replace(preset_for(DEFAULT_ENV, "folder"), eval_clips=96, eval_masks=2, log_interval=10, keep_checkpoints=1)
 
 
 def _uniform(clips: int) -> PretrainConfig:

@@ -14,11 +14,11 @@ from tats_gym.agents.training.command_line import UNPREFIXED
 from tats_gym.commands.config_file import ConfigFile
 from tats_gym.commands.help_text import wrapped
 from tats_gym.files.messages import shown
-from tats_gym.registration import env_ids, import_env
+from tats_gym.registration import DEFAULT_ENV, env_ids, import_env
 
 T = TypeVar("T")
 
-ENV_HELP = f"--env ID        id of the environment, by default TatsMask-demo-v0: {', '.join(env_ids())}"
+ENV_HELP = f"--env ID        id of the environment, by default {DEFAULT_ENV}: {', '.join(env_ids())}"
 AGENT_HELP = f"--agent NAME    name of the agent, or module:function of your own: {', '.join(AGENTS)}"
 PRESET_HELP = f"--preset NAME   preset to start from, by default the id's own: {', '.join(PRESETS)}"
 """Lines of the help of commands that read these options first."""

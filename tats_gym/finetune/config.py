@@ -14,7 +14,7 @@ from tats_gym.files.messages import check_choice
 from tats_gym.finetune.mixing import MixConfig
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.model.videomae import MAE_PRESETS
-from tats_gym.registration import check_env_id, data_of
+from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
 from tats_gym.train.optimizer import OptimConfig
 from tats_gym.train.precision import Precision
 
@@ -52,7 +52,7 @@ class FinetuneConfig:
     encoder: Annotated[str, tyro.conf.arg(help_behavior_hint="(required unless --resume)")]
     """The encoder: a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a preset's name (tiny,
     small, base, large) to start from scratch."""
-    env: str = "TatsMask-demo-v0"
+    env: str = DEFAULT_ENV
     """Environment id of the dataset."""
     frames: int | None = None
     """Frames in a clip; None takes the encoder's."""
@@ -157,7 +157,7 @@ def _demo_preset(encoder: str) -> FinetuneConfig:
     """Return a recipe of minutes on two cores, without mixing."""
     return FinetuneConfig(
         encoder=encoder,
-        env="TatsMask-demo-v0",
+        env=DEFAULT_ENV,
         batch_size=16,
         drop_path=0.0,
         eval_interval=5,

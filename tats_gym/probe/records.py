@@ -25,7 +25,7 @@ from tats_gym.probe.features import FeatureConfig, features_of
 from tats_gym.probe.knn import KnnConfig
 from tats_gym.probe.logistic import LogisticConfig
 from tats_gym.probe.sgd import SgdConfig
-from tats_gym.registration import check_env_id
+from tats_gym.registration import DEFAULT_ENV, check_env_id
 from tats_gym.runs.folder import origin
 from tats_gym.runs.kinds import kind_hint, refuse_to_replace
 from tats_gym.tokens import TokenGrid
@@ -37,7 +37,7 @@ class ProbeCommand:
 
     encoder: tuple[str, ...]
     """Runs, exports, Hugging Face VideoMAE folders, published .pth files, or presets; each a column of the table."""
-    env: str = "TatsMask-demo-v0"
+    env: str = DEFAULT_ENV
     """Environment id of the dataset."""
     method: tuple[Method, ...] = ("logistic", "knn")
     """logistic: regression to convergence. sgd: MAE's recipe. knn: nearest neighbours."""
