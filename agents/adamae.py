@@ -97,7 +97,7 @@ class AdaMAE(TokenRollouts, A2C):
 
     Args:
         env: A `TokenSelectionVecEnv`.
-        learning_rate: Of the sampler.
+        learning_rate: Learning rate of the sampler.
         n_steps: Environment steps in a rollout. The MAE is updated after each, the sampler after all of them.
         config: The settings; the published ones if left out.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.

@@ -146,7 +146,7 @@ class PretrainConfig:
             raise ValueError(f"keep_checkpoint_hours must be above 0, or None; got {self.keep_checkpoint_hours}")
         if not 0 < self.decode_ratio <= 1:
             raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
-        if not 0 <= self.seed < 2**32:  # which NumPy takes, where SB3 seeds it
+        if not 0 <= self.seed < 2**32:  # the range of NumPy's seeds
             raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:

@@ -99,8 +99,8 @@ def check_asked_for(name: str, asked: Collection[str], kind: str = "agent") -> N
     """Refuse a part that a run's file names as `module:object` unless the user did too: importing runs a module.
 
     Args:
-        name: Of the part.
-        asked: Words of the user, those that name parts among them.
+        name: Name of the part.
+        asked: Words of the user's command.
         kind: The setting.
 
     Raises:

@@ -10,7 +10,7 @@ from tats_gym.envs.settings import EnvConfig
 Build = TypeVar("Build", bound=Callable[..., Any])
 
 DEFAULTS: dict[str, Any] = {"action": EnvConfig.action, "masks_per_clip": EnvConfig.masks_per_clip}
-"""Of an agent that leaves both open."""
+"""Values for an agent that leaves both open."""
 
 
 def needs(**settings: Any) -> Callable[[Build], Build]:

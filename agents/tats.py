@@ -18,7 +18,7 @@ from tats_gym.files.config_io import check_plain
 
 @dataclass(frozen=True, kw_only=True)
 class TatsConfig:
-    """How the sampler learns; the defaults are Table 1's, those that it lacks our reading."""
+    """How the sampler learns. Defaults are from Table 1; where it is silent, they are our reading."""
 
     learning_rate: float = 1.5e-6
     """AdamW's, constant; Table 1's is for 800 epochs."""

@@ -63,7 +63,7 @@ def check_dataset(env_id: str, root: str | Path | None = None) -> None:
         try:
             videos = list_videos(data, root, split)
         except MissingDataError:
-            assert split == "test", f"{data} {split} must be below {root}"  # which owners may keep to themselves
+            assert split == "test", f"{data} {split} must be below {root}"  # some owners do not distribute it
             continue
         assert len(videos), f"{data} {split} must list a video below {root}"
         names[split] = {video.name for video in videos.videos}

@@ -24,7 +24,7 @@ def masks_by_hand(held_out: HeldOut, error: Tensor, generator: torch.Generator) 
     Args:
         held_out: The clips, and the MAE.
         error: e (B, L), see `expected_errors`; p ~ e is the fixed point of AdaMAE's objective.
-        generator: Of the draws.
+        generator: Source of the draws.
     """
     assert held_out.motion is not None
     alike = torch.ones_like(error)

@@ -35,12 +35,12 @@ def measured(
     """Take a measure under every MAE of a finished study, `jobs` at a time, and return all rows.
 
     Args:
-        name: Of the measure, see `MEASURES`.
+        name: Name of the measure, see `MEASURES`.
         study: Its MAEs are those from which the arms start, or those that the arms trained from scratch. A row that
             names no arm has the arm and the seed that trained its MAE.
         folder: Holds the cells that `run_study` left.
         starts: Holds the runs that trained the start MAEs, likewise.
-        seeds: Those of the study.
+        seeds: Seeds of the study.
         jobs: Parallel processes; each takes its share of the cores.
     """
     configs = run_starts(study, starts, seeds, jobs=jobs)

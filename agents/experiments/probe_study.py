@@ -58,7 +58,7 @@ def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) 
 
     Args:
         root: Folder of a demo set.
-        epochs: Of the pre-training; a multiple of `points`.
+        epochs: Epochs of pre-training; a multiple of `points`.
         epoch_clips: Clips in an epoch.
         points: Number of probed steps after the start.
     """
@@ -164,7 +164,7 @@ class ProbeDemo:
     agents: tuple[str, ...] = ("random",)
     """Agents of the pre-training, e.g. random tats."""
     epochs: int = 40
-    """Of the pre-training; a multiple of points."""
+    """Epochs of pre-training; a multiple of points."""
     epoch_clips: int = 2400
     """Clips in an epoch."""
     points: int = 5

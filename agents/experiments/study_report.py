@@ -144,7 +144,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
 
     Args:
         rows: One a cell, as `run_study` returns them.
-        grid_shape: Of the tokens, (t, h, w).
+        grid_shape: Token grid (t, h, w).
         title: A line above the picture.
 
     Returns:

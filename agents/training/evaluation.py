@@ -85,7 +85,7 @@ class HeldOut:
         num_masks: Masks of each kind drawn for a clip, S.
         num_visible: K.
         batch_size: Clips in one forward pass.
-        seed: Of the random masks and of the agent's draws, so that every measurement repeats both.
+        seed: Seed of the random masks and of the agent's draws; every measurement repeats both.
         reward: The environment's, for the value error.
         precision: Arithmetic of the forward passes.
     """

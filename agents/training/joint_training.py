@@ -61,7 +61,7 @@ class JointTraining(BaseCallback):
         """Embed the next observations with the MAE's new weights, in the array that the algorithm holds."""
         observations = self.env.refresh()
         normalize = self.model.get_vec_normalize_env()
-        if normalize is not None:  # whose normalised copy the algorithm holds
+        if normalize is not None:  # the algorithm holds a normalised copy
             self.locals["new_obs"][:] = normalize.normalize_obs(observations)
 
     def _on_rollout_end(self) -> None:

@@ -23,7 +23,7 @@ def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timestep
     """Reject a run that ends before its agent's first update.
 
     Args:
-        agent: The run's.
+        agent: The algorithm of the run.
         config: The run's settings.
         total_timesteps: Masks of the run.
         step_timesteps: Masks in an environment step, over all processes.

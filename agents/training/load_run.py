@@ -53,7 +53,7 @@ class SavedRun:
         Args:
             clips: Any available clips: an agent is built for an environment, and that needs some.
             num_visible: K; the run's if None.
-            device: Of both.
+            device: Device of agent and MAE.
 
         Raises:
             CheckpointError: If the saved weights do not fit the agent that has this name now.
@@ -100,7 +100,7 @@ class TrainedAgent:
     Args:
         config: The run's settings, with the K that the agent shows.
         policy: The agent's.
-        mae: The run's, on the same device.
+        mae: The MAE of the run, on the same device.
         name: The agent's, for pictures.
     """
 
@@ -133,7 +133,7 @@ class TrainedAgent:
         Args:
             clips: The clips.
             ids: The visible tokens.
-            name: Of the agent.
+            name: Name of the agent.
             probabilities: (B, L), passed on to the result.
         """
         device = self.mae.mask_token.device

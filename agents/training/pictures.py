@@ -47,7 +47,7 @@ class PictureConfig:
     frames_per_s: float = 6.0
     """Of gif and mp4."""
     seed: int = 0
-    """Of the agents' draws."""
+    """Seed of the agents' draws."""
     agent: tuple[str, ...] = ()
     """Agents of yours, `module:function`, that the runs were made by: their modules are imported."""
     device: str = "auto"

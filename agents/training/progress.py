@@ -25,7 +25,7 @@ class Progress(BaseCallback):
         joint: Gives the loss and the training environment.
         total_timesteps: Environment steps (clips) at the end of the run.
         log_interval: Rollouts from one line of the log to the next.
-        name: The run's, at the head of lines; None turns the bar off.
+        name: Name of the run at the head of lines; None turns the bar off.
         quiet: No bar, but a line every ten minutes.
     """
 

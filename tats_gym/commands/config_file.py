@@ -89,7 +89,7 @@ def _read(path: Path) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    import yaml  # which only such a file needs
+    import yaml  # needed for YAML alone
 
     loader: Any = type("Loader", (yaml.SafeLoader,), {})
     loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789"))

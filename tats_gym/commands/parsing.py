@@ -95,7 +95,7 @@ class CommandLine:
             own = get_type_hints(kind)
             left = {name for name in self.first if name != "resume" and (name in self._by_words or name not in own)}
             if "env" in self._by_words and isinstance(clips := self.file.values.get("clips"), dict):
-                clips.pop("data", None)  # which the id names
+                clips.pop("data", None)  # the id names the dataset
             default = self.file.over(kind, default, without=left)
         start = tyro.MISSING_NONPROP if default is None else default
         return tyro.cli(kind, args=self.rest, default=start, prog=self.program, description="")
@@ -120,7 +120,7 @@ def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mappin
 
     Args:
         base: The settings that were asked for.
-        preset: Those that were offered.
+        preset: The settings that were offered.
         instead: Names of such settings, with the option to use in their place.
 
     Raises:

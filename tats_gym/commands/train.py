@@ -55,7 +55,9 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
     line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder", progress=True)
     env_id, preset = line.first["env"], line.first["preset"]
     resume, folder = line.path("resume"), line.path("folder")
-    named_module = env_id is not None and ":" in env_id  # which no file of a run makes a command import
+    named_module = (
+        env_id is not None and ":" in env_id
+    )  # imported because the user named it, never because a file of a run does
     if resume and (preset or folder or (env_id and not named_module)):
         raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
     if resume:

@@ -31,7 +31,7 @@ def load_function(path: str, option: str) -> Any:
 
 
 def load_module(name: str, option: str) -> None:
-    """Import a module for what its import does.
+    """Import a module for its side effects.
 
     Args:
         name: The module.

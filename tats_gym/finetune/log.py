@@ -15,7 +15,7 @@ class TrainingLog:
     """Logs the loss, the speed and the share of time spent waiting for clips.
 
     Args:
-        folder: The run's; None for ranks that do not write.
+        folder: Folder of the run; None for ranks that do not write.
         stream: The source of the clips.
         batch_size: Clips of a step, over all ranks.
         step: Steps so far.

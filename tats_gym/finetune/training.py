@@ -77,7 +77,7 @@ class Finetuning:
     Args:
         config: The settings.
         ranks: The ranks of the training.
-        folder: The run's; None for a new one in `config.out`.
+        folder: Folder of the run; None for a new one in `config.out`.
         lock: The folder's lock, if it is held already.
         state: Contents of a checkpoint in the folder, to resume from.
 
@@ -123,7 +123,7 @@ class Finetuning:
             settings, resumed = config.as_dict(), state is not None
             folder, self._lock = claim_run(folder, numbered, settings, ranks, lock=lock, resumed=resumed)
         self.folder: Path = broadcast(folder)
-        """The run's."""
+        """The folder of the run."""
         self.train.keep_journal(self.folder / REPLACED)
         self.train.seek(self.step * config.batch_size)
 

@@ -60,7 +60,7 @@ class HubFolder(
         names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         place = {name: settings.pop(name) for name in names if name in settings}
         taken = inspect.signature(cls.read).parameters
-        for name in cls._hub_mixin_init_parameters:  # which the mixin adds from any config.json
+        for name in cls._hub_mixin_init_parameters:  # the mixin adds them from any config.json
             if name not in taken:
                 settings.pop(name, None)
         folder = model_id if os.path.isdir(model_id) else snapshot_download(model_id, **place)

@@ -1,4 +1,4 @@
-"""What the environment asks of a masked model: ours, or any `torch.nn.Module` that has it."""
+"""The interface of masked models: ours, and any `torch.nn.Module` with the same methods."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tats_gym.tokens import TokenGrid
 class MaskedModel(Protocol):
     """A model that embeds all tokens of a clip, and reconstructs the hidden ones from the visible ones.
 
-    It is a `torch.nn.Module` beside. `tats_gym.contracts.check_mae` checks one.
+    Implementations are subclasses of `torch.nn.Module`. `tats_gym.contracts.check_mae` checks one.
     """
 
     grid: TokenGrid

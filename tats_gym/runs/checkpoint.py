@@ -50,7 +50,7 @@ def save_checkpoint(
         step: Environment steps so far; part of the file name.
         state: Nested dicts and lists of tensors, numbers and strings.
         keep: Number of the newest checkpoints to keep, at least 1.
-        keep_hours: Of the older ones, keep one per this many hours; None keeps none.
+        keep_hours: Hours from one older checkpoint that is kept to the next; None keeps none.
 
     Raises:
         OSError: If the disk is full, or the folder cannot be written; older checkpoints are still there.

@@ -27,7 +27,7 @@ class RunLock:
     """Keeps other processes from training in a run's folder until it is released, or this process ends.
 
     Args:
-        folder: The run's; made if missing.
+        folder: Folder of the run, made if missing.
 
     Raises:
         ValueError: If another process trains there.
@@ -75,7 +75,7 @@ def claim_run(
     """Begin a run in its folder unless it is resumed; return the folder and the lock on it. For rank 0 alone.
 
     Args:
-        folder: The run's; None for a new one.
+        folder: Folder of the run; None for a new one.
         numbered: Path of a new folder, without its number.
         config: The run's settings.
         ranks: The ranks of the training.

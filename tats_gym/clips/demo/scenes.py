@@ -82,7 +82,7 @@ class DemoClip:
     text: str
     """The template in lower case with nouns in place of [something]."""
     placeholders: list[str]
-    """Those nouns."""
+    """The nouns that take the places."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ class RecordConfig:
     skip: int = 1
     """Steps of the environment from one frame to the next, in which the action is repeated."""
     seed: int = 0
-    """Of the play; that of each environment and split is derived from it."""
+    """Seed of the play; each environment and split has a seed derived from it."""
 
     def __post_init__(self) -> None:
         if not self.env or len(set(self.classes)) < len(self.env):
