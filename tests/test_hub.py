@@ -20,7 +20,7 @@ from tats_gym.hub import MaskSet, PretrainedEncoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
 from tests.encoders import clips_for
-from tests.runs import tiny_config, train
+from tests.runs import load_command, tiny_config, train
 
 GRID = TokenGrid(frames=4, size=32, patch_size=16, tubelet_size=2, visible=3)  # 8 tokens
 
@@ -147,3 +147,16 @@ def test_a_repository_is_read_where_no_folder_has_its_name(run, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", lambda **_: str(tmp_path / "config.json"))
     PretrainedEncoder.from_pretrained("me/encoder", revision="v1")
     assert asked == [("me/encoder", "v1")]
+
+
+def test_masks_are_exported_by_the_command(run, tmp_path, capsys):
+    export = load_command("export").main
+    assert export([str(run), "--format", "masks", "--split", "train", "--seed", "3", "--out", str(tmp_path / "m")]) == 0
+    masks = MaskSet.from_pretrained(tmp_path / "m")
+    saved = SavedRun.read(run)
+    assert torch.equal(masks.ids_keep, mask_set(saved, saved.config.clips, seed=3).ids_keep)
+    assert masks.origin["split"] == "train"
+    assert "MaskSet.from_pretrained(" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        export([str(run), "--format", "timm", "--seed", "3", "--out", str(tmp_path / "t")])
+    assert "seed is for format masks, got timm; leave it out" in capsys.readouterr().err

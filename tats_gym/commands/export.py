@@ -1,4 +1,4 @@
-"""Export a run's encoder, sampler or whole MAE for other programs.
+"""Export a run's encoder, sampler, whole MAE or masks for other programs.
 
     tats-gym export runs/ssv2-tats-seed0-1 --format hf --out exported
 
@@ -6,19 +6,23 @@ The encoder may also come from an earlier export, a Hugging Face VideoMAE folder
 docs/export.md lists the files of each format and the code that loads them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Literal
 
 import tyro
 
+from tats_gym.agents import check_asked_for
 from tats_gym.agents.sampler_export import export_sampler, sampler_loading
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.parsing import CommandLine
+from tats_gym.datasets import Split
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import Format, export_encoder
 from tats_gym.export.loading import loading
 from tats_gym.export.mae import export_mae, mae_loading
+from tats_gym.files.atomic import folder_written_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +31,28 @@ class ExportConfig:
 
     run: tyro.conf.Positional[Path]
     """A run's folder or checkpoint, or another encoder."""
-    format: Format | Literal["sampler", "mae"]
+    format: Format | Literal["sampler", "mae", "masks"]
     """hf: for transformers. videomae: for the published fine-tuning. timm: for timm. safetensors: for this package.
     onnx, torchexport: for serving from raw clips. sampler: the part of a TATS run that chooses the tokens.
-    mae: encoder and decoder, for --init-mae of tats-gym train."""
+    mae: encoder and decoder, for --init-mae of tats-gym train. masks: visible tokens of each video's centre view."""
     out: Path
     """Folder of the export, new or empty."""
     half: bool = False
     """Round the weights to float16, with --format mae."""
+    split: Split = "validation"
+    """Part of the run's dataset whose clips are masked, with --format masks."""
+    root: str | None = None
+    """The dataset's folder, with --format masks; None takes the run's."""
+    seed: int = 0
+    """Seed of the draw for each clip, with --format masks."""
+    agent: tuple[str, ...] = ()
+    """Agents of your own, as module:function, that may be imported where the run has one, with --format masks."""
 
     def __post_init__(self) -> None:
-        if self.half and self.format != "mae":
-            raise ValueError(f"half is for format mae, got {self.format}; leave it out")
+        kinds = {"half": "mae", "split": "masks", "root": "masks", "seed": "masks", "agent": "masks"}
+        for name, format in kinds.items():
+            if getattr(self, name) != getattr(type(self), name) and self.format != format:
+                raise ValueError(f"{name} is for format {format}, got {self.format}; leave it out")
 
 
 def main(words: list[str], program: str = "tats-gym export") -> int:
@@ -54,6 +68,10 @@ def _export(words: list[str], program: str) -> None:
     elif config.format == "mae":
         files = export_mae(config.run, config.out, half=config.half)
         how = mae_loading(files[0])
+    elif config.format == "masks":
+        files = _export_masks(config)
+        code = f"from tats_gym.hub import MaskSet\nmasks = MaskSet.from_pretrained({str(config.out)!r})"
+        how = f"load them with:\n{indent(code, '    ')}"
     else:
         source = EncoderSource.find(config.run)
         files = export_encoder(source, config.format, config.out)
@@ -61,3 +79,17 @@ def _export(words: list[str], program: str) -> None:
     for file in files:
         print(f"{file.stat().st_size:>13,} bytes  {file}")
     print(how)
+
+
+def _export_masks(config: ExportConfig) -> list[Path]:
+    """Mask the clips of a part of a run's dataset, and write the set."""
+    from tats_gym.agents.training.load_run import SavedRun  # take seconds, which other formats do without
+    from tats_gym.agents.training.mask_sets import mask_set
+
+    run = SavedRun.read(config.run)
+    check_asked_for(run.config.agent, config.agent)
+    clips = replace(run.config.clips, split=config.split, root=config.root or run.config.clips.root)
+    made = mask_set(run, clips, seed=config.seed)
+    with folder_written_whole(config.out) as folder:
+        made.save_pretrained(folder)
+    return sorted(config.out.iterdir())
