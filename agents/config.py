@@ -12,7 +12,7 @@ from tats_gym.agents.tats import TatsConfig
 from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
 from tats_gym.encoders.mae import MAE_NAMES
-from tats_gym.envs.rewards import REWARDS, check_reward
+from tats_gym.envs.rewards import REWARDS, check_reward_name
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
@@ -132,7 +132,7 @@ class PretrainConfig:
         if self.init_mae is not None and self.init_mae not in MAE_NAMES and os.path.exists(absolute(self.init_mae)):
             make_paths_absolute(self, "init_mae")
         check_env_id("env", self.env)
-        check_reward(self.reward)
+        check_reward_name(self.reward)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         for name in ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints"):

@@ -62,7 +62,7 @@ REWARDS = {
 """Name of a reward, as settings and command lines give it, to the reward."""
 
 
-def check_reward(name: str) -> None:
+def check_reward_name(name: str) -> None:
     """Raise ValueError with the nearest name if there is no such reward; `module:object` is not imported yet."""
     if ":" not in name:
         check_choice("reward", name, (*REWARDS, *_installed()))
@@ -75,7 +75,7 @@ def find_reward(name: str) -> Reward:
         ValueError: If there is none.
         TypeError: If the object is neither a `Reward` nor a function.
     """
-    check_reward(name)
+    check_reward_name(name)
     if name in REWARDS:
         return REWARDS[name]
     if ":" in name:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from gymnasium.vector import AutoresetMode
 
-from tats_gym.envs.rewards import check_reward
+from tats_gym.envs.rewards import check_reward_name
 from tats_gym.files.config_io import check_plain
 from tats_gym.files.messages import did_you_mean
 from tats_gym.train.precision import Precision
@@ -43,7 +43,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "autoreset_mode", _own_name(self.autoreset_mode))
         check_plain(self)
-        check_reward(self.reward)
+        check_reward_name(self.reward)
         if not 0 < self.decode_ratio <= 1:
             raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
         if self.masks_per_clip < 1:
