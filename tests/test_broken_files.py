@@ -83,7 +83,7 @@ def test_files_that_hold_no_video_are_an_error_that_names_them(tmp_path, reader)
     with pytest.raises(VideoReadError, match=r"absent\.mp4: No such file"):
         open_video(tmp_path / "absent.mp4", reader)
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(VideoReadError, match=r"folder\.mp4: it is not a regular file"):
+    with pytest.raises(VideoReadError, match=r"folder\.mp4: the folder holds no image"):
         open_video(tmp_path / "folder.mp4", reader)
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(VideoReadError, match=r"empty\.mp4: the file is empty"):

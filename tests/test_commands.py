@@ -145,7 +145,9 @@ def test_quiet_reaches_the_progress_bar_of_a_training(given):
     assert parse_training(["--quiet"] * given).config.quiet is given
 
 
-def test_a_reader_that_has_read_enough_is_no_error():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_read_enough_is_no_error(unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     program = "import sys; from tats_gym.commands import main; sys.exit(main(['report', '--help']))"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

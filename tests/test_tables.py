@@ -29,7 +29,8 @@ def test_the_pages_name_every_agent_and_reward():
 
 def test_the_readme_names_every_dataset():
     (named,) = re.findall(r"registers TatsMask-\{(.*?)\}-v0", (ROOT / "README.md").read_text())
-    assert sorted(named.split(",")) == sorted(DATASETS)
+    built_in = [name for name, dataset in DATASETS.items() if dataset.reader.startswith("tats_gym.")]
+    assert sorted(named.split(",")) == sorted(built_in)  # pages register their own
 
 
 @pytest.mark.parametrize("reward", ["neg_error", "error", "gain"])

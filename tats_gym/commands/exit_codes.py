@@ -5,7 +5,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.workers.supervisor import WorkerError
@@ -43,7 +44,7 @@ def exit_code(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        with interrupt_on_system_signals():
+        with interrupt_on_system_signals(), _flushed_output():
             return run() or 0
     except StoppedError as err:
         print(f"stopped: {err}", file=sys.stderr)
@@ -61,6 +62,15 @@ def exit_code(
             raise
         print(f"error: memory does not suffice ({first_line(err)}); {how_to_take_less}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _flushed_output() -> Iterator[None]:
+    """Flush the output at the end, also after --help, where its error can still be answered."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
 
 
 def _reader_left() -> bool:

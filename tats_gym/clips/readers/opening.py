@@ -1,5 +1,6 @@
 """The table of readers, and the opening of a video by one of them, or of images."""
 
+import os
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Literal, get_args
@@ -48,7 +49,7 @@ def open_video(path: str | Path, reader: str = "auto") -> VideoReader:
 
 def in_video_file(path: Path, reader: str) -> bool:
     """Return whether `open_video` decodes a video file there, not images and not with a dataset's own reader."""
-    return not (":" in reader or path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir())
+    return not (":" in reader or path.suffix.lower() in IMAGE_SUFFIXES or os.path.isdir(path))
 
 
 def _opened(reader: str, path: Path) -> VideoReader:
