@@ -20,6 +20,7 @@ from torch.distributed.run import get_args_parser
 
 from tats_gym.agents.experiments import comparison, finetune_study, probe_study, study, sweep
 from tats_gym.clips.games.atari import atari_config, make_atari_data
+from tats_gym.datasets import DATASETS
 from tests.layouts import moving_frames, write_layout
 from tests.video_files import write_video
 
@@ -110,6 +111,16 @@ def _place(tmp_path_factory, demo_root) -> Path:
     return place
 
 
+@pytest.fixture(name="unregistered")
+def _unregistered():
+    """Take the datasets of pages out of the table again."""
+    known = set(DATASETS)
+    yield
+    for name in DATASETS.keys() - known:
+        del DATASETS[name]
+
+
+@pytest.mark.usefixtures("unregistered")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkeypatch):
     shutil.copytree(place, tmp_path, symlinks=True, dirs_exist_ok=True)
