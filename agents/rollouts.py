@@ -52,8 +52,13 @@ class TokenRollouts(OnPolicyAlgorithm):
             )
 
     def learn(self, *args: Any, **kwargs: Any) -> Self:
-        """Train as in SB3, with an environment that returns tensors meanwhile."""
-        assert isinstance(self.env, TokenSelectionVecEnv), "set_env comes first"
+        """Train as in SB3, with an environment that returns tensors meanwhile.
+
+        Raises:
+            ValueError: If the algorithm has no environment.
+        """
+        if not isinstance(self.env, TokenSelectionVecEnv):
+            raise ValueError(f"learn needs a TokenSelectionVecEnv, got {self.env!r}; give it one with set_env")
         self.env.as_tensors = True
         try:
             return super().learn(*args, **kwargs)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from tats_gym.agents.policy import SamplerConfig
+from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.rollout_buffer import MaskBatch
 from tats_gym.agents.tats import TATS, TatsConfig
 from tests.toy import toy_env
@@ -169,3 +169,10 @@ def test_minibatches_may_hold_whole_clips(clips_root, tmp_path):
     agent.save(tmp_path / "agent.zip")
     assert TATS.load(tmp_path / "agent.zip", device="cpu").batch_size == 2  # without an environment
     env.close()
+
+
+def test_learning_without_an_environment_is_told_how_to_give_it_one(env):
+    agent = TATS(TatsPolicy, env, device="cpu")
+    agent.env = None
+    with pytest.raises(ValueError, match="learn needs a TokenSelectionVecEnv, got None; give it one with set_env"):
+        agent.learn(2)
