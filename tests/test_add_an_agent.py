@@ -1,17 +1,15 @@
 """docs/agents.md's agents, as a package that is built and installed, found by entry point and by path."""
 
-import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tats_gym.runs.folder import read_record
+from tests.packages import FILES, install
 from tests.runs import load_command
 
 ROOT = Path(__file__).resolve().parent.parent
-UV = Path(sys.executable).parent / "uv"
 
 
 @pytest.fixture(name="installed", scope="module")
@@ -19,13 +17,9 @@ def _installed(tmp_path_factory):
     """The folder in which the page's package is installed."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
     page = (ROOT / "docs" / "agents.md").read_text()
-    files = re.findall(r"```\w+\n# (\S+\.(?:py|toml))\n(.*?)```", page, flags=re.DOTALL)
-    assert [name for name, _ in files] == ["my_agents/detail.py", "my_agents/linear.py", "pyproject.toml"]
-    for name, text in files:
-        (source / name).parent.mkdir(exist_ok=True)
-        (source / name).write_text(text)
-    command = [UV, "pip", "install", "--offline", "--no-deps", "--no-build-isolation", "--python", sys.executable]
-    subprocess.run([*command, "--target", target, source], check=True, capture_output=True, timeout=300)
+    files = dict(FILES.findall(page))
+    assert list(files) == ["my_agents/detail.py", "my_agents/linear.py", "pyproject.toml"]
+    install(files, source, target)
     return target
 
 

@@ -1,6 +1,5 @@
 """docs/plugs.md's parts and docs/data.md's dataset, as a package that is built, installed and checked."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,9 @@ from tats_gym.envs.rewards import Reward, find_reward
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.runs.folder import read_record
 from tests.layouts import write_layout
+from tests.packages import FILES, install
 
 ROOT = Path(__file__).resolve().parent.parent
-UV = Path(sys.executable).parent / "uv"
 TRAIN = (
     "--stride 1 --num-workers 0 --num-envs 4 --epoch-clips 8 --mae-optim.epochs 1 --mae-optim.warmup-epochs 0 "
     "--tats.warmup-epochs 0 --eval-clips 2 --eval-masks 1 --quiet --device cpu --preset folder --agent random"
@@ -29,15 +28,11 @@ def _installed(tmp_path_factory):
     """The folder in which the pages' package is installed, with a dataset as a third kind of part."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
     pages = "".join((ROOT / "docs" / name).read_text() for name in ("plugs.md", "data.md"))
-    files = dict(re.findall(r"```\w+\n# (\S+\.(?:py|toml))\n(.*?)```", pages, flags=re.DOTALL))
+    files = dict(FILES.findall(pages))
     assert sorted(files) == ["arrays.py", "my_parts/colours.py", "my_parts/rewards.py", "pyproject.toml"]
     files["pyproject.toml"] += '\n[project.entry-points."tats_gym.datasets"]\narrays = "arrays:DATASET"\n'
     files["pyproject.toml"] += '\n[tool.setuptools]\npackages = ["my_parts"]\npy-modules = ["arrays"]\n'
-    for name, text in files.items():
-        (source / name).parent.mkdir(exist_ok=True)
-        (source / name).write_text(text)
-    command = [UV, "pip", "install", "--offline", "--no-deps", "--no-build-isolation", "--python", sys.executable]
-    subprocess.run([*command, "--target", target, source], check=True, capture_output=True, timeout=300)
+    install(files, source, target)
     archives = target / "archives"
     archives.mkdir()
     rng = np.random.default_rng(0)
