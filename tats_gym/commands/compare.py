@@ -5,7 +5,6 @@ from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
 from tats_gym.agents.experiments.comparison_report import report_comparison
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
-from tats_gym.registration import DEFAULT_ENV
 
 INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
 
@@ -27,7 +26,7 @@ def main(words: list[str], program: str = "tats-gym compare") -> int:
 
 def _compare(words: list[str], program: str) -> None:
     line = CommandLine(words, program, ABOUT, "env", "preset")
-    base, probing = defaults_for(line.first["env"] or DEFAULT_ENV, line.first["preset"])
+    base, probing = defaults_for(line.env_id, line.first["preset"])
     command = line.settings(CompareCommand, CompareCommand(base=base, probing=probing))
     check_reserved(command.base, base, INSTEAD)
     for text in report_comparison(command, words):

@@ -6,7 +6,6 @@ from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config
-from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.kinds import FINETUNING
 from tats_gym.train.distributed import Ranks, process_group
 
@@ -46,7 +45,7 @@ def _config(line: CommandLine) -> FinetuneConfig:
         line.file.check_run(FINETUNING)
     if not encoder and not line.asks_for_help():
         raise ValueError("--encoder must name a run, an export, a checkpoint, or a preset to start from scratch")
-    return line.settings(FinetuneConfig, finetune_preset(env_id or DEFAULT_ENV, encoder or "base"))
+    return line.settings(FinetuneConfig, finetune_preset(line.env_id, encoder or "base"))
 
 
 def _train(config: FinetuneConfig, resumed: Path | None, folder: Path | None, ranks: Ranks) -> int:

@@ -72,6 +72,11 @@ class CommandLine:
             raise TypeError(f"--config: {name} must be text, got {shown(value)}")
         return value
 
+    @property
+    def env_id(self) -> str:
+        """The id that --env or the file names, or the default."""
+        return self.first["env"] or DEFAULT_ENV
+
     def path(self, name: str) -> Path | None:
         """Return the value of a first option as a path."""
         value = self.first[name]

@@ -4,7 +4,6 @@ from tats_gym.agents.experiments.comparison import defaults_for
 from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
-from tats_gym.registration import DEFAULT_ENV
 
 INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
 
@@ -27,7 +26,7 @@ def main(words: list[str], program: str = "tats-gym sweep") -> int:
 
 def _sweep(words: list[str], program: str) -> None:
     line = CommandLine(words, program, ABOUT, "env", "preset")
-    base, probing = defaults_for(line.first["env"] or DEFAULT_ENV, line.first["preset"])
+    base, probing = defaults_for(line.env_id, line.first["preset"])
     command = line.settings(SweepCommand, SweepCommand(table="table2", base=base, probing=probing))
     swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")
     check_reserved(command.base, base, swept | INSTEAD)

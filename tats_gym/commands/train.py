@@ -10,7 +10,6 @@ from tats_gym.commands.config_file import ConfigFile
 from tats_gym.commands.exit_codes import exit_code
 from tats_gym.commands.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
 from tats_gym.envs.rewards import find_reward
-from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.kinds import PRETRAINING
 
 ABOUT = f"""Train a token sampler and a masked autoencoder together.
@@ -67,7 +66,7 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
     else:
         if line.file:
             _prepare(line.file, preset)
-        config = line.settings(PretrainConfig, preset_for(env_id or DEFAULT_ENV, preset))
+        config = line.settings(PretrainConfig, preset_for(line.env_id, preset))
     if resume or line.file:
         for kind, name in (("agent", config.agent), ("reward", config.reward)):
             check_asked_for(name, [word.removeprefix(f"--{kind}=") for word in line.rest], kind)
