@@ -1,7 +1,7 @@
 """The agents that choose tokens: SB3 algorithms, and the parts from which to make one of your own."""
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.fixed import FixedMasks, FixedPolicy
+from tats_gym.agents.peers.fixed import FixedMasks, FixedPolicy
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.registry import AGENTS, check_asked_for, find_agent

@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tats_gym.agents.adamae import AdaMAE
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.expected_errors import ExpectedErrorPolicy, errors_under
-from tats_gym.agents.fixed import (
+from tats_gym.agents.peers.adamae import AdaMAE
+from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy, errors_under
+from tats_gym.agents.peers.fixed import (
     BlockPolicy,
     ConstantPolicy,
     FixedMasks,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tats_gym.agents.adamae import AdaMAE, AdaMAEConfig, AdaMAEPolicy
+from tats_gym.agents.peers.adamae import AdaMAE, AdaMAEConfig, AdaMAEPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.positions import sinusoid

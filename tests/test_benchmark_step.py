@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.agents.adamae import AdaMAEPolicy
 from tats_gym.agents.config import PRESETS
+from tats_gym.agents.peers.adamae import AdaMAEPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.benchmarks.published import PublishedTrajectoryAttention
 from tats_gym.benchmarks.step import StepConfig, Work, measured_variants, prepare

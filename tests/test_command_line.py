@@ -9,10 +9,10 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.experiments.study import changed
+from tats_gym.agents.experiments.studies.study import changed
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import command_for, differing
-from tats_gym.commands.exit_codes import exit_code
+from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.train import parse as parse_training
 from tats_gym.train.signals import PreemptedError, StoppedError
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tats_gym.commands import COMMANDS, main
-from tats_gym.commands.help_text import wrapped
-from tats_gym.commands.menu import overview
-from tats_gym.commands.parsing import show_log
+from tats_gym.commands.line.help_text import wrapped
+from tats_gym.commands.line.menu import overview
+from tats_gym.commands.line.parsing import show_log
 from tats_gym.commands.train import parse as parse_training
 
 ROOT = Path(__file__).parent.parent

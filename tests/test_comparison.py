@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tats_gym.agents.experiments.cells import MASKS, latest_run
-from tats_gym.agents.experiments.comparison import Comparison, defaults_for, run_comparison, sized
-from tats_gym.agents.experiments.comparison_measures import ProbePlan
-from tats_gym.agents.experiments.comparison_report import compare, comparison_tables
+from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison, sized
+from tats_gym.agents.experiments.comparison.measures import ProbePlan
+from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -118,10 +118,10 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 def test_finished_runs_are_not_repeated(found, base, folder, monkeypatch):
     for name in (
         "tats_gym.agents.experiments.cells.run_cell",
-        "tats_gym.agents.experiments.comparison_measures.held_out_for",
+        "tats_gym.agents.experiments.comparison.measures.held_out_for",
     ):
         monkeypatch.setattr(name, None)
-    monkeypatch.setattr("tats_gym.agents.experiments.comparison_measures.evaluate", None)
+    monkeypatch.setattr("tats_gym.agents.experiments.comparison.measures.evaluate", None)
     comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
     assert run_comparison(comparison, folder, [0, 1], jobs=1, apart=False) == found
 

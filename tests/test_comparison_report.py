@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.comparison import run_comparison
-from tats_gym.agents.experiments.comparison_measures import ProbePlan
-from tats_gym.agents.experiments.comparison_report import compare, comparison_figure, comparison_tables, plain_rows
+from tats_gym.agents.experiments.comparison.compare import run_comparison
+from tats_gym.agents.experiments.comparison.measures import ProbePlan
+from tats_gym.agents.experiments.comparison.report import compare, comparison_figure, comparison_tables, plain_rows
 from tests.runs import load_command, tiny_config
 
 
@@ -76,7 +76,7 @@ def test_the_script_writes_its_results_and_their_origin(script, clips_root, tmp_
     config = tiny_config(clips_root, "runs")
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (config, ProbePlan()))
     in_this_process = partial(run_comparison, apart=False)
-    monkeypatch.setattr("tats_gym.agents.experiments.comparison_report.run_comparison", in_this_process)
+    monkeypatch.setattr("tats_gym.agents.experiments.comparison.report.run_comparison", in_this_process)
     arguments = ["--agents", "random", "constant", "--seeds", "3", "4", "--forwards", "32", "--label", "squares"]
     arguments += ["--jobs", "1", "--out", str(tmp_path / "runs"), f"--results={tmp_path / 'results'}"]
     assert script.main(["--env", "TatsMask-folder-v0", *arguments]) == 0

@@ -10,13 +10,13 @@ import tyro
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, preset_for
-from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
-from tats_gym.agents.experiments.studies import StudyConfig
+from tats_gym.agents.experiments.comparison.compare import CompareCommand, defaults_for
+from tats_gym.agents.experiments.studies.named import StudyConfig
 from tats_gym.agents.requirements import settled
 from tats_gym.benchmarks.data import DataConfig
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.commands.export import ExportConfig
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.line.parsing import CommandLine
 from tats_gym.commands.record import RecordCommand
 from tats_gym.commands.train import main, parse
 from tats_gym.finetune.config import finetune_preset

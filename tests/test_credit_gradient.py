@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tats_gym.agents.experiments.credit_gradient import STEEPEST, credit_gradients
+from tats_gym.agents.experiments.studies.credit_gradient import STEEPEST, credit_gradients
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.model.videomae import Reconstruction
 from tats_gym.tokens import TokenGrid

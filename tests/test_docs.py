@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from tats_gym.agents.experiments import comparison, finetune_study, probe_study, study, sweep
+from tats_gym.agents.experiments import finetune_study, sweep
+from tats_gym.agents.experiments.comparison import compare
+from tats_gym.agents.experiments.probe import study as probe_study
+from tats_gym.agents.experiments.studies import study
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.datasets import DATASETS
 from tests.layouts import moving_frames, write_layout
@@ -126,10 +129,10 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
     shutil.copytree(place, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TATS_GYM_DATA", str(tmp_path / "data"))
-    for module in (comparison, probe_study, finetune_study):  # they make thousands of clips, to probe on
+    for module in (compare, probe_study, finetune_study):  # they make thousands of clips, to probe on
         monkeypatch.setattr(module, "demo_data_of", lambda *_: demo_root)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for module in (comparison, study, sweep):
+    for module in (compare, study, sweep):
         monkeypatch.setattr(module, "run_cells", _begin)
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):

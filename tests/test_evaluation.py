@@ -9,7 +9,7 @@ from scipy import stats
 from stable_baselines3.common.policies import BasePolicy
 
 from tats_gym.agents import SamplerConfig, TatsPolicy
-from tats_gym.agents.fixed import MotionPolicy, RandomPolicy
+from tats_gym.agents.peers.fixed import MotionPolicy, RandomPolicy
 from tats_gym.agents.training import evaluation
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.predict import choose

@@ -7,8 +7,8 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.expected_errors import ExpectedErrorPolicy, errors_under, expected_errors
 from tats_gym.agents.experiments.cells import Cell, run_cell
+from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy, errors_under, expected_errors
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid

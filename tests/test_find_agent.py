@@ -6,7 +6,7 @@ import pytest
 
 from tats_gym.agents import AGENTS, find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.fixed import FixedMasks, RandomPolicy
+from tats_gym.agents.peers.fixed import FixedMasks, RandomPolicy
 from tats_gym.agents.requirements import needs, settled
 
 

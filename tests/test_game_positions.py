@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from tats_gym.agents.experiments import game_positions
 from tats_gym.agents.experiments.cells import Cell, run_cell
-from tats_gym.agents.experiments.game_positions import Samples, decode, games_of, samples_of
-from tats_gym.agents.experiments.studies import STUDIES, on_folder
-from tats_gym.agents.experiments.study import Study, changed
+from tats_gym.agents.experiments.studies import game_positions
+from tats_gym.agents.experiments.studies.game_positions import Samples, decode, games_of, samples_of
+from tats_gym.agents.experiments.studies.named import STUDIES, on_folder
+from tats_gym.agents.experiments.studies.study import Study, changed
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -120,7 +120,7 @@ def _study(pong, tmp_path):
 
 
 def test_a_study_decodes_the_encoders_of_its_arms_once(study, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"games-05": study})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.named.STUDIES", {"games-05": study})
     folders = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     words = ["games-05", "--seeds", "2", "--jobs", "1", *folders]
     assert load_command("study").main(words) == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from tats_gym.agents.adamae import AdaMAE, AdaMAEConfig
+from tats_gym.agents.peers.adamae import AdaMAE, AdaMAEConfig
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tats_gym.agents.expected_errors import expected_errors
-from tats_gym.agents.experiments import hand_masks
-from tats_gym.agents.experiments.hand_masks import masks_by_hand, search_masks
+from tats_gym.agents.experiments.studies import hand_masks
+from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
+from tats_gym.agents.peers.expected_errors import expected_errors
 from tats_gym.agents.training.evaluation import HeldOut
 from tests.toy import BEST_ERROR, NoiseStream, ToyMAE
 

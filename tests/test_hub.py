@@ -10,9 +10,9 @@ import torch
 from huggingface_hub import HfApi
 from safetensors.torch import load_file
 
-from tats_gym.agents.sampler_export import TokenSampler, export_sampler
-from tats_gym.agents.training.load_run import SavedRun
-from tats_gym.agents.training.mask_sets import mask_set
+from tats_gym.agents.trained.load_run import SavedRun
+from tats_gym.agents.trained.mask_sets import mask_set
+from tats_gym.agents.trained.sampler_export import TokenSampler, export_sampler
 from tats_gym.clips import ClipStream
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import export_encoder

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tats_gym.agents.sampler_export import export_sampler
+from tats_gym.agents.trained.sampler_export import export_sampler
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import export_encoder
 from tats_gym.runs.checkpoint import save_checkpoint

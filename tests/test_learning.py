@@ -9,8 +9,8 @@ import pytest
 
 from tats_gym.agents.config import OffPolicyConfig
 from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.agents.training import pretraining
-from tats_gym.agents.training.load_run import SavedRun
 from tats_gym.agents.training.train import summary
 from tats_gym.train.optimizer import ScheduledAdamW
 from tests.runs import load_command, rows, tiny_config, train

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.agents.experiments.probe_study import demo_probe_study, run_probe_study
+from tats_gym.agents.experiments.probe.study import demo_probe_study, run_probe_study
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips.demo.files import make_demo_data
 from tests.layouts import write_two_classes
@@ -139,7 +139,7 @@ def test_a_study_pairs_each_seed_with_its_own_start_and_goes_on(tmp_path, monkey
     ]
     assert {(row["agent"], row["seed"], row["num_train"], row["num_test"]) for row in rows} == {("random", 3, 48, 24)}
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
-    monkeypatch.setattr("tats_gym.agents.experiments.probe_study.evaluate", None)
+    monkeypatch.setattr("tats_gym.agents.experiments.probe.study.evaluate", None)
     assert run_probe_study(study, tmp_path / "runs", [3], jobs=1) == rows
     with pytest.raises(ValueError, match="epochs must be a multiple of points, got 3 and 2"):
         demo_probe_study(demo, epochs=3, epoch_clips=32, points=2)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.sampler_export import load_sampler
+from tats_gym.agents.trained.sampler_export import load_sampler
 from tats_gym.agents.training.resume import resume
-from tats_gym.clips.window_cache import WindowCache
+from tats_gym.clips.caches.window_cache import WindowCache
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.mae import MAESource
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from tats_gym.agents.adamae import AdaMAEPolicy
+from tats_gym.agents.peers.adamae import AdaMAEPolicy
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic

@@ -12,9 +12,9 @@ import pytest
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments import cells as cells_module
 from tats_gym.agents.experiments.cells import Cell, run_cells
-from tats_gym.agents.experiments.comparison_measures import ProbePlan
+from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
-from tats_gym.agents.experiments.study import changed
+from tats_gym.agents.experiments.studies.study import changed
 from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_table
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock

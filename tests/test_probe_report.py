@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.probe_report import (
+from tats_gym.agents.experiments.probe.report import (
     ProbeKind,
     effect_table,
     pretraining_effects,

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tats_gym.agents.experiments.finetune_study import FinetuneDemo
-from tats_gym.agents.experiments.probe_study import ProbeDemo
+from tats_gym.agents.experiments.probe.study import ProbeDemo
 from tats_gym.clips.demo.single_frame import CheckConfig
 from tats_gym.runs.results import aligned, command_of, origin_of, write_results
 

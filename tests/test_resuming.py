@@ -14,7 +14,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tats_gym.agents import AGENTS
-from tats_gym.agents.fixed import FixedMasks
+from tats_gym.agents.peers.fixed import FixedMasks
 from tats_gym.agents.training.command_line import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import begin_or_resume, resume

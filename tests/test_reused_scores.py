@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tats_gym.agents.adamae import AdaMAE
+from tats_gym.agents.peers.adamae import AdaMAE
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.tats import TATS, TatsConfig
 from tests.toy import toy_env

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.sampler_export import export_sampler, load_sampler
+from tats_gym.agents.trained.sampler_export import export_sampler, load_sampler
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.encoders.weight_files import DESCRIPTION, read_safetensors
 from tats_gym.runs.checkpoint import CheckpointError

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tats_gym.agents.experiments.cells import MASKS, ROW, Cell, run_cell, run_cells
-from tats_gym.agents.experiments.measures import measured
-from tats_gym.agents.experiments.studies import STUDIES, StudyConfig
-from tats_gym.agents.experiments.study import Study, changed, run_study
-from tats_gym.agents.experiments.study_report import as_plain, study_figure, study_table, summarise
+from tats_gym.agents.experiments.studies.measures import measured
+from tats_gym.agents.experiments.studies.named import STUDIES, StudyConfig
+from tats_gym.agents.experiments.studies.report import as_plain, study_figure, study_table, summarise
+from tats_gym.agents.experiments.studies.study import Study, changed, run_study
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption
@@ -90,7 +90,7 @@ def _command(tmp_path):
 def test_the_command_writes_its_results_and_their_origin(study, command, tmp_path, monkeypatch, capsys):
     measures = ("hand_masks", "gradients_at_uniform")
     frozen = replace(study, base=replace(study.base, train_mae=False), measures=measures)
-    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": frozen})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.named.STUDIES", {"content": frozen})
     assert command("content", "--arms", "joint, gain", "--seeds", "2", "--label", "squares") == 0
     record = json.loads((tmp_path / "results" / "study_content_squares.json").read_text())
     assert list(record["arms"]) == ["joint, gain"]
@@ -109,7 +109,7 @@ def test_the_command_reports_the_forwards_to_a_target_where_a_study_has_one(
     study, command, tmp_path, monkeypatch, capsys
 ):
     group = replace(study, base=replace(study.base, train_mae=False), target_gain=0.5)
-    monkeypatch.setattr("tats_gym.agents.experiments.studies.STUDIES", {"content": group})
+    monkeypatch.setattr("tats_gym.agents.experiments.studies.named.STUDIES", {"content": group})
     assert command("content", "--arms", "joint, gain", "--seeds", "1") == 0
     record = json.loads((tmp_path / "results" / "study_content_folder.json").read_text())
     assert record["forwards_to"]["gain"] == 0.5

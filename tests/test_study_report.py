@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tats_gym.agents.experiments.study_report import (
+from tats_gym.agents.experiments.studies.report import (
     forwards_by_arm,
     forwards_table,
     forwards_to,

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
+from tats_gym.clips.caches.video_cache import VideoCache
 from tats_gym.clips.readers import VideoReadError, open_video
-from tats_gym.clips.video_cache import VideoCache
 from tests.video_files import noise_frames, write_video
 
 

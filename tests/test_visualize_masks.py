@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tats_gym.agents.training import pictures
-from tats_gym.agents.training.load_run import SavedRun
+from tats_gym.agents.trained import pictures
+from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.figures import files, masks
 from tats_gym.runs.checkpoint import CheckpointError

@@ -21,7 +21,7 @@ PROJECT = {
     "agents/__init__.py": "",
     "agents/own.py": """
         from tats_gym.agents import FixedMasks
-        from tats_gym.agents.fixed import RandomPolicy
+        from tats_gym.agents.peers.fixed import RandomPolicy
 
         def build(env, config):
             return FixedMasks(RandomPolicy, env, device=config.device, seed=config.seed)
@@ -140,6 +140,6 @@ def test_a_project_with_agents_and_envs_of_its_own_trains(wheel, clips_root, tmp
     told = [line.split() for line in done.stdout.splitlines()]
     assert [line[1:] for line in told if line[0] == "trained"] == [
         ["True", "tats_gym.agents.tats"],
-        ["True", "tats_gym.agents.fixed"],
+        ["True", "tats_gym.agents.peers.fixed"],
     ]
     assert Path(told[-1][1]) == project / "agents" / "own.py"

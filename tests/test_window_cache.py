@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
-from tats_gym.clips.window_cache import PARTIAL_FOLDER, WindowCache
+from tats_gym.clips.caches.window_cache import PARTIAL_FOLDER, WindowCache
 from tests.video_files import noise_frames, write_video
 
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.expected_errors import errors_under
+from tats_gym.agents.peers.expected_errors import errors_under
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
 from tats_gym.agents.training.predict import choose, predict_masks

@@ -7,7 +7,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.fixed import FixedMasks
+from tats_gym.agents.peers.fixed import FixedMasks
 from tats_gym.agents.rollouts import TokenRollouts
 
 NOT_UPDATED = "of an agent that made no update"

@@ -4,7 +4,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from tats_gym.agents.fixed import FixedPolicy
+from tats_gym.agents.peers.fixed import FixedPolicy
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.train.precision import to_float32

@@ -25,13 +25,13 @@ from tats_gym.clips.augment import (
     view_windows,
     window_at,
 )
+from tats_gym.clips.caches.video_cache import VideoCache
+from tats_gym.clips.caches.window_cache import WindowCache
 from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.datasets.listing import Video
 from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
 from tats_gym.clips.paths import data_root
 from tats_gym.clips.readers import VideoReader, VideoReadError
-from tats_gym.clips.video_cache import VideoCache
-from tats_gym.clips.window_cache import WindowCache
 
 ORDER_SEED, CLIP_SEED = 0, 1
 """First entries of the random seeds, which separate the numbers of an epoch's order from those of a clip."""

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 from tats_gym import __version__
-from tats_gym.commands.menu import chosen
+from tats_gym.commands.line.menu import chosen
 
 ABOUT = "Pre-train a masked video autoencoder together with an agent that chooses the tokens it may see."
 

@@ -3,9 +3,9 @@
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.menu import chosen
-from tats_gym.commands.parsing import CommandLine, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.menu import chosen
+from tats_gym.commands.line.parsing import CommandLine, show_log
 
 ABOUT = """Measure this project's speed beside that of its peers.
 

@@ -8,8 +8,8 @@ intervals.
 import shlex
 
 from tats_gym.clips.demo.single_frame import CheckConfig, check
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine
 
 
 def main(words: list[str], program: str = "tats-gym check-demo") -> int:

@@ -1,10 +1,10 @@
 """Compare agents over seeds: tats-gym compare --env TatsMask-demo-v0 --agents tats random."""
 
 from tats_gym.agents import AGENTS
-from tats_gym.agents.experiments.comparison import CompareCommand, defaults_for
-from tats_gym.agents.experiments.comparison_report import report_comparison
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
+from tats_gym.agents.experiments.comparison.compare import CompareCommand, defaults_for
+from tats_gym.agents.experiments.comparison.report import report_comparison
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
 INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
 

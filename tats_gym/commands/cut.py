@@ -10,8 +10,8 @@ from pathlib import Path
 import tyro
 
 from tats_gym.clips.prepare.segments import CutConfig, cut_all
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine, show_log
 
 
 @dataclass(frozen=True, kw_only=True)

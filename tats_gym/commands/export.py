@@ -14,9 +14,9 @@ from typing import Literal
 import tyro
 
 from tats_gym.agents import check_asked_for
-from tats_gym.agents.sampler_export import export_sampler, sampler_loading
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.agents.trained.sampler_export import export_sampler, sampler_loading
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine
 from tats_gym.datasets import Split
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import Format, export_encoder
@@ -83,8 +83,8 @@ def _export(words: list[str], program: str) -> None:
 
 def _export_masks(config: ExportConfig) -> list[Path]:
     """Mask the clips of a part of a run's dataset, and write the set."""
-    from tats_gym.agents.training.load_run import SavedRun  # take seconds, which other formats do without
-    from tats_gym.agents.training.mask_sets import mask_set
+    from tats_gym.agents.trained.load_run import SavedRun  # take seconds, which other formats do without
+    from tats_gym.agents.trained.mask_sets import mask_set
 
     run = SavedRun.read(config.run)
     check_asked_for(run.config.agent, config.agent)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config
 from tats_gym.runs.kinds import FINETUNING

@@ -5,8 +5,8 @@ stopped study continues by the same command.
 """
 
 from tats_gym.agents.experiments.finetune_study import FinetuneDemo, finetune_demo
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine, show_log
 
 
 def main(words: list[str], program: str = "tats-gym finetune-demo") -> int:

@@ -4,9 +4,9 @@ import sys
 
 from tats_gym.clips.prepare.settings import Export, Verify
 from tats_gym.clips.prepare.verify import Verification
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.menu import chosen
-from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.menu import chosen
+from tats_gym.commands.line.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.datasets import Split
 
 ABOUT = "Verify a dataset before training on it, or write its lists."

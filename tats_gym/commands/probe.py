@@ -5,9 +5,9 @@ is a run, an export, a Hugging Face VideoMAE folder, a published .pth file, or a
 a baseline. Features are cached, so that another method takes seconds. docs/probe.md explains features and methods.
 """
 
-from tats_gym.agents.experiments.probe_report import record_tables
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import ENV_HELP, CommandLine, show_log
+from tats_gym.agents.experiments.probe.report import record_tables
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
 
 

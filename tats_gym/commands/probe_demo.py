@@ -4,9 +4,9 @@ Pre-trains from several seeds, probes each encoder before, during and after, and
 --results. A stopped study continues by the same command.
 """
 
-from tats_gym.agents.experiments.probe_study import ProbeDemo, probe_demo
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine, show_log
+from tats_gym.agents.experiments.probe.study import ProbeDemo, probe_demo
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine, show_log
 
 
 def main(words: list[str], program: str = "tats-gym probe-demo") -> int:

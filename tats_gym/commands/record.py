@@ -12,8 +12,8 @@ import tyro
 
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.recording import make_recording
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine, show_log
 
 
 @dataclass(frozen=True, kw_only=True)

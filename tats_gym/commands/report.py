@@ -10,8 +10,8 @@ from pathlib import Path
 import tyro
 
 from tats_gym.agents.experiments.run_report import report
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine
 from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.runs.kinds import refuse_to_replace
 

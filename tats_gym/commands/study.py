@@ -3,9 +3,9 @@
 Writes numbers and a picture to --results. A stopped study continues by the same command.
 """
 
-from tats_gym.agents.experiments.studies import StudyConfig, report_study
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine, show_log
+from tats_gym.agents.experiments.studies.named import StudyConfig, report_study
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine, show_log
 
 
 def main(words: list[str], program: str = "tats-gym study") -> int:

@@ -1,9 +1,9 @@
 """Sweep the settings of a table in the paper's supplement: tats-gym sweep table2|table3|table6 --env ID."""
 
-from tats_gym.agents.experiments.comparison import defaults_for
+from tats_gym.agents.experiments.comparison.compare import defaults_for
 from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
 INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from tats_gym.agents import check_asked_for, find_agent
 from tats_gym.agents.config import PretrainConfig, config_from_dict, preset_for
 from tats_gym.agents.training.command_line import run_config, unsettled
-from tats_gym.commands.config_file import ConfigFile
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
+from tats_gym.commands.line.config_file import ConfigFile
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
 from tats_gym.envs.rewards import find_reward
 from tats_gym.runs.kinds import PRETRAINING
 

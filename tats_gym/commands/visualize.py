@@ -7,9 +7,9 @@ agent observes the tokens of its own run's MAE. All pictures of one call share t
 
 import logging
 
-from tats_gym.agents.training.pictures import PictureConfig, draw
-from tats_gym.commands.exit_codes import exit_code
-from tats_gym.commands.parsing import CommandLine
+from tats_gym.agents.trained.pictures import PictureConfig, draw
+from tats_gym.commands.line.exit_codes import exit_code
+from tats_gym.commands.line.parsing import CommandLine
 
 
 def main(words: list[str], program: str = "tats-gym visualize") -> int:

@@ -38,7 +38,7 @@ PRETRAINING = Kind(
 FINETUNING = Kind("a fine-tuning run", f"tats-gym finetune takes it with --resume, {_ENCODERS} for its encoder")
 ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
 MAE = Kind("an exported MAE", f"tats-gym train takes it with --init-mae, {_ENCODERS} for its encoder")
-SAMPLER = Kind("an exported sampler", "tats_gym.agents.sampler_export.load_sampler takes it")
+SAMPLER = Kind("an exported sampler", "tats_gym.agents.trained.sampler_export.load_sampler takes it")
 SERVING_GRAPH = Kind(
     "a graph for serving",
     "ONNX runtimes or torch.export.load take it; export the run as safetensors for the commands of this package",

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from tats_gym.clips import ClipConfig, Video
+from tats_gym.clips.caches.window_cache import WindowCache
 from tats_gym.clips.decoder import ClipDecoder, Draw, Views, empty_views
 from tats_gym.clips.prepare.segments import CutConfig, Segments
 from tats_gym.clips.readers import READERS, Reader, open_video
-from tats_gym.clips.window_cache import WindowCache
 from tests.fuzz.mutators import BYTES, Mutation
 from tests.fuzz.target import READ, Target, expect
 from tests.layouts import moving_frames

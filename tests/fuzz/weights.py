@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.sampler_export import FILE, TokenSampler, load_sampler
+from tats_gym.agents.trained.sampler_export import FILE, TokenSampler, load_sampler
 from tats_gym.encoders.find import EncoderSource, describe
 from tats_gym.encoders.names import hf_names
 from tats_gym.encoders.weight_files import DESCRIPTION

@@ -12,7 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.cells import Cell, latest_run, read_row, run_cells
-from tats_gym.agents.experiments.comparison_measures import (
+from tats_gym.agents.experiments.comparison.measures import (
     ProbePlan,
     ReferenceMeasurement,
     has_labels,
@@ -20,8 +20,8 @@ from tats_gym.agents.experiments.comparison_measures import (
     probe_cells,
     reference_mae,
 )
-from tats_gym.agents.experiments.probe_study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
-from tats_gym.agents.experiments.study import with_agent
+from tats_gym.agents.experiments.probe.study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
+from tats_gym.agents.experiments.studies.study import with_agent
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import demo_data_of

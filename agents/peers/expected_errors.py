@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tats_gym.agents.fixed import FixedPolicy
+from tats_gym.agents.peers.fixed import FixedPolicy
 from tats_gym.masks import uniform_ids, weighted_ids
 from tats_gym.model.protocol import MaskedModel
 

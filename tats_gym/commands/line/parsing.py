@@ -11,8 +11,8 @@ import tyro
 from tats_gym.agents import AGENTS
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.training.command_line import UNPREFIXED
-from tats_gym.commands.config_file import ConfigFile
-from tats_gym.commands.help_text import wrapped
+from tats_gym.commands.line.config_file import ConfigFile
+from tats_gym.commands.line.help_text import wrapped
 from tats_gym.files.messages import shown
 from tats_gym.registration import DEFAULT_ENV, env_ids, import_env
 

@@ -13,7 +13,7 @@ import tyro
 from torch import Tensor
 
 from tats_gym.agents import check_asked_for
-from tats_gym.agents.training.load_run import SavedRun
+from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
 from tats_gym.clips.datasets.folder_and_list import LIST_FILES, write_list
 from tats_gym.clips.datasets.layout import Video, VideoList

@@ -111,7 +111,7 @@ def sampler_loading(file: Path) -> str:
     """Return lines of Python that load an exported sampler and choose tokens with it, and describe their input."""
     return (
         f"load it with, where {RAW}:\n"
-        "    from tats_gym.agents.sampler_export import load_sampler\n"
+        "    from tats_gym.agents.trained.sampler_export import load_sampler\n"
         f"    ids = load_sampler({str(file.parent)!r})(clips)"
     )
 

@@ -29,7 +29,7 @@ class Study:
     control: str | None = None
     """The arm with which the others are compared seed by seed."""
     measures: tuple[str, ...] = ()
-    """Further measures, see `tats_gym.agents.experiments.measures.MEASURES`."""
+    """Further measures, see `tats_gym.agents.experiments.studies.measures.MEASURES`."""
     target_gain: float | None = None
     """A gain; the report gives each arm's MAE forwards until it is reached."""
 

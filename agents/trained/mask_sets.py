@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tats_gym.agents.training.load_run import SavedRun, TrainedAgent
+from tats_gym.agents.trained.load_run import SavedRun, TrainedAgent
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.hub.mask_set import MaskSet
 

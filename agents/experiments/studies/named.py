@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
-from tats_gym.agents.experiments.measures import OWN, measured
-from tats_gym.agents.experiments.study import Changes, Study, run_study
-from tats_gym.agents.experiments.study_report import (
+from tats_gym.agents.experiments.studies.measures import OWN, measured
+from tats_gym.agents.experiments.studies.report import (
     as_plain,
     forwards_by_arm,
     forwards_table,
@@ -21,6 +20,7 @@ from tats_gym.agents.experiments.study_report import (
     summarise,
     with_headroom_share,
 )
+from tats_gym.agents.experiments.studies.study import Changes, Study, run_study
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.messages import check_choice
 from tats_gym.registration import DEFAULT_ENV
@@ -156,7 +156,7 @@ class StudyConfig:
     """A study, its data, arms and seeds, and where its results go."""
 
     name: Annotated[StudyName, tyro.conf.Positional]
-    """Name of the study; see agents/experiments/studies.py."""
+    """Name of the study; see agents/experiments/studies/named.py."""
     root: str | None = None
     """A folder of videos to use instead of the study's; for those of games a recording of some of them."""
     label: str | None = None

@@ -1,0 +1,1 @@
+"""Probes of encoders before, during and after pre-training, and their reports."""

@@ -1,0 +1,1 @@
+"""Studies of one question each: their arms, runs, measures and reports."""

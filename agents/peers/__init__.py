@@ -1,0 +1,1 @@
+"""Agents to compare TATS with: AdaMAE, masks that are not learned, and an oracle of errors."""

@@ -1,0 +1,1 @@
+"""Trained agents of runs: loaded, exported, and asked for masks and pictures."""

@@ -1,0 +1,1 @@
+"""Caches of decoded videos: in memory for small datasets, on disk for windows."""
