@@ -35,7 +35,7 @@ class TokenRollouts(OnPolicyAlgorithm):
     warmup_timesteps: int = 0
     reuse_scores: bool = True
     n_epochs: int = 1
-    scores: list[PolicyOutput] | None = None
+    outputs: list[PolicyOutput] | None = None
     """Scores of each step of this rollout, if the update reuses them."""
 
     def _setup_model(self) -> None:
@@ -78,7 +78,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         assert isinstance(rollout_buffer, TokenRolloutBuffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
-        self.scores = [] if self._reuses_scores(n_rollout_steps * env.num_envs) else None
+        self.outputs = [] if self._reuses_outputs(n_rollout_steps * env.num_envs) else None
         callback.on_rollout_start()
         # Stored, since num_timesteps grows before train() asks.
         self.rollout_is_uniform = self.warming_up
@@ -96,7 +96,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         size: int | None = getattr(self, "batch_size", None)
         return size
 
-    def _reuses_scores(self, num_masks: int) -> bool:
+    def _reuses_outputs(self, num_masks: int) -> bool:
         whole = (self.minibatch_size or num_masks) >= num_masks
         same = isinstance(self.policy, SubsetPolicy) and self.policy.scores_alike_in_training
         return self.reuse_scores and whole and same
@@ -117,14 +117,14 @@ class TokenRollouts(OnPolicyAlgorithm):
 
     def draw_masks(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw masks for tokens (B / G, L, D); return actions (B, K), values and log-probabilities without a graph."""
-        if self.scores is None:
+        if self.outputs is None:
             with torch.no_grad():
                 drawn: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
             return drawn
         assert isinstance(self.policy, SubsetPolicy)
-        scores = self.policy.score(tokens)
-        self.scores.append(scores)
-        ids, values, log_prob = self.policy.draw(scores)
+        output = self.policy.score(tokens)
+        self.outputs.append(output)
+        ids, values, log_prob = self.policy.draw(output)
         return ids, values.detach(), log_prob.detach()
 
     def warmup_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
@@ -143,12 +143,12 @@ class TokenRollouts(OnPolicyAlgorithm):
         self.update()
         check_losses(self)
 
-    def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, output: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a minibatch, and the terms to log.
 
         Args:
             batch: B masks.
-            scores: The policy's `score` of the batch's observations under the current weights.
+            output: The policy's `score` of the batch's observations under the current weights.
         """
         raise NotImplementedError(f"{type(self).__name__} must define its loss")
 
@@ -161,9 +161,9 @@ class TokenRollouts(OnPolicyAlgorithm):
         logged: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.n_epochs):
             for batch in buffer.get(self.minibatch_size):
-                scores = policy.score(batch.observations) if self.scores is None else policy.concatenated(self.scores)
-                self.scores = None
-                loss, terms = self.loss(batch, scores)
+                output = policy.score(batch.observations) if self.outputs is None else policy.concatenated(self.outputs)
+                self.outputs = None
+                loss, terms = self.loss(batch, output)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -176,4 +176,4 @@ class TokenRollouts(OnPolicyAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "scores"]
+        return [*super()._excluded_save_params(), "_last_obs", "_last_episode_starts", "outputs"]

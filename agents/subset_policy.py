@@ -159,9 +159,9 @@ class SubsetPolicy(ActorCriticPolicy):
     """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
     update reuse the scores that drew the masks."""
 
-    def concatenated(self, scores: Sequence[PolicyOutput]) -> PolicyOutput:
+    def concatenated(self, outputs: Sequence[PolicyOutput]) -> PolicyOutput:
         """Concatenate the results of several calls of `score`, in the order of the clips."""
-        logits, values = torch.cat([each.logits for each, _ in scores]), torch.cat([each for _, each in scores])
+        logits, values = torch.cat([each.logits for each, _ in outputs]), torch.cat([each for _, each in outputs])
         return PlackettLuce(logits, self.num_visible), values
 
     def make_optimizer(self, lr_schedule: Schedule) -> None:
@@ -196,29 +196,29 @@ class SubsetPolicy(ActorCriticPolicy):
         """
         return self.draw(self.score(obs), deterministic)
 
-    def draw(self, scores: PolicyOutput, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, output: PolicyOutput, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Draw masks from the result of `score`; returns the same as `forward`."""
-        distribution, values = self._for_each_mask(scores, self.masks_per_clip)
+        distribution, values = self._for_each_mask(output, self.masks_per_clip)
         ids = distribution.get_actions(deterministic)
         return ids, values, distribution.log_prob(ids)
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Evaluate actions (B * G, K) on tokens (B, L, D), as `evaluate_scores` does."""
+        """Evaluate actions (B * G, K) on tokens (B, L, D), as `evaluate_output` does."""
         assert isinstance(obs, Tensor)
-        return self.evaluate_scores(self.score(obs), actions)
+        return self.evaluate_output(self.score(obs), actions)
 
-    def evaluate_scores(self, scores: PolicyOutput, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate_output(self, output: PolicyOutput, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate actions (B * G, K) under the result of `score`.
 
         Returns:
             Values (B * G, 1) or (B * G, L), log-probabilities in the form of `credit`, and the first draw's entropy
             (B * G,).
         """
-        distribution, values = self._for_each_mask(scores, len(actions) // len(scores[1]))
+        distribution, values = self._for_each_mask(output, len(actions) // len(output[1]))
         return values, distribution.log_prob(actions), distribution.entropy()
 
-    def _for_each_mask(self, scores: PolicyOutput, masks_per_clip: int) -> tuple[MaskDistribution, Tensor]:
-        distribution, values = scores
+    def _for_each_mask(self, output: PolicyOutput, masks_per_clip: int) -> tuple[MaskDistribution, Tensor]:
+        distribution, values = output
         return (
             MaskDistribution(distribution.repeated(masks_per_clip), self.credit),
             values.repeat_interleave(masks_per_clip, 0),

@@ -135,7 +135,7 @@ class TATS(TokenRollouts, PPO):
             **kwargs,
         )
 
-    def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, output: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the supplement's loss of a minibatch, c1 * policy + c2 * value - c3 * entropy, and its terms.
 
         policy   -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), with the ratio r = p / p_old and the advantage A.
@@ -147,11 +147,11 @@ class TATS(TokenRollouts, PPO):
         Args:
             batch: B masks; advantages and old log-probabilities are (B, M) with credit "token", (B, K) with
                 "marginal", else (B,).
-            scores: The policy's `score` of the batch's observations under the current weights.
+            output: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)
         assert callable(self.clip_range)
-        values, log_prob, entropy = self.policy.evaluate_scores(scores, batch.actions.long())
+        values, log_prob, entropy = self.policy.evaluate_output(output, batch.actions.long())
         epsilon = self.clip_range(self._current_progress_remaining)
         ratio = (log_prob - batch.old_log_prob).exp()
         clipped = ratio.clamp(1 - epsilon, 1 + epsilon)

@@ -109,7 +109,7 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
             splits.append(encoder(stream.centre(range(len(stream))).pixels).mean(1))
     train, test = splits
     model = fit_knn(train, torch.arange(8) % 2, 2, PROBE.config.knn)
-    right = model.scores(test).argmax(1) == torch.arange(4) % 2
+    right = model.probabilities(test).argmax(1) == torch.arange(4) % 2
     assert found.rows[1]["knn"] == right.double().mean()
     assert (found.rows[1]["chance"], found.rows[1]["knn_k"]) == (0.5, PROBE.config.knn.k)
     assert not list(folder.rglob("*.safetensors"))

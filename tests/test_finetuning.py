@@ -66,10 +66,10 @@ def _weights(folder):
 
 def test_a_run_leaves_test_picture_metrics_and_a_checkpoint(root, tmp_path):
     result = _train(_config(root, tmp_path))
-    assert result.scores.videos == 12
+    assert result.accuracy.videos == 12
     record = json.loads((result.folder / "test.json").read_text())
     assert sum(row["videos"] for row in record["by_class"]) == 12
-    assert record["top1"] == pytest.approx(result.scores.top1)
+    assert record["top1"] == pytest.approx(result.accuracy.top1)
     assert (result.folder / "pictures" / "confusion.png").stat().st_size > 1000
     rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4, 5, 6]
@@ -91,14 +91,14 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
         patch.setattr(ScheduledAdamW, "step", stop_at_4)
         stopped = run.run()
     run.close()
-    assert stopped.scores is None
+    assert stopped.accuracy is None
     assert load_checkpoint(stopped.folder)["step"] == 4
     again = resume(stopped.folder)
     assert again.config == run_config(stopped.folder) == run.config
-    scores = again.run().scores
+    accuracy = again.run().accuracy
     one, two = _weights(whole.folder), _weights(stopped.folder)
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert scores.confusion.tolist() == whole.scores.confusion.tolist()
+    assert accuracy.confusion.tolist() == whole.accuracy.confusion.tolist()
 
 
 def test_a_run_in_a_folder_of_its_own_goes_on_when_it_is_asked_for_again(root, tmp_path):
@@ -138,7 +138,7 @@ def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_pa
 
     monkeypatch.setattr("tats_gym.finetune.training.maximum", agree)
     stopped = run.run()
-    assert stopped.scores is None
+    assert stopped.accuracy is None
     assert load_checkpoint(stopped.folder)["step"] == 2
 
 

@@ -48,7 +48,7 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
     }  # fmt: skip
     seen = {key for row in logged for key in row}
     assert wanted <= seen, wanted - seen
-    assert logged[-1]["held_out/gain"] == pytest.approx(result.scores.gain)
+    assert logged[-1]["held_out/gain"] == pytest.approx(result.metrics.gain)
 
     events = EventAccumulator(str(result.folder)).Reload()
     assert wanted <= set(events.Tags()["scalars"])

@@ -59,7 +59,7 @@ def test_logistic_meets_its_condition_and_agrees_with_another_solver():
 
     newton.step(loss)
     torch.testing.assert_close(model.weight.T, layer.weight.detach(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(model.scores(values), layer(standard).softmax(1).detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model.probabilities(values), layer(standard).softmax(1).detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_logistic_of_two_points_by_hand():
@@ -77,8 +77,8 @@ def test_logistic_solves_a_separable_problem_and_ignores_scales_and_constants():
     ids = torch.arange(60)
     plain = fit_logistic(values, labels, ids, 3, LogisticConfig())
     model = fit_logistic(stretched, labels, ids, 3, LogisticConfig())
-    assert (model.scores(stretched).argmax(1) == labels).all()
-    torch.testing.assert_close(model.scores(stretched), plain.scores(values), rtol=1e-3, atol=1e-4)
+    assert (model.probabilities(stretched).argmax(1) == labels).all()
+    torch.testing.assert_close(model.probabilities(stretched), plain.probabilities(values), rtol=1e-3, atol=1e-4)
     assert model.weight[4].abs().max() == 0
 
 
@@ -141,7 +141,7 @@ def test_sgd_solves_a_separable_problem_and_leaves_the_random_state_alone(optimi
     state = torch.random.get_rng_state()
     config = SgdConfig(optimizer=optimizer, batch_size=64, base_lr=2.0 if optimizer == "sgd" else 20.0)
     model = fit_sgd(passes, torch.stack((labels, labels.flip(0))), 3, config)
-    assert (model.scores(values).argmax(1) == labels).double().mean() > 0.97
+    assert (model.probabilities(values).argmax(1) == labels).double().mean() > 0.97
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -152,20 +152,20 @@ def test_knn_votes_by_hand():
     train = torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 2.0]])  # cosines with (1, 0): 1, .6, 0
     labels = torch.tensor([0, 1, 1])
     query = torch.tensor([[5.0, 0.0]])
-    weighted = fit_knn(train, labels, 2, KnnConfig(k=3, temperature=0.5)).scores(query)
+    weighted = fit_knn(train, labels, 2, KnnConfig(k=3, temperature=0.5)).probabilities(query)
     one, other = math.exp(1 / 0.5), math.exp(0.6 / 0.5) + 1
     assert weighted[0].tolist() == pytest.approx([one / (one + other), other / (one + other)])
-    plain = fit_knn(train, labels, 2, KnnConfig(k=3, votes="plain")).scores(query)
+    plain = fit_knn(train, labels, 2, KnnConfig(k=3, votes="plain")).probabilities(query)
     assert plain[0].tolist() == pytest.approx([1 / 3, 2 / 3], abs=1e-3)
-    tie = fit_knn(train, labels, 2, KnnConfig(k=2, votes="plain")).scores(query)
+    tie = fit_knn(train, labels, 2, KnnConfig(k=2, votes="plain")).probabilities(query)
     assert tie[0, 0] > tie[0, 1]
 
 
 def test_knn_may_subtract_the_common_part():
     train, labels = torch.tensor([[100.0, 1.0], [100.0, -1.0], [120.0, 1.0]]), torch.tensor([0, 1, 1])
     query = torch.tensor([[119.0, 1.2]])
-    assert fit_knn(train, labels, 2, KnnConfig(k=1)).scores(query).argmax() == 0
-    assert fit_knn(train, labels, 2, KnnConfig(k=1, centre=True)).scores(query).argmax() == 1
+    assert fit_knn(train, labels, 2, KnnConfig(k=1)).probabilities(query).argmax() == 0
+    assert fit_knn(train, labels, 2, KnnConfig(k=1, centre=True)).probabilities(query).argmax() == 1
 
 
 # --- Evaluation ------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_scores_of_views_are_averaged():
     views = torch.stack((values, torch.zeros_like(values)))
     test = Features(views, labels.repeat(2, 1), torch.arange(60).repeat(2, 1), train.videos, (), "key")
     model = fit_logistic(values, labels, torch.arange(60), 3, LogisticConfig())
-    expected = (model.scores(values) + model.scores(views[1])) / 2
+    expected = (model.probabilities(values) + model.probabilities(views[1])) / 2
     found = evaluate("logistic", train, test, ProbeConfig())
     assert found.accuracy.top1 == accuracy_of(expected, labels).top1
 
@@ -203,7 +203,7 @@ def test_all_training_clips_vote_where_there_are_fewer_than_k(caplog):
     knn = fit_knn(train, labels, 2, KnnConfig(k=20, temperature=0.5))
     weights = np.exp(np.array([0.8, 0.6, 0.96]) / 0.5)  # of the cosines to (0.8, 0.6)
     expected = [weights[0] / weights.sum(), weights[1:].sum() / weights.sum()]
-    assert knn.scores(torch.tensor([[0.8, 0.6]]))[0].tolist() == pytest.approx(expected)
+    assert knn.probabilities(torch.tensor([[0.8, 0.6]]))[0].tolist() == pytest.approx(expected)
     assert "only 3 training clips for k = 20, so that all of them vote; choose k with --knn.k" in caplog.text
     caplog.clear()
     some = features(train, labels, classes=2)

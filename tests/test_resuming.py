@@ -200,7 +200,7 @@ def test_giving_the_command_of_a_finished_run_again_changes_no_file(clips_root, 
         run.close()
         assert again.finished
         assert contents(result.folder) == before
-    assert again.scores.overlap != result.scores.overlap
+    assert again.metrics.overlap != result.metrics.overlap
     assert sum("has no step left to train after 32" in message for message in caplog.messages) == 2
 
 

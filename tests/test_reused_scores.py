@@ -59,6 +59,6 @@ def test_a_sampler_with_dropout_is_scored_again(clips_root):
     env = toy_env(clips_root, num_envs=4)
     agent = AdaMAE(env, policy_kwargs={"sinusoidal": False}, device="cpu")
     agent.learn(4)
-    assert agent.scores is None
+    assert agent.outputs is None
     assert not agent.policy.scores_alike_in_training
     env.close()

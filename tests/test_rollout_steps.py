@@ -114,7 +114,7 @@ def test_logged_values_are_means_over_minibatches_and_passes(env, monkeypatch):
 def test_no_part_of_a_rollout_is_saved(env, tmp_path):
     class Save(_Watch):
         def _on_step(self):
-            assert self.model.scores
+            assert self.model.outputs
             self.model.save(tmp_path / "agent.zip")
             return True
 

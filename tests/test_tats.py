@@ -69,7 +69,7 @@ def _loss(env, clip_range, batch, judged, ent_coef=5.0):
     config = TatsConfig(policy_coef=2.0, vf_coef=3.0, ent_coef=ent_coef, clip_range=clip_range)
     agent = TATS(env=env, config=config, device="cpu")
     agent._current_progress_remaining = 1.0
-    agent.policy.evaluate_scores = lambda scores, actions: judged
+    agent.policy.evaluate_output = lambda output, actions: judged
     loss, terms = agent.loss(batch, None)
     return loss.item(), {name: value.item() for name, value in terms.items()}
 

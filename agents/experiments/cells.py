@@ -173,7 +173,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Measure a finished run with more masks a clip than its curve: return its row, and its masks (S, B, K)."""
     config = run.config
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
-    scores, state = held_out.measure(run.agent.policy)
+    metrics, state = held_out.measure(run.agent.policy)
     chosen = held_out.choices(run.agent.policy)
     shown = shown_share(chosen, config.grid.num_tokens)
     logged = read_metrics(run.folder)
@@ -183,7 +183,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         "steps": run.agent.num_timesteps,
         "updates": updates(run.agent),
         "mae_steps": run.optimizer.steps,
-        **asdict(scores),
+        **asdict(metrics),
         **({} if state is None else asdict(state)),
         **object_lifts(held_out, chosen),
         "shown": [round(share, 4) for share in shown.tolist()],

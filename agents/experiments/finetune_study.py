@@ -130,7 +130,7 @@ def finetune_arm(work: tuple[Path, FinetuneConfig]) -> None:
         if (run.folder / "test.json").is_file():
             return
         result = run.run()
-        if result.scores is None:
+        if result.accuracy is None:
             raise StoppedError(f"{folder} was stopped; run the study again to go on", result.exit_code)
     finally:
         run.close()

@@ -143,14 +143,14 @@ class AdaMAE(TokenRollouts, A2C):
             **kwargs,
         )
 
-    def loss(self, batch: MaskBatch, scores: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: MaskBatch, output: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return -coef * mean over predicted hidden tokens i of e_i log p_i, and the mean to log.
 
         Args:
             batch: B masks; advantages (B, M) are the errors.
-            scores: The policy's `score` of the batch's observations under the current weights.
+            output: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)
-        _, log_prob, _ = self.policy.evaluate_scores(scores, batch.actions.long())  # (B, M)
+        _, log_prob, _ = self.policy.evaluate_output(output, batch.actions.long())  # (B, M)
         policy_loss = -(batch.advantages * log_prob * batch.predicted).sum() / batch.predicted.sum()
         return self.config.coef * policy_loss, {"policy_loss": policy_loss}

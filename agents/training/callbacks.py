@@ -7,7 +7,7 @@ import matplotlib.image
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 
-from tats_gym.agents.training.evaluation import HeldOut, HeldOutScores, SamplerState, as_metrics
+from tats_gym.agents.training.evaluation import HeldOut, HeldOutMetrics, SamplerState, as_metrics
 from tats_gym.agents.training.learning import updates
 from tats_gym.agents.training.progress import Progress
 from tats_gym.figures.masks import choice_figure, mask_figure
@@ -51,22 +51,22 @@ class Evaluation(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
-    def measure(self) -> HeldOutScores:
+    def measure(self) -> HeldOutMetrics:
         """Measure, draw and log now, as a separate line of the log at the current step."""
         policy = self.model.policy
         policy.set_training_mode(False)
-        scores, self.state = self.held_out.measure(policy)
-        metrics: dict[str, float] = as_metrics("held_out", scores)
+        measured, self.state = self.held_out.measure(policy)
+        logged: dict[str, float] = as_metrics("held_out", measured)
         if self.state is not None:
-            metrics |= as_metrics("sampler", self.state)
+            logged |= as_metrics("sampler", self.state)
         if (count := updates(self.model)) is not None:
-            metrics["sampler/updates"] = count
-        for name, value in metrics.items():
+            logged["sampler/updates"] = count
+        for name, value in logged.items():
             self.logger.record(name, value)
         self._draw()
         self.logger.dump(self.num_timesteps)
-        self.progress.scores = scores
-        return scores
+        self.progress.metrics = measured
+        return measured
 
     def _draw(self) -> None:
         self.folder.mkdir(exist_ok=True)

@@ -33,7 +33,7 @@ NEVER_CHOSEN_RATIO = 1e-3
 
 
 @dataclass(frozen=True)
-class HeldOutScores:
+class HeldOutMetrics:
     """Means over the held-out clips and the masks drawn for each."""
 
     error_own: float
@@ -116,14 +116,14 @@ class HeldOut:
         masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
         self.random = torch.stack(masks)  # (S, B, K)
 
-    def measure(self, policy: BasePolicy) -> tuple[HeldOutScores, SamplerState | None]:
+    def measure(self, policy: BasePolicy) -> tuple[HeldOutMetrics, SamplerState | None]:
         """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors_by_token(self.random)
-        return self.scores(chosen, own, random), self._sampler_state(policy, chosen[0], own[0])
+        return self.metrics(chosen, own, random), self._sampler_state(policy, chosen[0], own[0])
 
-    def scores(self, chosen: Tensor, own: Tensor, random: tuple[Tensor, Tensor]) -> HeldOutScores:
+    def metrics(self, chosen: Tensor, own: Tensor, random: tuple[Tensor, Tensor]) -> HeldOutMetrics:
         """Compare masks with the random ones, and with themselves on other clips.
 
         Args:
@@ -134,7 +134,7 @@ class HeldOut:
         of_random, by_token = random
         for_others = self.errors(chosen.roll(1, dims=1))
         gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (of_random, for_others))
-        return HeldOutScores(
+        return HeldOutMetrics(
             error_own=own.mean().item(),
             error_random=of_random.mean().item(),
             gain=gain.mean,

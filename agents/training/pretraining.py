@@ -20,7 +20,7 @@ from tats_gym.agents.training.agent_state import agent_state, restore_agent
 from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, StopRequestedError
 from tats_gym.agents.training.collapse import CollapseWatch
 from tats_gym.agents.training.command_line import flat
-from tats_gym.agents.training.evaluation import HeldOutScores, held_out_for
+from tats_gym.agents.training.evaluation import HeldOutMetrics, held_out_for
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import check_learns, updates
 from tats_gym.agents.training.progress import Progress
@@ -49,7 +49,7 @@ class PretrainingResult:
     """The run's settings."""
     folder: Path
     """The run's folder."""
-    scores: HeldOutScores
+    metrics: HeldOutMetrics
     """The last measurement on held-out clips, by the first process."""
     picture: Path | None
     """The last picture of masks."""
@@ -254,8 +254,8 @@ class Pretraining:
             progress.close()
             self.vector_env.keep_graph = False
             self.agent.logger.close()
-        scores, picture = broadcast(measured)
-        return PretrainingResult(config, self.folder, scores, picture, exit_code, updates(self.agent))
+        metrics, picture = broadcast(measured)
+        return PretrainingResult(config, self.folder, metrics, picture, exit_code, updates(self.agent))
 
     def _is_measured(self) -> bool:
         """Whether the log holds a measurement at the current step."""

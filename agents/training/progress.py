@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from tats_gym.agents.training.evaluation import HeldOutScores
+from tats_gym.agents.training.evaluation import HeldOutMetrics
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.runs.progress import progress_bar
 from tats_gym.train.distributed import summed
@@ -41,7 +41,7 @@ class Progress(BaseCallback):
         super().__init__()
         self.joint, self.total_timesteps = joint, total_timesteps
         self.log_interval, self.name, self.quiet = log_interval, name, quiet
-        self.scores: HeldOutScores | None = None
+        self.metrics: HeldOutMetrics | None = None
         self._rollouts = 0
         self._paused_s = 0.0
         self.bar = tqdm(disable=True)
@@ -78,7 +78,7 @@ class Progress(BaseCallback):
         return (self.num_timesteps - steps) / seconds, waited / seconds
 
     def _on_step(self) -> bool:
-        gain = "" if self.scores is None else f", gain {self.scores.gain:+.4f}"
+        gain = "" if self.metrics is None else f", gain {self.metrics.gain:+.4f}"
         clips_per_s, wait_share = self._speed()
         self.bar.set_description_str(f"loss {self.joint.last_loss:.4f}{gain}", refresh=False)
         self.bar.set_postfix_str(f"{clips_per_s:.1f} clips/s, data wait {wait_share:.0%}", refresh=False)

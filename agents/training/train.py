@@ -32,15 +32,15 @@ def train(config: PretrainConfig, resumed: Path | None = None, folder: Path | No
 
 def summary(result: PretrainingResult) -> str:
     """Return the lines that tell a run's result on held-out clips, and where it lies."""
-    scores, chance = result.scores, result.config.grid.num_visible / result.config.grid.num_tokens
+    metrics, chance = result.metrics, result.config.grid.num_visible / result.config.grid.num_tokens
     lines = [
-        f"held-out clips, one MAE (as this run left it): error {scores.error_own:.4f} under the agent's masks, "
-        f"{scores.error_random:.4f} under random ones",
-        f"gain {with_interval(scores.gain, scores.gain_interval, '+')}, of which "
-        f"{with_interval(scores.content_gain, scores.content_gain_interval, '+')} because masks fit their clips "
-        f"(95 % by Student's t over {of_clips(scores.num_clips)})",
-        f"masks of two clips share {scores.overlap:.0%} of their tokens (chance {chance:.0%}); "
-        f"chosen tokens move {scores.motion_lift:.2f} times as much as all",
+        f"held-out clips, one MAE (as this run left it): error {metrics.error_own:.4f} under the agent's masks, "
+        f"{metrics.error_random:.4f} under random ones",
+        f"gain {with_interval(metrics.gain, metrics.gain_interval, '+')}, of which "
+        f"{with_interval(metrics.content_gain, metrics.content_gain_interval, '+')} because masks fit their clips "
+        f"(95 % by Student's t over {of_clips(metrics.num_clips)})",
+        f"masks of two clips share {metrics.overlap:.0%} of their tokens (chance {chance:.0%}); "
+        f"chosen tokens move {metrics.motion_lift:.2f} times as much as all",
     ]
     if result.updates == 0:
         lines.append(

@@ -38,7 +38,7 @@ class FinetuneResult:
 
     folder: Path
     """The run's folder."""
-    scores: Accuracy | None
+    accuracy: Accuracy | None
     """Scores of the final test, in all views; None where the run was stopped before it."""
     classes: tuple[str, ...]
     """Names of the classes."""
@@ -47,14 +47,14 @@ class FinetuneResult:
 
     def summary(self, config: FinetuneConfig) -> str:
         """Return the test's accuracy and its files, or for a stopped run the command that continues it."""
-        if self.scores is None:
+        if self.accuracy is None:
             return f"stopped; go on with: tats-gym finetune --resume {self.folder}"
-        scores, views = self.scores, f"{config.temporal_views} x {config.spatial_views} views"
-        low, high = scores.top1_interval  # Wilson's
-        top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.1%}"
-        broken = f" ({scores.broken} of them broken, counted as wrong)" if scores.broken else ""
+        accuracy, views = self.accuracy, f"{config.temporal_views} x {config.spatial_views} views"
+        low, high = accuracy.top1_interval  # Wilson's
+        top5 = "" if accuracy.top5 is None else f", top-5 {accuracy.top5:.1%}"
+        broken = f" ({accuracy.broken} of them broken, counted as wrong)" if accuracy.broken else ""
         return (
-            f"test, {views}: top-1 {scores.top1:.1%} [{low:.1%}, {high:.1%}]{top5} of {scores.videos} videos{broken}\n"
+            f"test, {views}: top-1 {accuracy.top1:.1%} [{low:.1%}, {high:.1%}]{top5} of {accuracy.videos} videos{broken}\n"
             f"by class:   {self.folder / 'test.json'}\npicture:    {self.folder / 'pictures' / 'confusion.png'}"
         )
 
@@ -187,7 +187,7 @@ class Finetuning:
         Raises:
             NonFiniteError: If a number is NaN or infinite, see `tats_gym.train.nonfinite`; the last checkpoint is kept.
         """
-        scores = None
+        accuracy = None
         self._log = self._open_log()
         try:
             with stop_on_signal(self._ask):
@@ -196,11 +196,11 @@ class Finetuning:
                 exit_code = maximum(self._asked, self.ranks.device)
             if not exit_code:
                 self.train.close()  # ends its workers before the test starts its own
-                scores = self.evaluate(self.config.temporal_views, self.config.spatial_views)
-                self._write(scores)
+                accuracy = self.evaluate(self.config.temporal_views, self.config.spatial_views)
+                self._write(accuracy)
         finally:
             self._log.close()
-        return FinetuneResult(self.folder, scores, self.classes, exit_code)
+        return FinetuneResult(self.folder, accuracy, self.classes, exit_code)
 
     def _open_log(self) -> TrainingLog:
         config = self.config
@@ -262,9 +262,9 @@ class Finetuning:
     def _end_epoch(self, epoch: int) -> None:
         self.save()
         if epoch % self.config.eval_interval == 0:
-            scores = self.evaluate()
-            self._log.show(f"top-1 {scores.top1:.1%}")
-            self._log.record("held_out", top1=scores.top1, top5=scores.top5, broken=scores.broken)
+            accuracy = self.evaluate()
+            self._log.show(f"top-1 {accuracy.top1:.1%}")
+            self._log.record("held_out", top1=accuracy.top1, top5=accuracy.top5, broken=accuracy.broken)
             self._log.dump()
 
     # --- Testing -----------------------------------------------------------------------------------------------------
@@ -285,12 +285,12 @@ class Finetuning:
             tally.add_broken(len(batch.missing))
         return tally.accuracy()
 
-    def _write(self, scores: Accuracy) -> None:
+    def _write(self, accuracy: Accuracy) -> None:
         if self.ranks.first:
             views = {"temporal_views": self.config.temporal_views, "spatial_views": self.config.spatial_views}
-            record = {"step": self.step, **views, **scores.as_dict(self.classes)}
+            record = {"step": self.step, **views, **accuracy.as_dict(self.classes)}
             write_whole(self.folder / "test.json", json.dumps(record, indent=1) + "\n")
-            confusion_picture(scores, self.classes, self.folder / "pictures" / "confusion.png")
+            confusion_picture(accuracy, self.classes, self.folder / "pictures" / "confusion.png")
 
     def close(self) -> None:
         """Stop the worker processes, and release the run's folder."""

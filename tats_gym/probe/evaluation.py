@@ -21,8 +21,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 class Classifier(Protocol):
     """A fitted classifier, of any method."""
 
-    def scores(self, values: Tensor) -> Tensor:
-        """Return scores (E, classes) for features (E, D); each row sums to 1."""
+    def probabilities(self, values: Tensor) -> Tensor:
+        """Return probabilities (E, classes) for features (E, D); each row sums to 1."""
         ...
 
 
@@ -41,7 +41,7 @@ class ProbeResult:
 
     method: Method
     accuracy: Accuracy
-    """On the test clips; the scores of a clip's views are averaged."""
+    """On the test clips; the probabilities of a clip's views are averaged."""
     train_top1: float
     """On the first pass of the training clips; each is among its own nearest neighbours."""
     num_train: int
@@ -92,11 +92,11 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
     check_choice("method", method, METHODS)
     check_features(train, test)
     model, found = _fit(method, train, config, seed)
-    scores = torch.stack([model.scores(view) for view in test.values]).mean(0)  # (E, classes)
+    probabilities = torch.stack([model.probabilities(view) for view in test.values]).mean(0)  # (E, classes)
     return ProbeResult(
         method=method,
-        accuracy=accuracy_of(scores, test.labels[0]),
-        train_top1=accuracy_of(model.scores(train.values[0]), train.labels[0]).top1,
+        accuracy=accuracy_of(probabilities, test.labels[0]),
+        train_top1=accuracy_of(model.probabilities(train.values[0]), train.labels[0]).top1,
         num_train=len(train),
         classes=train.videos.classes,
         trained_classes=len(train.labels.unique()),

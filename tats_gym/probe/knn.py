@@ -50,11 +50,11 @@ class Knn:
     """(D,) subtracted from features."""
     config: KnnConfig
 
-    def scores(self, values: Tensor) -> Tensor:
+    def probabilities(self, values: Tensor) -> Tensor:
         """Return each class's share of the votes (E, classes) for features (E, D)."""
-        return torch.cat([self._scores(part) for part in values.split(CHUNK)])
+        return torch.cat([self._probabilities(part) for part in values.split(CHUNK)])
 
-    def _scores(self, values: Tensor) -> Tensor:
+    def _probabilities(self, values: Tensor) -> Tensor:
         near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (E, k)
         if self.config.votes == "weighted":
             weights = ((near - near[:, :1]) / self.config.temperature).exp()

@@ -58,7 +58,7 @@ class Logistic:
     converged: bool
     """Whether the gradient fell below the tolerance."""
 
-    def scores(self, values: Tensor) -> Tensor:
+    def probabilities(self, values: Tensor) -> Tensor:
         """Return class probabilities (E, classes) for features (E, D)."""
         logits = (values.double() - self.mean) / self.deviation @ self.weight + self.bias
         return logits.softmax(1)
@@ -83,7 +83,7 @@ def fit_logistic(
     for l2 in sorted(config.strengths, reverse=True) if len(config.strengths) > 1 else ():
         model = fit(values[~held], labels[~held], num_classes, l2, config, start=start)
         start = torch.cat((model.weight, model.bias[None]))
-        losses[l2] = F.nll_loss(model.scores(values[held]).log(), labels[held]).item()
+        losses[l2] = F.nll_loss(model.probabilities(values[held]).log(), labels[held]).item()
     best = min(losses, key=losses.__getitem__) if losses else config.strengths[0]
     return fit(values, labels, num_classes, best, config)
 

@@ -79,7 +79,7 @@ class ProbeCommand:
     crop: Crop = "random_resized"
     """Crop in these passes."""
     temporal: int = 1
-    """Windows of a test video; the scores of all its views are averaged."""
+    """Windows of a test video; the probabilities of all its views are averaged."""
     spatial: int = 1
     """Squares of each of these windows."""
     out: Path | None = None

@@ -93,14 +93,14 @@ class Tally:
         self._broken = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
-        """Count a batch of videos: probabilities or scores (B, classes), and labels (B,).
+        """Count a batch of videos: probabilities, or logits (B, classes), and labels (B,).
 
-        Of equal scores, the lower class ranks first.
+        Of equal ones, the lower class ranks first.
         """
         classes = len(self._in_top5)
         if probabilities.shape != (len(labels), classes):
             raise ValueError(
-                f"there must be {classes} scores for each of {len(labels)} labels, got {tuple(probabilities.shape)}"
+                f"there must be {classes} probabilities for each of {len(labels)} labels, got {tuple(probabilities.shape)}"
             )
         best = probabilities.argsort(dim=1, descending=True, stable=True)[:, :TOP]
         pairs = labels * classes + best[:, 0]
@@ -119,10 +119,10 @@ class Tally:
         return Accuracy(confusion.numpy(), in_top5.numpy(), int(broken))
 
 
-def accuracy_of(scores: Tensor, labels: Tensor) -> Accuracy:
-    """Count all videos of a split at once, from scores (E, classes) and labels (E,)."""
-    tally = Tally(scores.shape[-1], scores.device)
-    tally.add(scores, labels)
+def accuracy_of(probabilities: Tensor, labels: Tensor) -> Accuracy:
+    """Count all videos of a split at once, from probabilities (E, classes) and labels (E,)."""
+    tally = Tally(probabilities.shape[-1], probabilities.device)
+    tally.add(probabilities, labels)
     return tally.accuracy()
 
 
@@ -140,15 +140,17 @@ def r_squared(predicted: Tensor, targets: Tensor) -> Tensor:
     return 1 - (targets.double() - predicted.double()).square().sum(0) / deviations
 
 
-def confusion_picture(scores: Accuracy, classes: Sequence[str], path: Path) -> Path:
+def confusion_picture(accuracy: Accuracy, classes: Sequence[str], path: Path) -> Path:
     """Draw the confusion matrix as a PNG, each row in shares of its class's videos."""
-    shares = scores.confusion / np.maximum(scores.confusion.sum(1, keepdims=True), 1)
+    shares = accuracy.confusion / np.maximum(accuracy.confusion.sum(1, keepdims=True), 1)
     side = 3.0 + 0.28 * min(len(classes), 60)
     figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     drawn = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"top-1 {scores.top1:.1%} of {scores.videos} videos")
+    axes.set(
+        xlabel="predicted class", ylabel="true class", title=f"top-1 {accuracy.top1:.1%} of {accuracy.videos} videos"
+    )
     if len(classes) <= 60:
         names = [name if len(name) <= 32 else f"{name[:31]}…" for name in classes]
         axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=7)

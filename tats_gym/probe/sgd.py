@@ -49,7 +49,7 @@ class SgdProbe:
 
     head: nn.Sequential
 
-    def scores(self, values: Tensor) -> Tensor:
+    def probabilities(self, values: Tensor) -> Tensor:
         """Return class probabilities (E, classes) for features (E, D)."""
         with torch.no_grad():
             probabilities: Tensor = self.head(values).softmax(1)

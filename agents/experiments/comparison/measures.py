@@ -72,12 +72,12 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
         found = {}
         for agent, ids in masks.items():
             chosen = torch.from_numpy(ids)
-            scores = held_out.scores(chosen, held_out.errors(chosen), random)
+            metrics = held_out.metrics(chosen, held_out.errors(chosen), random)
             found[agent] = {
-                "reference_gain": scores.gain,
-                "reference_content_gain": scores.content_gain,
-                "reference_error": scores.error_own,
-                "reference_error_random": scores.error_random,
+                "reference_gain": metrics.gain,
+                "reference_content_gain": metrics.content_gain,
+                "reference_error": metrics.error_own,
+                "reference_error_random": metrics.error_random,
             }
         return found
 

@@ -77,8 +77,8 @@ def hand_masks(config: PretrainConfig) -> list[dict[str, Any]]:
     kinds[ONE_FOR_ALL] = search_masks(held_out, error, generator, alike=True)
     rows = []
     for kind, chosen in kinds.items():
-        scores = held_out.scores(chosen, held_out.errors(chosen), random)
-        rows.append({"arm": kind, "seed": config.seed, **asdict(scores), **object_lifts(held_out, chosen)})
+        metrics = held_out.metrics(chosen, held_out.errors(chosen), random)
+        rows.append({"arm": kind, "seed": config.seed, **asdict(metrics), **object_lifts(held_out, chosen)})
     return rows
 
 
