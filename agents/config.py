@@ -16,6 +16,7 @@ from tats_gym.envs.rewards import REWARDS, check_reward_name
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
+from tats_gym.files.intervals import SEEDS, check_intervals
 from tats_gym.files.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
@@ -51,17 +52,20 @@ class OffPolicyConfig:
     """Deviation of TD3's noise on scores in [-1, 1]."""
 
     def __post_init__(self) -> None:
-        for name in ("buffer_size", "batch_size", "train_freq", "gradient_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "ent_coef"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("learning_starts", "action_noise"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_intervals(self, buffer_size="[1, inf)", batch_size="[1, inf)", learning_starts="[0, inf)")
+        check_intervals(self, train_freq="[1, inf)", gradient_steps="[1, inf)")
+        check_intervals(self, learning_rate="(0, inf)", ent_coef="(0, inf)", action_noise="[0, inf)")
         if self.target_entropy >= math.log(2):
             raise ValueError(f"target_entropy must lie below ln 2, got {self.target_entropy}")
+
+
+_COUNTS = ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints", "masks_per_clip", "epoch_clips")
+_INTERVALS = {
+    **dict.fromkeys((*_COUNTS, "eval_interval", "checkpoint_interval"), "[1, inf)"),
+    "keep_checkpoint_hours": "(0, inf)",
+    "decode_ratio": "(0, 1]",
+    "seed": SEEDS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,19 +139,7 @@ class PretrainConfig:
         check_reward_name(self.reward)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
-        for name in ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("masks_per_clip", "epoch_clips", "eval_interval", "checkpoint_interval"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.keep_checkpoint_hours is not None and not self.keep_checkpoint_hours > 0:
-            raise ValueError(f"keep_checkpoint_hours must be above 0, or None; got {self.keep_checkpoint_hours}")
-        if not 0 < self.decode_ratio <= 1:
-            raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
-        if not 0 <= self.seed < 2**32:  # the range of NumPy's seeds
-            raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
+        check_intervals(self, **_INTERVALS)
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
         """Return the environment steps of an epoch; each of `ranks` processes has `num_clips` training clips."""

@@ -12,6 +12,7 @@ from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 from tats_gym.model.positions import LearnedPositions
 from tats_gym.model.videomae import initialise
 from tats_gym.train.precision import autocast, to_float32
@@ -46,17 +47,8 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        if self.depth < 1 or self.temperature <= 0:
-            raise ValueError(
-                f"depth must be at least 1 and temperature positive, got {self.depth} and {self.temperature}"
-            )
-        if self.head_dim < 1 or self.mlp_ratio < 0 or (self.width is not None and self.width < 1):
-            raise ValueError(
-                f"head_dim and width must be at least 1 and mlp_ratio not negative, got {self.head_dim}, {self.width} "
-                f"and {self.mlp_ratio}"
-            )
-        if self.position_std <= 0:
-            raise ValueError(f"position_std must be positive, got {self.position_std}")
+        check_intervals(self, depth="[1, inf)", head_dim="[1, inf)", width="[1, inf)", mlp_ratio="[0, inf)")
+        check_intervals(self, position_std="(0, inf)", temperature="(0, inf)")
 
 
 class NormAndPositions(nn.Module):

@@ -14,6 +14,7 @@ from tats_gym.agents.rollout_buffer import Baseline, MaskBatch, TokenRolloutBuff
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, Credit, PolicyOutput, SubsetPolicy
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +58,9 @@ class TatsConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        for name in ("n_steps", "n_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup_epochs", "policy_coef", "vf_coef", "ent_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, or None for the whole rollout; got {self.batch_size}")
-        if not 0 <= self.far_weight <= 1:
-            raise ValueError(f"far_weight must lie in [0, 1], got {self.far_weight}")
-        if self.clip_range <= 0:
-            raise ValueError(f"clip_range must be positive, got {self.clip_range}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        check_intervals(self, n_steps="[1, inf)", n_epochs="[1, inf)", batch_size="[1, inf)", warmup_epochs="[0, inf)")
+        check_intervals(self, policy_coef="[0, inf)", vf_coef="[0, inf)", ent_coef="[0, inf)")
+        check_intervals(self, learning_rate="(0, inf)", clip_range="(0, inf)", far_weight="[0, 1]")
 
 
 class TATS(TokenRollouts, PPO):

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from tats_gym.envs.rewards import check_reward_name
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 from tats_gym.files.messages import did_you_mean
 from tats_gym.train.precision import Precision
 
@@ -44,10 +45,7 @@ class EnvConfig:
         object.__setattr__(self, "autoreset_mode", _own_name(self.autoreset_mode))
         check_plain(self)
         check_reward_name(self.reward)
-        if not 0 < self.decode_ratio <= 1:
-            raise ValueError(f"decode_ratio must lie in (0, 1], got {self.decode_ratio}")
-        if self.masks_per_clip < 1:
-            raise ValueError(f"masks_per_clip must be at least 1, got {self.masks_per_clip}")
+        check_intervals(self, decode_ratio="(0, 1]", masks_per_clip="[1, inf)")
         if self.masks_per_clip > 1 and self.autoreset_mode == "disabled":
             raise ValueError(
                 f"masks_per_clip {self.masks_per_clip} needs autoreset_mode 'same_step' or 'next_step', got "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from einops import rearrange
 
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 
 if TYPE_CHECKING:  # `import tats_gym` registers the ids without the seconds that torch takes
     from torch import Tensor
@@ -32,15 +33,12 @@ class TokenGrid:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        for name in ("frames", "size", "tubelet_size", "patch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_intervals(self, frames="[1, inf)", size="[1, inf)", tubelet_size="[1, inf)", patch_size="[1, inf)")
         if self.frames % self.tubelet_size:
             raise ValueError(f"frames must be a multiple of tubelet_size, got {self.frames} and {self.tubelet_size}")
         if self.size % self.patch_size:
             raise ValueError(f"size must be a multiple of patch_size, got {self.size} and {self.patch_size}")
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in (0, 1), got {self.mask_ratio}")
+        check_intervals(self, mask_ratio="(0, 1)")
         if not 0 < self.num_visible < self.num_tokens:
             raise ValueError(
                 f"at least one token must be visible and one hidden: of {self.num_tokens} tokens "

@@ -97,8 +97,8 @@ def test_a_recipe_of_fine_tuning_comes_back_and_is_checked():
         ({"decode_ratio": 0}, r"decode_ratio must lie in \(0, 1\], got 0"),
         ({"seed": 5_000_000_000}, r"seed must lie in \[0, 2\*\*32\), got 5000000000"),
         ({"masks_per_clip": 0}, "masks_per_clip must be at least 1, got 0"),
-        ({"mae": {"depth": -1}}, "depth must not be negative, decoder_depth must be at least 1 .* got -1, 4 and 4.0"),
-        ({"sampler": {"head_dim": 0}}, "head_dim and width must be at least 1 .* got 0, None and 0.0"),
+        ({"mae": {"depth": -1}}, "depth must not be negative, got -1"),
+        ({"sampler": {"head_dim": 0}}, "head_dim must be at least 1, got 0"),
     ],
 )
 def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
@@ -110,7 +110,10 @@ def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
     ("change", "message"),
     [
         ({"keep_checkpoint_hours": math.inf}, "keep_checkpoint_hours must be finite, got inf"),
-        ({"off_policy": OffPolicyConfig(learning_rate=math.inf)}, r"off_policy\.learning_rate must be finite, got inf"),
+        (
+            {"off_policy": OffPolicyConfig(target_entropy=-math.inf)},
+            r"off_policy\.target_entropy must be finite, got -inf",
+        ),
         ({"seed": 2**63}, "seed must lie within 64 bits, got 9223372036854775808"),
         ({"num_envs": "32"}, "num_envs must be a whole number, got '32'"),
     ],
@@ -118,10 +121,10 @@ def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
 def test_values_that_could_not_be_read_back_are_no_settings_in_the_first_place(change, message):
     with pytest.raises((TypeError, ValueError), match=message):
         replace(PRESETS["demo"], **change)
-    with pytest.raises(ValueError, match=r"optim\.base_lr must be finite, got inf"):
+    with pytest.raises(ValueError, match="base_lr must be finite, got inf"):
         FinetuneConfig(encoder="tiny", optim=FinetuneOptimConfig(base_lr=math.inf))
 
 
 def test_an_encoder_s_blocks_have_a_width():
-    with pytest.raises(ValueError, match="decoder_depth must be at least 1 and mlp_ratio positive"):
+    with pytest.raises(ValueError, match="mlp_ratio must be positive, got 0"):
         MAEConfig(mlp_ratio=0)

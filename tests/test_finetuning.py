@@ -144,13 +144,13 @@ def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_pa
 
 def test_views_are_averaged_and_each_video_counts_once(root, tmp_path):
     run = Finetuning(_config(root, tmp_path), ALONE)
-    scores = run.evaluate(temporal=2, spatial=3)
-    assert scores.videos == 12
+    accuracy = run.evaluate(temporal=2, spatial=3)
+    assert accuracy.videos == 12
     clips = run.held_out.views(range(12), temporal=2, spatial=3)
     with torch.no_grad():
         probabilities = run.model.eval()(clips.pixels).softmax(1).unflatten(0, (12, 6)).mean(1)
     labels = torch.tensor([video.label for video in run.held_out.videos.videos])
-    assert scores.top1 == pytest.approx((probabilities.argmax(1) == labels).float().mean().item())
+    assert accuracy.top1 == pytest.approx((probabilities.argmax(1) == labels).float().mean().item())
     run.close()
 
 
@@ -160,11 +160,11 @@ def test_a_held_out_video_that_breaks_counts_as_wrong(root, tmp_path):
     content = path.read_bytes()
     try:
         path.write_bytes(b"no video")
-        scores = run.evaluate()
+        accuracy = run.evaluate()
     finally:
         path.write_bytes(content)
         run.close()
-    assert (scores.videos, scores.broken, int(scores.confusion.sum())) == (12, 1, 11)
+    assert (accuracy.videos, accuracy.broken, int(accuracy.confusion.sum())) == (12, 1, 11)
 
 
 TWO_PROCESSES = """

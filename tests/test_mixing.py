@@ -127,8 +127,8 @@ def test_mixing_repeats_with_its_seed_and_does_not_change_its_inputs():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mixup": -1}, "mixup must be at least 0, got -1"),
-        ({"cutmix": -0.5}, "cutmix must be at least 0, got -0.5"),
+        ({"mixup": -1}, "mixup must not be negative, got -1"),
+        ({"cutmix": -0.5}, "cutmix must not be negative, got -0.5"),
         ({"probability": 2}, r"probability must lie in \[0, 1\], got 2"),
         ({"switch": -1}, r"switch must lie in \[0, 1\], got -1"),
         ({"smoothing": 1}, r"smoothing must lie in \[0, 1\), got 1"),

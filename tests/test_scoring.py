@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 CLASSES = tuple("abcdefg")
 
 
-def _scores():
+def _accuracy():
     tally = Tally(7, CPU)
     probabilities = torch.tensor(
         [
@@ -27,16 +27,16 @@ def _scores():
 
 
 def test_counts_by_hand():
-    scores = _scores()
-    assert scores.videos == 4
-    assert scores.top1 == pytest.approx(1 / 4)
-    assert scores.top5 == pytest.approx(2 / 4)
-    assert scores.confusion[0, 0] == scores.confusion[1, 0] == scores.confusion[6, 0] == 1
-    assert scores.confusion.sum() == 3
-    rows = scores.by_class(CLASSES)
+    accuracy = _accuracy()
+    assert accuracy.videos == 4
+    assert accuracy.top1 == pytest.approx(1 / 4)
+    assert accuracy.top5 == pytest.approx(2 / 4)
+    assert accuracy.confusion[0, 0] == accuracy.confusion[1, 0] == accuracy.confusion[6, 0] == 1
+    assert accuracy.confusion.sum() == 3
+    rows = accuracy.by_class(CLASSES)
     assert rows[0] == {"class": "a", "videos": 1, "right": 1, "taken_for": None}
     assert rows[6] == {"class": "g", "videos": 1, "right": 0, "taken_for": "a"}
-    assert scores.as_dict(CLASSES)["broken"] == 1
+    assert accuracy.as_dict(CLASSES)["broken"] == 1
 
 
 def test_of_five_classes_there_is_no_top5():
@@ -47,7 +47,7 @@ def test_of_five_classes_there_is_no_top5():
 
 
 def test_the_confusion_is_drawn(tmp_path):
-    path = confusion_picture(_scores(), CLASSES, tmp_path / "pictures" / "confusion.png")
+    path = confusion_picture(_accuracy(), CLASSES, tmp_path / "pictures" / "confusion.png")
     picture = matplotlib.image.imread(path)
     assert min(picture.shape[:2]) > 200
     assert picture[..., :3].std() > 0.05
@@ -68,6 +68,6 @@ def test_top5_of_six_classes_leaves_one_out():
     assert set(found.share_by_class(tuple("abcdef"))) == {"a", "b"}
 
 
-def test_scores_and_labels_must_fit():
-    with pytest.raises(ValueError, match=r"7 scores for each of 2 labels, got \(3, 7\)"):
+def test_probabilities_and_labels_must_fit():
+    with pytest.raises(ValueError, match=r"7 probabilities for each of 2 labels, got \(3, 7\)"):
         Tally(7, CPU).add(torch.zeros(3, 7), torch.zeros(2, dtype=torch.int64))

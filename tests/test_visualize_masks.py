@@ -198,9 +198,9 @@ def test_figures_that_cannot_be_drawn_are_named(script, runs, videos, tmp_path, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"clips": 0}, "--clips must be at least 1, got 0"),
-        ({"stride": 0}, "--stride must be at least 1, got 0"),
-        ({"frames_per_s": 0.0}, r"--frames-per-s must lie in \(0, 100\], got 0"),
+        ({"clips": 0}, "clips must be at least 1, got 0"),
+        ({"stride": 0}, "stride must be at least 1, got 0"),
+        ({"frames_per_s": 0.0}, r"frames_per_s must lie in \(0, 100\], got 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(settings, message):

@@ -15,6 +15,7 @@ from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 from tats_gym.model.block import Block
 from tats_gym.model.positions import sinusoid
 from tats_gym.model.training import MAEOptimConfig
@@ -35,12 +36,7 @@ class AdaMAEConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        if self.num_heads < 1:
-            raise ValueError(f"num_heads must be at least 1, got {self.num_heads}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
-        if self.coef <= 0:
-            raise ValueError(f"coef must be positive, got {self.coef}")
+        check_intervals(self, num_heads="[1, inf)", dropout="[0, 1)", coef="(0, inf)")
 
 
 class AdaMAEPolicy(SubsetPolicy):

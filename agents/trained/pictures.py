@@ -20,6 +20,7 @@ from tats_gym.clips.datasets.layout import Video, VideoList
 from tats_gym.figures.files import Form, Picture
 from tats_gym.figures.masks import ClipMasks, Scales
 from tats_gym.files.atomic import make_folder
+from tats_gym.files.intervals import check_intervals
 from tats_gym.runs.folder import names_apart
 from tats_gym.tokens import TokenGrid
 
@@ -56,12 +57,7 @@ class PictureConfig:
     """Folder of the pictures; those of the same names are replaced."""
 
     def __post_init__(self) -> None:
-        for name, least in (("clips", 1), ("stride", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name} must be at least {least}, got {value}")
-        if not 0 < self.frames_per_s <= 100:
-            raise ValueError(f"--frames-per-s must lie in (0, 100], got {self.frames_per_s}")
+        check_intervals(self, clips="[1, inf)", stride="[1, inf)", seed="[0, inf)", frames_per_s="(0, 100]")
 
 
 def draw(config: PictureConfig) -> Iterator[str]:

@@ -11,10 +11,9 @@ from tats_gym.clips.readers import Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
 from tats_gym.files.atomic import make_paths_absolute
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 
 Crop = Literal["multiscale", "random_resized", "centre"]
-
-LOWEST = {"stride": 1, "repeats": 1, "memory_limit_mib": 1, "num_workers": 0, "cache_mib": 0, "cache_windows": 0}
 
 RANDAUG = re.compile(r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|-t[a-z0-9]+)*")
 """The policies that timm reads."""
@@ -92,18 +91,11 @@ class ClipConfig:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
         if self.reader != "auto" and DATASETS[self.data].video_reader is not None:
             raise ValueError(f"reader must be 'auto' for {self.data}, which has its own, got {self.reader!r}")
-        for name, lowest in LOWEST.items():
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
-        for name, holds, rule in (
-            ("time_limit_s", self.time_limit_s > 0, "be above 0"),
-            ("crop_scale", 0 < self.crop_scale <= 1, "lie in (0, 1]"),
-            ("erase", 0 <= self.erase <= 1, "lie in [0, 1]"),
-            ("max_broken", 0 <= self.max_broken <= 1, "lie in [0, 1]"),
-            ("randaug", RANDAUG.fullmatch(self.randaug or "rand"), "read like 'rand-m9-n2-mstd0.5-inc1'"),
-        ):
-            if not holds:
-                raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}")
+        check_intervals(self, stride="[1, inf)", repeats="[1, inf)", memory_limit_mib="[1, inf)")
+        check_intervals(self, num_workers="[0, inf)", cache_mib="[0, inf)", cache_windows="[0, inf)")
+        check_intervals(self, time_limit_s="(0, inf)", crop_scale="(0, 1]", erase="[0, 1]", max_broken="[0, 1]")
+        if not RANDAUG.fullmatch(self.randaug or "rand"):
+            raise ValueError(f"randaug must read like 'rand-m9-n2-mstd0.5-inc1', got {self.randaug!r}")
 
     @property
     def opens_with(self) -> str:

@@ -10,6 +10,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS, Dataset
 from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
+from tats_gym.files.intervals import SEEDS, check_intervals
 from tats_gym.files.messages import check_choice
 from tats_gym.finetune.mixing import MixConfig
 from tats_gym.model.pooling import POOLS, Pool
@@ -41,8 +42,7 @@ class FinetuneOptimConfig(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"layer_decay must lie in (0, 1], got {self.layer_decay}")
+        check_intervals(self, layer_decay="(0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +103,8 @@ class FinetuneConfig:
         check_choice("pool", self.pool, POOLS)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
-        positive = ("batch_size", "eval_interval", "temporal_views", "spatial_views", "test_batch_size", "log_interval")
-        for name in (*positive, "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
+        counts = ("batch_size", "eval_interval", "temporal_views", "spatial_views", "test_batch_size", "log_interval")
+        check_intervals(self, **dict.fromkeys((*counts, "keep_checkpoints"), "[1, inf)"), seed=SEEDS)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for config.json."""

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tats_gym.files.intervals import check_intervals
+
 
 @dataclass(frozen=True, kw_only=True)
 class MixConfig:
@@ -24,14 +26,8 @@ class MixConfig:
     """Label smoothing: this share of a label's weight is spread evenly over all classes, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        for name in ("mixup", "cutmix"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("probability", "switch"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing}")
+        check_intervals(self, mixup="[0, inf)", cutmix="[0, inf)")
+        check_intervals(self, probability="[0, 1]", switch="[0, 1]", smoothing="[0, 1)")
 
 
 def mix(

@@ -53,8 +53,9 @@ class FinetuneResult:
         low, high = accuracy.top1_interval  # Wilson's
         top5 = "" if accuracy.top5 is None else f", top-5 {accuracy.top5:.1%}"
         broken = f" ({accuracy.broken} of them broken, counted as wrong)" if accuracy.broken else ""
+        top1 = f"top-1 {accuracy.top1:.1%} [{low:.1%}, {high:.1%}]"
         return (
-            f"test, {views}: top-1 {accuracy.top1:.1%} [{low:.1%}, {high:.1%}]{top5} of {accuracy.videos} videos{broken}\n"
+            f"test, {views}: {top1}{top5} of {accuracy.videos} videos{broken}\n"
             f"by class:   {self.folder / 'test.json'}\npicture:    {self.folder / 'pictures' / 'confusion.png'}"
         )
 

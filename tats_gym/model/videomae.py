@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.block import Block
 from tats_gym.model.positions import POSITIONS, PositionKind
@@ -44,11 +45,8 @@ class MAEConfig:
         for width, heads in (("embed_dim", "num_heads"), ("decoder_embed_dim", "decoder_num_heads")):
             if getattr(self, width) < 1 or getattr(self, heads) < 1 or getattr(self, width) % getattr(self, heads):
                 raise ValueError(f"{heads} must divide {width}, got {getattr(self, heads)} and {getattr(self, width)}")
-        if self.depth < 0 or self.decoder_depth < 1 or self.mlp_ratio <= 0:  # without a block, it embeds
-            raise ValueError(
-                "depth must not be negative, decoder_depth must be at least 1 and mlp_ratio positive, "
-                f"got {self.depth}, {self.decoder_depth} and {self.mlp_ratio}"
-            )
+        # Without a block, an encoder embeds.
+        check_intervals(self, depth="[0, inf)", decoder_depth="[1, inf)", mlp_ratio="(0, inf)")
 
 
 MAE_PRESETS = {

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.standardise import mean_and_deviation
 
 
@@ -26,14 +27,8 @@ class AttentiveConfig:
     """AdamW's."""
 
     def __post_init__(self) -> None:
-        for name in ("num_heads", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0 or self.weight_decay < 0:
-            raise ValueError(
-                "learning_rate must be positive and weight_decay not negative, "
-                f"got {self.learning_rate} and {self.weight_decay}"
-            )
+        check_intervals(self, num_heads="[1, inf)", epochs="[1, inf)", batch_size="[1, inf)")
+        check_intervals(self, learning_rate="(0, inf)", weight_decay="[0, inf)")
 
 
 class CrossAttention(nn.Module):

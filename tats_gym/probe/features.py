@@ -19,6 +19,7 @@ from tats_gym.clips.decoder import Views
 from tats_gym.encoders.weight_files import read_safetensors, write_safetensors
 from tats_gym.files.atomic import file_written_whole, make_folder
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.runs.checkpoint import CheckpointError
@@ -64,8 +65,7 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        check_intervals(self, batch_size="[1, inf)")
 
 
 @dataclass(frozen=True)

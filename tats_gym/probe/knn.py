@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +32,7 @@ class KnnConfig:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        check_intervals(self, k="[1, inf)", temperature="(0, inf)")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
+from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.standardise import mean_and_deviation
 
 logger = logging.getLogger(__name__)
@@ -32,13 +33,7 @@ class LogisticConfig:
     def __post_init__(self) -> None:
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError(f"strengths must be positive, at least one of them; got {self.strengths}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must lie in (0, 1), got {self.held_out}")
-        if self.tolerance <= 0 or self.max_iterations < 1:
-            raise ValueError(
-                "tolerance must be positive and max_iterations at least 1, "
-                f"got {self.tolerance} and {self.max_iterations}"
-            )
+        check_intervals(self, held_out="(0, 1)", tolerance="(0, inf)", max_iterations="[1, inf)")
 
 
 @dataclass(frozen=True)

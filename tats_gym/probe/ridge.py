@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.probe.standardise import mean_and_deviation
 
@@ -21,8 +22,7 @@ class RidgeConfig:
     def __post_init__(self) -> None:
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError(f"strengths must be positive, at least one of them; got {self.strengths}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must lie in (0, 1), got {self.held_out}")
+        check_intervals(self, held_out="(0, 1)")
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ class Tally:
         classes = len(self._in_top5)
         if probabilities.shape != (len(labels), classes):
             raise ValueError(
-                f"there must be {classes} probabilities for each of {len(labels)} labels, got {tuple(probabilities.shape)}"
+                f"there must be {classes} probabilities for each of {len(labels)} labels, "
+                f"got {tuple(probabilities.shape)}"
             )
         best = probabilities.argsort(dim=1, descending=True, stable=True)[:, :TOP]
         pairs = labels * classes + best[:, 0]

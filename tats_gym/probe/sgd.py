@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
 
 OptimizerName = Literal["lars", "sgd"]
 REFERENCE_BATCH = 256
@@ -37,10 +38,7 @@ class SgdConfig:
             raise ValueError(f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} of {self.epochs}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 for a batch norm, got {self.batch_size}")
-        if self.base_lr <= 0 or not 0 <= self.momentum < 1:
-            raise ValueError(
-                f"base_lr must be positive and momentum lie in [0, 1), got {self.base_lr}, {self.momentum}"
-            )
+        check_intervals(self, base_lr="(0, inf)", momentum="[0, 1)")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tats_gym.files.intervals import check_intervals
 from tats_gym.train.nonfinite import GradientGuard
 
 REFERENCE_BATCH = 256
@@ -36,15 +37,12 @@ class OptimConfig:
     """Shard AdamW's state over the ranks (ZeRO, stage 1), for large models on many GPUs."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.accumulate < 1:
-            raise ValueError(f"epochs and accumulate must be at least 1, got {self.epochs} and {self.accumulate}")
+        check_intervals(self, epochs="[1, inf)", accumulate="[1, inf)", base_lr="(0, inf)", min_lr="[0, inf)")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"warmup_epochs must lie in [0, epochs), got {self.warmup_epochs} with epochs {self.epochs}; "
                 "set both for a short run"
             )
-        if self.base_lr <= 0 or self.min_lr < 0:
-            raise ValueError(f"base_lr must be positive and min_lr not negative, got {self.base_lr}, {self.min_lr}")
 
 
 class LearningRate:

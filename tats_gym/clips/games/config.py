@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tats_gym.files.intervals import check_intervals
 from tats_gym.files.messages import shown
 
 
@@ -34,13 +35,10 @@ class RecordConfig:
     def __post_init__(self) -> None:
         if not self.env or len(set(self.classes)) < len(self.env):
             raise ValueError(f"--env must name different environments, got {shown(self.env)}")
-        for name in ("videos", "held_out", "frames", "skip"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_intervals(self, videos="[1, inf)", held_out="[1, inf)", frames="[1, inf)", skip="[1, inf)")
+        check_intervals(self, seed="[0, inf)")
         if self.size < 16 or self.size % 2:
             raise ValueError(f"size must be even, as the encoder requires, and at least 16, got {self.size}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
         if self.policy != "random" and not all(self.policy.partition(":")):
             raise ValueError(f"policy must be random or module:function, got {shown(self.policy)}")
         self.arguments()

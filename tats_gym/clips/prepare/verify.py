@@ -32,6 +32,7 @@ from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import TaskFailure
 from tats_gym.datasets import DATASETS, Split
 from tats_gym.files.atomic import write_whole
+from tats_gym.files.intervals import check_intervals
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace
 from tats_gym.runs.progress import progress_bar
@@ -72,13 +73,8 @@ class VerifyConfig:
     """Memory in MiB above which a worker is replaced; a video that takes twice as much counts as broken."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "stride", "memory_limit_mib"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers must not be negative, got {self.num_workers}")
-        if self.time_limit_s <= 0:
-            raise ValueError(f"time_limit_s must be above 0, got {self.time_limit_s}")
+        check_intervals(self, frames="[1, inf)", stride="[1, inf)", num_workers="[0, inf)")
+        check_intervals(self, memory_limit_mib="[1, inf)", time_limit_s="(0, inf)")
 
 
 @dataclass(frozen=True)
