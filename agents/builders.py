@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.adamae import AdaMAE
-from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy, errors_under
+from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy
 from tats_gym.agents.peers.fixed import (
     BlockPolicy,
     ConstantPolicy,
@@ -22,6 +22,7 @@ from tats_gym.agents.peers.fixed import (
 from tats_gym.agents.rollout_buffer import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.model.errors import errors_under
 from tats_gym.train.optimizer import LearningRate
 from tats_gym.train.precision import autocast
 

@@ -66,8 +66,8 @@ class TokenRollouts(OnPolicyAlgorithm):
             self.env.as_tensors = False
 
     @property
-    def warming_up(self) -> bool:
-        """Whether masks are still uniform and the sampler is not updated."""
+    def by_rule(self) -> bool:
+        """Whether `rule_ids` gives the masks and no update follows, as during the warm-up."""
         return self.num_timesteps < self.warmup_timesteps
 
     def collect_rollouts(
@@ -81,11 +81,11 @@ class TokenRollouts(OnPolicyAlgorithm):
         self.outputs = [] if self._reuses_outputs(n_rollout_steps * env.num_envs) else None
         callback.on_rollout_start()
         # Stored, since num_timesteps grows before train() asks.
-        self.rollout_is_uniform = self.warming_up
+        self.rollout_by_rule = self.by_rule
         for _ in range(n_rollout_steps):
             if not self._step(env.vector_env, rollout_buffer, callback):
                 return False
-        if not self.rollout_is_uniform:
+        if not self.rollout_by_rule:
             rollout_buffer.compute_returns_and_advantage(torch.empty(0), np.ones(env.num_envs, dtype=np.bool_))
         callback.on_rollout_end()
         return True
@@ -104,8 +104,8 @@ class TokenRollouts(OnPolicyAlgorithm):
     def _step(
         self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer, callback: BaseCallback
     ) -> bool:
-        if self.rollout_is_uniform:
-            outcome = vector_env.step_tensors(self.warmup_ids(vector_env))
+        if self.rollout_by_rule:
+            outcome = vector_env.step_tensors(self.rule_ids(vector_env))
         else:
             tokens = to_float32(vector_env.observe())
             ids, values, log_prob = self.draw_masks(tokens)
@@ -127,18 +127,18 @@ class TokenRollouts(OnPolicyAlgorithm):
         ids, values, log_prob = self.policy.draw(output)
         return ids, values.detach(), log_prob.detach()
 
-    def warmup_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
-        """Draw uniform masks (B, K) of the current clips."""
+    def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+        """Draw the masks (B, K) of the current clips that need no sampler: uniform ones."""
         grid = vector_env.grid
         return random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
 
     def train(self) -> None:
-        """Update the sampler, unless the rollout's masks were uniform.
+        """Update the sampler, unless the rollout's masks came from `rule_ids`.
 
         Raises:
             NonFiniteError: If a loss is NaN or infinite.
         """
-        if self.rollout_is_uniform:
+        if self.rollout_by_rule:
             return
         self.update()
         check_losses(self)

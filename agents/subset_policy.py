@@ -99,8 +99,8 @@ class SubsetPolicy(ActorCriticPolicy):
         credit: Form of the log-probability, and so of PPO's ratio. "token": one for each hidden token, (B, M), as in
             the paper, for advantages per token. "marginal": one for each draw, (B, K), for advantages per draw; values
             are then one for each token. "position": the mean over the K draws, (B,), so that the ratio is the
-            geometric mean of theirs. "joint": the sum over the K draws, (B,), whose ratio leaves the clip range after
-            the smallest step.
+            geometric mean of theirs; the default, since SB3's own algorithms take one number a mask. "joint": the sum
+            over the K draws, (B,), whose ratio leaves the clip range after the smallest step.
         masks_per_clip: Masks that `forward` draws for each observation, in consecutive rows.
         precision: Arithmetic of the networks; logits and log-probabilities are float32.
         optimizer_class: As in SB3.
@@ -165,7 +165,10 @@ class SubsetPolicy(ActorCriticPolicy):
         return PlackettLuce(logits, self.num_visible), values
 
     def make_optimizer(self, lr_schedule: Schedule) -> None:
-        """Make the optimiser of all parameters, without weight decay for vectors (biases, norms), as in AdaMAE."""
+        """Make the optimiser of all parameters, without weight decay for vectors (biases, norms).
+
+        Learned positions decay, as in AdaMAE's sampler; those of an MAE do not, see `tats_gym.model.training`.
+        """
         parameters = list(self.parameters())
         order = sorted(range(len(parameters)), key=lambda place: parameters[place].ndim < 2)
         groups: list[dict[str, Any]] = [

@@ -101,7 +101,6 @@ class TATS(TokenRollouts, PPO):
         _check_arguments(config.batch_size, masks_per_clip, kwargs)
         self.warmup_timesteps = warmup_timesteps
         self.reuse_scores, self.policy_coef = config.reuse_scores, config.policy_coef
-        shared = {"credit": config.credit, "masks_per_clip": masks_per_clip}
         super().__init__(
             policy,
             env,  # type: ignore[arg-type] # None while SB3 loads a zip
@@ -115,13 +114,19 @@ class TATS(TokenRollouts, PPO):
             vf_coef=config.vf_coef,
             ent_coef=config.ent_coef,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs=shared
-            | {
+            rollout_buffer_kwargs={
+                "credit": config.credit,
+                "masks_per_clip": masks_per_clip,
                 "baseline": baseline or config.baseline,
                 "near": (config.reach, config.far_weight),
                 "normalize_advantage": config.normalize_advantage,
             },
-            policy_kwargs=shared | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
+            policy_kwargs={
+                "credit": config.credit,
+                "masks_per_clip": masks_per_clip,
+                "optimizer_kwargs": ADAMW,
+                **(policy_kwargs or {}),
+            },
             **kwargs,
         )
 

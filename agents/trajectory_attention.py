@@ -108,8 +108,8 @@ def _only_math() -> bool:
 class _AlongTime(torch.autograd.Function):
     """The attention along trajectories, in blocks of tokens; saves only its inputs for the backward pass.
 
-    forward(N, own frame of each token (R,), weights and bias of the layers, t tensors of trajectory tokens (R, D)) ->
-    (R, D). Tensors t or N times as wide as a token exist for one block at a time.
+    forward(N, own frame of each token (n,), weights and bias of the layers, t tensors of trajectory tokens (n, D)) ->
+    (n, D). Tensors t or N times as wide as a token exist for one block at a time.
     """
 
     @staticmethod
@@ -143,32 +143,32 @@ class _AlongTime(torch.autograd.Function):
 
 
 class _Block:
-    """The attention along trajectories for a block of R tokens, from y (R, t, D) and the frame `own` (R,) of each."""
+    """The attention along trajectories for a block of n tokens, from y (n, t, D) and the frame `own` (n,) of each."""
 
     def __init__(self, y: Tensor, own: Tensor, query: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> None:
         self.y, self.query, self.key, self.value = y, query, key, value
         self.rows = torch.arange(len(y), device=y.device), own
         self.scale = key.shape[1] ** -0.5
-        self.of_own = y[self.rows]  # (R, D)
+        self.of_own = y[self.rows]  # (n, D)
         self.q = F.linear(self.of_own, query, bias).unflatten(1, key.shape[:2]).transpose(0, 1) * self.scale
-        self.folded = torch.bmm(self.q, key)  # (N, R, D)
-        scores = self.folded.transpose(0, 1) @ y.transpose(1, 2)  # (R, N, t)
+        self.folded = torch.bmm(self.q, key)  # (N, n, D)
+        scores = self.folded.transpose(0, 1) @ y.transpose(1, 2)  # (n, N, t)
         self.attention = scores.softmax(-1, dtype=torch.promote_types(y.dtype, torch.float32)).to(y.dtype)
-        self.gathered = (self.attention @ y).transpose(0, 1)  # (N, R, D)
+        self.gathered = (self.attention @ y).transpose(0, 1)  # (N, n, D)
 
     def values(self) -> Tensor:
-        """Return the attended values (R, D)."""
+        """Return the attended values (n, D)."""
         return torch.bmm(self.gathered, self.value.transpose(1, 2)).transpose(0, 1).flatten(1)
 
     def backward(self, out: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of y and of the layers, given the gradient (R, D) of `values`."""
+        """Return the gradients of y and of the layers, given the gradient (n, D) of `values`."""
         y, attention = self.y, self.attention
-        out = out.unflatten(1, self.value.shape[:2]).transpose(0, 1)  # (N, R, e)
-        gathered = torch.bmm(out, self.value).transpose(0, 1)  # (R, N, D)
+        out = out.unflatten(1, self.value.shape[:2]).transpose(0, 1)  # (N, n, e)
+        gathered = torch.bmm(out, self.value).transpose(0, 1)  # (n, N, D)
         scores = gathered @ y.transpose(1, 2)
-        scores = attention * (scores - (scores * attention).sum(-1, keepdim=True))  # (R, N, t)
-        folded = (scores @ y).transpose(0, 1)  # (N, R, D)
-        q = torch.bmm(folded, self.key.transpose(1, 2)).transpose(0, 1).flatten(1) * self.scale  # (R, D)
+        scores = attention * (scores - (scores * attention).sum(-1, keepdim=True))  # (n, N, t)
+        folded = (scores @ y).transpose(0, 1)  # (N, n, D)
+        q = torch.bmm(folded, self.key.transpose(1, 2)).transpose(0, 1).flatten(1) * self.scale  # (n, D)
         of_y = attention.transpose(1, 2) @ gathered + scores.transpose(1, 2) @ self.folded.transpose(0, 1)
         of_y.index_put_(self.rows, of_y[self.rows] + q @ self.query)
         of_key, of_value = (a.transpose(1, 2) @ b for a, b in ((self.q, folded), (out, self.gathered)))
@@ -182,13 +182,13 @@ def _layers(dtype: torch.dtype, num_heads: int, *weights: Tensor) -> tuple[Tenso
 
 
 def _blocks(num_heads: int, tokens: Tensor) -> Iterator[slice]:
-    """Split the rows of tokens (R, D) into blocks whose tensors of N * D values a row fit in BLOCK_BYTES."""
+    """Split the rows of tokens (n, D) into blocks whose tensors of N * D values a row fit in BLOCK_BYTES."""
     size = max(1, BLOCK_BYTES[tokens.device.type] // (num_heads * tokens.shape[1] * tokens.element_size()))
     return (slice(first, first + size) for first in range(0, len(tokens), size))
 
 
 def _stacked(y: Sequence[Tensor], rows: slice) -> Tensor:
-    """Return the trajectories (R, t, D) of the tokens in `rows`."""
+    """Return the trajectories (n, t, D) of the tokens in `rows`."""
     return torch.stack([each[rows] for each in y], 1)
 
 

@@ -47,7 +47,7 @@ def key_noise(env: TokenSelectionVectorEnv, patch: Callable[[type, str, Any], No
         return noise(env.grid.num_tokens).topk(env.grid.num_visible).indices
 
     patch(PlackettLuce, "sample", sample)
-    patch(TokenRollouts, "warmup_ids", random)
+    patch(TokenRollouts, "rule_ids", random)
     patch(TokenSelectionVectorEnv, "_random_ids", random)
 
 

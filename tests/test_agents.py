@@ -234,7 +234,7 @@ def test_the_constant_control_masks_every_clip_alike(clips_root):
     masks = _masks(agent, env)
     assert (masks == masks[0]).all()
     assert len(set(masks[0].tolist())) == 8
-    outcome = env.vector_env.step_tensors(agent.warmup_ids(env.vector_env))
+    outcome = env.vector_env.step_tensors(agent.rule_ids(env.vector_env))
     assert not outcome.predicted[:, masks[0]].any()
     torch.manual_seed(1)
     assert not torch.equal(masks, _masks(_make(clips_root, "random")[0], env))

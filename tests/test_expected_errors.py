@@ -8,8 +8,9 @@ import torch
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.cells import Cell, run_cell
-from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy, errors_under, expected_errors
+from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy
 from tats_gym.envs.spaces import Subset, TokenBox
+from tats_gym.model.errors import errors_under, expected_errors
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
@@ -75,7 +76,7 @@ def test_tokens_are_drawn_in_proportion_to_error_and_mean_error(clips_root):
     pixels = env.clip_buffer.pixels
     hard = env.mae.hardness(pixels) > 1
     torch.manual_seed(0)
-    drawn = torch.cat([hard.gather(1, agent.warmup_ids(env)).sum(1) for _ in range(40)]).double()  # of 640 masks
+    drawn = torch.cat([hard.gather(1, agent.rule_ids(env)).sum(1) for _ in range(40)]).double()  # of 640 masks
     mean = (16 * 2 + 48 * 0.2) / 64
     assert drawn.mean().item() == pytest.approx(_hard_draws((2 + mean) / (0.2 + mean)), abs=0.2)
     assert _hard_draws(1.0) == pytest.approx(2)
@@ -85,7 +86,7 @@ def test_the_environments_present_mae_decides(clips_root):
     agent, env = _agent(clips_root)
     env.attach(_LateMAE())
     torch.manual_seed(0)
-    late = torch.cat([(agent.warmup_ids(env) >= 48).sum(1) for _ in range(40)]).double()
+    late = torch.cat([(agent.rule_ids(env) >= 48).sum(1) for _ in range(40)]).double()
     assert late.mean().item() == pytest.approx(_hard_draws((2 + 0.5) / 0.5), abs=0.2)
 
 

@@ -135,7 +135,7 @@ class ConstantPolicy(RandomPolicy):
 
 
 class FixedMasks(TokenRollouts):
-    """Trains the MAE on the masks of a fixed policy, as in an endless warm-up.
+    """Trains the MAE on the masks of a fixed policy, which is the rule of every rollout.
 
     Args:
         policy: The policy's class.
@@ -177,11 +177,11 @@ class FixedMasks(TokenRollouts):
         )
 
     @property
-    def warming_up(self) -> bool:
+    def by_rule(self) -> bool:
         """Always True: a fixed policy is never updated."""
         return True
 
-    def warmup_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
+    def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Return the policy's masks (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
         return self.policy.masks(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))

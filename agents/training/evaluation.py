@@ -13,7 +13,6 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.peers.expected_errors import errors_under
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
 from tats_gym.agents.training.predict import choose, predict_masks
@@ -21,6 +20,7 @@ from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import find_reward
 from tats_gym.figures.masks import ClipMasks
 from tats_gym.masks import random_ids
+from tats_gym.model.errors import errors_under
 from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.motion import token_motion
 from tats_gym.statistics import estimate

@@ -62,7 +62,7 @@ class Views:
 
     @property
     def count(self) -> int:
-        """Views of a video, V."""
+        """Views of a video, R."""
         return self.temporal * self.spatial
 
 
@@ -143,7 +143,7 @@ class ClipDecoder:
         return id_
 
     def views(self, id_: int, views: Views, out: Tensor) -> None:
-        """Write the test views of a video into `out` (V, C, T, H, W), window by window.
+        """Write the test views of a video into `out` (R, C, T, H, W), window by window.
 
         The video is opened once, and no frame is decoded twice.
 

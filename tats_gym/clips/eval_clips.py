@@ -118,7 +118,7 @@ class EvalClips:
         return empty_views(count, self._decoder.frames, self._decoder.size, pin_memory=self._pin_memory)
 
     def _empty_views(self, count: int, views: Views) -> Tensor:
-        """Allocate the views of `count` videos (count, V, C, T, H, W)."""
+        """Allocate the views of `count` videos (count, R, C, T, H, W)."""
         pixels = self._allocate(count * views.count)
         return pixels.view(count, views.count, *pixels.shape[1:])
 

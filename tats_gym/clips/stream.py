@@ -146,8 +146,8 @@ class ClipStream:
         middle. No random numbers are drawn, and `position` stays.
 
         Returns:
-            V = temporal * spatial clips of each video, (B * V, C, T, H, W): video by video, and within a video window
-            by window. `scores.unflatten(0, (-1, V)).mean(1)` averages scores over the views.
+            R = temporal * spatial clips of each video, (B * R, C, T, H, W): video by video, and within a video window
+            by window. `scores.unflatten(0, (-1, R)).mean(1)` averages scores over the views.
 
         Raises:
             IndexError: If an id is not in the dataset.
@@ -162,7 +162,7 @@ class ClipStream:
 
         Every id comes once, in order: among the clips, or in `missing` if its video cannot be read, which is also
         logged and counted in `broken`. Only the last batch may hold fewer videos, and it is empty only if no video of a
-        part can be read. Prefetched clips take the memory of (batch_size + 2 * num_workers) * V clips.
+        part can be read. Prefetched clips take the memory of (batch_size + 2 * num_workers) * R clips.
 
         Args:
             ids: Positions in the list of videos.

@@ -249,7 +249,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 def _drawn(ids: Tensor, share: float) -> Tensor:
-    """Draw a share of the columns of ids (B, M), others for each row: (B, M'), in their order, at least one."""
+    """Draw a share of the columns of ids (B, M), others for each row: fewer columns, in their order, at least one."""
     if share == 1.0:
         return ids
     batch_size, num_hidden = ids.shape

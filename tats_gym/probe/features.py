@@ -73,11 +73,11 @@ class Features:
     """An encoder's features of a split."""
 
     values: Tensor
-    """(V, E, D) float32: V views of E clips, or V passes of one view each."""
+    """(R, E, D) float32: R views of E clips, or R passes of one view each."""
     labels: Tensor
-    """(V, E) int64; -1 where unknown."""
+    """(R, E) int64; -1 where unknown."""
     ids: Tensor
-    """(V, E) int64: positions in the list of videos; fixed views share one order, each pass has its own."""
+    """(R, E) int64: positions in the list of videos; fixed views share one order, each pass has its own."""
     videos: VideoList
     """The split's videos."""
     broken: tuple[str, ...]
@@ -215,7 +215,7 @@ def _compute(
             f"{stream.config.max_broken}; the first: {broken[0]}. Check them with tats-gym prepare verify"
         )
     joined = {name: torch.cat([tensors[name] for tensors, _ in parts if tensors]) for name in COLUMNS}
-    passes = max(1, plan.passes)  # one after the other in the rows (V * E, 1, ...); fixed views: (E, V, ...)
+    passes = max(1, plan.passes)  # one after the other in the rows (R * E, 1, ...); fixed views: (E, R, ...)
     by_view = {name: rearrange(each, "(p n) v ... -> (p v) n ...", p=passes) for name, each in joined.items()}
     _write(path, by_view, broken)
     for file in files:
@@ -228,7 +228,7 @@ def _compute(
 def _part(
     encoder: VideoEncoder, stream: ClipStream, places: range, config: FeatureConfig, plan: _ViewPlan, bar: "tqdm[Any]"
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Return features, labels and ids (B, V, ...) of the clips at these places, in all passes, and unreadable videos.
+    """Return features, labels and ids (B, R, ...) of the clips at these places, in all passes, and unreadable videos.
 
     The dict is empty where no clip of the part can be read.
     """
@@ -237,7 +237,7 @@ def _part(
     before = set(stream.broken)
     for batch in filter(len, _batches(stream, places, config.batch_size, plan)):
         with torch.inference_mode(), autocast(config.precision, device):
-            tokens = encoder(batch.pixels.to(device))  # (B * V, L, D)
+            tokens = encoder(batch.pixels.to(device))  # (B * R, L, D)
             pooled = POOLS[config.pool](tokens.float(), encoder.grid.shape).cpu()
         for column, each in zip(columns.values(), (pooled, batch.labels, batch.ids), strict=True):
             column.append(each.unflatten(0, (-1, plan.views.count)))

@@ -55,7 +55,7 @@ class SgdProbe:
 
 
 def fit_sgd(values: Tensor, labels: Tensor, num_classes: int, config: SgdConfig, *, seed: int = 0) -> SgdProbe:
-    """Train on features (V, E, D) with classes (V, E); epoch e takes the views of pass e mod V.
+    """Train on features (R, E, D) with classes (R, E); epoch e takes the views of pass e mod R.
 
     The global random state is left alone.
     """

@@ -165,7 +165,7 @@ def load_checkpoint(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
 
 def _load(path: Path, allow: Sequence[type] = ()) -> dict[str, Any]:
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
+        raise CheckpointError(f"no checkpoint at {path}; name a checkpoint, or the folder of a run that has saved one")
     try:
         _check(path)
         with torch.serialization.safe_globals(list(allow)):

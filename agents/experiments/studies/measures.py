@@ -14,9 +14,9 @@ from tats_gym.agents.experiments.studies.credit_gradient import credit_gradients
 from tats_gym.agents.experiments.studies.game_positions import decoded_positions
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.studies.study import Study, changed, run_starts
-from tats_gym.agents.peers.expected_errors import expected_errors
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.model.errors import expected_errors
 from tats_gym.runs.parallel_jobs import side_by_side
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
