@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.experiments.cells import MASKS, latest_run
 from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison, sized
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
+from tats_gym.agents.experiments.trials import MASKS, latest_run
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -43,7 +43,7 @@ def _folder(tmp_path_factory):
 @pytest.fixture(scope="module", name="found")
 def _found(base, folder):
     comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
-    return run_comparison(comparison, folder, [0, 1], jobs=1, apart=False)
+    return run_comparison(comparison, folder, [0, 1], jobs=1, own_process=False)
 
 
 def held_out_clips(base):
@@ -117,18 +117,18 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 
 def test_finished_runs_are_not_repeated(found, base, folder, monkeypatch):
     for name in (
-        "tats_gym.agents.experiments.cells.run_cell",
+        "tats_gym.agents.experiments.trials.run_trial",
         "tats_gym.agents.experiments.comparison.measures.held_out_for",
     ):
         monkeypatch.setattr(name, None)
     monkeypatch.setattr("tats_gym.agents.experiments.comparison.measures.evaluate", None)
     comparison = Comparison(base=base, agents=("random", "tats"), probe=PROBE)
-    assert run_comparison(comparison, folder, [0, 1], jobs=1, apart=False) == found
+    assert run_comparison(comparison, folder, [0, 1], jobs=1, own_process=False) == found
 
 
 def test_without_random_a_reference_can_be_named(found, base, folder):
     comparison = Comparison(base=base, agents=("tats",))
-    alone = run_comparison(comparison, folder, [1], jobs=1, apart=False)
+    alone = run_comparison(comparison, folder, [1], jobs=1, own_process=False)
     assert alone.notes == [
         "no differences to 'random': it is not among the agents",
         "no gain under one MAE: name 'random' among the agents, or give a --reference",
@@ -140,10 +140,10 @@ def test_without_random_a_reference_can_be_named(found, base, folder):
     assert "k-NN" not in tables
 
     named = replace(comparison, reference=str(latest_run(folder / "random" / "seed1")))
-    again = run_comparison(named, folder, [1], jobs=1, apart=False)
+    again = run_comparison(named, folder, [1], jobs=1, own_process=False)
     assert again.rows[0]["reference_gain"] == pytest.approx(found.rows[3]["reference_gain"], abs=1e-6)
     other = replace(comparison, reference=str(latest_run(folder / "tats" / "seed1")))
-    own = run_comparison(other, folder, [1], jobs=1, apart=False)
+    own = run_comparison(other, folder, [1], jobs=1, own_process=False)
     assert own.rows[0]["reference_gain"] == pytest.approx(found.rows[3]["gain"], abs=1e-6)
 
 
@@ -159,7 +159,7 @@ def test_without_random_a_reference_can_be_named(found, base, folder):
 def test_agents_that_cannot_be_compared_are_named_before_any_run(base, tmp_path, changes, message):
     comparison = replace(Comparison(base=base, agents=("random",)), **changes)
     with pytest.raises(ValueError, match=message):
-        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
+        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, own_process=False)
     assert not (tmp_path / "runs").exists()
 
 
@@ -168,7 +168,7 @@ def test_probes_that_cannot_be_made_are_named_before_any_run(base, tmp_path):
     clips = replace(base.clips, data="list", root=str(root))
     comparison = Comparison(base=replace(base, clips=clips), agents=("random",), probe=ProbePlan())
     with pytest.raises(ValueError, match=r"every class has a single training video.*--no-probe"):
-        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
+        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, own_process=False)
     assert not (tmp_path / "runs").exists()
 
 
@@ -178,7 +178,7 @@ def test_a_reference_of_another_geometry_is_refused(base, folder, found, tmp_pat
         base=replace(base, grid=grid), agents=("random",), reference=str(latest_run(folder / "random" / "seed0"))
     )
     with pytest.raises(CheckpointError, match=r"random/seed0/.* must have the shape .* for TokenGrid\(frames=8"):
-        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, apart=False)
+        run_comparison(comparison, tmp_path / "runs", [0], jobs=1, own_process=False)
 
 
 def test_rollouts_that_would_train_an_mae_for_longer_are_refused(base, tmp_path):
@@ -186,7 +186,7 @@ def test_rollouts_that_would_train_an_mae_for_longer_are_refused(base, tmp_path)
     with pytest.raises(
         ValueError, match="random: its rollouts take 12 forwards, of which the 32 of a run must be a multiple"
     ):
-        run_comparison(Comparison(base=longer, agents=("random",)), tmp_path / "runs", [0], jobs=1, apart=False)
+        run_comparison(Comparison(base=longer, agents=("random",)), tmp_path / "runs", [0], jobs=1, own_process=False)
 
 
 def test_agents_are_named_once():

@@ -75,7 +75,7 @@ def _script():
 def test_the_script_writes_its_results_and_their_origin(script, clips_root, tmp_path, monkeypatch, capsys):
     config = tiny_config(clips_root, "runs")
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (config, ProbePlan()))
-    in_this_process = partial(run_comparison, apart=False)
+    in_this_process = partial(run_comparison, own_process=False)
     monkeypatch.setattr("tats_gym.agents.experiments.comparison.report.run_comparison", in_this_process)
     arguments = ["--agents", "random", "constant", "--seeds", "3", "4", "--forwards", "32", "--label", "squares"]
     arguments += ["--jobs", "1", "--out", str(tmp_path / "runs"), f"--results={tmp_path / 'results'}"]

@@ -177,7 +177,7 @@ def test_missing_videos_are_counted_logged_once_and_left_out(tmp_path, caplog):
     touch(tmp_path / "5.webm")
     with caplog.at_level(logging.WARNING):
         videos = list_videos("ssv2", tmp_path)
-        list_videos("ssv2", tmp_path)  # as each cell of a sweep does
+        list_videos("ssv2", tmp_path)  # as each trial of a sweep does
     assert names(videos) == [("5.webm", 0)]
     assert videos.missing == 6
     assert caplog.messages[0] == "ssv2 train: 6 of 7 videos are missing: '0', '1', '2', ..."

@@ -133,7 +133,7 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
         monkeypatch.setattr(module, "demo_data_of", lambda *_: demo_root)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for module in (compare, study, sweep):
-        monkeypatch.setattr(module, "run_cells", _begin)
+        monkeypatch.setattr(module, "run_trials", _begin)
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):
         if language == "python" and not FILE.match(text):

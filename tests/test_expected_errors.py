@@ -7,7 +7,7 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.cells import Cell, run_cell
+from tats_gym.agents.experiments.trials import Trial, run_trial
 from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.errors import errors_under, expected_errors
@@ -98,5 +98,5 @@ def test_without_an_mae_the_policy_says_how_to_be_built():
 
 def test_the_forwards_of_the_estimate_are_counted(clips_root, tmp_path):
     config = replace(tiny_config(clips_root, tmp_path), agent="expected_error")
-    row = run_cell(Cell(config, tmp_path / "cell"))
+    row = run_trial(Trial(config, tmp_path / "trial"))
     assert (row["steps"], row["mae_steps"], row["extra_forwards"]) == (32, 8, 4 * 32)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from tats_gym.agents.experiments.cells import Cell, run_cell
 from tats_gym.agents.experiments.studies import game_positions
 from tats_gym.agents.experiments.studies.game_positions import Samples, decode, games_of, samples_of
 from tats_gym.agents.experiments.studies.named import STUDIES, on_folder
 from tats_gym.agents.experiments.studies.study import Study, changed
+from tats_gym.agents.experiments.trials import Trial, run_trial
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -156,11 +156,11 @@ def test_an_untrained_arm_keeps_the_weights_from_which_the_others_start(study, t
         return {"Pong ball_x": {"ridge": 0.0, "attentive": 0.0}}
 
     monkeypatch.setattr(game_positions, "_decoded", noted)
-    cell = Cell(changed(study.base, study.arms["untrained"]), tmp_path / "cell")
-    row = run_cell(cell)
+    trial = Trial(changed(study.base, study.arms["untrained"]), tmp_path / "trial")
+    row = run_trial(trial)
     assert row["mae_steps"] == 0
-    (run,) = cell.folder.glob("*/")
-    game_positions.decoded_positions(replace(cell.config, init_mae=str(run)))
+    (run,) = trial.folder.glob("*/")
+    game_positions.decoded_positions(replace(trial.config, init_mae=str(run)))
     fresh = build_mae(MAESource(study.base.mae), study.base.grid, seed=study.base.seed).state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in weights[0].items())
 

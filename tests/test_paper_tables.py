@@ -1,4 +1,4 @@
-"""The paper's sweeps: their cells, their tables, and several processes that share one folder."""
+"""The paper's sweeps: their trials, their tables, and several processes that share one folder."""
 
 import json
 import math
@@ -10,12 +10,12 @@ import filelock
 import pytest
 
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.experiments import cells as cells_module
-from tats_gym.agents.experiments.cells import Cell, run_cells
+from tats_gym.agents.experiments import trials as trials_module
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
 from tats_gym.agents.experiments.studies.study import changed
 from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_table
+from tats_gym.agents.experiments.trials import Trial, run_trials
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate
@@ -23,17 +23,17 @@ from tests.runs import load_command, tiny_config
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_every_cell_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_path):
+def test_every_trial_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_path):
     sweep = SWEEPS[name]
     base = PRESETS["paper-ucf101"]
-    cells = planned(sweep, base, tmp_path, [0, 1], budget=32_000)
-    assert len(cells) == {"table2": 9, "table3": 8, "table6": 9}[name] * 2
-    assert len({cell.folder for cell in cells.values()}) == len(cells)
-    for (row, column, seed), cell in cells.items():
-        assert cell.config.seed == seed
-        assert cell.config.agent == sweep.agents[column]
-        assert cell.config.grid.num_visible % 8 == 0
-        assert cell.config.epoch_clips * cell.config.mae_optim.epochs == 32_000
+    trials = planned(sweep, base, tmp_path, [0, 1], budget=32_000)
+    assert len(trials) == {"table2": 9, "table3": 8, "table6": 9}[name] * 2
+    assert len({trial.folder for trial in trials.values()}) == len(trials)
+    for (row, column, seed), trial in trials.items():
+        assert trial.config.seed == seed
+        assert trial.config.agent == sweep.agents[column]
+        assert trial.config.grid.num_visible % 8 == 0
+        assert trial.config.epoch_clips * trial.config.mae_optim.epochs == 32_000
         assert all(published[row][column] for published in sweep.published.values())
 
 
@@ -41,8 +41,8 @@ def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_ev
     base = changed(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_clips": 1616})
     lengths = {}
     for table in ("table2", "table3"):
-        cells = planned(SWEEPS[table], base, tmp_path, [0], budget=None)
-        (lengths[table],) = {cell.config.epoch_clips * 125 for cell in cells.values()}
+        trials = planned(SWEEPS[table], base, tmp_path, [0], budget=None)
+        (lengths[table],) = {trial.config.epoch_clips * 125 for trial in trials.values()}
     assert lengths == {"table2": 208_000, "table3": 204_000}  # 202,000 rounded up to multiples of 8,000 and 4,000
 
 
@@ -93,50 +93,50 @@ def test_a_table_without_top5_leaves_it_empty():
     assert len(sweep_table(sweep, estimates(sweep, swept), "ssv2").splitlines()) == 4
 
 
-@pytest.fixture(name="cell")
-def _cell(clips_root, tmp_path):
-    return Cell(replace(tiny_config(clips_root, tmp_path), agent="random"), tmp_path / "arm" / "seed0")
+@pytest.fixture(name="trial")
+def _trial(clips_root, tmp_path):
+    return Trial(replace(tiny_config(clips_root, tmp_path), agent="random"), tmp_path / "arm" / "seed0")
 
 
-def test_a_cell_in_the_hands_of_another_is_waited_for_and_taken_over_when_it_lets_go(cell, monkeypatch):
+def test_a_trial_in_the_hands_of_another_is_waited_for_and_taken_over_when_it_lets_go(trial, monkeypatch):
     monkeypatch.setattr(work_queue, "POLL_S", 0.02)
-    taken = filelock.FileLock(lock(cell.folder).lock_file, thread_local=False)
+    taken = filelock.FileLock(lock(trial.folder).lock_file, thread_local=False)
     taken.acquire()
     seen = []
 
     def release():
-        seen.append((cell.folder / "row.json").exists())
+        seen.append((trial.folder / "row.json").exists())
         taken.release()
 
     timer = threading.Timer(1.0, release)
     timer.start()
-    run_cells([cell], jobs=1)
+    run_trials([trial], jobs=1)
     assert seen == [False]
-    assert (cell.folder / "row.json").is_file()
-    with pytest.raises(filelock.Timeout), lock(cell.folder), lock(cell.folder).acquire(blocking=False):
+    assert (trial.folder / "row.json").is_file()
+    with pytest.raises(filelock.Timeout), lock(trial.folder), lock(trial.folder).acquire(blocking=False):
         pass
 
 
-def test_cells_that_another_machine_did_meanwhile_are_not_repeated(cell, tmp_path, monkeypatch):
-    other = replace(cell, folder=tmp_path / "arm" / "seed1")
+def test_cells_that_another_machine_did_meanwhile_are_not_repeated(trial, tmp_path, monkeypatch):
+    other = replace(trial, folder=tmp_path / "arm" / "seed1")
     ran = []
 
-    def run_cell(cell):
-        for each in (cell.folder, other.folder):  # the other machine ends its cell while this one runs its own
+    def run_trial(trial):
+        for each in (trial.folder, other.folder):  # the other machine ends its trial while this one runs its own
             each.mkdir(parents=True, exist_ok=True)
             (each / "row.json").write_text('{"gain": 0, "cost_s": 1}')
-        ran.append(cell.folder.name)
+        ran.append(trial.folder.name)
         return {"gain": 0.0, "cost_s": 1.0}
 
-    monkeypatch.setattr(cells_module, "run_cell", run_cell)
-    run_cells([cell, other], jobs=1)
+    monkeypatch.setattr(trials_module, "run_trial", run_trial)
+    run_trials([trial, other], jobs=1)
     assert ran == ["seed0"]
 
 
-def test_failing_runs_do_not_keep_the_others_from_being_done(cell, tmp_path, monkeypatch):
-    others = [replace(cell, folder=tmp_path / "arm" / f"seed{seed}") for seed in (1, 2)]
+def test_failing_runs_do_not_keep_the_others_from_being_done(trial, tmp_path, monkeypatch):
+    others = [replace(trial, folder=tmp_path / "arm" / f"seed{seed}") for seed in (1, 2)]
 
-    def run_cell(each):
+    def run_trial(each):
         if each == others[0]:
             raise ValueError("a loss that is not finite")
         each.folder.mkdir(parents=True, exist_ok=True)
@@ -144,27 +144,27 @@ def test_failing_runs_do_not_keep_the_others_from_being_done(cell, tmp_path, mon
         (each.folder / "row.json").write_text(json.dumps(row))
         return row
 
-    monkeypatch.setattr(cells_module, "run_cell", run_cell)
+    monkeypatch.setattr(trials_module, "run_trial", run_trial)
     with pytest.raises(WorkFailedError, match=r"1 of 3 failed, the others are done; .*seed1: ValueError: a loss that"):
-        run_cells([cell, *others], jobs=1)
+        run_trials([trial, *others], jobs=1)
     assert (others[1].folder / "row.json").is_file()
 
 
-def test_a_cell_goes_on_where_clips_lie_elsewhere_and_no_setting_changes_unseen(cell, clips_root, tmp_path):
-    run_cells([cell], jobs=1)
-    row = json.loads((cell.folder / "row.json").read_text())
-    (cell.folder / "row.json").unlink()
+def test_a_trial_goes_on_where_clips_lie_elsewhere_and_no_setting_changes_unseen(trial, clips_root, tmp_path):
+    run_trials([trial], jobs=1)
+    row = json.loads((trial.folder / "row.json").read_text())
+    (trial.folder / "row.json").unlink()
     shutil.copytree(clips_root, tmp_path / "elsewhere")
-    moved = changed(cell.config, {"clips.root": str(tmp_path / "elsewhere"), "clips.cache_mib": 1})
-    run_cells([replace(cell, config=moved)], jobs=1)
-    again = json.loads((cell.folder / "row.json").read_text())
+    moved = changed(trial.config, {"clips.root": str(tmp_path / "elsewhere"), "clips.cache_mib": 1})
+    run_trials([replace(trial, config=moved)], jobs=1)
+    again = json.loads((trial.folder / "row.json").read_text())
     assert again["error_own"] == row["error_own"]
     assert again["cost_s"] > row["cost_s"]
-    (run,) = cell.folder.glob("*/checkpoints")
+    (run,) = trial.folder.glob("*/checkpoints")
     shutil.rmtree(run)
-    other = changed(cell.config, {"grid.visible": 4})
+    other = changed(trial.config, {"grid.visible": 4})
     with pytest.raises(ValueError, match=r"other settings than are asked for now \(grid.visible 3, now 4\)"):
-        run_cells([replace(cell, config=other)], jobs=1)
+        run_trials([replace(trial, config=other)], jobs=1)
 
 
 @pytest.fixture(scope="module", name="script")

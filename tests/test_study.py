@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.cells import MASKS, ROW, Cell, run_cell, run_cells
 from tats_gym.agents.experiments.studies.measures import measured
 from tats_gym.agents.experiments.studies.named import STUDIES, StudyConfig
 from tats_gym.agents.experiments.studies.report import as_plain, study_figure, study_table, summarise
 from tats_gym.agents.experiments.studies.study import Study, changed, run_study
+from tats_gym.agents.experiments.trials import MASKS, ROW, Trial, run_trial, run_trials
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption
@@ -32,7 +32,7 @@ def _study(clips_root, tmp_path):
     )
 
 
-def test_a_study_runs_every_cell_once(study, tmp_path):
+def test_a_study_runs_every_trial_once(study, tmp_path):
     folder = tmp_path / "study"
     rows = run_study(study, folder, tmp_path / "starts", [0, 1], jobs=1)
     assert [(row["arm"], row["seed"]) for row in rows] == [
@@ -70,13 +70,13 @@ def test_a_study_runs_every_cell_once(study, tmp_path):
 def test_data_that_are_not_there_cost_no_run(study, tmp_path):
     gone = replace(study.base, clips=replace(study.base.clips, root=str(tmp_path / "not mounted")))
     with pytest.raises(FileNotFoundError, match="not mounted"):
-        run_cell(Cell(gone, tmp_path / "cell"))
-    run = Pretraining(replace(study.base, out=str(tmp_path / "cell")))
+        run_trial(Trial(gone, tmp_path / "trial"))
+    run = Pretraining(replace(study.base, out=str(tmp_path / "trial")))
     run.save()
     run.close()
     record_resumption(run.folder, gone.as_dict(), 0)
     with pytest.raises(FileNotFoundError, match="not mounted"):
-        run_cell(Cell(gone, tmp_path / "cell"))
+        run_trial(Trial(gone, tmp_path / "trial"))
     assert latest_checkpoint(run.folder).exists()
 
 
@@ -163,9 +163,9 @@ def test_a_decoder_of_a_part_is_compared_with_one_of_all_under_the_mae_of_each_a
     assert all(abs(value) < 0.999 for value in half["agreement"].values)
 
 
-def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkeypatch):
-    whole = run_cell(Cell(study.base, tmp_path / "whole"))
-    cell = Cell(study.base, tmp_path / "stopped")
+def test_a_trial_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkeypatch):
+    whole = run_trial(Trial(study.base, tmp_path / "whole"))
+    trial = Trial(study.base, tmp_path / "stopped")
 
     def save_and_be_preempted(run, save=Pretraining.save):
         save(run)
@@ -173,25 +173,25 @@ def test_a_cell_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monkey
 
     monkeypatch.setattr(Pretraining, "save", save_and_be_preempted)
     with pytest.raises(StoppedError, match="run the study again to go on") as stopped:
-        run_cell(cell)
+        run_trial(trial)
     assert pickle.loads(pickle.dumps(stopped.value)).exit_code == 75  # as other processes send it
     monkeypatch.undo()
-    assert not (cell.folder / ROW).exists()
-    resumed = run_cell(cell)
+    assert not (trial.folder / ROW).exists()
+    resumed = run_trial(trial)
     # The cost differs, and the curve has one more measurement: that of the stop.
     apart = {"cost_s": 0, "clips_per_s": 0, "peak_memory_mib": 0, "curve": []}
     assert json.dumps(resumed | apart) == json.dumps(whole | apart)
-    assert np.array_equal(np.load(cell.folder / MASKS), np.load(tmp_path / "whole" / MASKS))
+    assert np.array_equal(np.load(trial.folder / MASKS), np.load(tmp_path / "whole" / MASKS))
     assert json.dumps(resumed["curve"][-1]) == json.dumps(whole["curve"][-1])
 
 
 def test_rows_of_other_settings_are_not_taken_for_ours(study, tmp_path):
-    cell = Cell(study.base, tmp_path / "cell")
-    run_cells([cell], jobs=1)
-    run_cells([replace(cell, config=replace(cell.config, init_mae="moved", out="elsewhere"))], jobs=1)
+    trial = Trial(study.base, tmp_path / "trial")
+    run_trials([trial], jobs=1)
+    run_trials([replace(trial, config=replace(trial.config, init_mae="moved", out="elsewhere"))], jobs=1)
     for changes in ({"reward": "gain"}, {"init_mae": "demo"}):
         with pytest.raises(ValueError, match="holds a run with other settings"):
-            run_cells([replace(cell, config=replace(cell.config, **changes))], jobs=1)
+            run_trials([replace(trial, config=replace(trial.config, **changes))], jobs=1)
 
 
 def test_runs_on_other_data_lie_elsewhere():

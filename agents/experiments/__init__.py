@@ -1,1 +1,1 @@
-"""Experiments over agents and seeds: their cells, measures, tables and reports."""
+"""Experiments over agents and seeds: their trials, measures, tables and reports."""

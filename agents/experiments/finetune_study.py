@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.experiments.cells import Cell, latest_run, run_cells
+from tats_gym.agents.experiments.trials import Trial, latest_run, run_trials
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.clips.demo.scenes import DEMO_CLASSES
@@ -97,8 +97,8 @@ def run_finetune_study(study: FinetuneStudy, folder: Path, *, jobs: int) -> dict
         folder: Holds a folder for the pre-training and one for each arm.
         jobs: Parallel processes; each takes its share of the cores.
     """
-    first = Cell(study.pretraining, folder / "pretraining")
-    run_cells([first], jobs=1)
+    first = Trial(study.pretraining, folder / "pretraining")
+    run_trials([first], jobs=1)
     encoder = str(latest_run(first.folder))
     arms = {
         _arm_folder(folder, arm): replace(study.finetuning, encoder=encoder, scratch=scratch)

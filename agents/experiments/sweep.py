@@ -1,4 +1,4 @@
-"""Carries out the sweeps of the paper's tables: their cells, and the tables in the paper's layout."""
+"""Carries out the sweeps of the paper's tables: their trials, and the tables in the paper's layout."""
 
 import math
 import shlex
@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.cells import Cell, read_row, run_cells
 from tats_gym.agents.experiments.comparison.compare import build_once, sized, with_demo_set
-from tats_gym.agents.experiments.comparison.measures import ProbePlan, has_labels, probe_cells
+from tats_gym.agents.experiments.comparison.measures import ProbePlan, has_labels, probe_trials
 from tats_gym.agents.experiments.paper_tables import SWEEPS, Sweep
 from tats_gym.agents.experiments.studies.report import rounded
 from tats_gym.agents.experiments.studies.study import changed, with_agent
+from tats_gym.agents.experiments.trials import Trial, read_row, run_trials
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.runs.parallel_jobs import default_jobs
@@ -32,9 +32,9 @@ class SweepCommand:
     budget: int | None = None
     """Training forwards of the MAE in a run, clips times masks; None takes the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Every cell is run with each."""
+    """Every trial is run with each."""
     jobs: int = field(default_factory=default_jobs)
-    """Parallel cells, each in a process of its own with its share of the cores."""
+    """Parallel trials, each in a process of its own with its share of the cores."""
     label: str | None = None
     """Name of the data, for the names of the results; None takes the dataset's."""
     out: Path = Path("runs/sweeps")
@@ -63,14 +63,14 @@ class Swept:
 
 def planned(
     sweep: Sweep, base: PretrainConfig, folder: Path, seeds: Sequence[int], *, budget: int | None
-) -> dict[tuple[str, str, int], Cell]:
-    """Return the cells of a sweep by row, column and seed.
+) -> dict[tuple[str, str, int], Trial]:
+    """Return the trials of a sweep by row, column and seed.
 
     Args:
         sweep: The sweep.
         base: Settings that all runs share.
-        folder: Holds a folder for each cell.
-        seeds: Every cell is run with each.
+        folder: Holds a folder for each trial.
+        seeds: Every trial is run with each.
         budget: Training forwards of the MAE in a run; None takes those of `base`.
 
     Raises:
@@ -81,7 +81,7 @@ def planned(
         warmup = round(optim.warmup_epochs * sweep.epochs / optim.epochs)
         base = replace(base, mae_optim=replace(optim, epochs=sweep.epochs, warmup_epochs=warmup))
     budget = _fitting(base, [changed(base, changes) for changes in sweep.rows.values()], budget)
-    cells: dict[tuple[str, str, int], Cell] = {}
+    trials: dict[tuple[str, str, int], Trial] = {}
     made: dict[PretrainConfig, str] = {}
     for row, changes in sweep.rows.items():
         common = sized(changed(base, changes), budget)
@@ -97,8 +97,8 @@ def planned(
             config = replace(config, eval_interval=(config.epoch_clips or 1) * config.mae_optim.epochs)
             for seed in seeds:
                 name = f"{agent} {row}".replace("/", "-")
-                cells[row, column, seed] = Cell(replace(config, seed=seed), folder / name / f"seed{seed}")
-    return cells
+                trials[row, column, seed] = Trial(replace(config, seed=seed), folder / name / f"seed{seed}")
+    return trials
 
 
 def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int | None) -> int:
@@ -125,14 +125,16 @@ def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int |
     return budget
 
 
-def run_sweep(sweep: Sweep, cells: Mapping[tuple[str, str, int], Cell], probe: ProbePlan, *, jobs: int) -> list[Swept]:
-    """Run and probe the cells that are not done yet, `jobs` at a time, and return all.
+def run_sweep(
+    sweep: Sweep, trials: Mapping[tuple[str, str, int], Trial], probe: ProbePlan, *, jobs: int
+) -> list[Swept]:
+    """Run and probe the trials that are not done yet, `jobs` at a time, and return all.
 
     Several machines can do so in the same folder, see `share_out`.
 
     Args:
         sweep: The sweep.
-        cells: As `planned` returns them.
+        trials: As `planned` returns them.
         probe: The probes of a sweep that has some.
         jobs: Parallel processes; each takes its share of the cores.
 
@@ -142,24 +144,24 @@ def run_sweep(sweep: Sweep, cells: Mapping[tuple[str, str, int], Cell], probe: P
         WorkFailedError: If some runs failed; the others are done.
         StoppedError: If one was stopped; the next call resumes it.
     """
-    first = next(iter(cells.values())).config
+    first = next(iter(trials.values())).config
     if sweep.probed and not has_labels(first, probe):
         raise ValueError(
             f"this table probes encoders, and the clips of {first.env} have no classes; TatsMask-list-v0 reads lists "
             "that name them"
         )
-    for (row, column), cell in {(row, column): cell for (row, column, _), cell in cells.items()}.items():
+    for (row, column), trial in {(row, column): trial for (row, column, _), trial in trials.items()}.items():
         try:
-            build_once(cell.config)
+            build_once(trial.config)
         except ValueError as err:
             raise ValueError(f"row {row}, {column}: {err}") from err
-    every = list(cells.values())
-    run_cells(every, jobs=jobs, apart=True)
-    rows = {cell.folder: read_row(cell.folder) for cell in every}
+    every = list(trials.values())
+    run_trials(every, jobs=jobs, own_process=True)
+    rows = {trial.folder: read_row(trial.folder) for trial in every}
     if sweep.probed:
-        for cell, found in zip(every, probe_cells(every, probe, jobs=jobs), strict=True):
-            rows[cell.folder] |= {name: 100 * value for name, value in found.items()}
-    return [Swept(row, column, rows[cell.folder]) for (row, column, _), cell in cells.items()]
+        for trial, found in zip(every, probe_trials(every, probe, jobs=jobs), strict=True):
+            rows[trial.folder] |= {name: 100 * value for name, value in found.items()}
+    return [Swept(row, column, rows[trial.folder]) for (row, column, _), trial in trials.items()]
 
 
 def estimates(sweep: Sweep, swept: Sequence[Swept]) -> dict[tuple[str, str], dict[str, Estimate]]:
@@ -216,7 +218,7 @@ def _shown(value: Estimate, digits: int) -> str:
 
 
 def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[str]:
-    """Run the missing cells of a sweep and write the results; yield its table, and where the numbers lie.
+    """Run the missing trials of a sweep and write the results; yield its table, and where the numbers lie.
 
     Args:
         command: The table, and how it is swept.
@@ -230,8 +232,10 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
     make_folder(command.results)  # before hours of work
     sweep, data = command.sweep, command.base.clips.data
     probing, label = with_demo_set(command.probing, command.base.clips), command.label or data
-    cells = planned(sweep, command.base, command.out / f"{command.table}-{label}", command.seeds, budget=command.budget)
-    swept = run_sweep(sweep, cells, probing, jobs=command.jobs)
+    trials = planned(
+        sweep, command.base, command.out / f"{command.table}-{label}", command.seeds, budget=command.budget
+    )
+    swept = run_sweep(sweep, trials, probing, jobs=command.jobs)
     found, rows = estimates(sweep, swept), [each.values for each in swept]
     about = f"{command.table}, {label}: {sweep.about}; {_in_common(command, rows)}"
     table = sweep_table(sweep, found, data)

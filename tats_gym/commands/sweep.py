@@ -11,8 +11,8 @@ ABOUT = f"""Sweep the settings of a table in the paper's supplement, and print i
 
 table2: m_o and k. table3: c1, c2, c3. table6: mask ratio and agent, by linear probing.
 
-Every cell of the table is one run, in a folder of its own below --out. A stopped sweep continues by the same command,
-which may be given on several machines that share --out: each takes the cells on which no other works.
+Every trial of the table is one run, in a folder of its own below --out. A stopped sweep continues by the same command,
+which may be given on several machines that share --out: each takes the trials on which no other works.
 
 {ENV_HELP}
 {PRESET_HELP}"""

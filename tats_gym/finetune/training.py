@@ -49,13 +49,12 @@ class FinetuneResult:
         """Return the test's accuracy and its files, or for a stopped run the command that continues it."""
         if self.accuracy is None:
             return f"stopped; go on with: tats-gym finetune --resume {self.folder}"
-        accuracy, views = self.accuracy, f"{config.temporal_views} x {config.spatial_views} views"
-        low, high = accuracy.top1_interval  # Wilson's
+        accuracy, (low, high) = self.accuracy, self.accuracy.top1_interval  # Wilson's
         top5 = "" if accuracy.top5 is None else f", top-5 {accuracy.top5:.1%}"
         broken = f" ({accuracy.broken} of them broken, counted as wrong)" if accuracy.broken else ""
-        top1 = f"top-1 {accuracy.top1:.1%} [{low:.1%}, {high:.1%}]"
         return (
-            f"test, {views}: {top1}{top5} of {accuracy.videos} videos{broken}\n"
+            f"test, {config.temporal_views} x {config.spatial_views} views: top-1 {accuracy.top1:.1%} "
+            f"[{low:.1%}, {high:.1%}]{top5} of {accuracy.videos} videos{broken}\n"
             f"by class:   {self.folder / 'test.json'}\npicture:    {self.folder / 'pictures' / 'confusion.png'}"
         )
 

@@ -11,17 +11,17 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.experiments.cells import Cell, latest_run, read_row, run_cells
 from tats_gym.agents.experiments.comparison.measures import (
     ProbePlan,
     ReferenceMeasurement,
     has_labels,
     measure_under_reference,
-    probe_cells,
+    probe_trials,
     reference_mae,
 )
 from tats_gym.agents.experiments.probe.study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
 from tats_gym.agents.experiments.studies.study import with_agent
+from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_trials
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import demo_data_of
@@ -161,7 +161,7 @@ def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
 
 
 def run_comparison(
-    comparison: Comparison, folder: Path, seeds: Sequence[int], *, jobs: int, apart: bool = True
+    comparison: Comparison, folder: Path, seeds: Sequence[int], *, jobs: int, own_process: bool = True
 ) -> ComparisonResult:
     """Train and measure the runs that are not done yet, `jobs` at a time.
 
@@ -170,7 +170,7 @@ def run_comparison(
         folder: Holds a folder for each agent and seed; stopped runs resume there.
         seeds: Every agent is trained with each.
         jobs: Parallel processes; each takes its share of the cores.
-        apart: Train every run in a process of its own, so that its peak memory is not another run's.
+        own_process: Train every run in a process of its own, so that its peak memory is not another run's.
 
     Raises:
         ValueError: If an agent is unknown or cannot be built with these settings, if the reference holds no trained
@@ -179,23 +179,23 @@ def run_comparison(
     """
     check(comparison)
     probed, notes = _left_out(comparison)
-    cells = {
-        (agent, seed): Cell(
+    trials = {
+        (agent, seed): Trial(
             with_agent(replace(comparison.base, seed=seed), agent), folder / agent.replace(":", ".") / f"seed{seed}"
         )
         for seed in seeds
         for agent in comparison.agents
     }
-    run_cells(list(cells.values()), jobs=jobs, apart=apart)
-    rows = {key: {"agent": key[0], **read_row(cell.folder)} for key, cell in cells.items()}
+    run_trials(list(trials.values()), jobs=jobs, own_process=own_process)
+    rows = {key: {"agent": key[0], **read_row(trial.folder)} for key, trial in trials.items()}
     if comparison.reference or CONTROL in comparison.agents:
-        works = [_reference_measurement(comparison, cells, seed, folder) for seed in seeds]
+        works = [_reference_measurement(comparison, trials, seed, folder) for seed in seeds]
         for work, found in side_by_side(measure_under_reference, works, jobs=jobs):
             for agent, values in found.items():
                 rows[agent, work.config.seed] |= values
     if probed:
         assert comparison.probe is not None
-        for key, values in zip(cells, probe_cells(list(cells.values()), comparison.probe, jobs=jobs), strict=True):
+        for key, values in zip(trials, probe_trials(list(trials.values()), comparison.probe, jobs=jobs), strict=True):
             rows[key] |= values
     if len(forwards := {row["steps"] for row in rows.values()}) > 1:
         notes.append(f"the numbers of training forwards differ: {sorted(forwards)}; see `steps` in the rows")
@@ -203,9 +203,9 @@ def run_comparison(
 
 
 def _reference_measurement(
-    comparison: Comparison, cells: dict[tuple[str, int], Cell], seed: int, folder: Path
+    comparison: Comparison, trials: dict[tuple[str, int], Trial], seed: int, folder: Path
 ) -> ReferenceMeasurement:
-    runs = {agent: cells[agent, seed].folder for agent in comparison.agents}
+    runs = {agent: trials[agent, seed].folder for agent in comparison.agents}
     mae = comparison.reference or str(latest_run(runs[CONTROL]))
     return ReferenceMeasurement(replace(comparison.base, seed=seed), mae, runs, folder / f"reference-seed{seed}.json")
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.cells import FINAL_MASKS, MASKS, Cell, latest_run
 from tats_gym.agents.experiments.kept_results import keep, kept
+from tats_gym.agents.experiments.trials import FINAL_MASKS, MASKS, Trial, latest_run
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -48,7 +48,7 @@ class ReferenceMeasurement:
     mae: str
     """A run or a checkpoint."""
     runs: dict[str, Path]
-    """Agent to the folder of its cell."""
+    """Agent to the folder of its trial."""
     kept: Path
     """File that keeps the result."""
 
@@ -132,14 +132,14 @@ def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
     return True
 
 
-def probe_cells(cells: Sequence[Cell], plan: ProbePlan, *, jobs: int) -> list[dict[str, float]]:
+def probe_trials(trials: Sequence[Trial], plan: ProbePlan, *, jobs: int) -> list[dict[str, float]]:
     """Probe the final encoders of runs: top-1 of each method, top-5 if there are more than five classes; and chance.
 
     Several machines that share the folders can do this together, see `share_out`.
     """
-    for cell, _ in share_out(partial(_probe_cell, plan), cells, partial(_is_probed, plan), jobs=jobs):
-        logger.info("probed %s", name_of(cell))
-    found = [kept(cell.folder / PROBES, _of(plan)) for cell in cells]
+    for trial, _ in share_out(partial(_probe_trial, plan), trials, partial(_is_probed, plan), jobs=jobs):
+        logger.info("probed %s", name_of(trial))
+    found = [kept(trial.folder / PROBES, _of(plan)) for trial in trials]
     return [each for each in found if each is not None]
 
 
@@ -148,18 +148,18 @@ def _of(plan: ProbePlan) -> dict[str, Any]:
     return {**asdict(plan), "root": root, "measures": ["top1", "top5"]}
 
 
-def _is_probed(plan: ProbePlan, cell: Cell) -> bool:
-    return kept(cell.folder / PROBES, _of(plan)) is not None
+def _is_probed(plan: ProbePlan, trial: Trial) -> bool:
+    return kept(trial.folder / PROBES, _of(plan)) is not None
 
 
-def _probe_cell(plan: ProbePlan, cell: Cell) -> dict[str, float]:
-    return keep(cell.folder / PROBES, _of(plan), _probe(cell, plan))
+def _probe_trial(plan: ProbePlan, trial: Trial) -> dict[str, float]:
+    return keep(trial.folder / PROBES, _of(plan), _probe(trial, plan))
 
 
-def _probe(cell: Cell, plan: ProbePlan) -> dict[str, float]:
-    config, cache = cell.config, cell.folder / "features"
+def _probe(trial: Trial, plan: ProbePlan) -> dict[str, float]:
+    config, cache = trial.config, trial.folder / "features"
     encoder = VideoEncoder(config.mae, config.grid, norm=plan.norm)
-    load_encoder_weights(encoder, encoder_weights(load_checkpoint(latest_run(cell.folder))["mae"]))
+    load_encoder_weights(encoder, encoder_weights(load_checkpoint(latest_run(trial.folder))["mae"]))
     settings = FeatureConfig(
         pool=plan.pool, cache=str(cache), device=config.device, precision=config.precision, quiet=True
     )

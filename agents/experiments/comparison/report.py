@@ -20,8 +20,8 @@ from tats_gym.files.atomic import make_folder
 from tats_gym.runs.results import aligned, origin_of, write_results
 from tats_gym.statistics import Estimate
 
-Better = Literal["lower", "higher", "neither", "apart"]
-ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "neither": "", "apart": " (do not compare)"}
+Better = Literal["lower", "higher", "neither", "own MAE"]
+ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "neither": "", "own MAE": " (do not compare)"}
 
 Summary = Mapping[str, Mapping[str, Estimate]]
 
@@ -31,7 +31,7 @@ class Measure(NamedTuple):
 
     title: str
     better: Better
-    """apart: agents are not to be compared by it."""
+    """own MAE: agents are not to be compared by it."""
     digits: int = 3
     """Decimal places."""
     scale: float = 1
@@ -42,7 +42,7 @@ class Measure(NamedTuple):
 
 TABLES: Mapping[str, Mapping[str, Measure]] = {
     "Errors of reconstruction": {
-        "error_own": Measure("error, own masks", "apart"),
+        "error_own": Measure("error, own masks", "own MAE"),
         "error_random": Measure("error, random masks", "lower", 4),
         "error_random_drop": Measure("error below random's", "higher", 4, deciding=True),
         "reference_gain": Measure("gain under one MAE", "higher", 4, deciding=True),
@@ -74,7 +74,7 @@ UNREPORTED = ("shown", "curve")
 
 
 def report_comparison(command: CompareCommand, arguments: Sequence[str]) -> Iterator[str]:
-    """Run the missing cells of a comparison and write the results; yield the tables, and where the results lie.
+    """Run the missing trials of a comparison and write the results; yield the tables, and where the results lie.
 
     Args:
         command: The agents, and how they are compared.
@@ -167,7 +167,7 @@ DIRECTIONS: dict[Better, str] = {
     "lower": "← lower is better",
     "higher": "higher is better →",
     "neither": "",
-    "apart": "each by its own MAE: do not compare",
+    "own MAE": "each by its own MAE: do not compare",
 }
 
 

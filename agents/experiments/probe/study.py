@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.experiments.cells import Cell, latest_run, run_cells
 from tats_gym.agents.experiments.probe.report import effect_table, pretraining_effects, probe_figure
 from tats_gym.agents.experiments.studies.study import with_agent
+from tats_gym.agents.experiments.trials import Trial, latest_run, run_trials
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.files.atomic import make_folder, write_whole
@@ -80,50 +80,50 @@ def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) 
 
 
 def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
-    """Pre-train and probe the cells that are not done yet, `jobs` at a time; return a row for each probe.
+    """Pre-train and probe the trials that are not done yet, `jobs` at a time; return a row for each probe.
 
     Args:
         study: The study.
-        folder: Holds a folder for each cell.
+        folder: Holds a folder for each trial.
         seeds: Every agent trains with each.
         jobs: Parallel processes; each takes its share of the cores.
     """
-    cells = [
-        Cell(with_agent(replace(study.base, seed=seed), agent), folder / agent / f"seed{seed}")
+    trials = [
+        Trial(with_agent(replace(study.base, seed=seed), agent), folder / agent / f"seed{seed}")
         for seed in seeds
         for agent in study.agents
     ]
-    run_cells(cells, jobs=jobs)
-    waiting = [(cell, study) for cell in cells if not (cell.folder / PROBES).is_file()]
-    for (cell, _), took in side_by_side(probe_cell, waiting, jobs=jobs):
-        logger.info("probed %s/%s: %d probes", cell.folder.parent.name, cell.folder.name, took)
+    run_trials(trials, jobs=jobs)
+    waiting = [(trial, study) for trial in trials if not (trial.folder / PROBES).is_file()]
+    for (trial, _), took in side_by_side(probe_trial, waiting, jobs=jobs):
+        logger.info("probed %s/%s: %d probes", trial.folder.parent.name, trial.folder.name, took)
     rows = []
-    for cell in cells:
-        cost_s = json.loads((cell.folder / "row.json").read_text())["cost_s"]
-        origin = {"agent": cell.config.agent, "seed": cell.config.seed, "pretraining_s": cost_s}
-        rows += [{**origin, **row} for row in json.loads((cell.folder / PROBES).read_text())]
+    for trial in trials:
+        cost_s = json.loads((trial.folder / "row.json").read_text())["cost_s"]
+        origin = {"agent": trial.config.agent, "seed": trial.config.seed, "pretraining_s": cost_s}
+        rows += [{**origin, **row} for row in json.loads((trial.folder / PROBES).read_text())]
     return rows
 
 
-def probe_cell(work: tuple[Cell, ProbeStudy]) -> int:
-    """Probe a trained cell at its start and at each checkpoint, and write the rows; return their number."""
-    cell, study = work
-    kept = cell.folder / "features"
+def probe_trial(work: tuple[Trial, ProbeStudy]) -> int:
+    """Probe a trained trial at its start and at each checkpoint, and write the rows; return their number."""
+    trial, study = work
+    kept = trial.folder / "features"
     rows = []
-    for step, weights in _weights(cell):
+    for step, weights in _weights(trial):
         for norm in study.norms:
-            encoder = VideoEncoder(cell.config.mae, cell.config.grid, norm=norm)
+            encoder = VideoEncoder(trial.config.mae, trial.config.grid, norm=norm)
             load_encoder_weights(encoder, encoder_weights(weights))
-            rows += [{"step": step, "norm": norm, **row} for row in _probes(encoder, cell.config, study, kept)]
-    write_whole(cell.folder / PROBES, json.dumps(rows))
+            rows += [{"step": step, "norm": norm, **row} for row in _probes(encoder, trial.config, study, kept)]
+    write_whole(trial.folder / PROBES, json.dumps(rows))
     shutil.rmtree(kept)
     return len(rows)
 
 
-def _weights(cell: Cell) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+def _weights(trial: Trial) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
     """Yield step and weights: those at the start of the training, then those of its checkpoints."""
-    yield 0, build_mae(MAESource(cell.config.mae), cell.config.grid, seed=cell.config.seed).state_dict()
-    for path in sorted((latest_run(cell.folder) / "checkpoints").glob(PATTERN)):
+    yield 0, build_mae(MAESource(trial.config.mae), trial.config.grid, seed=trial.config.seed).state_dict()
+    for path in sorted((latest_run(trial.folder) / "checkpoints").glob(PATTERN)):
         state = load_checkpoint(path)
         yield state["step"], state["mae"]
 
@@ -182,7 +182,7 @@ class ProbeDemo:
 
 
 def probe_demo(config: ProbeDemo) -> Iterator[str]:
-    """Make the demo data, run the missing cells and write the results; yield the table, and where the results lie.
+    """Make the demo data, run the missing trials and write the results; yield the table, and where the results lie.
 
     Raises:
         ValueError: If `epochs` is not a multiple of `points`.

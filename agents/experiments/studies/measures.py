@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.cells import latest_run, object_lifts
 from tats_gym.agents.experiments.studies.credit_gradient import credit_gradients
 from tats_gym.agents.experiments.studies.game_positions import decoded_positions
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.studies.study import Study, changed, run_starts
+from tats_gym.agents.experiments.trials import latest_run, object_lifts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.model.errors import expected_errors
@@ -38,7 +38,7 @@ def measured(
         name: Name of the measure, see `MEASURES`.
         study: Its MAEs are those from which the arms start, or those that the arms trained from scratch. A row that
             names no arm has the arm and the seed that trained its MAE.
-        folder: Holds the cells that `run_study` left.
+        folder: Holds the trials that `run_study` left.
         starts: Holds the runs that trained the start MAEs, likewise.
         seeds: Seeds of the study.
         jobs: Parallel processes; each takes its share of the cores.

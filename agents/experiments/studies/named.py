@@ -222,7 +222,7 @@ def on_folder(study: Study, root: str) -> Study:
 
 
 def report_study(config: StudyConfig) -> Iterator[str]:
-    """Run the missing cells of a study and write the results; yield the tables, and where the results lie.
+    """Run the missing trials of a study and write the results; yield the tables, and where the results lie.
 
     Raises:
         ValueError: If an arm is unknown, see `StudyConfig.study`.

@@ -56,7 +56,7 @@ def summarise(
     """Estimate every measure of every arm over its seeds.
 
     Args:
-        rows: One a cell, as `run_study` returns them.
+        rows: One a trial, as `run_study` returns them.
         control: An arm; the others are also compared with it seed by seed, see `DIFFERENCES`.
         by: Key of the arm's name in a row.
         names: The measures; those that some row of an arm lacks are left out for that arm.
@@ -88,7 +88,7 @@ def with_headroom_share(rows: Sequence[Row], searched: Mapping[int, float]) -> l
     """Return rows with their share of the headroom, where the MAE was not trained: `headroom_share`.
 
     Args:
-        rows: One a cell, as `run_study` returns them.
+        rows: One a trial, as `run_study` returns them.
         searched: The gain of each clip's own searched mask under the MAE of a seed; of one seed if they share the MAE.
     """
     of_all = next(iter(searched.values()))
@@ -143,7 +143,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
     """Draw gain and logit deviation of each arm over the training, a line for each seed, and its chosen tokens.
 
     Args:
-        rows: One a cell, as `run_study` returns them.
+        rows: One a trial, as `run_study` returns them.
         grid_shape: Token grid (t, h, w).
         title: A line above the picture.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.cells import Cell, latest_run, read_row, run_cells
+from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_trials
 from tats_gym.agents.registry import AGENTS
 from tats_gym.envs.rewards import find_reward
 
@@ -55,21 +55,21 @@ def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
 
 
 def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:
-    """Run the cells that are not done yet, `jobs` at a time, and return the rows of all arms.
+    """Run the trials that are not done yet, `jobs` at a time, and return the rows of all arms.
 
     Args:
         study: The study.
-        folder: Holds a folder for each cell; cells that have a row there are not run again.
+        folder: Holds a folder for each trial; trials that have a row there are not run again.
         starts: Holds the runs from whose MAEs the arms start; studies with the same start can share them.
         seeds: Every arm is run with each.
         jobs: Parallel processes; each takes its share of the cores.
     """
-    cells = []
+    trials = []
     for base in run_starts(study, starts, seeds, jobs=jobs):
         for arm, changes in study.arms.items():
-            cells.append(Cell(changed(base, changes), folder / arm / f"seed{base.seed}"))
-    run_cells(cells, jobs=jobs)
-    return [{"arm": cell.folder.parent.name, **read_row(cell.folder)} for cell in cells]
+            trials.append(Trial(changed(base, changes), folder / arm / f"seed{base.seed}"))
+    run_trials(trials, jobs=jobs)
+    return [{"arm": trial.folder.parent.name, **read_row(trial.folder)} for trial in trials]
 
 
 def run_starts(study: Study, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[PretrainConfig]:
@@ -77,6 +77,6 @@ def run_starts(study: Study, starts: Path, seeds: Sequence[int], *, jobs: int) -
     bases = [replace(study.base, seed=seed) for seed in seeds]
     if study.start is None:
         return bases
-    firsts = [Cell(replace(study.start, seed=seed), starts / f"seed{seed}") for seed in seeds]
-    run_cells(firsts, jobs=jobs)
+    firsts = [Trial(replace(study.start, seed=seed), starts / f"seed{seed}") for seed in seeds]
+    run_trials(firsts, jobs=jobs)
     return [replace(base, init_mae=str(latest_run(first.folder))) for base, first in zip(bases, firsts, strict=True)]

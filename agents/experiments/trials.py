@@ -1,4 +1,4 @@
-"""Runs the cells of a study: each resumable in a folder of its own, with one row of numbers at its end."""
+"""Runs the trials of a study: each resumable in a folder of its own, with one row of numbers at its end."""
 
 import json
 import logging
@@ -42,50 +42,50 @@ MASKS = "masks.npy"
 FINAL_MASKS = 8
 """Masks of each held-out clip in the last measurement."""
 COST_INTERVAL_S = 30.0
-"""Seconds from one update of a cell's cost file to the next."""
+"""Seconds from one update of a trial's cost file to the next."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One run of a study."""
 
     config: PretrainConfig
     folder: Path
-    """This cell's alone; holds its runs."""
+    """This trial's alone; holds its runs."""
 
 
-def run_cells(cells: Sequence[Cell], *, jobs: int, apart: bool = False) -> None:
-    """Run the cells that have no row yet, `jobs` at a time; with `apart`, each in a process of its own.
+def run_trials(trials: Sequence[Trial], *, jobs: int, own_process: bool = False) -> None:
+    """Run the trials that have no row yet, `jobs` at a time; with `own_process`, each in a process of its own.
 
     Several machines that share the folders can do this together, see `share_out`.
 
     Raises:
-        ValueError: If a folder holds a run with other settings than its cell has now.
+        ValueError: If a folder holds a run with other settings than its trial has now.
         WorkFailedError: If some failed; the others are done.
         StoppedError: If one was stopped; the next call resumes it.
     """
-    for cell in cells:
-        _check_settings(cell)
-    total = sum(not _done(cell) for cell in cells)
-    for cell, row in share_out(run_cell, cells, _done, jobs=jobs, own_process=apart):
-        done = total - sum(not _done(each) for each in cells)
+    for trial in trials:
+        _check_settings(trial)
+    total = sum(not _done(trial) for trial in trials)
+    for trial, row in share_out(run_trial, trials, _done, jobs=jobs, own_process=own_process):
+        done = total - sum(not _done(each) for each in trials)
         gain = f"gain {row['gain']:+.4f}" + (f" {NOT_UPDATED}" if row.get("updates") == 0 else "")
-        logger.info("%d of %d: %s, %s, %.0f s", done, total, name_of(cell), gain, row["cost_s"])
+        logger.info("%d of %d: %s, %s, %.0f s", done, total, name_of(trial), gain, row["cost_s"])
 
 
-def _done(cell: Cell) -> bool:
-    return (cell.folder / ROW).is_file()
+def _done(trial: Trial) -> bool:
+    return (trial.folder / ROW).is_file()
 
 
-def _check_settings(cell: Cell) -> None:
-    runs = sorted(cell.folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+def _check_settings(trial: Trial) -> None:
+    runs = sorted(trial.folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
     if not runs:
         return
-    before, now = run_config(runs[-1].parent), settled(cell.config, find_agent(cell.config.agent))
+    before, now = run_config(runs[-1].parent), settled(trial.config, find_agent(trial.config.agent))
     if other := differing([_portable(before), _portable(now)]):
         told = ", ".join(f"{name} {values[0]!r}, now {values[1]!r}" for name, values in other.items())
         raise ValueError(
-            f"{cell.folder} holds a run with other settings than are asked for now ({told}); choose another --out, or "
+            f"{trial.folder} holds a run with other settings than are asked for now ({told}); choose another --out, or "
             "delete it"
         )
 
@@ -96,31 +96,31 @@ def _portable(config: PretrainConfig) -> PretrainConfig:
     return replace(config, clips=clips, init_mae=config.init_mae if config.init_mae in MAE_NAMES else None)
 
 
-def run_cell(cell: Cell) -> dict[str, Any]:
-    """Train one cell, resuming an earlier run of it, and write its row.
+def run_trial(trial: Trial) -> dict[str, Any]:
+    """Train one trial, resuming an earlier run of it, and write its row.
 
     Raises:
         StoppedError: If the run was stopped; the next call resumes it.
     """
     started = time.perf_counter()
-    run = _open(cell)
+    run = _open(trial)
     try:
-        with _cost_counter(cell.folder / "cost.json", started) as spent:
+        with _cost_counter(trial.folder / "cost.json", started) as spent:
             result = run.run()
             if not result.finished:
-                raise StoppedError(f"{cell.folder} was stopped; run the study again to go on", result.exit_code)
+                raise StoppedError(f"{trial.folder} was stopped; run the study again to go on", result.exit_code)
             row, masks = _row(run)
             row["cost_s"] = round(spent(), 1)
     finally:
         run.close()
-    np.save(cell.folder / MASKS, masks)
-    write_whole(cell.folder / ROW, json.dumps(row))
+    np.save(trial.folder / MASKS, masks)
+    write_whole(trial.folder / ROW, json.dumps(row))
     return row
 
 
 @contextmanager
 def _cost_counter(path: Path, started: float) -> Iterator[Callable[[], float]]:
-    """Count the seconds spent on a cell over all its runs, and write them regularly, since processes are killed."""
+    """Count the seconds spent on a trial over all its runs, and write them regularly, since processes are killed."""
     before: float = json.loads(path.read_text()) if path.is_file() else 0.0
     over = threading.Event()
 
@@ -142,13 +142,13 @@ def _cost_counter(path: Path, started: float) -> Iterator[Callable[[], float]]:
 
 
 def read_row(folder: Path) -> dict[str, Any]:
-    """Read the row that `run_cell` wrote."""
+    """Read the row that `run_trial` wrote."""
     row: dict[str, Any] = json.loads((folder / ROW).read_text())
     return row
 
 
 def latest_run(folder: Path) -> Path:
-    """Return the newest run below a cell's folder.
+    """Return the newest run below a trial's folder.
 
     Raises:
         FileNotFoundError: If there is none with a checkpoint.
@@ -159,13 +159,13 @@ def latest_run(folder: Path) -> Path:
     return found[-1].parent.parent
 
 
-def _open(cell: Cell) -> Pretraining:
+def _open(trial: Trial) -> Pretraining:
     try:
-        found = latest_run(cell.folder)
+        found = latest_run(trial.folder)
     except FileNotFoundError:
-        shutil.rmtree(cell.folder, ignore_errors=True)  # a run that ended before its first checkpoint
-        return Pretraining(replace(cell.config, out=str(cell.folder), quiet=True))
-    here = replace(settled(cell.config, find_agent(cell.config.agent)), out=str(cell.folder), quiet=True)
+        shutil.rmtree(trial.folder, ignore_errors=True)  # a run that ended before its first checkpoint
+        return Pretraining(replace(trial.config, out=str(trial.folder), quiet=True))
+    here = replace(settled(trial.config, find_agent(trial.config.agent)), out=str(trial.folder), quiet=True)
     return resume(found, here)  # on another machine the clips may lie elsewhere
 
 
