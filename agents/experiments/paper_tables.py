@@ -30,6 +30,7 @@ class Sweep:
     probed: bool = False
     """Whether the encoders are probed."""
     lower_is_better: bool = True
+    """Of the first measure."""
     digits: int = 4
     """Decimal places of all measures."""
 

@@ -84,6 +84,7 @@ class ReportedRun:
     """config.json."""
     config: PretrainConfig
     metrics: list[dict[str, Any]]
+    """Rows of metrics.jsonl."""
     name: str
     """Its name on the page."""
 

@@ -57,8 +57,11 @@ class Swept:
     """One run of a sweep, with its measures."""
 
     row: str
+    """Name in `Sweep.rows`."""
     column: str
+    """Head in `Sweep.agents`."""
     values: Mapping[str, Any]
+    """Its row of measures, see `read_row`."""
 
 
 def planned(

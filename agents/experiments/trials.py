@@ -47,7 +47,7 @@ COST_INTERVAL_S = 30.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a study."""
+    """One run of a study: an arm with a seed."""
 
     config: PretrainConfig
     folder: Path

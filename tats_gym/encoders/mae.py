@@ -28,6 +28,7 @@ class MAESource:
 
     config: MAEConfig
     weights: dict[str, Tensor] | None = None
+    """Its state dict; None for new weights."""
     origin: str = "an MAE"
     """Source of the weights, for messages."""
 

@@ -60,7 +60,9 @@ class Scales:
     """Upper ends of the colour scales; figures that are compared share them."""
 
     error: float
+    """Error of a token."""
     probability: float
+    """Ratio of a token's probability to a uniform one."""
 
     @staticmethod
     def of(batches: Sequence[ClipMasks]) -> "Scales":
