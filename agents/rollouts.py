@@ -24,11 +24,11 @@ from tats_gym.train.precision import to_float32
 class TokenRollouts(OnPolicyAlgorithm):
     """Mixin for on-policy algorithms with rollouts on the device; mix in before the algorithm, and define `loss`.
 
-    The first `warmup_timesteps` environment steps use uniform masks and no update (the paper's m_o epochs).
+    The first `warmup_timesteps` masks are uniform, and no update follows them (the paper's m_o epochs).
 
     The sampler's weights do not change between a rollout and the first pass of the update. With `reuse_scores`, that
-    pass uses the scores that drew the masks, stored with their graph, if it is over the whole rollout and `score`
-    computes the same in training mode.
+    pass takes the outputs of `score` that drew the masks, stored with their graph, if it is over the whole rollout and
+    `score` computes the same in training mode.
     """
 
     rollout_buffer: TokenRolloutBuffer
@@ -36,7 +36,7 @@ class TokenRollouts(OnPolicyAlgorithm):
     reuse_scores: bool = True
     n_epochs: int = 1
     outputs: list[PolicyOutput] | None = None
-    """Scores of each step of this rollout, if the update reuses them."""
+    """Outputs of `score` in each step of this rollout, if the update reuses them."""
 
     def _setup_model(self) -> None:
         if self.env is not None and not isinstance(self.env, TokenSelectionVecEnv):

@@ -157,7 +157,7 @@ class SubsetPolicy(ActorCriticPolicy):
 
     scores_alike_in_training = False
     """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
-    update reuse the scores that drew the masks."""
+    update reuse the output that drew the masks."""
 
     def concatenated(self, outputs: Sequence[PolicyOutput]) -> PolicyOutput:
         """Concatenate the results of several calls of `score`, in the order of the clips."""

@@ -75,7 +75,7 @@ class TATS(TokenRollouts, PPO):
         baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero;
             None takes the config's.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
-        warmup_timesteps: Environment steps with uniform masks and no update before the sampler starts; the paper's m_o.
+        warmup_timesteps: Uniform masks, without an update, before the sampler starts; the paper's m_o.
         policy_kwargs: Further arguments of the policy, whose optimiser settings default to `ADAMW`.
         kwargs: Further arguments of `PPO`.
 

@@ -160,23 +160,23 @@ class _Block:
         """Return the attended values (n, D)."""
         return torch.bmm(self.gathered, self.value.transpose(1, 2)).transpose(0, 1).flatten(1)
 
-    def backward(self, out: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of y and of the layers, given the gradient (n, D) of `values`."""
+    def backward(self, d_values: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of y and of the layers, given the gradient (n, D) of `values`; d_x is that of x."""
         y, attention = self.y, self.attention
-        out = out.unflatten(1, self.value.shape[:2]).transpose(0, 1)  # (N, n, e)
-        gathered = torch.bmm(out, self.value).transpose(0, 1)  # (n, N, D)
-        scores = gathered @ y.transpose(1, 2)
-        scores = attention * (scores - (scores * attention).sum(-1, keepdim=True))  # (n, N, t)
-        folded = (scores @ y).transpose(0, 1)  # (N, n, D)
-        q = torch.bmm(folded, self.key.transpose(1, 2)).transpose(0, 1).flatten(1) * self.scale  # (n, D)
-        of_y = attention.transpose(1, 2) @ gathered + scores.transpose(1, 2) @ self.folded.transpose(0, 1)
-        of_y.index_put_(self.rows, of_y[self.rows] + q @ self.query)
-        of_key, of_value = (a.transpose(1, 2) @ b for a, b in ((self.q, folded), (out, self.gathered)))
-        return of_y, q.t() @ self.of_own, q.sum(0), of_key, of_value
+        d_values = d_values.unflatten(1, self.value.shape[:2]).transpose(0, 1)  # (N, n, D / N)
+        d_gathered = torch.bmm(d_values, self.value).transpose(0, 1)  # (n, N, D)
+        d_attention = d_gathered @ y.transpose(1, 2)  # (n, N, t)
+        d_scores = attention * (d_attention - (d_attention * attention).sum(-1, keepdim=True))
+        d_folded = (d_scores @ y).transpose(0, 1)  # (N, n, D)
+        d_q = torch.bmm(d_folded, self.key.transpose(1, 2)).transpose(0, 1).flatten(1) * self.scale  # (n, D)
+        d_y = attention.transpose(1, 2) @ d_gathered + d_scores.transpose(1, 2) @ self.folded.transpose(0, 1)
+        d_y.index_put_(self.rows, d_y[self.rows] + d_q @ self.query)
+        d_key, d_value = self.q.transpose(1, 2) @ d_folded, d_values.transpose(1, 2) @ self.gathered
+        return d_y, d_q.t() @ self.of_own, d_q.sum(0), d_key, d_value
 
 
 def _layers(dtype: torch.dtype, num_heads: int, *weights: Tensor) -> tuple[Tensor, ...]:
-    """Return query (D, D) and its bias (D,), then keys and values by head (N, e, D), as tensors of `dtype`."""
+    """Return query (D, D) and its bias (D,), then keys and values by head (N, D / N, D), as tensors of `dtype`."""
     query, bias, key, value = (weight.to(dtype) for weight in weights)
     return query, bias, key.unflatten(0, (num_heads, -1)), value.unflatten(0, (num_heads, -1))
 

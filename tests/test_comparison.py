@@ -9,7 +9,7 @@ import torch
 from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison, sized
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
-from tats_gym.agents.experiments.trials import MASKS, latest_run
+from tats_gym.agents.experiments.trials import MASKS_FILE, latest_run
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -79,7 +79,7 @@ def test_masks_are_chosen_through_the_own_mae_and_measured_by_the_random_agents(
     torch.manual_seed(2)  # a seed of its own, next to the run's
     with torch.no_grad():
         chosen = [run.agent.policy._predict(run.mae.embed(clips).float()) for _ in range(8)]
-    assert np.array_equal(np.load(folder / "tats" / "seed1" / MASKS), torch.stack(chosen))
+    assert np.array_equal(np.load(folder / "tats" / "seed1" / MASKS_FILE), torch.stack(chosen))
 
     reference = build_mae(MAESource.find(str(latest_run(folder / "random" / "seed1"))), base.grid, seed=0)
     generator = torch.Generator().manual_seed(1)

@@ -150,3 +150,10 @@ def test_the_deviation_of_learned_positions_is_as_set():
     assert trunk.place.positions.place.std().item() == pytest.approx(0.1, rel=0.05)
     with pytest.raises(ValueError, match="position_std must be positive, got 0"):
         SamplerConfig(position_std=0)
+
+
+def test_settings_that_make_no_sampler_are_refused():
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        SamplerConfig(temperature=0)
+    with pytest.raises(ValueError, match="critic must be"):
+        SamplerConfig(critic="shraed")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.policy import SamplerConfig, TatsPolicy
+from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.tats import TATS, TatsConfig
 from tats_gym.envs.outcome import Outcome
@@ -187,10 +187,3 @@ def test_policy_and_environment_must_agree_on_the_masks_of_a_clip(env):
 def test_minibatches_do_not_part_the_masks_of_a_clip(env):
     with pytest.raises(ValueError, match="must be a multiple of masks_per_clip, got 6 and 4"):
         _tats(env, masks_per_clip=4, batch_size=6)
-
-
-def test_settings_that_make_no_sampler_are_refused():
-    with pytest.raises(ValueError, match="temperature positive, got 1 and 0"):
-        SamplerConfig(temperature=0)
-    with pytest.raises(ValueError, match="critic must be"):
-        SamplerConfig(critic="shraed")

@@ -13,7 +13,7 @@ from tats_gym.agents.experiments.studies.measures import measured
 from tats_gym.agents.experiments.studies.named import STUDIES, StudyConfig
 from tats_gym.agents.experiments.studies.report import as_plain, study_figure, study_table, summarise
 from tats_gym.agents.experiments.studies.study import Study, changed, run_study
-from tats_gym.agents.experiments.trials import MASKS, ROW, Trial, run_trial, run_trials
+from tats_gym.agents.experiments.trials import MASKS_FILE, ROW, Trial, run_trial, run_trials
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption
@@ -46,7 +46,7 @@ def test_a_study_runs_every_trial_once(study, tmp_path):
     assert len(rates) == 8
     assert rows[0]["clips_per_s"] == pytest.approx(8 / sum(1 / rate for rate in rates))
     assert rows[0]["peak_memory_mib"] == logged[-2]["time/peak_memory_mib"] > 100
-    assert np.load(folder / "uniform" / "seed0" / MASKS).shape == (8, 1, 3)
+    assert np.load(folder / "uniform" / "seed0" / MASKS_FILE).shape == (8, 1, 3)
     assert all(sum(row["shown"]) == pytest.approx(3, abs=1e-3) for row in rows)
     assert [point["step"] for point in rows[1]["curve"]] == [0, 16, 32]
     written = (folder / "joint, gain" / "seed0" / ROW).stat().st_mtime_ns
@@ -181,7 +181,7 @@ def test_a_trial_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monke
     # The cost differs, and the curve has one more measurement: that of the stop.
     apart = {"cost_s": 0, "clips_per_s": 0, "peak_memory_mib": 0, "curve": []}
     assert json.dumps(resumed | apart) == json.dumps(whole | apart)
-    assert np.array_equal(np.load(trial.folder / MASKS), np.load(tmp_path / "whole" / MASKS))
+    assert np.array_equal(np.load(trial.folder / MASKS_FILE), np.load(tmp_path / "whole" / MASKS_FILE))
     assert json.dumps(resumed["curve"][-1]) == json.dumps(whole["curve"][-1])
 
 

@@ -37,7 +37,7 @@ from tats_gym.train.signals import StoppedError
 logger = logging.getLogger(__name__)
 
 ROW = "row.json"
-MASKS = "masks.npy"
+MASKS_FILE = "masks.npy"
 """The agent's masks (S, B, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
 FINAL_MASKS = 8
 """Masks of each held-out clip in the last measurement."""
@@ -113,7 +113,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
             row["cost_s"] = round(spent(), 1)
     finally:
         run.close()
-    np.save(trial.folder / MASKS, masks)
+    np.save(trial.folder / MASKS_FILE, masks)
     write_whole(trial.folder / ROW, json.dumps(row))
     return row
 

@@ -24,7 +24,7 @@ class Evaluation(BaseCallback):
     Args:
         held_out: The clips, and the measurement.
         folder: Receives the pictures.
-        interval: Environment steps from one measurement to the next.
+        interval: Masks from one measurement to the next.
         progress: Shows the newest gain; paused during a measurement.
         num_pictures: Clips drawn at each measurement.
     """
@@ -72,14 +72,14 @@ class Evaluation(BaseCallback):
         self.folder.mkdir(exist_ok=True)
         pixels, masked = self.held_out.picture(self.model.policy, "agent")
         for clip in range(min(self.num_pictures, len(pixels))):
-            title = f"after {self.num_timesteps} clips, held-out clip {clip}"
+            title = f"after {self.num_timesteps} masks, held-out clip {clip}"
             image = mask_figure(self.held_out.mae.grid, pixels, [masked], clip=clip, title=title)
             self.last_picture = self.folder / f"masks-{self.num_timesteps:09d}-clip{clip}.png"
             matplotlib.image.imsave(self.last_picture, image)
             self.logger.record(f"masks/clip{clip}", Image(image, "HWC"), exclude=TEXT_FORMATS)
         if self.held_out.shown is not None:
             image = choice_figure(
-                self.held_out.mae.grid, self.held_out.shown, title=f"after {self.num_timesteps} clips"
+                self.held_out.mae.grid, self.held_out.shown, title=f"after {self.num_timesteps} masks"
             )
             matplotlib.image.imsave(self.folder / f"chosen-{self.num_timesteps:09d}.png", image)
             self.logger.record("masks/chosen", Image(image, "HWC"), exclude=TEXT_FORMATS)
@@ -98,7 +98,7 @@ class Checkpoints(BaseCallback):
 
     Args:
         save: Writes a checkpoint.
-        interval: Environment steps from one checkpoint to the next.
+        interval: Masks from one checkpoint to the next.
         optimizer: The MAE's; while it accumulates gradients, the run is not at rest.
     """
 

@@ -122,7 +122,7 @@ class Pretraining:
 
     @property
     def step(self) -> int:
-        """Environment steps so far, over all processes."""
+        """Masks so far (SB3's timesteps), over all processes."""
         return self.agent.num_timesteps
 
     @property

@@ -23,7 +23,7 @@ class Progress(BaseCallback):
 
     Args:
         joint: Gives the loss and the training environment.
-        total_timesteps: Environment steps (clips) at the end of the run.
+        total_timesteps: Masks at the end of the run (SB3's timesteps).
         log_interval: Rollouts from one line of the log to the next.
         name: Name of the run at the head of lines; None turns the bar off.
         quiet: No bar, but a line every ten minutes.

@@ -39,7 +39,7 @@ class FinetuneResult:
     folder: Path
     """The run's folder."""
     accuracy: Accuracy | None
-    """Scores of the final test, in all views; None where the run was stopped before it."""
+    """Accuracy of the final test, in all views; None where the run was stopped before it."""
     classes: tuple[str, ...]
     """Names of the classes."""
     exit_code: int

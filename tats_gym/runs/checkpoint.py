@@ -47,7 +47,7 @@ def save_checkpoint(
 
     Args:
         folder: Folder of the checkpoints; made if missing.
-        step: Environment steps so far; part of the file name.
+        step: Masks so far, or optimiser steps of a fine-tuning; part of the file name.
         state: Nested dicts and lists of tensors, numbers and strings.
         keep: Number of the newest checkpoints to keep, at least 1.
         keep_hours: Hours from one older checkpoint that is kept to the next; None keeps none.

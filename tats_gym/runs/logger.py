@@ -51,7 +51,7 @@ def run_logger(
 
     Args:
         folder: The run's folder; None disables the logger.
-        step: Environment steps so far; TensorBoard drops later points.
+        step: Masks so far, or optimiser steps; TensorBoard drops later points.
         settings: The run's settings by their dotted names: TensorBoard's hyperparameters, and the tracker's.
         track: A tracker.
 

@@ -33,6 +33,7 @@ CORE = (
     Module("agents/training/evaluation.py", ("held_out_statistics", "evaluation"), ("collapse",)),
     Module("agents/training/mask_statistics.py", ("held_out_statistics",), ("evaluation",)),
     Module("agents/peers/expected_errors.py", ("expected_errors",)),
+    Module("tats_gym/model/errors.py", ("expected_errors",)),
     Module("agents/experiments/studies/hand_masks.py", ("hand_masks",), ("study",)),
     Module("envs/rewards.py", ("rewards",), ("properties", "token_selection")),
     Module("tats_gym/masks.py", ("masks",), ("motion", "properties")),

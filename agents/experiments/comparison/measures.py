@@ -14,7 +14,7 @@ import torch
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.kept_results import keep, kept
-from tats_gym.agents.experiments.trials import FINAL_MASKS, MASKS, Trial, latest_run
+from tats_gym.agents.experiments.trials import FINAL_MASKS, MASKS_FILE, Trial, latest_run
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -60,7 +60,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
     the same clips minus its error under the agent's; `reference_content_gain` is its error under the agent's masks of
     other clips minus that error.
     """
-    masks = {agent: np.load(folder / MASKS) for agent, folder in work.runs.items()}  # (S, B, K)
+    masks = {agent: np.load(folder / MASKS_FILE) for agent, folder in work.runs.items()}  # (S, B, K)
     mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
     of = {"mae": weights_digest(mae), "measures": "gain, content gain"} | {
         agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()

@@ -13,7 +13,7 @@ from tats_gym.agents.experiments.studies.credit_gradient import credit_gradients
 from tats_gym.agents.experiments.studies.game_positions import decoded_positions
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.studies.study import Study, changed, run_starts
-from tats_gym.agents.experiments.trials import latest_run, object_lifts
+from tats_gym.agents.experiments.trials import FINAL_MASKS, latest_run, object_lifts
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.model.errors import expected_errors
@@ -21,8 +21,6 @@ from tats_gym.runs.parallel_jobs import side_by_side
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips, and masks for each, over which the credits' gradients are averaged."""
-MASKS = 8
-"""Masks made by hand of each kind, for each held-out clip."""
 OWN, ONE_FOR_ALL = "each clip's own mask, searched", "one mask for all, searched"
 """Names of the masks that the search finds."""
 
@@ -69,7 +67,7 @@ def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
 
 def hand_masks(config: PretrainConfig) -> list[dict[str, Any]]:
     """Measure masks that need no sampler: a row for each kind, with its gain over uniform masks, and by content."""
-    held_out = _held_out(config, num_masks=MASKS)
+    held_out = _held_out(config, num_masks=FINAL_MASKS)
     random = held_out.errors_by_token(held_out.random)
     error, generator = expected_errors(random[1]), torch.Generator().manual_seed(config.seed + 1)
     kinds = masks_by_hand(held_out, error, generator)
@@ -88,7 +86,7 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
     A row for each kind of mask. `agreement` is the correlation of both errors over the masks of one clip: how far the
     share preserves the differences between masks from which a sampler learns.
     """
-    held_out = _held_out(config, num_masks=MASKS)
+    held_out = _held_out(config, num_masks=FINAL_MASKS)
     of_random, by_token = held_out.errors_by_token(held_out.random)
     of_random_in_part = held_out.errors(held_out.random, config.decode_ratio)
     kinds = masks_by_hand(held_out, expected_errors(by_token), torch.Generator().manual_seed(config.seed + 1))
