@@ -52,6 +52,7 @@ class OffPolicyConfig:
     """Deviation of TD3's noise on scores in [-1, 1]."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, buffer_size="[1, inf)", batch_size="[1, inf)", learning_starts="[0, inf)")
         check_intervals(self, train_freq="[1, inf)", gradient_steps="[1, inf)")
         check_intervals(self, learning_rate="(0, inf)", ent_coef="(0, inf)", action_noise="[0, inf)")
@@ -91,7 +92,7 @@ class PretrainConfig:
     action: Literal["ids", "scores"] | None = None
     """K token indices, or a score for each token, of which the K highest count; None takes the agent's form."""
     seed: int = 0
-    """Of weights, clips, crops and draws."""
+    """Seed of weights, clips, crops and draws."""
     device: str = "auto"
     """auto takes CUDA where it is present."""
     precision: Precision = "auto"

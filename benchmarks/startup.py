@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.benchmarks.record import origin, write
+from tats_gym.files.intervals import check_intervals
 from tats_gym.runs.results import aligned, results_folder
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,7 @@ class StartupConfig:
     """Folder of the record."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        check_intervals(self, rounds="[1, inf)")
 
 
 def run(config: StartupConfig) -> None:

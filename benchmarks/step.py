@@ -21,6 +21,9 @@ from tats_gym.benchmarks.step_ours import JointStep
 from tats_gym.benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from tats_gym.benchmarks.step_report import ratio, report, summary
 from tats_gym.clips.demo.files import make_demo_data
+from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
+from tats_gym.files.messages import check_choice
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.parallel_jobs import side_by_side
 from tats_gym.runs.results import results_folder
@@ -90,10 +93,12 @@ class StepConfig:
     """Folder of the record."""
 
     def __post_init__(self) -> None:
-        if unknown := set(self.variants) - set(VARIANTS):
-            raise ValueError(f"unknown variants {sorted(unknown)}; there are {', '.join(VARIANTS)}")
-        if self.preset not in PRESETS:
-            raise ValueError(f"unknown preset {self.preset!r}; there are {', '.join(PRESETS)}")
+        check_plain(self)
+        check_choice("preset", self.preset, PRESETS)
+        for variant in self.variants:
+            check_choice("variants", variant, VARIANTS)
+        check_intervals(self, batch_size="[1, inf)", frames="[1, inf)", size="[1, inf)", mask_ratio="(0, 1)")
+        check_intervals(self, rounds="[1, inf)", steps="[1, inf)")
 
 
 @dataclass(frozen=True)

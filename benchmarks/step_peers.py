@@ -42,7 +42,7 @@ class PeerStep(ABC):
         grid: Geometry, with the K of this peer.
         videos: Normalised clips (B, C, T, H, W), float32, on the host, as the published loaders return them.
         device: Runs the step.
-        precision: Of the forward passes.
+        precision: Arithmetic of the forward passes.
         fused: False: explicit softmax attention, AdamW as PyTorch chooses it, a norm of all gradients each step, as
             published. True: fused attention, fused AdamW, no norm.
     """

@@ -110,10 +110,6 @@ def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
     ("change", "message"),
     [
         ({"keep_checkpoint_hours": math.inf}, "keep_checkpoint_hours must be finite, got inf"),
-        (
-            {"off_policy": OffPolicyConfig(target_entropy=-math.inf)},
-            r"off_policy\.target_entropy must be finite, got -inf",
-        ),
         ({"seed": 2**63}, "seed must lie within 64 bits, got 9223372036854775808"),
         ({"num_envs": "32"}, "num_envs must be a whole number, got '32'"),
     ],
@@ -128,3 +124,8 @@ def test_values_that_could_not_be_read_back_are_no_settings_in_the_first_place(c
 def test_an_encoder_s_blocks_have_a_width():
     with pytest.raises(ValueError, match="mlp_ratio must be positive, got 0"):
         MAEConfig(mlp_ratio=0)
+
+
+def test_a_part_of_the_settings_is_checked_when_it_is_made():
+    with pytest.raises(ValueError, match="target_entropy must be finite, got -inf"):
+        OffPolicyConfig(target_entropy=-math.inf)

@@ -185,7 +185,7 @@ class FinetuneDemo:
     epochs: int = 60
     """Passes of each fine-tuning."""
     seed: int = 0
-    """Of all trainings."""
+    """Seed of all trainings."""
     jobs: int = field(default_factory=default_jobs)
     """Parallel fine-tunings, at most two; each takes its share of the cores and 4 GiB of memory."""
     out: Path = Path("runs/finetune-demo")

@@ -30,7 +30,7 @@ class Sweep:
     probed: bool = False
     """Whether the encoders are probed."""
     lower_is_better: bool = True
-    """Of the first measure."""
+    """Whether the best value of the first measure is the lowest."""
     digits: int = 4
     """Decimal places of all measures."""
 

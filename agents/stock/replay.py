@@ -91,7 +91,10 @@ class ClipReplayBuffer(ReplayBuffer):
                 "since reset(options={'clips': ...}) named them; they cannot be stored"
             )
         if not done.all():
-            raise ValueError("every step must end its episode: ClipReplayBuffer stores no next observations")
+            raise ValueError(
+                "every step must end its episode, since ClipReplayBuffer stores no next observations; "
+                "for others use SB3's ReplayBuffer"
+            )
         self.seed = self._stream_seed()
         rows = torch.arange(self.pos, self.pos + len(positions)) % self.buffer_size
         self.positions[rows] = torch.from_numpy(positions)

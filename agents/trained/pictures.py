@@ -20,6 +20,7 @@ from tats_gym.clips.datasets.layout import Video, VideoList
 from tats_gym.figures.files import Form, Picture
 from tats_gym.figures.masks import ClipMasks, Scales
 from tats_gym.files.atomic import make_folder
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.runs.folder import names_apart
 from tats_gym.tokens import TokenGrid
@@ -46,7 +47,7 @@ class PictureConfig:
     forms: tuple[Form, ...] = ("png", "gif", "mp4")
     """png: all frames beside each other. gif, mp4: the clip plays."""
     frames_per_s: float = 6.0
-    """Of gif and mp4."""
+    """Frames a second in gif and mp4."""
     seed: int = 0
     """Seed of the agents' draws."""
     agent: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class PictureConfig:
     """Folder of the pictures; those of the same names are replaced."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, clips="[1, inf)", stride="[1, inf)", seed="[0, inf)", frames_per_s="(0, 100]")
 
 

@@ -24,7 +24,7 @@ def symptoms(state: SamplerState | None, clip_fraction: float, config: PretrainC
     """Yield each symptom of a collapsing sampler: its name, and a sentence that says which setting to change.
 
     Args:
-        state: Of its distribution on held-out clips; None for samplers without one.
+        state: State of its distribution on held-out clips; None for samplers without one.
         clip_fraction: Share of the last update's ratios outside the clip range.
         config: The run's settings.
     """

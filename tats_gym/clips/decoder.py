@@ -32,6 +32,7 @@ from tats_gym.clips.datasets.listing import Video
 from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
 from tats_gym.clips.paths import data_root
 from tats_gym.clips.readers import VideoReader, VideoReadError
+from tats_gym.files.intervals import check_intervals
 
 ORDER_SEED, CLIP_SEED = 0, 1
 """First entries of the random seeds, which separate the numbers of an epoch's order from those of a clip."""
@@ -56,9 +57,7 @@ class Views:
     """Squares of each window, see `view_boxes`."""
 
     def __post_init__(self) -> None:
-        for name, value in (("temporal", self.temporal), ("spatial", self.spatial)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_intervals(self, temporal="[1, inf)", spatial="[1, inf)")
 
     @property
     def count(self) -> int:

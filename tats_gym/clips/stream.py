@@ -46,8 +46,9 @@ class ClipStream:
         shard: tuple[int, int] = (0, 1),
         pin_memory: bool = False,
     ) -> None:
-        if frames < 1 or size < 1:
-            raise ValueError(f"frames and size must be at least 1, got {frames} and {size}")
+        for name, value in (("frames", frames), ("size", size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard must be (rank, ranks) with 0 <= rank < ranks, got {shard}")
         self.config = config
@@ -184,8 +185,9 @@ class ClipStream:
     def seek(self, position: int, seed: int | None = None) -> None:
         """Continue from `position`, as if reached by `take`; a new `seed` gives a new order."""
         seed = self.seed if seed is None else seed
-        if position < 0 or seed < 0:
-            raise ValueError(f"position and seed must not be negative, got {position} and {seed}")
+        for name, value in (("position", position), ("seed", seed)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
         if self._train_loader is not None:
             self._train_loader.reset()
         self.position = position

@@ -6,7 +6,7 @@ from typing import Any
 from tats_gym.files.messages import shown
 
 SEEDS = "[0, 2**32)"
-"""Those of NumPy."""
+"""The seeds that NumPy takes."""
 
 
 def check_intervals(settings: Any, **intervals: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 
 
@@ -26,6 +27,7 @@ class MixConfig:
     """Label smoothing: this share of a label's weight is spread evenly over all classes, in [0, 1)."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, mixup="[0, inf)", cutmix="[0, inf)")
         check_intervals(self, probability="[0, 1]", switch="[0, 1]", smoothing="[0, 1)")
 

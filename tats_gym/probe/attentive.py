@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.standardise import mean_and_deviation
 
@@ -27,6 +28,7 @@ class AttentiveConfig:
     """AdamW's."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, num_heads="[1, inf)", epochs="[1, inf)", batch_size="[1, inf)")
         check_intervals(self, learning_rate="(0, inf)", weight_decay="[0, inf)")
 

@@ -141,8 +141,9 @@ def features_of(
 
 
 def _check_views(clips: ClipConfig, views: Views, passes: int, seed: int) -> None:
-    if passes < 0 or seed < 0:
-        raise ValueError(f"passes and seed must not be negative, got {passes} and {seed}")
+    for name, value in (("passes", passes), ("seed", seed)):
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
     if passes and views != CENTRE:
         raise ValueError(f"passes draw one view each: passes must be 0 for {views}, got {passes}")
     if clips.repeats != 1:

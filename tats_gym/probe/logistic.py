@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.standardise import mean_and_deviation
 
@@ -31,6 +32,7 @@ class LogisticConfig:
     """Most steps of L-BFGS; if it has not converged by then, a warning is logged."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError(f"strengths must be positive, at least one of them; got {self.strengths}")
         check_intervals(self, held_out="(0, 1)", tolerance="(0, inf)", max_iterations="[1, inf)")

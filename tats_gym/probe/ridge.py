@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.probe.standardise import mean_and_deviation
@@ -20,6 +21,7 @@ class RidgeConfig:
     """Share of the training clips on which the candidates are compared, in (0, 1)."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError(f"strengths must be positive, at least one of them; got {self.strengths}")
         check_intervals(self, held_out="(0, 1)")

@@ -26,7 +26,7 @@ MAX_SKIPPED_IN_A_ROW = 10
 """Skipped steps in a row, of one optimiser, that end the run."""
 WAY_OUT = (
     "Resume from the last checkpoint, if there is one, else start anew, with a lower learning rate "
-    "(the MAE's and the classifier's base_lr, the agent's learning_rate) or with precision fp32"
+    "(--mae-optim.base-lr, --tats.learning-rate; when fine-tuning --optim.base-lr) or --precision fp32"
 )
 
 

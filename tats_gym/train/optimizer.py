@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.train.nonfinite import GradientGuard
 
@@ -37,6 +38,7 @@ class OptimConfig:
     """Shard AdamW's state over the ranks (ZeRO, stage 1), for large models on many GPUs."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, epochs="[1, inf)", accumulate="[1, inf)", base_lr="(0, inf)", min_lr="[0, inf)")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(

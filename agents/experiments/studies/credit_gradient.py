@@ -98,7 +98,7 @@ def credit_gradients(
         logits: (B, L) of the sampler; zeros for a uniform one.
         num_visible: K.
         draws: Masks for each clip, even and at least 4. The MAE reconstructs 2 * draws * B clips.
-        seed: Of all masks; the global generators are left as they were.
+        seed: Seed of all masks; the global generators are left as they were.
         batch_size: Clips in one forward pass.
 
     Returns:

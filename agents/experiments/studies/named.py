@@ -27,7 +27,9 @@ from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.parallel_jobs import default_jobs
 from tats_gym.runs.results import origin_of, results_folder, write_results
 
-_SCRATCH = replace(preset_for(DEFAULT_ENV, "folder"), eval_clips=96, eval_masks=2, log_interval=10, keep_checkpoints=1)
+_SHORT: dict[str, Any] = {"eval_masks": 2, "log_interval": 10, "keep_checkpoints": 1}
+"""Settings of runs that are short and many."""
+_SCRATCH = replace(preset_for(DEFAULT_ENV, "folder"), eval_clips=96, **_SHORT)
 
 
 def _uniform(clips: int) -> PretrainConfig:
@@ -38,14 +40,7 @@ def _uniform(clips: int) -> PretrainConfig:
 
 _START = _uniform(32_000)
 _FROM_SHIPPED = replace(
-    PRESETS["demo"],
-    train_mae=False,
-    eval_clips=96,
-    eval_masks=1,
-    log_interval=10,
-    keep_checkpoints=1,
-    epoch_clips=800,
-    eval_interval=800,
+    PRESETS["demo"], train_mae=False, eval_clips=96, epoch_clips=800, eval_interval=800, **{**_SHORT, "eval_masks": 1}
 )
 _UNIFORM: Changes = {"agent": "random"}
 _WARMER: Changes = {"tats.ent_coef": 1.4}
@@ -67,9 +62,7 @@ def _games(visible: int) -> Study:
         grid=replace(_GAMES.grid, visible=visible),
         epoch_clips=GAMES_MASKS // epochs,
         eval_interval=GAMES_MASKS // 2,
-        eval_masks=2,
-        log_interval=10,
-        keep_checkpoints=1,
+        **_SHORT,
     )
     return Study(
         about="Does the choice of masks help the encoder, where the things that matter are small?",

@@ -32,7 +32,7 @@ DECIDING = (
 )
 """Measures that the table shows with their interval over seeds."""
 FROM_ZERO = ("gain", "cosine", *DIFFERENCES)
-"""Those beside which the table shows the smallest mean that so many seeds can tell from zero."""
+"""Measures beside which the table shows the smallest mean that so many seeds can tell from zero."""
 TABLE = (
     "error_own",
     "error_in_part",

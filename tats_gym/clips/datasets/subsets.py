@@ -18,7 +18,7 @@ def choose_subset(videos: Sequence[Video], subset: float | None, seed: int) -> l
     """Return the videos with the lowest hashes of seed and name within each class, in their given order.
 
     Args:
-        videos: Of all classes; those without labels count as one class.
+        videos: Videos of all classes; those without labels count as one class.
         subset: A share of each class, of which at least one video stays, or a number of videos of each class, of
             which all stay where there are fewer; None takes all.
         seed: Each seed gives another choice.

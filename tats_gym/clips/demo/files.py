@@ -49,8 +49,9 @@ def make_demo_data(
     """
     root = demo_root() if root is None else Path(root)
     asked = {split: n for split, n in (("train", train), ("validation", validation)) if n is not None}
-    if min([workers, *asked.values()]) < 1:
-        raise ValueError(f"train, validation and workers must be at least 1, got {train}, {validation}, {workers}")
+    for name, number in {**asked, "workers": workers}.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
     counts = {"train": TRAIN_CLIPS, "validation": VALIDATION_CLIPS} | asked
     version = {"version": DEMO_VERSION}
 

@@ -2,11 +2,10 @@
 
 All classes share one distribution of scenes: a still backdrop that fades from one colour to another, a single object,
 one that may be absent, and a pair, all small. So only a few tokens are hard to guess, and they differ from
-clip to clip. A few
-parameters of a scene (`MOTIONS`) are drawn as a rising path over time. A class lets exactly one of them follow its
-path, forwards or backwards, and freezes the others at a random moment of theirs. At a random time every parameter
-therefore has the same distribution, moving or not: a single frame at a random time is independent of the class. (Frame
-and time together are not: an object on the left of the first frame has not yet moved to the left.)
+clip to clip. A few parameters of a scene (`MOTIONS`) are drawn as a rising path over time. A class lets exactly one of
+them follow its path, forwards or backwards, and freezes the others at a random moment of theirs. At a random time every
+parameter therefore has the same distribution, moving or not: a single frame at a random time is independent of the
+class. (Frame and time together are not: an object on the left of the first frame has not yet moved to the left.)
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.files.messages import shown
 
@@ -33,6 +34,7 @@ class RecordConfig:
     """Seed of the play; each environment and split has a seed derived from it."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if not self.env or len(set(self.classes)) < len(self.env):
             raise ValueError(f"--env must name different environments, got {shown(self.env)}")
         check_intervals(self, videos="[1, inf)", held_out="[1, inf)", frames="[1, inf)", skip="[1, inf)")

@@ -36,7 +36,7 @@ SHORT_EPISODES = 50
 LOG_INTERVAL_S = 10.0
 
 VERSION = 1
-"""Of the recorder; a change of its videos is a new version."""
+"""Version of the recorder; a change of its videos is a new one."""
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.files.atomic import make_folder
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json
@@ -47,6 +48,7 @@ class CutConfig:
     """Most segments of a video, counted from its start; by default all."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, frames="[1, inf)", stride="[1, inf)", limit="[1, inf)")
         if self.short_side < 2 or self.short_side % 2:
             raise ValueError(f"short_side must be even and at least 2, got {self.short_side}")

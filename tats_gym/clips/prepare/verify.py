@@ -32,6 +32,7 @@ from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import TaskFailure
 from tats_gym.datasets import DATASETS, Split
 from tats_gym.files.atomic import write_whole
+from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace
@@ -73,6 +74,7 @@ class VerifyConfig:
     """Memory in MiB above which a worker is replaced; a video that takes twice as much counts as broken."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, frames="[1, inf)", stride="[1, inf)", num_workers="[0, inf)")
         check_intervals(self, memory_limit_mib="[1, inf)", time_limit_s="(0, inf)")
 

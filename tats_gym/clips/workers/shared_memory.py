@@ -15,7 +15,7 @@ class SharedBuffer:
     Pages are allocated when they are first written. Unpickling needs the same file descriptor in the other process.
 
     Args:
-        shape: Of `views`.
+        shape: Shape of `views`.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
