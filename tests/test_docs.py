@@ -77,7 +77,7 @@ def test_every_block_is_found_and_its_language_is_one_that_is_run():
     for page in PAGES:
         found = blocks(page)
         assert 2 * len(found) == len(re.findall(r"^```", page.read_text(), re.MULTILINE)), page
-        assert {language for language, _ in found} <= {"", "bash", "python", "toml", "yaml"}, page
+        assert {language for language, _ in found} <= {"", "bash", "bibtex", "python", "toml", "yaml"}, page
         for language, text in found:
             assert language or "──" in text, f"{page}: only a drawing may stand without a language"
 
