@@ -45,7 +45,7 @@ mutation: $(VENV)/.installed-test
 
 # Builds the documentation as a site: site/index.html.
 docs: $(VENV)/.installed-test
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check

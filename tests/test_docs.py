@@ -222,7 +222,7 @@ def run_small(name: str, program: str, arguments: list[str], run: Callable[[], o
 
 
 def test_the_site_is_built_without_a_warning_and_without_a_network(tmp_path):
-    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--site-dir", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for page in PAGES[1:]:
