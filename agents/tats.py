@@ -128,7 +128,10 @@ class TATS(TokenRollouts, PPO):
     def loss(self, batch: MaskBatch, output: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the supplement's loss of a minibatch, c1 * policy + c2 * value - c3 * entropy, and its terms.
 
-        policy   -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), with the ratio r = p / p_old and the advantage A.
+        c1, c2 and c3 of Table 3 are `policy_coef`, `vf_coef` and `ent_coef`.
+
+        policy   -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), with the ratio r = p / p_old and the advantage A of
+                 `TokenRolloutBuffer`.
                  Credit "token": over the hidden tokens that the MAE predicts, p that of the token; "marginal": over
                  draws, p that of the draw; else over masks.
         value    mean of (V - return)^2; credit "marginal": over hidden tokens that the MAE predicts

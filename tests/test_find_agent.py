@@ -1,16 +1,13 @@
-"""An agent is found by its name or its path, and its needs are settled."""
+"""An agent is found by its name or its path."""
 
 import sys
 
 import pytest
 
 from tats_gym.agents import AGENTS, find_agent
-from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.fixed import FixedMasks, RandomPolicy
-from tats_gym.agents.requirements import needs, settled
 
 
-@needs(masks_per_clip=2)
 def build_for_test(env, config):
     return FixedMasks(RandomPolicy, env, seed=config.seed)
 
@@ -18,16 +15,6 @@ def build_for_test(env, config):
 def test_an_agent_is_found_by_name_and_by_path():
     assert find_agent("tats").__name__ == "build_tats"
     assert find_agent("tests.test_find_agent:build_for_test").__name__ == "build_for_test"
-
-
-def test_settings_that_the_user_leaves_open_are_those_the_agent_needs():
-    config = PretrainConfig(agent="tests.test_find_agent:build_for_test")
-    assert (config.masks_per_clip, config.action) == (None, None)
-    found = settled(config, find_agent(config.agent))
-    assert (found.masks_per_clip, found.action) == (2, "ids")
-    own = PretrainConfig(masks_per_clip=8)
-    assert settled(own, find_agent("group")).masks_per_clip == 8
-    assert settled(own, find_agent("tats")).masks_per_clip == 8
 
 
 @pytest.mark.parametrize(
@@ -50,8 +37,3 @@ def test_a_package_that_is_not_installed_is_named_with_how_to_install_it(monkeyp
         with pytest.raises(ValueError, match=rf"--agent {name} needs sb3_contrib: pip install 'tats-gym\[contrib\]'"):
             find_agent(name)
     assert find_agent("sac").__name__ == "build_sac"
-
-
-def test_actions_that_an_agent_does_not_answer_with_are_refused():
-    with pytest.raises(ValueError, match="--agent sac answers with scores, but --action ids was asked for"):
-        settled(PretrainConfig(agent="sac", action="ids"), find_agent("sac"))

@@ -12,8 +12,13 @@ def build_for_test(env, config):
     """A third party's."""
 
 
-def build_without_a_word(env, config):
+@needs(masks_per_clip=2)
+def build_with_two_masks(env, config):
     """Another one's."""
+
+
+def build_without_a_word(env, config):
+    """A third one's."""
 
 
 @pytest.mark.parametrize(
@@ -36,3 +41,13 @@ def test_an_agent_is_given_the_actions_that_it_answers_with(agent, asked, found)
 def test_other_actions_are_refused(agent):
     with pytest.raises(ValueError, match=f"--agent {agent} answers with scores, but --action ids was asked for"):
         settled(PretrainConfig(agent=agent, action="ids"), find_agent(agent))
+
+
+def test_settings_that_the_user_leaves_open_are_those_the_agent_needs():
+    config = PretrainConfig(agent="tests.test_requirements:build_with_two_masks")
+    assert (config.masks_per_clip, config.action) == (None, None)
+    found = settled(config, find_agent(config.agent))
+    assert (found.masks_per_clip, found.action) == (2, "ids")
+    own = PretrainConfig(masks_per_clip=8)
+    assert settled(own, find_agent("group")).masks_per_clip == 8
+    assert settled(own, find_agent("tats")).masks_per_clip == 8

@@ -51,7 +51,7 @@ class ClipStream:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard must be (rank, ranks) with 0 <= rank < ranks, got {shard}")
-        self.config = config
+        self.config, self.frames, self.size = config, frames, size
         self.videos = list_videos(
             config.data,
             config.root,
@@ -61,7 +61,6 @@ class ClipStream:
             subset_seed=config.subset_seed,
             index=config.index,
         )
-        self.frames, self.size = frames, size
         self.position = 0
         """Clips taken since the start; the epoch is `position // len(stream)`."""
         self.wait_s = 0.0

@@ -22,8 +22,8 @@ class MaskSet(HubFolder):
     """The visible tokens of each clip, by the name of its video.
 
     Args:
-        names: Name of each of the N videos, the same on every machine.
-        ids_keep: (N, K) visible tokens of its clip, distinct in each row, numbered frame by frame, row by row.
+        names: Name of each video, the same on every machine.
+        ids_keep: (videos, K) visible tokens of its clip, distinct in each row, numbered frame by frame, row by row.
         grid: The clips' geometry, and K.
         origin: Data, window and agent, for the record.
 
