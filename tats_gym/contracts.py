@@ -6,6 +6,7 @@ from tats_gym.contracts import check_dataset, check_mae, check_reward
 import copy
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tats_gym.masks import random_ids
 from tats_gym.model.protocol import MaskedModel
 from tats_gym.registration import env_ids, import_env
 from tats_gym.tokens import TokenGrid
+
+if not __debug__:
+    raise ImportError("tats_gym.contracts checks by assert statements, which python -O leaves out: run without -O")
 
 GRID = TokenGrid(frames=4, size=32, patch_size=16, tubelet_size=2, visible=3)
 """Geometry of the clips in these checks: 2 x 2 x 2 tokens."""
@@ -133,12 +137,8 @@ def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
     assert torch.equal(again.eval()(clips, ids, 1.0).errors, mae.eval()(clips, ids, 1.0).errors), (
         "a copy with the same weights must make the same errors"
     )
-    env = TokenSelectionVectorEnv(2, data="demo", **_geometry(), device="cpu")
+    env = TokenSelectionVectorEnv(2, data="demo", **asdict(GRID), device="cpu")
     with closing(env):
         env.attach(mae)
         env.reset(seed=0)
         env.step(env.action_space.sample())
-
-
-def _geometry() -> dict[str, int]:
-    return {"frames": 4, "size": 32, "patch_size": 16, "tubelet_size": 2, "visible": 3}

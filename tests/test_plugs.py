@@ -142,3 +142,15 @@ def test_names_of_rewards_that_are_none_are_answered(monkeypatch):
         find_reward("odd:number")
     sys.modules["odd"].mean = torch.mean
     assert isinstance(find_reward("odd:mean"), Reward)
+
+
+def test_without_assert_statements_there_are_no_checks_to_pass():
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", "import tats_gym.contracts"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "run without -O" in done.stderr
