@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison, sized
+from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
 from tats_gym.agents.experiments.trials import MASKS_FILE, latest_run
+from tats_gym.agents.experiments.variations import sized
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae

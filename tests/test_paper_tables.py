@@ -13,9 +13,9 @@ from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments import trials as trials_module
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
-from tats_gym.agents.experiments.studies.study import changed
 from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_table
 from tats_gym.agents.experiments.trials import Trial, run_trials
+from tats_gym.agents.experiments.variations import changed
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate

@@ -1,13 +1,10 @@
 """Compares agents that train the same MAE from the same seeds, with the same number of forwards."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
@@ -20,10 +17,9 @@ from tats_gym.agents.experiments.comparison.measures import (
     reference_mae,
 )
 from tats_gym.agents.experiments.probe.study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
-from tats_gym.agents.experiments.studies.study import with_agent
 from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.agents.experiments.variations import build_once, sized, with_agent
+from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
@@ -127,39 +123,6 @@ def with_demo_set(plan: ProbePlan, clips: ClipConfig) -> ProbePlan:
     return replace(plan, root=str(demo_data_of(DEMO_TRAIN, DEMO_TEST)))
 
 
-def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
-    """Return the settings for a number of training forwards of the MAE, with a K that tube masks can show too.
-
-    Args:
-        base: Without `visible`, K follows from its mask ratio, rounded to a multiple of the tubelets.
-        forwards: Clips times masks of a run, a multiple of epochs * num_envs; None takes those of `base`.
-
-    Raises:
-        ValueError: If `forwards` is no such multiple; the message has the nearest ones.
-    """
-    grid, epochs = base.grid, base.mae_optim.epochs
-    if grid.visible is None:
-        tubelets = grid.shape[0]
-        grid = replace(grid, visible=max(1, round(grid.num_visible / tubelets)) * tubelets)
-    step = epochs * base.num_envs
-    if forwards is None:
-        stream = ClipStream(base.clips, frames=grid.frames, size=grid.size, seed=base.seed)
-        forwards = base.steps_per_epoch(len(stream)) * step
-    if forwards < 1 or forwards % step:
-        near = [number for number in (forwards // step * step, (forwards // step + 1) * step) if number > 0]
-        raise ValueError(
-            f"forwards must be a multiple of epochs * num_envs = {epochs} * {base.num_envs} = {step}, got {forwards}; "
-            f"take {' or '.join(map(str, near))}"
-        )
-    rollouts = forwards // base.num_envs // base.tats.n_steps
-    return replace(
-        base,
-        grid=grid,
-        epoch_clips=forwards // epochs,
-        log_interval=max(1, min(base.log_interval, rollouts)),  # clips/s is read from the log
-    )
-
-
 def run_comparison(
     comparison: Comparison, folder: Path, seeds: Sequence[int], *, jobs: int, own_process: bool = True
 ) -> ComparisonResult:
@@ -231,23 +194,6 @@ def check(comparison: Comparison) -> None:
             faults.append(f"{agent}: {err}")
     if faults:
         raise ValueError("; ".join(["not all agents can be built with these settings", *faults]))
-
-
-def build_once(config: PretrainConfig) -> None:
-    """Build a run and discard it.
-
-    Raises:
-        ValueError: If a part does not fit, or if the agent's rollouts would train the MAE for longer than asked.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
-        run.close()
-    rollout = config.num_envs * (run.agent.n_steps if isinstance(run.agent, OnPolicyAlgorithm) else 1)
-    if run.total_timesteps % rollout:
-        raise ValueError(
-            f"its rollouts take {rollout} forwards, of which the {run.total_timesteps} of a run must be a multiple, or "
-            "it would train the MAE for longer than the others"
-        )
 
 
 def _left_out(comparison: Comparison) -> tuple[bool, list[str]]:

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
+from tats_gym.agents.experiments.estimates import as_plain, rounded, summarise
 from tats_gym.agents.experiments.studies.measures import OWN, measured
 from tats_gym.agents.experiments.studies.report import (
-    as_plain,
     forwards_by_arm,
     forwards_table,
-    rounded,
     study_figure,
     study_table,
-    summarise,
     with_headroom_share,
 )
-from tats_gym.agents.experiments.studies.study import Changes, Study, run_study
+from tats_gym.agents.experiments.studies.study import Study, run_study
+from tats_gym.agents.experiments.variations import Changes
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.messages import check_choice
 from tats_gym.registration import DEFAULT_ENV

@@ -7,11 +7,7 @@ from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.registry import AGENTS
-from tats_gym.envs.rewards import find_reward
-
-Changes = Mapping[str, Any]
-"""Dotted names of settings to their values: {"tats.credit": "joint"}."""
+from tats_gym.agents.experiments.variations import Changes, changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +28,6 @@ class Study:
     """Further measures, see `tats_gym.agents.experiments.studies.measures.MEASURES`."""
     target_gain: float | None = None
     """A gain; the report gives each arm's MAE forwards until it is reached."""
-
-
-def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
-    """Return the settings with some replaced.
-
-    Raises:
-        TypeError: If a setting does not exist.
-    """
-    for name, value in changes.items():
-        part, _, field = name.rpartition(".")
-        config = replace(
-            config, **({part: replace(getattr(config, part), **{field: value})} if part else {name: value})
-        )
-    return config
-
-
-def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
-    """Return the settings with another agent; without the reward's second forward if the agent makes no use of it."""
-    unused = agent in AGENTS and not AGENTS[agent].uses_gain and find_reward(config.reward).needs_random_mask
-    return replace(config, agent=agent, reward="neg_error" if unused else config.reward)
 
 
 def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int) -> list[dict[str, Any]]:

@@ -1,0 +1,87 @@
+"""Settings of trials, made from those that trials share."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.registry import AGENTS
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.clips import ClipStream
+from tats_gym.envs.rewards import find_reward
+
+Changes = Mapping[str, Any]
+"""Dotted names of settings to their values: {"tats.credit": "joint"}."""
+
+
+def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
+    """Return the settings with some replaced.
+
+    Raises:
+        TypeError: If a setting does not exist.
+    """
+    for name, value in changes.items():
+        part, _, field = name.rpartition(".")
+        config = replace(
+            config, **({part: replace(getattr(config, part), **{field: value})} if part else {name: value})
+        )
+    return config
+
+
+def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
+    """Return the settings with another agent; without the reward's second forward if the agent makes no use of it."""
+    unused = agent in AGENTS and not AGENTS[agent].uses_gain and find_reward(config.reward).needs_random_mask
+    return replace(config, agent=agent, reward="neg_error" if unused else config.reward)
+
+
+def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
+    """Return the settings for a number of training forwards of the MAE, with a K that tube masks can show too.
+
+    Args:
+        base: Without `visible`, K follows from its mask ratio, rounded to a multiple of the tubelets.
+        forwards: Clips times masks of a run, a multiple of epochs * num_envs; None takes those of `base`.
+
+    Raises:
+        ValueError: If `forwards` is no such multiple; the message has the nearest ones.
+    """
+    grid, epochs = base.grid, base.mae_optim.epochs
+    if grid.visible is None:
+        tubelets = grid.shape[0]
+        grid = replace(grid, visible=max(1, round(grid.num_visible / tubelets)) * tubelets)
+    step = epochs * base.num_envs
+    if forwards is None:
+        stream = ClipStream(base.clips, frames=grid.frames, size=grid.size, seed=base.seed)
+        forwards = base.steps_per_epoch(len(stream)) * step
+    if forwards < 1 or forwards % step:
+        near = [number for number in (forwards // step * step, (forwards // step + 1) * step) if number > 0]
+        raise ValueError(
+            f"forwards must be a multiple of epochs * num_envs = {epochs} * {base.num_envs} = {step}, got {forwards}; "
+            f"take {' or '.join(map(str, near))}"
+        )
+    rollouts = forwards // base.num_envs // base.tats.n_steps
+    return replace(
+        base,
+        grid=grid,
+        epoch_clips=forwards // epochs,
+        log_interval=max(1, min(base.log_interval, rollouts)),  # clips/s is read from the log
+    )
+
+
+def build_once(config: PretrainConfig) -> None:
+    """Build a run and discard it.
+
+    Raises:
+        ValueError: If a part does not fit, or if the agent's rollouts would train the MAE for longer than asked.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
+        run.close()
+    rollout = config.num_envs * (run.agent.n_steps if isinstance(run.agent, OnPolicyAlgorithm) else 1)
+    if run.total_timesteps % rollout:
+        raise ValueError(
+            f"its rollouts take {rollout} forwards, of which the {run.total_timesteps} of a run must be a multiple, or "
+            "it would train the MAE for longer than the others"
+        )
