@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.clips.readers import source_status
+from tats_gym.clips.readers import source_status, split_span
 from tats_gym.files.atomic import delete_abandoned
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class WindowCache:
         """Return a window (T, H, W, 3) of a video, from the disk or else from `decode`.
 
         Args:
-            path: Path of the video.
+            path: Path of the video, or of a segment of one.
             which: Number of the window, in [0, windows).
             decode: Decodes the window at a place in [0, 1); the places are evenly spaced, with a shift that depends on
                 the video.
@@ -58,7 +58,7 @@ class WindowCache:
         Raises:
             VideoReadError: If the video cannot be reached, or `decode` raised it.
         """
-        status = source_status(path)
+        status = source_status(split_span(path)[0])
         facts = (os.fsencode(path), status.st_size, status.st_mtime_ns, self.windows, self.frames, *self._made_with)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
         file_path = self.folder / digest.hexdigest()[:2] / f"{digest.hexdigest()[2:]}-{which}.npy"

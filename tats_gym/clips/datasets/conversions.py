@@ -12,6 +12,8 @@ def of_line(line: str) -> str:
         return "; it is a Kinetics list: TatsMask-k400-v0 reads it, beside its videos"
     if re.fullmatch(r"\s*\"?[^,]*\"?,\s*\"?\d+\"?\s*", line):
         return "; put a space in the place of the comma: sed -E 's/,([0-9]+)$/ \\1/' LIST"
+    if re.search(r"\bstart_|\bstart\b|\bstop_", line) and "," in line:
+        return "; segments need a header with the columns path,start,end,label (or without label): rename yours"
     if "," in line:
         return "; write the path and the class number alone, a space between them and no header"
     return ""

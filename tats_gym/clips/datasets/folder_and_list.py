@@ -20,7 +20,9 @@ from tats_gym.clips.datasets.layout import (
     contradiction,
     name_hash,
 )
+from tats_gym.clips.datasets.segments import read_table, refuse_shared_videos, with_equal_times
 from tats_gym.clips.paths import missing_data
+from tats_gym.clips.readers import split_span
 from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.messages import listed, shown
@@ -90,8 +92,9 @@ def held_out_names(names: Iterable[str]) -> tuple[set[str], bool]:
 def read_list(tree: Tree, part: Part) -> Listing:
     """Read a list in the root: paths, absolute or relative to it, all with the number of their class or all without.
 
-    A path is that of a video, of an image or of a folder of frames; after the latter, VideoMAE V2's lists have the
-    number of its frames, which is not needed.
+    A path is that of a video, of a segment of one, see `TimeSpan`, of an image or of a folder of frames; after the
+    latter, VideoMAE V2's lists have the number of its frames, which is not needed. Segments may also be a table with
+    the columns path, start, end and label, see `read_table`.
 
     The classes reach up to the highest number in any list of the root, so that all splits have the same classes. A
     warning names the films that have segments in train.csv too, see `films_of`.
@@ -99,6 +102,7 @@ def read_list(tree: Tree, part: Part) -> Listing:
     lists = {split: _read_lines(tree.root / file) for split, file in LIST_FILES.items() if (tree.root / file).is_file()}
     if part.split not in lists:
         raise missing_data(tree.data, tree.root, f"there is no {LIST_FILES[part.split]}")
+    refuse_shared_videos(tree.root, {split: [name for name, _ in lines] for split, lines in lists.items()}, LIST_FILES)
     if part.split != "train" and "train" in lists:
         _name_shared_films(tree.root, part.split, lists)
     top = max((label for lines in lists.values() for _, label in lines if label is not None), default=-1)
@@ -107,10 +111,10 @@ def read_list(tree: Tree, part: Part) -> Listing:
         path = tree.root / name
         if not os.path.exists(path) and (counted := COUNTED.fullmatch(name)):
             path = tree.root / counted[1]
-        entries.append(Entry(name, path if os.path.exists(path) else None, label))  # Path.exists raises on some names
-    found = contradiction(entries)
-    if found:  # no error: a user's own dataset may have several classes per video
-        logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], found)
+        found = os.path.exists(split_span(path)[0])  # Path.exists raises on some names
+        entries.append(Entry(name, path if found else None, label))
+    if note := contradiction(entries):  # no error: a user's own dataset may have several classes per video
+        logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], note)
     return Listing(tuple(map(str, range(top + 1))), entries)
 
 
@@ -131,23 +135,27 @@ def _name_shared_films(root: Path, split: Split, lists: Mapping[Split, list[tupl
 
 def _read_lines(path: Path) -> list[tuple[str, int | None]]:
     text = read_text(path, any_bytes=True)  # file names need not be UTF-8
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    lines = [(number, line.removesuffix("\r")) for number, line in lines]
+    table = read_table(text, path)
+    if table is not None:
+        return table
+    lines = [
+        (f"{path}, line {n}", line.removesuffix("\r")) for n, line in enumerate(text.split("\n"), 1) if line.strip()
+    ]
     parsed = [_parse(line) for _, line in lines]
-    if any(label is not None for _, label in parsed):
-        for (number, line), (_, label) in zip(lines, parsed, strict=True):
-            if label is None:
-                raise ValueError(
-                    f"{path}, line {number}: expected `path label`, a class number, got {shown(line)}{of_line(line)}"
-                )
-        return parsed
-    for (number, line), (name, _) in zip(lines, parsed, strict=True):
-        if not name.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
+    labelled = any(label is not None for _, label in parsed)
+    checked = []
+    for (place, line), (name, label) in zip(lines, parsed, strict=True):
+        if labelled and label is None:
+            raise ValueError(f"{place}: expected `path label`, a class number, got {shown(line)}{of_line(line)}")
+        name = with_equal_times(name, path.parent, place)
+        video = str(split_span(path.parent / name)[0])
+        if not labelled and not video.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
             raise ValueError(
-                f"{path}, line {number}: expected `path label`, or the path of a video in every line, "
+                f"{place}: expected `path label`, or the path of a video in every line, "
                 f"got {shown(line)}{of_line(line)}"
             )
-    return parsed
+        checked.append((name, label))
+    return checked
 
 
 def _parse(line: str) -> tuple[str, int | None]:

@@ -27,7 +27,7 @@ from tats_gym.clips.datasets.layout import Part
 from tats_gym.clips.datasets.listing import dataset_folder, list_videos
 from tats_gym.clips.prepare.frame_check import returns_wrong_frames
 from tats_gym.clips.prepare.verify_report import Report
-from tats_gym.clips.readers import Reader, VideoReadError, in_video_file, open_video
+from tats_gym.clips.readers import Reader, VideoReader, VideoReadError, in_video_file, open_video, split_span
 from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import TaskFailure
 from tats_gym.datasets import DATASETS, Split
@@ -101,7 +101,7 @@ class WindowCheck:
                 window = length, self.frames, self.stride
                 indices = window_indices(*window, centre_start(*window)).tolist()
                 height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, 3)
-                misplaced = in_video_file(Path(path), self.reader) and returns_wrong_frames(video, Path(path))
+                misplaced = self._misplaces_frames(path, video)
         except VideoReadError:
             raise
         except OSError as err:  # an error of the disk, such as missing permissions
@@ -115,6 +115,16 @@ class WindowCheck:
             status="misplaced" if misplaced else status,
             cause=f"reader {self.reader!r} returns wrong frames" if misplaced else None,
         )
+
+    def _misplaces_frames(self, path: str, video: VideoReader) -> bool:
+        """Whether the reader returns wrong frames of a video, or of the one that a segment is of."""
+        whole, span = split_span(path)
+        if not in_video_file(whole, self.reader):
+            return False
+        if span is None:
+            return returns_wrong_frames(video, whole)
+        with closing(open_video(whole, self.reader)) as all_frames:
+            return returns_wrong_frames(all_frames, whole)
 
 
 class Verification:
@@ -258,6 +268,6 @@ def _stored(path: Path, root: Path) -> str:
 
 def _broken(path: str, failure: TaskFailure) -> Finding:
     """Return a finding without the path and decord's time of day in its cause, so that equal causes can be counted."""
-    file = str(Path(path).absolute())
-    cause = failure.cause.removeprefix(f"{file}: ").replace(file, "the file")
+    file, segment = str(split_span(path)[0].absolute()), str(Path(path).absolute())
+    cause = failure.cause.removeprefix(f"{segment}: ").removeprefix(f"{file}: ").replace(file, "the file")
     return Finding(status="broken", cause=re.sub(r"\[\d\d:\d\d:\d\d\] ", "", cause))

@@ -1,6 +1,7 @@
 """A video file opened by PyAV: the packets and decoded frames of one stream."""
 
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -65,9 +66,9 @@ class Container:
         return self._codec.name
 
     @property
-    def time_base(self) -> float:
+    def time_base(self) -> Fraction:
         """Unit of the packets' times, in seconds."""
-        return float(self._stream.time_base or 1)
+        return self._stream.time_base or Fraction(1)
 
     @property
     def intra_only(self) -> bool:

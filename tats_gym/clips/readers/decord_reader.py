@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tats_gym.clips.readers.pyav_reader import frame_times
+from tats_gym.clips.readers.time_span import FrameTimes
 from tats_gym.clips.readers.video_reader import check_indices, decode_error
 
 
@@ -15,7 +17,8 @@ class DecordReader:
     Known defects of decord 0.6, none of which PyAV has:
 
     - It returns wrong frames, without an error, from an AVI whose MPEG-4 B-frames lie in packets of their own,
-      and from an MP4 whose edit list hides frames, as cutting without re-encoding leaves it.
+      from an MP4 whose edit list hides frames, as cutting without re-encoding leaves it, and from an MPEG-TS with
+      B-frames.
     - It does not open an MP4 that ends before its index says, nor a WebM of one frame, and refuses some frames
       less than 64 pixels wide.
     - It decodes ahead: where a packet does not decode, frames well before it sometimes fail too, and after such a
@@ -45,6 +48,10 @@ class DecordReader:
 
     def __len__(self) -> int:
         return len(self._video)
+
+    def times(self) -> FrameTimes:
+        """Return the times of all frames as PyAV gives them, so that a segment has the same frames in every reader."""
+        return frame_times(self._path)
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `VideoReader.get_batch`."""

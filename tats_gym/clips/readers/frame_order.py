@@ -1,9 +1,11 @@
 """The order of a file's frames, derived from its packets' times without decoding, where these are reliable."""
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 from tats_gym.clips.readers.container import Container
@@ -22,6 +24,14 @@ JUMP_LIMIT_S = 60
 
 REORDER_LIMIT = 32
 """Most places between a frame's decoding and display order: 16 in H.264 and HEVC, 32 in fields."""
+
+
+LONG_VIDEO = 5000
+"""Frames from which on a process keeps the order of a video, whose packets take long to list."""
+KEPT_FRAMES = 1 << 24
+"""Most frames of all orders that a process keeps, 8 bytes each."""
+KEYFRAME_SIZE = 25
+"""Memory of a keyframe, in frames."""
 
 
 class Keyframe(NamedTuple):
@@ -43,6 +53,28 @@ class FrameOrder:
     keyframes: Sequence[Keyframe]
     truncated: frozenset[int]
     """Times of the frames whose packets are truncated."""
+
+
+_kept: dict[tuple[Path, tuple[int, int, int]], FrameOrder] = {}
+"""Orders of long videos by path and version, in this process."""
+
+
+def kept_order(container: Container) -> FrameOrder | None:
+    """Return `frame_order`, of a long video only once in a process: lists name many segments of one.
+
+    Orders are never evicted: of more videos than there is room for, each would be evicted just before its next use.
+    """
+    key = container.path, container.version
+    if key in _kept:
+        return _kept[key]
+    order = frame_order(container)
+    if order and len(order.times) >= LONG_VIDEO and sum(map(_size, [order, *_kept.values()])) <= KEPT_FRAMES:
+        _kept[key] = replace(order, times=array("q", order.times))
+    return order
+
+
+def _size(order: FrameOrder) -> int:
+    return len(order.times) + KEYFRAME_SIZE * len(order.keyframes)
 
 
 class _PacketInfo(NamedTuple):
@@ -82,7 +114,7 @@ def frame_order(container: Container) -> FrameOrder | None:
         kind = packet.is_keyframe, not packet.is_corrupt, visible
         entries.append(_PacketInfo(packet.pts, len(entries), decoded_at, packet.pos, *kind))
     ordered = sorted(entries)
-    if not _reliable(entries, ordered, JUMP_LIMIT_S / container.time_base, reorders=container.reorders):
+    if not _reliable(entries, ordered, float(JUMP_LIMIT_S / container.time_base), reorders=container.reorders):
         return None
     shown = [entry for entry in ordered if entry.visible]
     keyframes = [Keyframe(bisect_left(shown, key), key.position, key.decoded_at) for key in ordered if key.keyframe]

@@ -5,6 +5,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Literal, get_args
 
+from tats_gym.clips.readers.time_span import SpanReader, split_span
 from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, file_status
 from tats_gym.files.messages import check_choice
 from tats_gym.files.video_suffixes import IMAGE_SUFFIXES
@@ -23,23 +24,36 @@ IMAGES = "tats_gym.clips.readers.image_reader:ImageReader"
 
 
 def open_video(path: str | Path, reader: str = "auto") -> VideoReader:
-    """Open a video, an image as a video of one frame, or a folder of images as the frames of one.
+    """Open a video, a segment of one, an image as a video of one frame, or a folder of images as the frames of one.
 
     Args:
-        path: The file or folder.
+        path: The file or folder; for a segment `PATH#t=START,END`, times in seconds, see `TimeSpan`.
         reader: Library that decodes video files. "auto" takes PyAV, the only one of the three that reads every file of
             the tests correctly, and the fastest; the choice does not depend on the file. A text with a colon is
             `module:class` of a dataset's own reader, which opens any path.
 
     Raises:
         ValueError: If there is no such reader.
-        VideoReadError: If the file is missing, empty, or holds no video that the reader can decode.
+        VideoReadError: If the file is missing, empty, or holds no video that the reader can decode, or the segment
+            lies outside of it.
         ImportError: If the reader needs a package that is not installed.
     """
+    whole, span = split_span(path)
+    video = _open_whole(whole, reader)
+    if span is None:
+        return video
+    try:
+        return SpanReader(Path(path).absolute(), video, span)
+    except BaseException:
+        video.close()
+        raise
+
+
+def _open_whole(path: Path, reader: str) -> VideoReader:
     if ":" in reader:
-        return _opened(reader, Path(path))
+        return _opened(reader, path)
     check_choice("reader", reader, READERS)
-    path = Path(path).absolute()  # a relative name with a colon would be parsed as a protocol
+    path = path.absolute()  # a relative name with a colon would be parsed as a protocol
     if not in_video_file(path, reader):
         return _opened(IMAGES, path)
     if file_status(path).st_size == 0:

@@ -1,6 +1,7 @@
 """The reader that decodes with PyAV; its frames are always those of a decode from the beginning."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.counted_frames import CountedFrames
-from tats_gym.clips.readers.frame_order import frame_order
+from tats_gym.clips.readers.frame_order import kept_order
 from tats_gym.clips.readers.orientation import orientation_of
+from tats_gym.clips.readers.time_span import FrameTimes
 from tats_gym.clips.readers.timed_frames import TimedFrames
 from tats_gym.clips.readers.video_reader import PlacedFrames, VideoReadError, check_indices, decode_error
 
@@ -32,7 +34,7 @@ class PyAVReader:
         self._container = Container(path)
         self.fps = self._container.fps
         try:
-            order = frame_order(self._container)
+            order = self._order = kept_order(self._container)
             self._frames = TimedFrames(self._container, order) if order else CountedFrames(self._container)
             if not len(self._frames):
                 raise VideoReadError(f"{path}: it holds no frame from which decoding could start")
@@ -45,6 +47,16 @@ class PyAVReader:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    def times(self) -> FrameTimes:
+        """Return the times of all frames; where only decoding shows them, frames are taken as evenly spaced.
+
+        Raises:
+            ValueError: If neither its times nor its frame rate are known.
+        """
+        if self._order:
+            return FrameTimes(self._order.times, self._container.time_base)
+        return FrameTimes.even(len(self), self.fps)
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `VideoReader.get_batch`."""
@@ -61,6 +73,12 @@ class PyAVReader:
     def close(self) -> None:
         """See `VideoReader.close`."""
         self._container.close()
+
+
+def frame_times(path: Path) -> FrameTimes:
+    """Return the times of a video's frames; raises VideoReadError as `PyAVReader` does."""
+    with closing(PyAVReader(path)) as video:
+        return video.times()
 
 
 def _convert(frames: PlacedFrames, count: int) -> NDArray[np.uint8]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tats_gym.clips.readers.pyav_reader import frame_times
+from tats_gym.clips.readers.time_span import FrameTimes
 from tats_gym.clips.readers.video_reader import check_indices, decode_error
 
 
@@ -37,6 +39,10 @@ class TorchcodecReader:
 
     def __len__(self) -> int:
         return len(self._video)
+
+    def times(self) -> FrameTimes:
+        """Return the times of all frames as PyAV gives them, so that a segment has the same frames in every reader."""
+        return frame_times(self._path)
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `VideoReader.get_batch`."""
