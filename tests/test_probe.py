@@ -1,13 +1,14 @@
 """The probes against numbers by hand, other solvers, and problems whose answer is known."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tats_gym.clips import VideoList
+from tats_gym.clips import Video, VideoList
 from tats_gym.probe import (
     KnnConfig,
     LogisticConfig,
@@ -34,7 +35,8 @@ def clusters(count, classes=3, width=4, spread=0.1, seed=0):
 def features(values, labels, classes=3, broken=()):
     names = tuple(f"class {i}" for i in range(classes))
     ids = torch.arange(len(labels))
-    return Features(values[None], labels[None], ids[None], VideoList((), names, 0), broken, "key")
+    videos = VideoList(tuple(Video(Path(f"{i}.mp4"), label) for i, label in enumerate(labels.tolist())), names, 0)
+    return Features(values[None], labels[None], ids[None], videos, broken, "key")
 
 
 # --- Logistic regression ---------------------------------------------------------------------------------------------
@@ -99,6 +101,14 @@ def test_views_of_a_video_are_held_out_together_and_by_class():
     assert not torch.equal(held, held_out_videos(labels, ids, 0.2, seed=1))
     with pytest.raises(ValueError, match=r"every class has a single training video.*--logistic.strengths 0.01"):
         held_out_videos(torch.tensor([0, 1]), torch.tensor([0, 1]), 0.2, seed=0)
+
+
+def test_segments_of_a_video_are_held_out_together_whatever_their_classes():
+    labels, ids = torch.arange(4).repeat(10), torch.arange(10).repeat_interleave(4)  # ten videos have all four classes
+    held = held_out_videos(labels, ids, 0.2, seed=0)
+    assert held.view(10, 4).sum(1).sort().values.tolist() == [0] * 8 + [4] * 2
+    with pytest.raises(ValueError, match="every class has a single training video"):
+        held_out_videos(labels[:4], ids[:4], 0.2, seed=0)
 
 
 # --- The recipe with SGD ---------------------------------------------------------------------------------------------

@@ -144,6 +144,14 @@ def test_no_video_has_segments_on_both_sides_of_the_split(root, other):
     assert len(list_videos("list", root, "validation")) == 1  # validation and test may share: neither is trained on
 
 
+def test_segments_share_the_number_of_their_video(root):
+    assert list_videos("list", root).sources() == [0, 0, 0, 3]
+    (root / "train.csv").write_text("long.mp4\nb c.webm\nlong.mp4#t=1,2\n")
+    assert list_videos("list", root).sources() == [0, 1, 0]
+    (root / "train.csv").write_text("long.mp4\nb c.webm\nlong.mp4\n")  # without segments, each line is a video
+    assert list_videos("list", root).sources() == [0, 1, 2]
+
+
 def test_a_written_list_names_the_same_segments(root, tmp_path):
     (tmp_path / "written").mkdir()
     listed = list_videos("list", root)

@@ -116,7 +116,8 @@ def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tup
     if method == "knn":
         knn = fit_knn(values, labels, num_classes, config.knn)
         return knn, {"k": knn.config.k}
-    model = fit_logistic(values, labels, ids, num_classes, config.logistic, seed=seed)
+    sources = torch.tensor(train.videos.sources())[ids]  # segments of a video look alike
+    model = fit_logistic(values, labels, sources, num_classes, config.logistic, seed=seed)
     return model, {"l2": model.l2, "converged": model.converged}
 
 

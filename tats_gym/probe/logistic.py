@@ -69,7 +69,7 @@ def fit_logistic(
     Args:
         values: Features (E, D).
         labels: Classes (E,).
-        ids: Videos (E,) of the features; all views of one video are held out together or not at all.
+        ids: Videos (E,) of the features; all views and segments of one are held out together or not at all.
         num_classes: At least 2.
         config: Candidates and stopping rule.
         seed: Seed of the held-out part.
@@ -86,8 +86,13 @@ def fit_logistic(
 
 
 def held_out_videos(labels: Tensor, ids: Tensor, share: float, *, seed: int) -> Tensor:
-    """Draw a share of every class's videos, at least one of two or more: bool (E,), True where held out."""
+    """Draw a share of every class's videos, at least one of two or more: bool (E,), True where held out.
+
+    Where a video has segments of several classes, the share is of all videos.
+    """
     generator = torch.Generator().manual_seed(seed)
+    if len(torch.stack((ids, labels), 1).unique(dim=0)) > len(ids.unique()):
+        labels = torch.zeros_like(labels)
     chosen = []
     for label in labels.unique():
         videos = ids[labels == label].unique()

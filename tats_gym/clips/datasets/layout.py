@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tats_gym.clips.paths import missing_data
+from tats_gym.clips.readers import split_span
 from tats_gym.datasets import Split
 from tats_gym.files.messages import shown
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
@@ -41,9 +42,10 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True)
 class Video:
-    """A video file and its class."""
+    """A video file, or a segment of one, and its class."""
 
     path: Path
+    """Its file or folder; of a segment with times at the end, see `TimeSpan`."""
     label: int | None
     """Index into the classes, None where the dataset has none."""
     name: str = field(default="", compare=False)
@@ -65,6 +67,14 @@ class VideoList:
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def sources(self) -> list[int]:
+        """Return a number for each video that segments of one file share, and the whole file with them."""
+        split = [split_span(video.path) for video in self.videos]
+        if all(span is None for _, span in split):
+            return list(range(len(split)))
+        first: dict[Path, int] = {}
+        return [first.setdefault(file, number) for number, (file, _) in enumerate(split)]
 
 
 class Tree:
