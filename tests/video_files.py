@@ -59,11 +59,12 @@ def write_video(
     times_ms: Sequence[int] | None = None,
     empty_packets: int = 0,
     retimed: Retimed | None = None,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Encode frames (T, H, W, 3) into `path`, whose suffix chooses the container; three grey ones by default.
 
     Frames are shown `fps` a second or at `times_ms`; `empty_packets` of H.264 without a picture follow them. `retimed`
-    gives packets other times of showing and decoding, in frames.
+    gives packets other times of showing and decoding, in frames; `pixel_aspect` is a pixel's width over its height.
     """
     frames = numbered_frames(3) if frames is None else frames
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,8 @@ def write_video(
         stream = container.add_stream(codec, rate=fps, options=OPTIONS.get(codec, {}) | (options or {}))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number, pixels in enumerate(frames):

@@ -39,6 +39,7 @@ def mask_set(run: SavedRun, clips: ClipConfig, *, seed: int = 0, device: str = "
         "split": clips.split,
         "stride": clips.stride,
         "sampling": clips.sampling,
+        "pixel_aspect": clips.pixel_aspect,
         "seed": seed,
     }
     record = {"agent": run.config.agent, "clips_seen": run.state.get("step"), "view": "centre"}

@@ -19,6 +19,9 @@ CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 SNAP_PX = 3
 """Difference in pixels below which a side of the crop is set to the output's size."""
 
+MAX_PIXEL_ASPECT = 10
+"""Largest ratio of a pixel's sides; beyond it the file's number is a mistake."""
+
 SCALE_PAIRS = tuple(pair for pair in product(range(len(CROP_SCALES)), repeat=2) if abs(pair[0] - pair[1]) <= 1)
 """The 10 choices of (height, width) among `CROP_SCALES`: at most one scale apart."""
 
@@ -178,6 +181,38 @@ def view_boxes(height: int, width: int, count: int) -> list[Box]:
     down, right = height - side, width - side
     shares = [(view, count - 1) for view in range(count)] if count > 1 else [(1, 2)]
     return [(down * part // whole, right * part // whole, side, side) for part, whole in shares]
+
+
+def displayed_width(width: int, pixel_aspect: float) -> int:
+    """Width of a frame on the screen, in heights of a row.
+
+    Args:
+        width: Width of the frame in stored pixels.
+        pixel_aspect: Width of a pixel over its height.
+
+    Raises:
+        ValueError: If a pixel's sides differ beyond `MAX_PIXEL_ASPECT`.
+    """
+    if not 1 / MAX_PIXEL_ASPECT <= pixel_aspect <= MAX_PIXEL_ASPECT:
+        raise ValueError(
+            f"the width of its pixels over their height must lie in [1/{MAX_PIXEL_ASPECT}, {MAX_PIXEL_ASPECT}], "
+            f"got {pixel_aspect:g}"
+        )
+    return max(round(width * pixel_aspect), 1)
+
+
+def stored_box(box: Box, displayed: int, width: int) -> Box:
+    """Map a box of the displayed picture to the stored pixels, whose rows are the same: columns to the nearest one.
+
+    Args:
+        box: Box within the displayed picture.
+        displayed: Width of that picture.
+        width: Width of the frame in stored pixels.
+    """
+    top, left, height, wide = box
+    start = min(round(left * width / displayed), width - 1)
+    stop = max(round((left + wide) * width / displayed), start + 1)
+    return top, start, height, stop - start
 
 
 def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool = False) -> Tensor:

@@ -14,6 +14,7 @@ from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 
 Crop = Literal["multiscale", "random_resized", "centre"]
+PixelAspect = Literal["ignore", "apply"]
 
 RANDAUG = re.compile(r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|-t[a-z0-9]+)*")
 """The policies that timm reads."""
@@ -52,6 +53,10 @@ class ClipConfig:
     crop_scale: float = 0.5
     """Smallest share of the frame's area that a random resized crop takes, in (0, 1]; the largest is 1. The supplement
     (2.1) takes 0.5, VideoMAE 0.08 to fine-tune."""
+    pixel_aspect: PixelAspect = "ignore"
+    """Pixels that a file says are not square, such as those of DV: ignore takes them as square, as do the readers of
+    VideoMAE and AdaMAE, and so the published numbers. apply chooses crops in the displayed picture, and resizes the
+    stored pixels once; RandAugment turns and shears frames as they are stored."""
     flip: bool = False
     """Mirror each clip with probability 0.5; refused for datasets whose classes tell left from right."""
     randaug: str | None = None
@@ -91,6 +96,8 @@ class ClipConfig:
             raise ValueError(f"flip must be off for {self.data}: its classes know left and right")
         if self.reader != "auto" and DATASETS[self.data].video_reader is not None:
             raise ValueError(f"reader must be 'auto' for {self.data}, which has its own, got {self.reader!r}")
+        if self.pixel_aspect != "ignore" and DATASETS[self.data].video_reader is not None:
+            raise ValueError(f"pixel_aspect must be 'ignore' for {self.data}, whose own reader gives square pixels")
         check_intervals(self, stride="[1, inf)", repeats="[1, inf)", memory_limit_mib="[1, inf)")
         check_intervals(self, num_workers="[0, inf)", cache_mib="[0, inf)", cache_windows="[0, inf)")
         check_intervals(self, time_limit_s="(0, inf)", crop_scale="(0, 1]", erase="[0, 1]", max_broken="[0, 1]")

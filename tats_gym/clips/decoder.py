@@ -18,9 +18,11 @@ from tats_gym.clips.augment import (
     Sampling,
     centre_crop_box,
     crop_and_resize,
+    displayed_width,
     multi_scale_crop_box,
     random_resized_crop_box,
     random_window,
+    stored_box,
     view_boxes,
     view_windows,
     window_at,
@@ -31,7 +33,7 @@ from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.datasets.listing import Video
 from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
 from tats_gym.clips.paths import data_root
-from tats_gym.clips.readers import VideoReader, VideoReadError
+from tats_gym.clips.readers import VideoReader, VideoReadError, pixel_aspect_of
 from tats_gym.files.intervals import check_intervals
 
 ORDER_SEED, CLIP_SEED = 0, 1
@@ -133,9 +135,10 @@ class ClipDecoder:
         """
         id_, rng = self._video_and_rng(draw, attempt)
         frames = self._window(id_, rng)  # (T, H, W, 3)
+        displayed = self._displayed_width(id_, frames.shape[2])
         for view in out:
             try:
-                clip = self._augmented(frames, rng)
+                clip = self._augmented(frames, displayed, rng)
             except DistortionError as err:
                 raise VideoReadError(f"{self.path(id_)}: {err} ({draw}, attempt {attempt})") from err
             view.copy_(clip)
@@ -153,7 +156,9 @@ class ClipDecoder:
             windows = view_windows(len(video), *self._window_kind, views.temporal)  # (temporal, T)
             wanted = np.unique(windows)
             frames = video.get_batch(wanted.tolist())
-        boxes = view_boxes(frames.shape[1], frames.shape[2], views.spatial)
+        height, width = frames.shape[1:3]
+        displayed = self._displayed_width(id_, width)
+        boxes = [stored_box(box, displayed, width) for box in view_boxes(height, displayed, views.spatial)]
         rows = iter(out)
         for window in windows:
             chosen = frames[np.searchsorted(wanted, window)]  # (T, H, W, 3)
@@ -179,12 +184,22 @@ class ClipDecoder:
         with closing(self._open(id_)) as video:
             return video.get_batch(window(len(video), *self._window_kind).tolist())
 
-    def _augmented(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Crop and augment a window (T, H, W, 3) into one view (C, T, H, W)."""
+    def _displayed_width(self, id_: int, width: int) -> int:
+        """Return the width of the displayed picture whose stored frames are `width` wide."""
+        if self.config.pixel_aspect == "ignore":
+            return width
+        try:
+            return displayed_width(width, pixel_aspect_of(self.path(id_), self.config.opens_with))
+        except ValueError as err:
+            raise VideoReadError(f"{self.path(id_)}: {err}; correct the file, or set pixel_aspect to 'ignore'") from err
+
+    def _augmented(self, frames: NDArray[np.uint8], displayed: int, rng: np.random.Generator) -> Tensor:
+        """Crop and augment a window (T, H, W, 3), displayed in this width, into one view (C, T, H, W)."""
         with distorting("RandAugment"):
             pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
         with distorting("crop_and_resize"):
-            box = self._box(frames.shape[1], frames.shape[2], rng)
+            height, width = frames.shape[1:3]
+            box = stored_box(self._box(height, displayed, rng), displayed, width)
             flip = self.config.flip and rng.random() < 0.5
             clip = crop_and_resize(pixels, box, self.size, flip=flip)
         with distorting("erase"):

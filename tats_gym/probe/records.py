@@ -12,7 +12,7 @@ import tyro
 
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.augment import Sampling
-from tats_gym.clips.config import Crop
+from tats_gym.clips.config import Crop, PixelAspect
 from tats_gym.clips.decoder import Views
 from tats_gym.clips.readers import Reader
 from tats_gym.datasets import Split
@@ -62,6 +62,8 @@ class ProbeCommand:
     """Frames from one frame of a clip to the next; by default the environment's."""
     sampling: Sampling = ClipConfig.sampling
     """stride: windows of frames `stride` apart. segments: frames spread over the whole video."""
+    pixel_aspect: PixelAspect = ClipConfig.pixel_aspect
+    """Pixels that a file says are not square: ignore takes them as square, apply crops the displayed picture."""
     frames: int | None = None
     """Frames in a clip; None takes each encoder's."""
     size: int | None = None
@@ -117,6 +119,7 @@ class ProbeCommand:
             "subset_seed",
             "index",
             "sampling",
+            "pixel_aspect",
             "reader",
             "num_workers",
             "max_broken",

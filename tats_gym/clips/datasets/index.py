@@ -58,6 +58,8 @@ class Finding:
     """Frames a second, 0 where the container does not say."""
     width: int | None = None
     height: int | None = None
+    pixel_aspect: float | None = None
+    """Width of a pixel over its height; None in an index that was written before it was measured."""
     status: Status
     """ok: the window fits. short: the video is shorter, its last frame will repeat. broken: the window does not decode.
     misplaced: the reader returned other frames than those requested."""
@@ -191,6 +193,7 @@ def read_finding(content: dict[str, Any], place: str) -> Finding:
         KeyError: If a field is missing.
         ValueError: If a field has another type or value; the message begins with `place`.
     """
+    content = {"pixel_aspect": None, **content}
     return _built(Finding, {field.name: content[field.name] for field in fields(Finding)}, place)
 
 

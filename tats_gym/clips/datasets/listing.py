@@ -112,6 +112,13 @@ def _list_index(path: Path, data: str, folder: Path, part: Part, subset: float |
     broken = len(videos) - len(usable)
     unusable = f"{broken} that cannot be used"
     _log_once(logging.INFO, f"{data} {part.split}: {len(usable)} videos, and {unusable}, in {path}")
+    stretched = sum(named[video.name].finding.pixel_aspect not in (None, 1) for video in usable)
+    if stretched:
+        _log_once(
+            logging.INFO,
+            f"{data} {part.split}: the pixels of {stretched} of these videos are not square; pixel_aspect says whether "
+            "that is ignored, which it is by default, or applied",
+        )
     return VideoList(usable, header.classes, header.missing, header.annotated, broken)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tats_gym.clips.augment import displayed_width
 from tats_gym.clips.datasets.films import SETTINGS_FILE
 from tats_gym.clips.demo.drawing import Bytes
 from tats_gym.clips.generated import encode
@@ -121,6 +122,8 @@ def claim_folder(out: Path, config: CutConfig) -> None:
 class Segments:
     """The segments of one video. Iterating writes those missing in `out` and yields their paths; `len` counts them.
 
+    Their pixels are square: they are scaled to the displayed picture.
+
     Raises:
         VideoReadError: If the video cannot be opened or has no frame rate.
     """
@@ -129,6 +132,9 @@ class Segments:
         self.video, self.config = video, config
         reader = open_video(video, "pyav")
         reader.close()
+        with closing(Container(video.absolute())) as container:
+            self.pixel_aspect = float(container.pixel_aspect)
+            """Width of a stored pixel over its height; those of segments are square."""
         self.length = len(reader)
         """Frames in the video."""
         self.fps = Fraction(reader.fps).limit_denominator(1001)  # restores 30000/1001, which was read as a float
@@ -149,7 +155,7 @@ class Segments:
             if number not in needed:
                 continue
             if not window:
-                height, width = self.config.size(frame.height, frame.width)
+                height, width = self.config.size(frame.height, self._displayed_width(frame.width))
                 orientation = orientation_of(frame)
             pixels = frame.to_ndarray(format="rgb24", height=height, width=width)  # (H, W, 3)
             window.append(orientation.apply(np.asarray(pixels, dtype=np.uint8)))
@@ -157,6 +163,12 @@ class Segments:
             if path is not None:
                 self._write(path, np.stack(window))  # (T, H, W, 3)
                 yield path
+
+    def _displayed_width(self, width: int) -> int:
+        try:
+            return displayed_width(width, self.pixel_aspect)
+        except ValueError as err:
+            raise VideoReadError(f"{self.video}: {err}; correct the file") from err
 
     def _decode(self, count: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield the first `count` frames with their numbers, in one pass."""

@@ -27,7 +27,15 @@ from tats_gym.clips.datasets.layout import Part
 from tats_gym.clips.datasets.listing import dataset_folder, list_videos
 from tats_gym.clips.prepare.frame_check import returns_wrong_frames
 from tats_gym.clips.prepare.verify_report import Report
-from tats_gym.clips.readers import Reader, VideoReader, VideoReadError, in_video_file, open_video, split_span
+from tats_gym.clips.readers import (
+    Reader,
+    VideoReader,
+    VideoReadError,
+    in_video_file,
+    open_video,
+    pixel_aspect_of,
+    split_span,
+)
 from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import TaskFailure
 from tats_gym.datasets import DATASETS, Split
@@ -101,6 +109,7 @@ class WindowCheck:
                 window = length, self.frames, self.stride
                 indices = window_indices(*window, centre_start(*window)).tolist()
                 height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, 3)
+                pixel_aspect = pixel_aspect_of(path, self.reader)
                 misplaced = self._misplaces_frames(path, video)
         except VideoReadError:
             raise
@@ -112,6 +121,7 @@ class WindowCheck:
             fps=round(fps, 3) if math.isfinite(fps) else 0.0,
             width=width,
             height=height,
+            pixel_aspect=round(pixel_aspect, 4),
             status="misplaced" if misplaced else status,
             cause=f"reader {self.reader!r} returns wrong frames" if misplaced else None,
         )

@@ -57,6 +57,8 @@ class Report:
     fps: Spread | None
     sizes: dict[str, int]
     """Width x height to the number of usable videos, the most frequent first."""
+    pixel_aspects: dict[str, int]
+    """Width of a pixel over its height to the number of usable videos, where it is not 1."""
     seconds: float
     """Time that the last run spent decoding."""
 
@@ -68,6 +70,9 @@ class Report:
         labelled = any(row.label is not None for row in rows)
         counts = [labels[number] for number in range(len(header.classes))] if labelled else []
         sizes = Counter(f"{row.finding.width}x{row.finding.height}" for row in usable)
+        aspects = Counter(
+            f"{row.finding.pixel_aspect:g}" for row in usable if row.finding.pixel_aspect not in (None, 1)
+        )
         return cls(
             header=header,
             root=root,
@@ -82,6 +87,7 @@ class Report:
             num_frames=Spread.of(row.finding.frames for row in usable if row.finding.frames is not None),
             fps=Spread.of(row.finding.fps for row in usable if row.finding.fps is not None),
             sizes=dict(sizes.most_common()),
+            pixel_aspects=dict(aspects.most_common()),
             seconds=round(seconds, 1),
         )
 
@@ -142,6 +148,12 @@ class Report:
             sizes = ", ".join(f"{size} ({count:,})" for size, count in list(self.sizes.items())[:MAX_LISTED])
             more = f" and {len(self.sizes) - MAX_LISTED} others" if len(self.sizes) > MAX_LISTED else ""
             yield f"sizes: {sizes}{more}"
+        if self.pixel_aspects:
+            aspects = ", ".join(f"{aspect} ({count:,})" for aspect, count in self.pixel_aspects.items())
+            yield (
+                f"pixels that are not square, width over height: {aspects}; they are taken as square, as by the peers, "
+                "unless pixel_aspect is 'apply'"
+            )
         yield f"index: {self.index}"
         yield f"report: {self.path}"
 

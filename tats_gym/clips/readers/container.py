@@ -8,7 +8,7 @@ from typing import Literal
 import av
 from av.stream import Disposition
 
-from tats_gym.clips.readers.video_reader import VideoReadError, decode_error, file_status
+from tats_gym.clips.readers.video_reader import VideoReadError, decode_error, file_version
 
 SkipLevel = Literal["DEFAULT", "NONREF", "ALL"]
 """FFmpeg's discard levels: decode every frame, only reference frames, none."""
@@ -23,7 +23,7 @@ class Container:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.version = _version(path)
+        self.version = file_version(path)
         """Inode, size and modification time, which distinguish this file from another one at the same path."""
         self._closed = False
         self._open()
@@ -32,7 +32,7 @@ class Container:
     def _open(self) -> None:
         if self._closed:
             raise VideoReadError(f"{self.path}: it was closed")
-        if _version(self.path) != self.version:
+        if file_version(self.path) != self.version:
             raise VideoReadError(f"{self.path}: it changed while it was read")
         try:
             self._file = av.open(str(self.path), metadata_errors="ignore")
@@ -69,6 +69,11 @@ class Container:
     def time_base(self) -> Fraction:
         """Unit of the packets' times, in seconds."""
         return self._stream.time_base or Fraction(1)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a stored pixel over its height, 1 where neither container nor codec say."""
+        return self._stream.sample_aspect_ratio or Fraction(1)
 
     @property
     def intra_only(self) -> bool:
@@ -171,8 +176,3 @@ class Container:
         """Release the file."""
         self._closed = True
         self._file.close()
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    status = file_status(path)
-    return status.st_ino, status.st_size, status.st_mtime_ns

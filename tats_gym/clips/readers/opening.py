@@ -1,6 +1,7 @@
 """The table of readers, and the opening of a video by one of them, or of images."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Literal, get_args
@@ -21,6 +22,7 @@ READER_CLASSES: dict[str, str] = {
 }
 """`module:class` of each reader; its library is imported with the first video that it opens."""
 IMAGES = "tats_gym.clips.readers.image_reader:ImageReader"
+PIXEL_ASPECT = "tats_gym.clips.readers.pixel_aspect:pixel_aspect"
 
 
 def open_video(path: str | Path, reader: str = "auto") -> VideoReader:
@@ -59,6 +61,23 @@ def _open_whole(path: Path, reader: str) -> VideoReader:
     if file_status(path).st_size == 0:
         raise VideoReadError(f"{path}: the file is empty")
     return _opened(READER_CLASSES[reader], path)
+
+
+def pixel_aspect_of(path: str | Path, reader: str = "auto") -> float:
+    """Return the width of a video's pixels over their height, see `pixel_aspect`: the same for all readers of files.
+
+    Args:
+        path: As for `open_video`; images and videos of a dataset's own reader have square pixels, 1.
+        reader: As for `open_video`.
+
+    Raises:
+        VideoReadError: If the file is missing or cannot be decoded.
+    """
+    whole, _ = split_span(path)
+    if not in_video_file(whole, reader):
+        return 1.0
+    measure: Callable[[Path], float] = resolve_name(PIXEL_ASPECT)
+    return measure(whole.absolute())
 
 
 def in_video_file(path: Path, reader: str) -> bool:

@@ -54,6 +54,12 @@ def file_status(path: Path) -> os.stat_result:
     return status
 
 
+def file_version(path: Path) -> tuple[int, int, int]:
+    """Return what tells a video's file from another one at the same path; raises VideoReadError as `file_status`."""
+    status = file_status(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def source_status(path: Path) -> os.stat_result:
     """Return the status of the file or folder that holds a video, for a path that may lead on into an archive.
 
