@@ -12,19 +12,21 @@ from tests.video_files import moving_texture, write_video
 
 
 @pytest.mark.skipif(importlib.util.find_spec("decord") is None, reason="decord is not installed")
-def test_videos_whose_frames_a_reader_misplaces_are_left_out(tmp_path):
+@pytest.mark.parametrize("times", ["", "#t=0.5,3.3"])  # whole videos, and a segment of each
+def test_videos_whose_frames_a_reader_misplaces_are_left_out(tmp_path, times):
+    avi, mp4 = f"b_frames.avi{times}", f"v.mp4{times}"
     write_video(tmp_path / "b_frames.avi", moving_texture(40), codec="mpeg4", options={"bf": "2"})
     write_video(tmp_path / "v.mp4", moving_texture(40), options={"bf": "2", "g": "8"})
-    (tmp_path / "train.csv").write_text("b_frames.avi 0\nv.mp4 0\n")
+    (tmp_path / "train.csv").write_text(f"{avi} 0\n{mp4} 0\n")
     for reader, status in (("pyav", "ok"), ("decord", "misplaced")):
         check = verification(tmp_path, reader=reader)
-        assert {path.name: finding.status for path, finding in check} == {"b_frames.avi": status, "v.mp4": "ok"}
+        assert {path.name: finding.status for path, finding in check} == {avi: status, mp4: "ok"}
         report = check.finish()
         assert any("1 misplaced: reader 'decord' returns wrong frames" in line for line in report.lines()) == (
             reader == "decord"
         )
         assert [video.path.name for video in list_videos("list", tmp_path).videos][-report.usable :] == (
-            ["b_frames.avi", "v.mp4"] if status == "ok" else ["v.mp4"]
+            [avi, mp4] if status == "ok" else [mp4]
         )
 
 
