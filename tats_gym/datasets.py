@@ -88,7 +88,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "list": Dataset(
         reader="tats_gym.clips.datasets.folder_and_list:read_list",
-        files="train.csv, val.csv or test.csv, whose lines are `path label`, in that very folder",
+        files="train.csv, val.csv or test.csv, with lines `path label` or `path,start,end,label`, in that very folder",
         distributor="you, or from tats-gym prepare list, which writes any dataset in this form",
         flip_keeps_class=None,
     ),

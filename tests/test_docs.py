@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,11 @@ def _place(tmp_path_factory, demo_root) -> Path:
         write_layout(data, place / "data" / data.replace("list", "lists"), train=8, validation=4, classes=2)
     write_layout("folder", place / "home" / "videos", train=8, validation=2)
     write_video(place / "home" / "films" / "long.mp4", moving_frames(0, count=96))
+    write_video(place / "data" / "epic" / "P01" / "videos" / "P01_01.MP4", moving_frames(0, count=96))
+    actions = "participant_id,video_id,start_timestamp,stop_timestamp,verb_class"
+    rows = "P01,P01_01,00:00:00.14,00:00:03.37,3\nP01,P01_01,00:00:04.37,00:00:06.17,0\n"
+    (place / "data" / "epic" / "EPIC_100_train.csv").write_text(f"{actions}\n{rows}")
+    write_video(place / "dv" / "tape.mov", moving_frames(0, count=32), pixel_aspect=Fraction(64, 45))
     pages = [ROOT / "docs" / f"{name}.md" for name in ("agents", "data", "plugs")]
     for language, text in (block for page in pages for block in blocks(page)):
         if language == "python" and (file := FILE.match(text)):
