@@ -271,12 +271,12 @@ def test_ids_outside_the_dataset_are_refused(folder, ids, bad):
 
 def test_arguments_out_of_range_are_refused(folder):
     with (
-        pytest.raises(ValueError, match="frames and size must be at least 1, got 0 and 16"),
+        pytest.raises(ValueError, match="frames must be at least 1, got 0"),
         stream_of(folder, frames=0),
     ):
         pass
     with stream_of(folder) as stream:
         with pytest.raises(ValueError, match="count must be at least 1, got 0"):
             stream.take(0)
-        with pytest.raises(ValueError, match="must not be negative, got -1 and 0"):
+        with pytest.raises(ValueError, match="position must not be negative, got -1"):
             stream.seek(-1)
