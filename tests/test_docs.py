@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from tats_gym.agents.experiments import finetune_study, sweep
+from tats_gym.agents.experiments import finetune_study, sweep, sweep_plan
 from tats_gym.agents.experiments.comparison import compare
 from tats_gym.agents.experiments.probe import study as probe_study
 from tats_gym.agents.experiments.studies import study
@@ -140,6 +140,7 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for module in (compare, study, sweep):
         monkeypatch.setattr(module, "run_trials", _begin)
+    monkeypatch.setattr(sweep_plan, "plan_run", _begin)
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):
         if language == "python" and not FILE.match(text):

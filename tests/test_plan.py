@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from tats_gym.agents.experiments import sweep_plan
+from tats_gym.agents.experiments.comparison.measures import ProbePlan
+from tats_gym.agents.experiments.sweep import SweepCommand
 from tats_gym.agents.training import plan as plan_module
 from tats_gym.agents.training.plan import Part, Plan, plan_run
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.runs.metrics import read_metrics
+from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
 
 
@@ -67,3 +71,26 @@ def test_a_plan_adds_its_parts_up():
     report = plan.report()
     assert "first: 144,000 masks at 20.00 a second, 25% of the time waiting for clips: 2.0 h" in report
     assert "time:   5.0 h\nmemory: 0.5 GiB\ndisk:   1.25 GiB, 5 checkpoints of 256 MiB" in report
+
+
+def test_a_sweep_s_plan_adds_up_its_runs_over_seeds(clips_root, tmp_path, monkeypatch):
+    planned = []
+
+    def plan_in_hours(config):
+        planned.append((config.agent, config.grid.mask_ratio, config.seed))
+        part = Part(name="the whole run", masks=7200, masks_per_s=1.0 + (config.agent == "tube"), wait_share=0.0)
+        return Plan(
+            config=replace(config, keep_checkpoints=1), parts=(part,), measurements=0, measurement_s=0.0,
+            peak_memory_mib=0.0, checkpoint_bytes=2**29,
+        )  # fmt: skip
+
+    monkeypatch.setattr(sweep_plan, "plan_run", plan_in_hours)
+    base = replace(tiny_config(clips_root, tmp_path), grid=TokenGrid(frames=4, size=128))
+    command = SweepCommand(table="table6", seeds=(3, 4), out=tmp_path, base=base, probing=ProbePlan())
+    *_, table, total = sweep_plan.plan_sweep(command)
+    assert {agent for agent, *_ in planned} == {"tube", "adamae", "tats"}
+    assert {ratio for _, ratio, _ in planned} == {0.85, 0.9, 0.95}
+    assert {seed for *_, seed in planned} == {3}
+    assert len(planned) == len(table.splitlines()) - 1 == 9
+    assert "9 runs of 2 seeds, one after the other on this machine: 30.0 h, 9.0 GiB" in total  # 2 x (3 x 1 + 6 x 2) h
+    assert list(tmp_path.iterdir()) == []

@@ -110,8 +110,13 @@ def plan_run(config: PretrainConfig) -> Plan:
         config: The run's settings. Windows that the measurement decodes stay in the cache, if there is one.
 
     Raises:
-        ValueError: If a part does not fit, as when the run is made.
+        ValueError: If a part does not fit, as when the run is made; or in one of several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "--dry-run measures one process, got several (WORLD_SIZE); give the command without torchrun: "
+            "n GPUs need about an n-th of the time"
+        )
     with tempfile.TemporaryDirectory() as folder:
         eval_clips = min(config.eval_clips, EVAL_CLIPS)
         run = Pretraining(replace(config, out=folder, quiet=True, eval_clips=eval_clips, track=None))
@@ -130,7 +135,7 @@ def plan_run(config: PretrainConfig) -> Plan:
             run.close()
         interval = config.eval_interval or run.epoch_timesteps
         return Plan(
-            config=replace(run.config, eval_clips=config.eval_clips),
+            config=replace(run.config, eval_clips=config.eval_clips, device=str(run.vector_env.device)),
             parts=tuple(parts),
             measurements=-(-run.total_timesteps // interval) + 1,
             measurement_s=measurement_s,

@@ -2,6 +2,7 @@
 
 from tats_gym.agents.experiments.comparison.compare import defaults_for
 from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
+from tats_gym.agents.experiments.sweep_plan import plan_sweep
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
@@ -25,10 +26,10 @@ def main(words: list[str], program: str = "tats-gym sweep") -> int:
 
 
 def _sweep(words: list[str], program: str) -> None:
-    line = CommandLine(words, program, ABOUT, "env", "preset")
+    line = CommandLine(words, program, ABOUT, "env", "preset", plans=True)
     base, probing = defaults_for(line.env_id, line.first["preset"])
     command = line.settings(SweepCommand, SweepCommand(table="table2", base=base, probing=probing))
     swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")
     check_reserved(command.base, base, swept | INSTEAD)
-    for text in report_sweep(command, words):
+    for text in plan_sweep(command) if line.dry_run else report_sweep(command, words):
         print(text)

@@ -32,6 +32,8 @@ class Options(NamedTuple):
     """Folder of the run that goes on, from its newest checkpoint."""
     folder: Path | None
     """The run's own folder, whether there is a run in it or not; None makes a new one below `config.out`."""
+    dry_run: bool
+    """Whether the run is only planned."""
 
 
 def main(words: list[str], program: str = "tats-gym train") -> int:
@@ -51,12 +53,14 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
         ValueError: If options exclude each other, or there is no such environment, preset or agent.
         SystemExit: If the user asked for help, or an option is unknown or malformed, which is then printed.
     """
-    line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder", progress=True)
+    line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder", progress=True, plans=True)
     env_id, preset = line.first["env"], line.first["preset"]
     resume, folder = line.path("resume"), line.path("folder")
     named_module = (
         env_id is not None and ":" in env_id
     )  # imported because the user named it, never because a file of a run does
+    if line.dry_run and (resume or folder):
+        raise ValueError("--dry-run plans a new run; leave --resume and --folder out")
     if resume and (preset or folder or (env_id and not named_module)):
         raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
     if resume:
@@ -72,7 +76,7 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
             check_asked_for(name, [word.removeprefix(f"--{kind}=") for word in line.rest], kind)
     find_agent(config.agent)  # a mistyped name is answered before the imports of a training, which take seconds
     find_reward(config.reward)
-    return Options(config, resume, folder)
+    return Options(config, resume, folder, line.dry_run)
 
 
 def _prepare(file: ConfigFile, preset: str | None) -> None:
@@ -86,6 +90,12 @@ def _prepare(file: ConfigFile, preset: str | None) -> None:
 
 
 def _train(options: Options) -> int:
-    from tats_gym.agents.training.train import train  # takes seconds, which --help and a mistyped option do without
+    # These imports take seconds, which --help and a mistyped option do without.
+    if options.dry_run:
+        from tats_gym.agents.training.plan import plan_run
 
-    return train(*options)
+        print(plan_run(options.config).report())
+        return 0
+    from tats_gym.agents.training.train import train
+
+    return train(options.config, options.resume, options.folder)

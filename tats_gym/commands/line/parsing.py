@@ -24,6 +24,7 @@ PRESET_HELP = f"--preset NAME   preset to start from, by default the id's own: {
 """Lines of the help of commands that read these options first."""
 CONFIG_HELP = "--config FILE   settings to start from, as JSON or YAML; options beside it win over them"
 RUN_CONFIG_HELP = CONFIG_HELP.replace("YAML;", "YAML, or the config.json of a run;")
+PLAN_HELP = "--dry-run       measure a few steps, print hours, memory and disk, and leave no run behind"
 QUIET_HELP = "--quiet         no messages but results, warnings and errors"
 
 
@@ -36,6 +37,7 @@ class CommandLine:
         about: The text that the help begins with.
         first: Names of the options that are read before the settings, whose defaults depend on them.
         progress: Whether the settings have a `quiet` of their own, for a progress bar.
+        plans: Whether the command takes --dry-run, see `dry_run`.
 
     Raises:
         OSError: If the file of --config is missing or cannot be read.
@@ -43,17 +45,29 @@ class CommandLine:
         TypeError: If it has another value than text for one of the first options.
     """
 
-    def __init__(self, words: list[str], program: str, about: str | None, *first: str, progress: bool = False) -> None:
+    def __init__(
+        self,
+        words: list[str],
+        program: str,
+        about: str | None,
+        *first: str,
+        progress: bool = False,
+        plans: bool = False,
+    ) -> None:
         parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False)
         for name in ("config", *first):
             parser.add_argument(f"--{name}")
-        parser.add_argument("--quiet", action="store_true")
+        for flag in ("quiet", "dry-run") if plans else ("quiet",):
+            parser.add_argument(f"--{flag}", action="store_true")
         chosen, self.rest = parser.parse_known_args(words)
         given: dict[str, Any] = vars(chosen)
         self.rest += ["--quiet"] * (given.pop("quiet") and progress)
+        self.dry_run: bool = given.pop("dry_run", False)
+        """Whether to plan alone."""
         config = given.pop("config")
         self.program = program
-        common = [RUN_CONFIG_HELP if "resume" in first else CONFIG_HELP, *([] if progress else [QUIET_HELP])]
+        common = [RUN_CONFIG_HELP if "resume" in first else CONFIG_HELP]
+        common += [PLAN_HELP] * plans + [QUIET_HELP] * (not progress)
         self.about = "\n".join([(about or "").strip(), "", *common])
         self.file = None if config is None else ConfigFile(Path(config))
         if self.file and given.get("resume"):
