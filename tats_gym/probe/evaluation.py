@@ -11,6 +11,7 @@ from tats_gym.probe.features import Features
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.labels import Labels, check_labels
 from tats_gym.probe.logistic import LogisticConfig, fit_logistic
+from tats_gym.probe.rankme import rankme
 from tats_gym.probe.scoring import Accuracy, accuracy_of
 from tats_gym.probe.sgd import SgdConfig, fit_sgd
 
@@ -44,6 +45,8 @@ class ProbeResult:
     """On the test clips; the probabilities of a clip's views are averaged."""
     train_top1: float
     """On the first pass of the training clips; each is among its own nearest neighbours."""
+    rankme: float
+    """Effective rank of the first pass of the training features, at most their number or width."""
     num_train: int
     """Training clips."""
     classes: tuple[str, ...]
@@ -97,6 +100,7 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
         method=method,
         accuracy=accuracy_of(probabilities, test.labels[0]),
         train_top1=accuracy_of(model.probabilities(train.values[0]), train.labels[0]).top1,
+        rankme=rankme(train.values[0]),
         num_train=len(train),
         classes=train.videos.classes,
         trained_classes=len(train.labels.unique()),

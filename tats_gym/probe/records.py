@@ -196,7 +196,8 @@ def line_of(record: dict[str, Any]) -> str:
     return (
         f"{record['encoder']['path']}: {method}, norm {record['norm']}, seed {record['seed']}: "
         f"top-1 {record['top1']:.2%} [{low:.2%}, {high:.2%}] on {record['num_test']} clips, chance "
-        f"{record['chance']:.2%}; {record['num_train']} training clips, {lost} videos unreadable"
+        f"{record['chance']:.2%}; {record['num_train']} training clips, {lost} videos unreadable; "
+        f"RankMe {record['rankme']:.1f}"
     )
 
 
