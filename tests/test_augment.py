@@ -171,3 +171,26 @@ def test_any_size_of_frame_becomes_a_uint8_square(shape):
     clip = crop_and_resize(flat, centre_crop_box(*shape[1:3]), 16)
     assert (clip.shape, clip.dtype, clip.is_contiguous()) == ((3, shape[0], 16, 16), torch.uint8, True)
     assert (clip == 77).all()
+
+
+def _between_the_nearest_four(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize (H, W) to a square by the mean of the nearest four pixels, weighted by their distance."""
+    out = np.empty((size, size))
+    for i, j in np.ndindex(out.shape):
+        y, x = ((k + 0.5) * n / size - 0.5 for k, n in zip((i, j), image.shape, strict=True))
+        top, left = int(np.floor(y)), int(np.floor(x))
+        rows = [np.clip(row, 0, image.shape[0] - 1) for row in (top, top + 1)]
+        columns = [np.clip(column, 0, image.shape[1] - 1) for column in (left, left + 1)]
+        weights = np.outer((top + 1 - y, y - top), (left + 1 - x, x - left))
+        out[i, j] = (weights * image[np.ix_(rows, columns)]).sum()
+    return out
+
+
+def test_without_antialiasing_a_pixel_is_the_mean_of_the_nearest_four():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    resized = crop_and_resize(frames, (4, 2, 36, 30), 8, antialias=False).numpy()  # (C, T, H, W)
+    for channel, frame in np.ndindex(3, 2):
+        expected = _between_the_nearest_four(frames[frame, 4:, 2:32, channel].astype(float), 8)
+        assert np.abs(resized[channel, frame] - expected).max() <= 1  # of 255; eight-bit weights round
+    smooth = crop_and_resize(frames, (4, 2, 36, 30), 8).numpy()
+    assert smooth.std() < 0.5 * resized.std()  # of noise, a mean over many pixels keeps less

@@ -215,7 +215,9 @@ def stored_box(box: Box, displayed: int, width: int) -> Box:
     return top, start, height, stop - start
 
 
-def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool = False) -> Tensor:
+def crop_and_resize(
+    frames: NDArray[np.uint8], box: Box, size: int, flip: bool = False, *, antialias: bool = True
+) -> Tensor:
     """Crop the same box from every frame and resize it, in uint8 throughout.
 
     Args:
@@ -223,6 +225,7 @@ def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool =
         box: Part to crop, within the frame.
         size: Side of the result in pixels; a smaller box is enlarged.
         flip: Mirror the crop horizontally.
+        antialias: See `ClipConfig.antialias`.
 
     Returns:
         Pixels of shape (C, T, size, size), uint8.
@@ -230,6 +233,6 @@ def crop_and_resize(frames: NDArray[np.uint8], box: Box, size: int, flip: bool =
     top, left, height, width = box
     pixels: Tensor = torch.from_numpy(frames[:, top : top + height, left : left + width])
     pixels = pixels.permute(0, 3, 1, 2)  # (T, C, h, w)
-    pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)  # (T, C, H, W)
+    pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=antialias)  # (T, C, H, W)
     pixels = pixels.transpose(0, 1).contiguous()  # (C, T, H, W)
     return pixels.flip(-1) if flip else pixels

@@ -163,7 +163,7 @@ class ClipDecoder:
         for window in windows:
             chosen = frames[np.searchsorted(wanted, window)]  # (T, H, W, 3)
             for box in boxes:
-                next(rows).copy_(crop_and_resize(chosen, box, self.size))
+                next(rows).copy_(crop_and_resize(chosen, box, self.size, antialias=self.config.antialias))
 
     def _video_and_rng(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
         """Return the video of this attempt, and the random generator of its window and crops."""
@@ -201,7 +201,7 @@ class ClipDecoder:
             height, width = frames.shape[1:3]
             box = stored_box(self._box(height, displayed, rng), displayed, width)
             flip = self.config.flip and rng.random() < 0.5
-            clip = crop_and_resize(pixels, box, self.size, flip=flip)
+            clip = crop_and_resize(pixels, box, self.size, flip, antialias=self.config.antialias)
         with distorting("erase"):
             if self.config.erase and rng.random() < self.config.erase:
                 erase(clip, rng)

@@ -62,6 +62,8 @@ class ProbeCommand:
     """Frames from one frame of a clip to the next; by default the environment's."""
     sampling: Sampling = ClipConfig.sampling
     """stride: windows of frames `stride` apart. segments: frames spread over the whole video."""
+    antialias: bool = ClipConfig.antialias
+    """Weigh all pixels below a new one when a crop is made smaller; off, the nearest four, as VideoMAE tests."""
     pixel_aspect: PixelAspect = ClipConfig.pixel_aspect
     """Pixels that a file says are not square: ignore takes them as square, apply crops the displayed picture."""
     frames: int | None = None
@@ -119,6 +121,7 @@ class ProbeCommand:
             "subset_seed",
             "index",
             "sampling",
+            "antialias",
             "pixel_aspect",
             "reader",
             "num_workers",
