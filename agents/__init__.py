@@ -5,7 +5,7 @@ from tats_gym.agents.peers.fixed import FixedMasks, FixedPolicy
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
 from tats_gym.agents.registry import AGENTS, check_asked_for, find_agent
-from tats_gym.agents.requirements import needs
+from tats_gym.agents.requirements import needs, with_settings
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.tats import TATS, TatsConfig
 
@@ -23,4 +23,5 @@ __all__ = [
     "check_asked_for",
     "find_agent",
     "needs",
+    "with_settings",
 ]

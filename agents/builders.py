@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.peers.adamae import AdaMAE
+from tats_gym.agents.peers.adamae import AdaMAE, AdaMAEConfig
 from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy
 from tats_gym.agents.peers.fixed import (
     BlockPolicy,
@@ -19,6 +19,7 @@ from tats_gym.agents.peers.fixed import (
     RandomPolicy,
     TubePolicy,
 )
+from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import Baseline
 from tats_gym.agents.tats import TATS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -61,7 +62,8 @@ def _batch_size(env: TokenSelectionVecEnv) -> int:
     return env.num_envs * env.vector_env.config.shard[1]
 
 
-def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig) -> AdaMAE:
+@with_settings(AdaMAEConfig)
+def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig, settings: AdaMAEConfig) -> AdaMAE:
     """Make AdaMAE, whose sampler has the learning rate of the MAE at every step."""
     optim, steps_per_epoch = config.mae_optim, _steps_per_epoch(env, config)
     rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
@@ -69,6 +71,7 @@ def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig) -> AdaMAE:
     return AdaMAE(
         env,
         lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate),
+        config=settings,
         policy_kwargs={"precision": config.precision, "sinusoidal": config.mae.pos_embed == "sinusoid"},
         masks_per_clip=env.vector_env.config.masks_per_clip,
         seed=config.seed,

@@ -6,6 +6,7 @@ Another package adds an agent by an entry point of the group "tats_gym.agents", 
     def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> BaseAlgorithm
 
 `tats_gym.agents.needs` marks it with settings that the agent needs of its environment: `@needs(action="scores")`.
+`tats_gym.agents.with_settings` gives it settings of its own.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.runs.folder import read_record
 from tests.packages import FILES, install
 from tests.runs import load_command
@@ -35,10 +37,17 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(
         f"--epoch-clips 16 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --eval-clips 2 --eval-masks 1 --quiet "
         f"--device cpu --out {tmp_path}"
     )
-    assert load_command("train").main(arguments.split()) == 0
+    own = [] if agent == "detail" else ["--agent-settings.temperature", "0.5"]
+    assert load_command("train").main([*arguments.split(), *own]) == 0
     module = sys.modules["my_agents.detail" if agent == "detail" else "my_agents.linear"]
     assert Path(module.__file__).is_relative_to(installed)
     (run,) = tmp_path.iterdir()
     assert run.name == f"folder-{agent.replace(':', '.')}-seed0-1"
     settings = read_record(run)["config"]
     assert (settings["masks_per_clip"], settings["action"]) == (masks_per_clip, "ids")
+    assert settings["agent_settings"] == ({} if agent == "detail" else {"learning_rate": 0.001, "temperature": 0.5})
+    loaded = SavedRun.read(run).agent(config_from_dict(settings).clips, device="cpu")
+    assert agent == "detail" or loaded.policy.temperature == 0.5
+    more = [] if agent == "detail" else ["--agent", agent]
+    assert load_command("train").main(["--resume", str(run), *more, "--mae-optim.epochs", "3"]) == 0
+    assert read_record(run)["config"]["agent_settings"] == settings["agent_settings"]

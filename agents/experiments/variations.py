@@ -25,9 +25,9 @@ def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
     """
     for name, value in changes.items():
         part, _, field = name.rpartition(".")
-        config = replace(
-            config, **({part: replace(getattr(config, part), **{field: value})} if part else {name: value})
-        )
+        owner: Any = getattr(config, part) if part else config
+        varied: Any = {**owner, field: value} if isinstance(owner, Mapping) else replace(owner, **{field: value})
+        config = replace(config, **{part: varied}) if part else varied
     return config
 
 

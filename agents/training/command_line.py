@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,36 +52,47 @@ def unsettled(config: PretrainConfig) -> PretrainConfig:
     except ValueError:  # an agent of a package that is not here
         return config
     left = {name: getattr(preset, name) for name in DEFAULTS if getattr(asked, name) == getattr(config, name)}
-    return replace(config, **left)
+    own, defaults = config.agent_settings, asked.agent_settings
+    changed = {name: value for name, value in own.items() if name not in defaults or defaults[name] != value}
+    return replace(config, **left, agent_settings=changed)
 
 
 def _options(base: Any, config: Any, prefix: str) -> Iterator[list[str]]:
-    for field in fields(config):
-        before, value = getattr(base, field.name), getattr(config, field.name)
-        if before == value or field.name in ("env", *ELSEWHERE):
+    before, now = _parts(base), _parts(config)
+    for key, value in now.items():
+        if (key in before and before[key] == value) or key in ("env", *ELSEWHERE):
             continue
-        name = field.name.replace("_", "-")
-        if is_dataclass(value):
-            yield from _options(before, value, prefix if field.name in UNPREFIXED else f"{prefix}{name}.")
+        name = key.replace("_", "-")
+        if is_dataclass(value) or isinstance(value, Mapping):
+            yield from _options(before.get(key, {}), value, prefix if key in UNPREFIXED else f"{prefix}{name}.")
         elif isinstance(value, bool):
             yield [f"--{prefix}{name}" if value else f"--{prefix}no-{name}"]
         else:
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if isinstance(value, tuple | list) else (value,)
             yield [f"--{prefix}{name}", *map(str, values)]
+
+
+def _parts(config: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, or the values of a mapping, by name."""
+    return {each.name: getattr(config, each.name) for each in fields(config)} if is_dataclass(config) else dict(config)
 
 
 def differing(configs: list[PretrainConfig]) -> dict[str, list[Any]]:
     """Return the settings in which runs differ, by their dotted names, with the value of each run."""
     each_flat = [flat(config) for config in configs]
-    names = [name for name in each_flat[0] if name.rpartition(".")[2] not in ELSEWHERE]
-    values = {name: [settings[name] for settings in each_flat] for name in names}
+    names = dict.fromkeys(name for settings in each_flat for name in settings)
+    values = {name: [settings.get(name) for settings in each_flat] for name in names if _influences(name)}
     return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
+def _influences(name: str) -> bool:
+    return name.startswith("agent_settings.") or name.rpartition(".")[2] not in ELSEWHERE
+
+
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the settings of a dataclass and of those in it by their dotted names."""
+    """Return the settings of a dataclass, and of dataclasses and mappings in it, by their dotted names."""
     found: dict[str, Any] = {}
-    for field in fields(config):
-        value = getattr(config, field.name)
-        found |= flat(value, f"{prefix}{field.name}.") if is_dataclass(value) else {f"{prefix}{field.name}": value}
+    for name, value in _parts(config).items():
+        nested = is_dataclass(value) or isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
     return found

@@ -3,6 +3,7 @@
 from tats_gym.agents import AGENTS
 from tats_gym.agents.experiments.comparison.compare import CompareCommand, defaults_for
 from tats_gym.agents.experiments.comparison.report import report_comparison
+from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
@@ -26,6 +27,7 @@ def main(words: list[str], program: str = "tats-gym compare") -> int:
 
 def _compare(words: list[str], program: str) -> None:
     line = CommandLine(words, program, ABOUT, "env", "preset")
+    refuse_agent_options(line.rest)
     base, probing = defaults_for(line.env_id, line.first["preset"])
     command = line.settings(CompareCommand, CompareCommand(base=base, probing=probing))
     check_reserved(command.base, base, INSTEAD)

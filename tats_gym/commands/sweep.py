@@ -3,6 +3,7 @@
 from tats_gym.agents.experiments.comparison.compare import defaults_for
 from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
 from tats_gym.agents.experiments.sweep_plan import plan_sweep
+from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
@@ -27,6 +28,7 @@ def main(words: list[str], program: str = "tats-gym sweep") -> int:
 
 def _sweep(words: list[str], program: str) -> None:
     line = CommandLine(words, program, ABOUT, "env", "preset", plans=True)
+    refuse_agent_options(line.rest)
     base, probing = defaults_for(line.env_id, line.first["preset"])
     command = line.settings(SweepCommand, SweepCommand(table="table2", base=base, probing=probing))
     swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from tats_gym.agents import check_asked_for, find_agent
 from tats_gym.agents.config import PretrainConfig, config_from_dict, preset_for
+from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import run_config, unsettled
+from tats_gym.commands.line.agent_options import named_agent, options_of, plain
 from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
@@ -17,7 +19,7 @@ ABOUT = f"""Train a token sampler and a masked autoencoder together.
 On several GPUs: torchrun --nproc_per_node=8 -m tats_gym train ...
 
 {ENV_HELP}
-{AGENT_HELP}
+{AGENT_HELP}; --help beside it shows its own settings
 {PRESET_HELP}
 --resume RUN    go on with the run in this folder, from its newest checkpoint
 --folder DIR    the run's own folder: a run that is in it goes on, so that the same command can be given again"""
@@ -64,19 +66,37 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
     if resume and (preset or folder or (env_id and not named_module)):
         raise ValueError("--resume goes on with the run's own --env, --preset and --folder; leave these out")
     if resume:
-        config = line.settings(PretrainConfig, run_config(resume))
+        config = _settings(line, run_config(resume), from_file=True)
         if env_id not in (None, config.env):
             raise ValueError(f"--resume goes on with the run's own --env {config.env}, got {env_id}; leave it out")
     else:
         if line.file:
             _prepare(line.file, preset)
-        config = line.settings(PretrainConfig, preset_for(line.env_id, preset))
+        config = _settings(line, preset_for(line.env_id, preset), from_file=line.file is not None)
     if resume or line.file:
-        for kind, name in (("agent", config.agent), ("reward", config.reward)):
-            check_asked_for(name, [word.removeprefix(f"--{kind}=") for word in line.rest], kind)
-    find_agent(config.agent)  # a mistyped name is answered before the imports of a training, which take seconds
-    find_reward(config.reward)
+        check_asked_for(config.reward, [word.removeprefix("--reward=") for word in line.rest], "reward")
+    find_reward(config.reward)  # a mistyped name is answered before the imports of a training, which take seconds
     return Options(config, resume, folder, line.dry_run)
+
+
+def _settings(line: CommandLine, start: PretrainConfig, *, from_file: bool) -> PretrainConfig:
+    """Parse the run's settings, its agent's own among them.
+
+    Args:
+        line: The words, and the file.
+        start: The settings to start from.
+        from_file: Whether a file may name the agent, whose module is imported only if the words name it too.
+    """
+    asked, in_file = named_agent(line.rest), line.file and line.file.values.get("agent")
+    agent = asked or (in_file if isinstance(in_file, str) else start.agent)
+    if from_file:
+        check_asked_for(agent, [asked or ""])
+    if line.file and in_file not in (None, agent):
+        line.file.values.pop("agent_settings", None)  # of the agent that --agent replaces
+    options = options_of(agent, start, line.rest, named=bool(asked or in_file))
+    config = plain(line.settings(options.kind, options.default))
+    settled(config, find_agent(config.agent))
+    return config
 
 
 def _prepare(file: ConfigFile, preset: str | None) -> None:

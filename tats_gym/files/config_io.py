@@ -101,6 +101,11 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         return value
     if origin is tuple:
         return _tuple(value, arguments, name)
+    if origin is dict:
+        try:
+            return _mapping(value, name)
+        except RecursionError as err:
+            raise ValueError(f"{name} must not be nested so deeply, got {shown(value)}") from err
     if isinstance(hint, type) and is_dataclass(hint):
         return value if isinstance(value, hint) else from_plain(hint, value, name)
     if hint is Path and isinstance(value, str | Path):
@@ -124,6 +129,30 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]
     return tuple(
         converted(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
     )
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    """Check a mapping of settings whose dataclass is not known, and return it as JSON has it: lists for tuples."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be an object of settings, got {shown(value)}")
+    if others := [key for key in value if not isinstance(key, str)]:
+        raise TypeError(f"{name} must have text as names, got {shown(others[0])}")
+    return {key: _plain(each, f"{name}.{key}") for key, each in value.items()}
+
+
+def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return _mapping(value, name)
+    if isinstance(value, list | tuple):
+        return [_plain(each, f"{name}[{i}]") for i, each in enumerate(value)]
+    if value is None or isinstance(value, bool | str):
+        return value
+    if not isinstance(value, Real):
+        raise TypeError(
+            f"{name} must be a number, text, true, false, null, or a list or object of these, got {shown(value)}"
+        )
+    _check(value, int if isinstance(value, Integral) else float, name)
+    return value
 
 
 def _check(value: Any, kind: Any, name: str) -> None:
