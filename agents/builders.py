@@ -68,11 +68,12 @@ def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig, settings: Ad
     optim, steps_per_epoch = config.mae_optim, _steps_per_epoch(env, config)
     rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
     steps = optim.epochs * steps_per_epoch
+    sinusoidal = config.own_mae is None and config.mae.pos_embed == "sinusoid"
     return AdaMAE(
         env,
         lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate),
         config=settings,
-        policy_kwargs={"precision": config.precision, "sinusoidal": config.mae.pos_embed == "sinusoid"},
+        policy_kwargs={"precision": config.precision, "sinusoidal": sinusoidal},
         masks_per_clip=env.vector_env.config.masks_per_clip,
         seed=config.seed,
         device=env.vector_env.device,

@@ -115,6 +115,9 @@ class PretrainConfig:
     init_mae: str | None = None
     """The MAE that this run starts from: "demo" (shipped, of the demo's clips), or the path of a run, a checkpoint or
     an exported MAE; None starts from scratch."""
+    own_mae: str | None = None
+    """An MAE of your own, as module:function from a TokenGrid to the model, in place of the one that mae.* describe;
+    init_mae may then name a run of it. See docs/plugs.md."""
     train_mae: bool = True
     """False leaves the MAE as it is: the sampler alone learns."""
     checkpoint_interval: int | None = None
@@ -139,11 +142,27 @@ class PretrainConfig:
         check_plain(self)
         if self.init_mae is not None and self.init_mae not in MAE_NAMES and os.path.exists(absolute(self.init_mae)):
             make_paths_absolute(self, "init_mae")
+        self._check_own_mae()
         check_env_id("env", self.env)
         check_reward_name(self.reward)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         check_intervals(self, **_INTERVALS)
+
+    def _check_own_mae(self) -> None:
+        """Check the settings that `own_mae` excludes, and set the unused `mae` to its defaults."""
+        if self.own_mae is None:
+            return
+        if ":" not in self.own_mae:
+            raise ValueError(f"own_mae must be module:function, got {self.own_mae!r}")
+        if self.init_mae in MAE_NAMES:
+            raise ValueError(
+                f"init_mae {self.init_mae!r} is of another architecture than own_mae {self.own_mae}: start from "
+                "scratch by --init-mae None, or name a run of this MAE"
+            )
+        if self.recompute:
+            raise ValueError(f"recompute is for blocks of tats_gym's MAE, got own_mae {self.own_mae}; leave one out")
+        object.__setattr__(self, "mae", MAEConfig())
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
         """Return the environment steps of an epoch; each of `ranks` processes has `num_clips` training clips."""

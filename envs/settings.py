@@ -18,9 +18,10 @@ class EnvConfig:
     """Settings of an environment beyond its clips (ClipConfig) and its geometry (TokenGrid)."""
 
     mae: str = "base"
-    """The model built where none is attached: a name or path that `MAESource.find` takes."""
+    """The model built where none is attached: a name or path that `MAESource.find` takes, or module:function of your
+    own."""
     mae_seed: int = 0
-    """Seed of the weights of a model built from a preset."""
+    """Seed of the weights of a model built from a preset, or by a function of your own."""
     reward: str = "neg_error"
     """Reward of a mask, by its name or as module:object of your own; see `tats_gym.envs.rewards`."""
     action: Literal["ids", "scores"] = "ids"

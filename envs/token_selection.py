@@ -18,7 +18,7 @@ from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
 from tats_gym.masks import random_ids
-from tats_gym.model.protocol import MaskedModel, own_model
+from tats_gym.model.protocol import MaskedModel, is_own, own_model
 from tats_gym.model.videomae import Reconstruction, unmasked
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import autocast, resolve_device
@@ -76,8 +76,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self.autoreset_mode = AutoresetMode[self.config.autoreset_mode.upper()]
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
 
-        self._mae = own_model(self.config.mae, self.grid)
-        self._mae_source = None if self._mae else MAESource.find(self.config.mae)
+        own, seed = is_own(self.config.mae), self.config.mae_seed
+        self._mae = own_model(self.config.mae, self.grid, seed=seed) if own else None
+        self._mae_source = None if own else MAESource.find(self.config.mae)
         self._with_gradients: nn.Module | None = None
         stream = ClipStream(
             self.clip_config,

@@ -21,6 +21,7 @@ from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
 from tats_gym.model.protocol import MaskedModel
+from tats_gym.model.training import parameter_groups
 from tats_gym.registration import env_ids, import_env
 from tats_gym.tokens import TokenGrid
 
@@ -132,6 +133,13 @@ def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
     assert torch.equal(found.predicted, hidden), "predicted must be True at the hidden tokens alone"
     found.errors.mean().backward()
     assert any(p.grad is not None for p in mae.parameters()), "the mean error must have a gradient"
+    grouped = [id(weights) for group in parameter_groups(mae, 0.05) for weights in group["params"]]
+    trained = [id(weights) for weights in mae.parameters() if weights.requires_grad]
+    assert sorted(set(grouped) | set(trained)) == sorted(grouped), "parameter_groups must hold each trained weight once"
+    mae.eval()
+    for g, part in enumerate(mae(clips, ids[[0, 1, 1, 0]], 1.0).errors.split(2)):  # two masks of each clip
+        alone = mae(clips[[g, g]], ids[[0, 1]] if g == 0 else ids[[1, 0]], 1.0).errors
+        assert torch.allclose(part, alone, atol=1e-5), "errors of G masks of a clip must be those of each mask alone"
     again = copy.deepcopy(mae)
     again.load_state_dict(mae.state_dict())
     assert torch.equal(again.eval()(clips, ids, 1.0).errors, mae.eval()(clips, ids, 1.0).errors), (

@@ -212,7 +212,8 @@ def run_program(module: str, words: list[str]) -> None:
 
 def run_small(name: str, program: str, arguments: list[str], run: Callable[[], object], *before: str) -> None:
     """Run a command with options that make it small; `before` stands in front of its own words."""
-    smaller = [] if "--resume" in arguments else SMALLER.get(name, "").split()
+    refused = MAE if "--own-mae" in arguments else ""
+    smaller = [] if "--resume" in arguments else SMALLER.get(name, "").replace(refused, "").split()
     if name == "train" and "--init-mae" not in arguments and smaller:
         smaller += ["--init-mae", "None"]  # the shipped MAE is of the preset's size
     with pytest.MonkeyPatch.context() as patch:

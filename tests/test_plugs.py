@@ -12,6 +12,7 @@ from tats_gym import contracts
 from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import Reward, find_reward
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.runs.checkpoint import load_checkpoint
 from tats_gym.runs.folder import read_record
 from tests.layouts import write_layout
 from tests.packages import FILES, install
@@ -75,6 +76,23 @@ def test_a_module_is_named_again_where_its_run_is_resumed(installed, tmp_path):
     words = ("--env", "arrays:TatsMask-arrays-v0", "--reward", "my_parts.rewards:neg_worst", "--mae-optim.epochs", "2")
     more = python(installed, "-m", "tats_gym", "train", "--resume", run, *words)
     assert more.returncode == 0, more.stderr
+
+
+def test_the_pages_mae_is_trained_by_the_command_and_goes_on_where_it_is_named_again(installed, tmp_path):
+    mae = ("--own-mae", "my_parts.colours:Colours")
+    words = f"--env TatsMask-arrays-v0 --root {installed / 'archives'} {TRAIN} --out {tmp_path}".split()
+    done = python(installed, "-m", "tats_gym", "train", *words, *mae)
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.iterdir()
+    refused = python(installed, "-m", "tats_gym", "train", "--resume", run)
+    assert refused.returncode == 1
+    assert "give --own-mae my_parts.colours:Colours to allow it" in refused.stderr
+    before = load_checkpoint(run)["mae"]
+    more = python(installed, "-m", "tats_gym", "train", "--resume", run, *mae, "--mae-optim.epochs", "2")
+    assert more.returncode == 0, more.stderr
+    after = load_checkpoint(run)["mae"]
+    assert sorted(after) == ["predict.bias", "predict.weight"]
+    assert not torch.equal(before["predict.weight"], after["predict.weight"])
 
 
 def test_the_parts_keep_the_contracts(installed):

@@ -13,13 +13,14 @@ from tats_gym.agents.config import PretrainConfig, config_from_dict
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.learning import updates
 from tats_gym.agents.training.predict import predict_masks
+from tats_gym.agents.training.run_parts import load_own_mae
 from tats_gym.clips import ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import read_torch
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.figures.masks import ClipMasks
-from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.model.protocol import MaskedModel, as_module, device_of, own_model
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import PRETRAINING, check_kind
 from tats_gym.train.precision import autocast
@@ -64,8 +65,7 @@ class SavedRun:
         if num_visible is not None:
             config = replace(config, grid=replace(config.grid, visible=num_visible))
         vector_env = _environment(config, clips)
-        source = MAESource.of_checkpoint(self.state, str(self.path))
-        mae = build_mae(source, config.grid, seed=0)
+        mae = self._mae(config)
         vector_env.attach(mae)
         agent = build_agent(TokenSelectionVecEnv(vector_env), config)
         try:
@@ -79,6 +79,13 @@ class SavedRun:
         untrained = updates(agent) is not None and self.state.get("agent_updates") == 0
         name = f"untrained {config.agent}" if untrained else config.agent
         return TrainedAgent(config, agent.policy, mae, name=name)
+
+    def _mae(self, config: PretrainConfig) -> MaskedModel:
+        if config.own_mae is None:
+            return build_mae(MAESource.of_checkpoint(self.state, str(self.path)), config.grid, seed=0)
+        mae = own_model(config.own_mae, config.grid, seed=0, option="--own-mae")
+        load_own_mae(mae, self.state, str(self.path))
+        return mae
 
 
 def _environment(config: PretrainConfig, clips: ClipConfig) -> TokenSelectionVectorEnv:
@@ -104,8 +111,9 @@ class TrainedAgent:
         name: The agent's, for pictures.
     """
 
-    def __init__(self, config: PretrainConfig, policy: BasePolicy, mae: MaskedAutoencoder, *, name: str) -> None:
-        self.config, self.policy, self.mae, self.name = config, policy, mae.eval(), name
+    def __init__(self, config: PretrainConfig, policy: BasePolicy, mae: MaskedModel, *, name: str) -> None:
+        self.config, self.policy, self.mae, self.name = config, policy, mae, name
+        as_module(mae).eval()
         policy.set_training_mode(False)
 
     def mask(self, clips: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -115,7 +123,7 @@ class TrainedAgent:
             Visible ids (B, K) and, for agents with a distribution, the probability (B, L) of each token at the first
             draw; on the host.
         """
-        device = self.mae.mask_token.device
+        device = device_of(self.mae)
         gpus = [device] if device.type == "cuda" else []
         ids, probabilities = [], []
         with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.config.precision, device):
@@ -136,7 +144,7 @@ class TrainedAgent:
             name: Name of the agent.
             probabilities: (B, L), passed on to the result.
         """
-        device = self.mae.mask_token.device
+        device = device_of(self.mae)
         with torch.no_grad(), autocast(self.config.precision, device):
             reconstruction = self.mae(clips.to(device), ids.to(device))
         return ClipMasks(name, reconstruction, probabilities)

@@ -52,6 +52,8 @@ class PictureConfig:
     """Seed of the agents' draws."""
     agent: tuple[str, ...] = ()
     """Agents of yours, `module:function`, that the runs were made by: their modules are imported."""
+    own_mae: tuple[str, ...] = ()
+    """MAEs of yours, `module:function`, that the runs were trained with: their modules are imported."""
     device: str = "auto"
     """auto takes CUDA where it is present."""
     out: Path = Path("pictures")
@@ -67,11 +69,12 @@ def draw(config: PictureConfig) -> Iterator[str]:
 
     Raises:
         CheckpointError: If there is no run, or it is broken.
-        ValueError: If a run's agent lies in a module that the user has not named.
+        ValueError: If a run's agent or MAE lies in a module that the user has not named.
     """
     runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
     for run in runs:
         check_asked_for(run.config.agent, config.agent)
+        check_asked_for(run.config.own_mae or "", config.own_mae, "own-mae")
     with clips_to_draw(config, runs[0]) as clips:
         yield from draw_all(config, runs, clips)
 

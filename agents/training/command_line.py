@@ -37,7 +37,10 @@ def command_for(config: PretrainConfig, processes: int = 1) -> str:
     """Return the command line of `tats-gym train` that makes a run with these settings, wherever it is given."""
     program = ["tats-gym"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}", "-m", "tats_gym"]
     words = [*program, "train", "--env", config.env]
-    for option in _options(preset_for(config.env), unsettled(config), ""):
+    base = preset_for(config.env)
+    if config.own_mae is not None:
+        base = replace(base, mae=config.mae)  # no settings of ours are given beside another MAE
+    for option in _options(base, unsettled(config), ""):
         words += option
     return shlex.join(words)
 

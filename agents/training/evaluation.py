@@ -21,7 +21,7 @@ from tats_gym.envs.rewards import find_reward
 from tats_gym.figures.masks import ClipMasks
 from tats_gym.masks import random_ids
 from tats_gym.model.errors import errors_under
-from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.model.protocol import MaskedModel, device_of, evaluating
 from tats_gym.motion import token_motion
 from tats_gym.statistics import estimate
 from tats_gym.train.precision import Precision, autocast, to_float32
@@ -93,7 +93,7 @@ class HeldOut:
     def __init__(
         self,
         stream: ClipStream,
-        mae: MaskedAutoencoder,
+        mae: MaskedModel,
         *,
         num_clips: int,
         num_masks: int,
@@ -105,7 +105,7 @@ class HeldOut:
     ) -> None:
         self.mae, self.num_masks, self.num_visible, self.seed = mae, num_masks, num_visible, seed
         self.batch_size, self.reward, self.precision = batch_size, reward, precision
-        self.device = mae.mask_token.device
+        self.device = device_of(mae)
         self.stream = stream
         self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (B, C, T, H, W)
         self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (B, L)
@@ -208,15 +208,16 @@ class HeldOut:
 
     @contextmanager
     def _repeatably(self) -> Iterator[None]:
-        """Use a separate random state, so that measuring does not change the training."""
+        """Use a separate random state, and the MAE without dropout; measuring does not change the training."""
         gpus = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.precision, self.device):
+        arithmetic = autocast(self.precision, self.device)
+        with torch.no_grad(), torch.random.fork_rng(devices=gpus), arithmetic, evaluating(self.mae):
             # Not `seed` itself: an agent that draws as `random_ids` does would repeat the masks of `random`.
             torch.manual_seed(self.seed + 1)
             yield
 
 
-def held_out_for(config: PretrainConfig, mae: MaskedAutoencoder, *, num_masks: int) -> HeldOut:
+def held_out_for(config: PretrainConfig, mae: MaskedModel, *, num_masks: int) -> HeldOut:
     """Build the `HeldOut` of a run's settings, with `num_masks` masks a clip."""
     # In one worker process, if the run has any, so that a file that hangs the decoder does not hang the run.
     clips = replace(config.clips.held_out, num_workers=min(config.clips.num_workers, 1))

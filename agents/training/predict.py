@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tats_gym.agents.peers.fixed import FixedPolicy
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.model.protocol import MaskedModel
 from tats_gym.train.precision import to_float32
 
 
@@ -29,7 +29,7 @@ def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) 
 
 
 def predict_masks(
-    policy: BasePolicy, mae: MaskedAutoencoder, clips: Tensor, num_visible: int
+    policy: BasePolicy, mae: MaskedModel, clips: Tensor, num_visible: int
 ) -> tuple[Tensor, Tensor | None]:
     """Embed clips (B, C, T, H, W) in uint8 with an MAE, and let a policy mask them.
 

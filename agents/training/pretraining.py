@@ -1,7 +1,7 @@
 """One pre-training: builds environment, MAE and agent, trains, saves and resumes them."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,11 +24,11 @@ from tats_gym.agents.training.evaluation import HeldOutMetrics, held_out_for
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import check_learns, updates
 from tats_gym.agents.training.progress import Progress
-from tats_gym.agents.training.run_parts import mae_source, make_environment
-from tats_gym.encoders.mae import build_mae
+from tats_gym.agents.training.run_parts import mae_description, make_environment, make_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.files.messages import first_line
+from tats_gym.model.protocol import as_module
 from tats_gym.model.training import mae_optimizer
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.runs.folder import REPLACED, describe_changes
@@ -95,11 +95,8 @@ class Pretraining:
         self._resumed = state is not None
         vector_env = make_environment(config, ranks)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        source = mae_source(config, resumed=self._resumed)
-        way_out = "; --init-mae None starts from scratch"
-        self.mae = build_mae(source, config.grid, seed=config.seed, way_out=way_out).to(ranks.device)
-        self.mae.encoder.recompute = self.mae.decoder.recompute = config.recompute
-        with_gradients = parallel(self.mae)
+        self.mae = make_mae(config, resumed=self._resumed)
+        with_gradients = parallel(as_module(self.mae).to(ranks.device))
         self.vector_env.attach(self.mae, with_gradients)
         self.env = TokenSelectionVecEnv(vector_env)
         steps_per_epoch = config.steps_per_epoch(len(self.vector_env.clip_buffer.stream), ranks.world_size)
@@ -107,7 +104,11 @@ class Pretraining:
         self.epoch_timesteps = steps_per_epoch * batch_size
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
         self.optimizer = mae_optimizer(
-            self.mae, config.mae_optim, num_envs=batch_size, steps_per_epoch=steps_per_epoch, module=with_gradients
+            as_module(self.mae),
+            config.mae_optim,
+            num_envs=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            module=with_gradients,
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
@@ -161,8 +162,8 @@ class Pretraining:
         """
         return {
             "config": self.config.as_dict(),
-            "mae": self.mae.state_dict(),
-            "mae_config": asdict(self.config.mae),
+            "mae": as_module(self.mae).state_dict(),
+            **mae_description(self.config),
             "mae_optim": self.optimizer.state_dict(),
             **agent_state(self.agent),
             "agent_finite": self.finite.state_dict(),
@@ -188,7 +189,7 @@ class Pretraining:
         Raises:
             NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; no file is written.
         """
-        for name, module in (("MAE", self.mae), ("agent", self.agent.policy)):
+        for name, module in (("MAE", as_module(self.mae)), ("agent", self.agent.policy)):
             check_weights_finite(name, module, f"environment step {self.step}")
         state = self.state()
         if self.ranks.first:
@@ -198,7 +199,7 @@ class Pretraining:
     def _load(self, state: dict[str, Any]) -> None:
         """Load the result of `state`, also from a run with another number of processes."""
         try:
-            self.mae.load_state_dict(state["mae"])
+            as_module(self.mae).load_state_dict(state["mae"])
             self.optimizer.load_state_dict(state["mae_optim"])
             restore_agent(self.agent, state)
         except (KeyError, RuntimeError, ValueError) as err:

@@ -1,13 +1,19 @@
-"""Builds the environment of a pre-training run, and finds the weights from which its MAE starts."""
+"""Builds the environment and the MAE of a pre-training run."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.vector import VectorEnv
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.encoders.mae import MAESource
+from tats_gym.encoders.description import read_state_dict
+from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.encoders.weight_files import check_weights, read_torch
+from tats_gym.files.atomic import absolute
+from tats_gym.model.protocol import MaskedModel, as_module, own_model
+from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.train.distributed import Ranks
 
 
@@ -27,16 +33,59 @@ def make_environment(config: PretrainConfig, ranks: Ranks) -> VectorEnv[Any, Any
     return gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
 
 
-def mae_source(config: PretrainConfig, *, resumed: bool) -> MAESource:
-    """Return the weights from which the MAE starts: those of `init_mae`, or new ones.
+def make_mae(config: PretrainConfig, *, resumed: bool) -> MaskedModel:
+    """Build a run's MAE, with the weights of `init_mae`, or new ones.
 
     Args:
         config: The run's settings.
         resumed: Whether a checkpoint replaces the weights; `init_mae` is then not read.
 
     Raises:
-        ValueError: If `init_mae` has other sizes than the settings; the message has the options that agree with it.
+        ValueError: If `init_mae` has other sizes than the settings; the message has the options that agree with it. Or
+            if `own_mae` names no function.
+        TypeError: If `own_mae` makes no model.
+        CheckpointError: If the weights of `init_mae` do not fit.
     """
+    if config.own_mae is None:
+        source = _source(config, resumed=resumed)
+        mae = build_mae(source, config.grid, seed=config.seed, way_out="; --init-mae None starts from scratch")
+        mae.encoder.recompute = mae.decoder.recompute = config.recompute
+        return mae
+    own = own_model(config.own_mae, config.grid, seed=config.seed, option="--own-mae")
+    if not any(weights.requires_grad for weights in as_module(own).parameters()):
+        raise ValueError(f"--own-mae {config.own_mae} must make a model with weights to train, got one without")
+    if config.init_mae is not None and not resumed:
+        load_own_mae(own, read_torch(Path(absolute(config.init_mae))), f"--init-mae {config.init_mae}")
+    return own
+
+
+def load_own_mae(mae: MaskedModel, state: dict[str, Any], origin: str) -> None:
+    """Load the weights that a run saved into an MAE of another package.
+
+    Args:
+        mae: The MAE.
+        state: Content of the run's checkpoint.
+        origin: Source of it, for messages.
+
+    Raises:
+        CheckpointError: If they do not fit.
+    """
+    if "own_mae" not in state:
+        raise CheckpointError(f"{origin} is no run with --own-mae, whose MAE another package makes")
+    try:
+        weights = read_state_dict(state, "mae")
+        check_weights(weights, as_module(mae).state_dict())
+    except CheckpointError as err:
+        raise CheckpointError(f"{origin}, of {state['own_mae']}: {err}") from err
+    as_module(mae).load_state_dict(weights)
+
+
+def mae_description(config: PretrainConfig) -> dict[str, Any]:
+    """Return the entry of checkpoints that tells which MAE the weights are of."""
+    return {"mae_config": asdict(config.mae)} if config.own_mae is None else {"own_mae": config.own_mae}
+
+
+def _source(config: PretrainConfig, *, resumed: bool) -> MAESource:
     if config.init_mae is None or resumed:
         return MAESource(config.mae)
     source = MAESource.find(config.init_mae, "--init-mae")

@@ -7,7 +7,7 @@ from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
-INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out"}
+INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out", "own_mae": "tats-gym train"}
 
 ABOUT = f"""Compare agents over seeds: each trains an MAE with an equal number of forwards and equal K.
 

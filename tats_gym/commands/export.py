@@ -47,9 +47,18 @@ class ExportConfig:
     """Seed of the draw for each clip, with --format masks."""
     agent: tuple[str, ...] = ()
     """Agents of your own, as module:function, that may be imported where the run has one, with --format masks."""
+    own_mae: tuple[str, ...] = ()
+    """MAEs of your own, likewise."""
 
     def __post_init__(self) -> None:
-        kinds = {"half": "mae", "split": "masks", "root": "masks", "seed": "masks", "agent": "masks"}
+        kinds = {
+            "half": "mae",
+            "split": "masks",
+            "root": "masks",
+            "seed": "masks",
+            "agent": "masks",
+            "own_mae": "masks",
+        }
         for name, format in kinds.items():
             if getattr(self, name) != getattr(type(self), name) and self.format != format:
                 raise ValueError(f"{name} is for format {format}, got {self.format}; leave it out")
@@ -88,6 +97,7 @@ def _export_masks(config: ExportConfig) -> list[Path]:
 
     run = SavedRun.read(config.run)
     check_asked_for(run.config.agent, config.agent)
+    check_asked_for(run.config.own_mae or "", config.own_mae, "own-mae")
     clips = replace(run.config.clips, split=config.split, root=config.root or run.config.clips.root)
     made = mask_set(run, clips, seed=config.seed)
     with folder_written_whole(config.out) as folder:

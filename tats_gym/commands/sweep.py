@@ -7,7 +7,14 @@ from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
 
-INSTEAD = {"env": "--env", "agent": "the table's", "seed": "--seeds", "out": "--out", "epoch_clips": "--budget"}
+INSTEAD = {
+    "env": "--env",
+    "agent": "the table's",
+    "seed": "--seeds",
+    "out": "--out",
+    "epoch_clips": "--budget",
+    "own_mae": "tats-gym train",
+}
 
 ABOUT = f"""Sweep the settings of a table in the paper's supplement, and print it beside the paper's figures.
 

@@ -12,6 +12,7 @@ from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
 from tats_gym.envs.rewards import find_reward
+from tats_gym.model.protocol import find_own
 from tats_gym.runs.kinds import PRETRAINING
 
 ABOUT = f"""Train a token sampler and a masked autoencoder together.
@@ -73,10 +74,32 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
         if line.file:
             _prepare(line.file, preset)
         config = _settings(line, preset_for(line.env_id, preset), from_file=line.file is not None)
-    if resume or line.file:
-        check_asked_for(config.reward, [word.removeprefix("--reward=") for word in line.rest], "reward")
-    find_reward(config.reward)  # a mistyped name is answered before the imports of a training, which take seconds
+    _check_parts(line, config, from_file=bool(resume or line.file))
     return Options(config, resume, folder, line.dry_run)
+
+
+def _check_parts(line: CommandLine, config: PretrainConfig, *, from_file: bool) -> None:
+    """Check the names of reward and MAE, before the imports of a training, which take seconds.
+
+    Args:
+        line: The words, and the file.
+        config: The run's settings.
+        from_file: Whether a file may name them; modules are imported only if the words name them too.
+    """
+    if from_file:
+        for kind, name in (("reward", config.reward), ("own-mae", config.own_mae or "")):
+            check_asked_for(name, [word.removeprefix(f"--{kind}=") for word in line.rest], kind)
+    find_reward(config.reward)
+    if config.own_mae is None:
+        return
+    given = [word for word in line.rest if word.startswith("--mae.")]
+    if line.file and not line.file.of_run and line.file.values.get("mae"):
+        given.append(f"mae in {line.file.path}")
+    if given:
+        raise ValueError(
+            f"{given[0]} is of tats_gym's MAE, but --own-mae {config.own_mae} takes its place; leave one out"
+        )
+    find_own(config.own_mae, "--own-mae")
 
 
 def _settings(line: CommandLine, start: PretrainConfig, *, from_file: bool) -> PretrainConfig:

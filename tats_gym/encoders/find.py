@@ -27,6 +27,7 @@ from tats_gym.encoders.weight_files import (
     read_json,
     read_safetensors,
     read_torch,
+    refuse_own_mae,
     state_dict_of,
 )
 from tats_gym.files.messages import did_you_mean, shown
@@ -165,6 +166,7 @@ class EncoderSource:
         if path.suffix == ".safetensors":
             return cls._from_file(path, read_safetensors(path), source_grid, num_heads)
         contents = read_torch(path)
+        refuse_own_mae(contents, str(path))
         if "mae" in contents and "mae_config" in contents:
             return cls._from_run(path, contents)
         if "classifier" in contents and "mae_config" in contents:

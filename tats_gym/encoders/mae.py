@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch
+from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch, refuse_own_mae
 from tats_gym.files.atomic import absolute
 from tats_gym.files.config_io import from_plain
 from tats_gym.files.messages import did_you_mean
@@ -58,6 +58,7 @@ class MAESource:
         if len(exported) == 1 and exported[0].suffix == ".safetensors":
             return cls._from_file(exported[0], name)
         state = read_torch(path)
+        refuse_own_mae(state, name)
         if "mae" not in state or "mae_config" not in state:
             raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
         return cls.of_checkpoint(state, name)

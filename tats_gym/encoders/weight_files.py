@@ -39,6 +39,20 @@ class WeightFile:
     """The description in our files; empty for others."""
 
 
+def refuse_own_mae(contents: Mapping[str, Any], origin: str) -> None:
+    """Refuse a run whose MAE another package made, where one of this package's architecture is wanted.
+
+    Raises:
+        CheckpointError: If it is one; the message says where its weights are.
+    """
+    if "own_mae" in contents:
+        raise CheckpointError(
+            f"{origin} is a run with --own-mae {contents['own_mae']}, which is not of this package's architecture: "
+            "tats-gym train takes it with --init-mae and the same --own-mae; its weights, for load_state_dict, are "
+            "tats_gym.runs.checkpoint.load_checkpoint(RUN)['mae']"
+        )
+
+
 def read_safetensors(path: Path) -> WeightFile:
     """Read a safetensors file.
 

@@ -127,12 +127,11 @@ def figure_rows(
         mean = f"\n(mean {errors.nanmean().item():.3f})" if masked.reconstruction.ids_hidden.shape[1] else ""
         return Row(f"error{name}{mean}", _maps(grid, errors, repeats), scales.error)
 
-    painted = _pictures(_repaint(grid, real, first.reconstruction, clip), step)
-    drawn = [
-        Row("frames", _pictures(real, step)),
-        Row(f"reconstruction{names[0]}\n(true mean and\ndeviation)", painted),
-        error(first, names[0]),
-    ]
+    drawn = [Row("frames", _pictures(real, step))]
+    if first.reconstruction.pred.shape[-1] == grid.patch_values:  # else of an MAE that predicts no pixels
+        painted = _pictures(_repaint(grid, real, first.reconstruction, clip), step)
+        drawn.append(Row(f"reconstruction{names[0]}\n(true mean and\ndeviation)", painted))
+    drawn.append(error(first, names[0]))
     if (relative := first.relative(clip)) is not None:
         maps = _maps(grid, relative, repeats)
         drawn.append(Row(f"probability{names[0]}\n(1 = uniform)", maps, scales.probability))

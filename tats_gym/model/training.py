@@ -1,11 +1,12 @@
 """Settings and construction of a masked autoencoder's optimiser."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.train.optimizer import OptimConfig, ScheduledAdamW
 
 
@@ -26,14 +27,16 @@ class MAEOptimConfig(OptimConfig):
 
 
 def mae_optimizer(
-    mae: MaskedAutoencoder,
+    mae: nn.Module,
     config: MAEOptimConfig,
     *,
     num_envs: int,
     steps_per_epoch: int,
     module: nn.Module | None = None,
 ) -> ScheduledAdamW:
-    """Build the optimiser of an MAE; norms, positions and the mask token have no weight decay.
+    """Build the optimiser of an MAE.
+
+    Norms, positions and the mask token have no weight decay, unless the MAE has `parameter_groups` of its own.
 
     Args:
         mae: The model to train.
@@ -42,11 +45,17 @@ def mae_optimizer(
         steps_per_epoch: Environment steps in one pass over the training clips.
         module: See `ScheduledAdamW`.
     """
-    groups = decay_groups(mae, config.weight_decay)
+    groups = parameter_groups(mae, config.weight_decay)
     return ScheduledAdamW("MAE", groups, config, batch_size=num_envs, steps_per_epoch=steps_per_epoch, module=module)
 
 
-def decay_groups(mae: MaskedAutoencoder, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups of an MAE: its own, see `MaskedModel`, or those of `decay_groups`."""
+    own: Callable[[float], list[dict[str, Any]]] = getattr(mae, "parameter_groups", partial(decay_groups, mae))
+    return own(weight_decay)
+
+
+def decay_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return the parameter groups of an MAE: vectors, positions and the mask token, without decay; then matrices."""
     groups: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}  # one group where the decay is 0
     for name, weights in mae.named_parameters():

@@ -195,5 +195,7 @@ def _kind_of_torch(path: Path) -> Kind:
         names = {value for _, value, _ in pickletools.genops(archive.read(member)) if isinstance(value, str)}
     if "mae_config" in names:
         return FINETUNING if "classifier" in names else PRETRAINING
+    if "own_mae" in names:
+        return PRETRAINING
     known = ("patch_embed.proj.weight", "patch_embeddings.projection.weight")
     return ENCODER if any(name.endswith(known) for name in names) else TORCH

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_token, neighbourhood
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.masks import random_ids
-from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.model.protocol import MaskedModel
 
 STEEPEST = "mask, neg_error, value per clip"
 """The credit whose mean gradient is 1 / K of the steepest descent of the expected error, with the least noise."""
@@ -78,7 +78,7 @@ class _Moments(NamedTuple):
 
 
 def credit_gradients(
-    mae: MaskedAutoencoder,
+    mae: MaskedModel,
     clips: Tensor,
     logits: Tensor,
     num_visible: int,
@@ -125,7 +125,7 @@ def _check(draws: int, logits: Tensor, shape: tuple[int, int]) -> None:
         raise ValueError(f"logits must be (B, L) = {shape} for these clips, got {tuple(logits.shape)}")
 
 
-def _draw(mae: MaskedAutoencoder, clips: Tensor, logits: Tensor, num_visible: int, batch_size: int) -> _Drawn:
+def _draw(mae: MaskedModel, clips: Tensor, logits: Tensor, num_visible: int, batch_size: int) -> _Drawn:
     """Draw a mask for each row of logits (S, B, L), and a uniform one, and reconstruct the clips under both."""
     shape, num_tokens = logits.shape[:2], logits.shape[2]
     own = PlackettLuce(logits, num_visible).sample().flatten(0, 1)  # (S * B, K)
