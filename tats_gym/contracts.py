@@ -1,12 +1,13 @@
 """Checks of the parts that other packages plug in: each raises AssertionError with the rule that does not hold.
 
-from tats_gym.contracts import check_dataset, check_mae, check_reward
+from tats_gym.contracts import check_agent, check_dataset, check_mae, check_reward
 """
 
 import copy
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.agents.trained.load_run import SavedRun, TrainedAgent
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream, MissingDataError, VideoReadError, list_videos, open_video
 from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.files.messages import listed
 from tats_gym.masks import random_ids
 from tats_gym.model.protocol import MaskedModel
 from tats_gym.model.training import parameter_groups
 from tats_gym.registration import env_ids, import_env
+from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.tokens import TokenGrid
 
 if not __debug__:
@@ -30,6 +37,8 @@ if not __debug__:
 
 GRID = TokenGrid(frames=4, size=32, patch_size=16, tubelet_size=2, visible=3)
 """Geometry of the clips in these checks: 2 x 2 x 2 tokens."""
+AGENT_GRID = TokenGrid(frames=4, size=64, patch_size=16, tubelet_size=2, visible=16)
+"""Geometry in the check of an agent: 2 x 4 x 4 tokens, of which masks of whole tubelets can show as many too."""
 
 
 def check_reward(name: str) -> None:
@@ -150,3 +159,80 @@ def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
         env.attach(mae)
         env.reset(seed=0)
         env.step(env.action_space.sample())
+
+
+def check_agent(name: str, **settings: Any) -> None:
+    """Check an agent: it trains in a run on the demo's clips, masks legally, is saved, loaded and resumed exactly.
+
+    Args:
+        name: The agent's name or `module:function`.
+        settings: Settings of its own that are not its defaults.
+
+    Raises:
+        ValueError: If there is no such agent, or it refuses the settings or the run.
+        TypeError: If it is no SB3 algorithm.
+    """
+    with tempfile.TemporaryDirectory() as out:
+        whole = _trained(Pretraining(_tiny_run(name, settings, out)))
+        masks = _masks_of(whole)
+        shape = (4, AGENT_GRID.num_visible)
+        assert masks.shape == shape, f"masks of {name} must be K tokens, (B, K) = {shape}, got {tuple(masks.shape)}"
+        tokens = set(range(AGENT_GRID.num_tokens))
+        legal = all(len(tokens & set(row)) == len(row) for row in masks.tolist())
+        assert legal, f"masks of {name} must be distinct tokens below {len(tokens)}, got {masks[0].tolist()}"
+        loaded = SavedRun.read(whole.folder).agent(whole.config.clips, device="cpu")
+        same = torch.equal(loaded.mask(_clips())[0], masks)
+        assert same, f"{name} must mask alike when it is loaded from a checkpoint"
+        twin = _trained(Pretraining(whole.config))
+        _check_same(whole, twin, f"{name} must draw weights and masks from config.seed: equal seeds, equal agents")
+        latest_checkpoint(twin.folder).unlink()
+        resumed = _trained(resume(twin.folder))
+        rule = f"{name} must hold its whole state in its SB3 parameters: a resumed run ends as one that was not stopped"
+        _check_same(whole, resumed, rule)
+
+
+def _trained(run: Pretraining) -> Pretraining:
+    assert not run.finished, "a run must begin at its start, or at the checkpoint half way"
+    with closing(run):
+        run.run()
+    return run
+
+
+def _masks_of(run: Pretraining) -> torch.Tensor:
+    """Return the agent's masks (4, K) of the same clips under the same seed."""
+    return TrainedAgent(run.config, run.agent.policy, run.mae, name=run.config.agent).mask(_clips())[0]
+
+
+def _clips() -> torch.Tensor:
+    pixels = torch.randint(256, (4, *AGENT_GRID.clip_shape), generator=torch.Generator().manual_seed(0))
+    return pixels.to(torch.uint8)
+
+
+def _check_same(one: Pretraining, two: Pretraining, rule: str) -> None:
+    pairs = zip(one.agent.policy.state_dict().items(), two.agent.policy.state_dict().values(), strict=True)
+    differ = [name for (name, ours), theirs in pairs if not torch.equal(ours, theirs)]
+    assert not differ, f"{rule}; these weights differ: {listed(differ)}"
+    assert torch.equal(_masks_of(one), _masks_of(two)), f"{rule}; their masks differ"
+
+
+def _tiny_run(name: str, settings: Mapping[str, Any], out: str) -> PretrainConfig:
+    """Return a run of two epochs of two rollouts."""
+    preset = PRESETS["demo"]
+    return replace(
+        preset,
+        agent=name,
+        agent_settings=dict(settings),
+        num_envs=8,
+        epoch_clips=32,
+        eval_clips=2,
+        eval_masks=1,
+        init_mae=None,
+        mae=replace(preset.mae, depth=1, decoder_depth=1),
+        mae_optim=replace(preset.mae_optim, epochs=2, warmup_epochs=0),
+        off_policy=replace(preset.off_policy, learning_starts=0, buffer_size=16, batch_size=4),
+        clips=replace(preset.clips, num_workers=0),
+        grid=AGENT_GRID,
+        out=out,
+        device="cpu",
+        quiet=True,
+    )

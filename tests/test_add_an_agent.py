@@ -1,5 +1,7 @@
 """docs/agents.md's agents, as a package that is built and installed, found by entry point and by path."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,3 +53,11 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(
     more = [] if agent == "detail" else ["--agent", agent]
     assert load_command("train").main(["--resume", str(run), *more, "--mae-optim.epochs", "3"]) == 0
     assert read_record(run)["config"]["agent_settings"] == settings["agent_settings"]
+
+
+def test_the_pages_agent_keeps_the_contract_where_its_package_is_installed(installed, demo_root):
+    code = "from tats_gym.contracts import check_agent\ncheck_agent('linear', temperature=0.5)\n"
+    places = {"PYTHONPATH": str(installed), "TATS_GYM_DATA": str(demo_root.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=os.environ | places, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

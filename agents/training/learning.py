@@ -29,8 +29,11 @@ def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timestep
         step_timesteps: Masks in an environment step, over all processes.
 
     Raises:
+        TypeError: If it is no SB3 algorithm.
         ValueError: If there would be no update; the message names settings with which there is one.
     """
+    if not isinstance(agent, BaseAlgorithm):
+        raise TypeError(f"--agent {config.agent} must make an SB3 algorithm, got {type(agent).__name__}")
     if isinstance(agent, OffPolicyAlgorithm):
         assert isinstance(agent.train_freq, TrainFreq)
         unlearned, rollout = agent.learning_starts, agent.train_freq.frequency * step_timesteps
