@@ -164,6 +164,12 @@ class PretrainConfig:
             raise ValueError(f"recompute is for blocks of tats_gym's MAE, got own_mae {self.own_mae}; leave one out")
         object.__setattr__(self, "mae", MAEConfig())
 
+    @property
+    def env_settings(self) -> dict[str, Any]:
+        """The settings of the environment, as `TokenSelectionVectorEnv` takes them."""
+        names = ("reward", "action", "masks_per_clip", "decode_ratio", "device", "precision")
+        return {**asdict(self.clips), **asdict(self.grid), **{name: getattr(self, name) for name in names}}
+
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
         """Return the environment steps of an epoch; each of `ranks` processes has `num_clips` training clips."""
         epoch = num_clips * (self.masks_per_clip or 1) if self.epoch_clips is None else self.epoch_clips / ranks

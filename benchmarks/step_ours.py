@@ -14,7 +14,7 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.joint_training import JointTraining
-from tats_gym.clips import ClipBatch
+from tats_gym.clips import ClipBatch, ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
@@ -57,18 +57,8 @@ class JointStep:
     def __init__(self, config: PretrainConfig, pixels: Tensor, root: str) -> None:
         build_agent = find_agent(config.agent)
         config = settled(replace(config, tats=replace(config.tats, warmup_epochs=0)), build_agent)
-        vector_env = TokenSelectionVectorEnv(
-            config.num_envs,
-            data="demo",
-            root=root,
-            **asdict(config.grid),
-            reward=config.reward,
-            action=config.action,
-            masks_per_clip=config.masks_per_clip,
-            decode_ratio=config.decode_ratio,
-            device=config.device,
-            precision=config.precision,
-        )
+        clips = asdict(ClipConfig(data="demo", root=root))
+        vector_env = TokenSelectionVectorEnv(config.num_envs, **config.env_settings | clips)
         vector_env.clip_buffer.stream.close()
         vector_env.clip_buffer.stream = ReadyClips(pixels)  # type: ignore[assignment]
         mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)

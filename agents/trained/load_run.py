@@ -18,6 +18,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import read_torch
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.settings import EnvConfig
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.figures.masks import ClipMasks
 from tats_gym.model.protocol import MaskedModel, as_module, device_of, own_model
@@ -89,16 +90,10 @@ class SavedRun:
 
 
 def _environment(config: PretrainConfig, clips: ClipConfig) -> TokenSelectionVectorEnv:
-    """Build an environment of a run's tokens and actions on other clips."""
-    settings = {
-        **asdict(clips),
-        **asdict(config.grid),
-        "action": config.action,
-        "masks_per_clip": config.masks_per_clip,
-        "device": config.device,
-        "precision": config.precision,
-    }
-    return TokenSelectionVectorEnv(config.num_envs, **settings)
+    """Build an environment of a run's tokens and actions on other clips, without its reward, which may be imported."""
+    return TokenSelectionVectorEnv(
+        config.num_envs, **config.env_settings | asdict(clips) | {"reward": EnvConfig.reward}
+    )
 
 
 class TrainedAgent:

@@ -19,17 +19,7 @@ from tats_gym.train.distributed import Ranks
 
 def make_environment(config: PretrainConfig, ranks: Ranks) -> VectorEnv[Any, Any, Any]:
     """Build a run's vector environment, with this process's share of the clips."""
-    settings: dict[str, Any] = {
-        **asdict(config.clips),
-        **asdict(config.grid),
-        "reward": config.reward,
-        "action": config.action,
-        "masks_per_clip": config.masks_per_clip,
-        "decode_ratio": config.decode_ratio,
-        "shard": (ranks.rank, ranks.world_size),
-        "device": str(ranks.device),
-        "precision": config.precision,
-    }
+    settings = config.env_settings | {"shard": (ranks.rank, ranks.world_size), "device": str(ranks.device)}
     return gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
 
 
