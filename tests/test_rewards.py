@@ -1,9 +1,12 @@
 """Rewards by hand."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 import torch
 
-from tats_gym.envs.rewards import REWARDS, Reward
+from tats_gym.envs import rewards
+from tats_gym.envs.rewards import REWARDS, Reward, find_reward
 
 ERRORS = torch.tensor([[1.0, 2.0, 6.0], [0.5, 0.5, 0.5]])  # means 3 and .5
 RANDOM_ERRORS = torch.tensor([[4.0, 4.0, 1.0], [0.0, 0.0, 3.0]])  # means 3 and 1
@@ -21,3 +24,34 @@ def test_only_the_gain_needs_errors_under_a_random_mask():
     assert Reward(lambda errors: errors.amax(1))(ERRORS).tolist() == [6.0, 0.5]
     with pytest.raises(ValueError, match="the reward 'gain' needs the errors under a random mask"):
         REWARDS["gain"](ERRORS)
+
+
+def _neg_worst(errors):
+    return -errors.amax(1)
+
+
+@pytest.fixture(name="installed")
+def _installed(monkeypatch):
+    """Stand in for the metadata of installed packages: one has a reward in the group that docs/plugs.md names."""
+    groups = {"tats_gym.rewards": [EntryPoint("neg_worst", f"{__name__}:_neg_worst", "tats_gym.rewards")]}
+    monkeypatch.setattr(rewards, "entry_points", lambda *, group: groups.get(group, []))
+    rewards._installed.cache_clear()
+    yield
+    rewards._installed.cache_clear()
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_reward_of_another_package_is_found_by_its_name_and_suggested():
+    found = find_reward("neg_worst")
+    assert not found.needs_random_mask
+    assert found(torch.tensor([[1.0, 3.0], [2.0, 0.5]])).tolist() == [-3.0, -2.0]
+    with pytest.raises(ValueError, match="did you mean 'neg_worst'"):
+        find_reward("neg_wurst")
+    assert find_reward("gain") is REWARDS["gain"]
+
+
+def test_objects_that_are_no_rewards_are_named():
+    with pytest.raises(TypeError, match="REWARDS"):
+        find_reward("tats_gym.envs.rewards:REWARDS")
+    with pytest.raises(ValueError, match="needs the errors under a random mask"):
+        REWARDS["gain"](torch.ones(2, 3))
