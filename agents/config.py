@@ -11,7 +11,7 @@ from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.tats import TatsConfig
 from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
-from tats_gym.encoders.mae import MAE_NAMES
+from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import REWARDS, check_reward_name
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.files.atomic import absolute, make_paths_absolute

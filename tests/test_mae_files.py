@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from tats_gym.agents.config import PRESETS
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.encoders.find import EncoderSource
-from tats_gym.encoders.mae import SHIPPED, MAESource, build_mae
+from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.encoders.shipped import SHIPPED
 from tats_gym.export.mae import export_mae
 from tats_gym.runs.checkpoint import CheckpointError
 from tests.encoders import CONFIG, GRID, random_mae, write_run

@@ -26,7 +26,7 @@ from tats_gym.agents.training.learning import NOT_UPDATED, updates
 from tats_gym.agents.training.mask_statistics import mean_lift, shown_share
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
-from tats_gym.encoders.mae import MAE_NAMES
+from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import find_reward
 from tats_gym.files.atomic import write_whole
 from tats_gym.runs.folder import commit

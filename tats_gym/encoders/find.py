@@ -18,8 +18,8 @@ from tats_gym.encoders.description import (
     read_number,
     read_state_dict,
 )
-from tats_gym.encoders.mae import MAE_NAMES, SHIPPED
 from tats_gym.encoders.names import check_encoder_weights, kernel_of, our_names, with_zero_biases
+from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import (
     HF_FILES,
     WeightFile,

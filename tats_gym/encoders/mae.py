@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch, refuse_own_mae
 from tats_gym.files.atomic import absolute
 from tats_gym.files.config_io import from_plain
@@ -15,11 +16,6 @@ from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import MAE, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
-
-SHIPPED = {"demo": Path(__file__).with_name("demo_mae.safetensors")}
-"""Trained MAEs that come with the package, by name; docs/data.md has the commands that made them."""
-MAE_NAMES = (*MAE_PRESETS, *SHIPPED)
-"""Names that `MAESource.find` takes before paths."""
 
 
 @dataclass(frozen=True)
