@@ -113,8 +113,9 @@ class PretrainConfig:
     eval_masks: int = 4
     """Masks of each kind that are drawn for a held-out clip."""
     init_mae: str | None = None
-    """The MAE that this run starts from: "demo" (shipped, of the demo's clips), or the path of a run, a checkpoint or
-    an exported MAE; None starts from scratch."""
+    """The MAE that this run starts from, whose sizes replace those of mae: "demo" (shipped, of the demo's clips), or
+    the path of a run, a checkpoint, an export, a Hugging Face VideoMAE folder, or a published VideoMAE or AdaMAE file;
+    None starts from scratch."""
     own_mae: str | None = None
     """An MAE of your own, as module:function from a TokenGrid to the model, in place of the one that mae.* describe;
     init_mae may then name a run of it. See docs/plugs.md."""

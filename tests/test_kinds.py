@@ -58,7 +58,7 @@ TAKES_RUNS = {
     "report": (PRETRAINING,),
 }
 TAKES = TAKES_RUNS | {
-    "train --init-mae": (PRETRAINING,),
+    "train --init-mae": (PRETRAINING, FINETUNING, ENCODER, OLD),
     "finetune --encoder": (PRETRAINING, FINETUNING, ENCODER, OLD),
     "probe --encoder": (PRETRAINING, FINETUNING, ENCODER, OLD),
     "export --format hf --out new": (PRETRAINING, FINETUNING, ENCODER, OLD),

@@ -68,16 +68,16 @@ def test_a_run_starts_from_an_exported_mae(clips_root, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_encoder_alone_is_no_mae(run, tmp_path):
-    save_file(EncoderSource.find(run).weights, tmp_path / "encoder.safetensors")
-    with pytest.raises(CheckpointError, match=r"is an exported or published encoder, not .* an exported MAE"):
-        MAESource.find(str(tmp_path / "encoder.safetensors"))
+def test_a_sampler_is_no_mae(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"tats_gym": '{"sampler": {}}'})
+    with pytest.raises(CheckpointError, match=r"is an exported sampler, not .* an exported MAE"):
+        MAESource.find(str(tmp_path / "a.safetensors"))
 
 
-def test_an_mae_without_a_description_is_refused(run, tmp_path):
+def test_an_mae_without_a_description_must_show_its_heads(run, tmp_path):
     (file,) = export_mae(run, tmp_path / "out")
     save_file(MAESource.find(str(file)).weights, tmp_path / "bare.safetensors")
-    with pytest.raises(CheckpointError, match=r"the MAE in .*bare.safetensors has no valid description"):
+    with pytest.raises(CheckpointError, match=r"bare.safetensors.* how many heads its decoder has, nor .* width 12"):
         MAESource.find(str(tmp_path / "bare.safetensors"))
 
 

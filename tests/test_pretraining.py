@@ -71,14 +71,13 @@ def test_a_sampler_can_learn_alone_under_the_mae_of_another_run(clips_root, tmp_
     resume(result.folder).close()  # a resumed run brings its own weights
 
 
-def test_an_mae_of_another_size_is_no_start(clips_root, tmp_path):
-    _, first = train(tiny_config(clips_root, tmp_path))
+def test_a_run_takes_the_sizes_of_the_mae_that_it_starts_from(clips_root, tmp_path):
+    first, _ = train(tiny_config(clips_root, tmp_path))
     config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder), mae=MAE_PRESETS["tiny"])
-    with pytest.raises(
-        ValueError,
-        match=r"--init-mae .* other sizes .*; add --mae\.embed-dim 64 --mae\.depth 1 .*sinusoid, or start",
-    ):
-        Pretraining(config)
+    run, result = train(config)
+    assert run.mae.config == first.config.mae != MAE_PRESETS["tiny"]
+    assert config_from_dict(json.loads((result.folder / "config.json").read_text())["config"]).mae == first.config.mae
+    assert load_checkpoint(result.folder)["mae_config"]["embed_dim"] == 64
 
 
 def test_an_mae_of_another_geometry_is_no_start(clips_root, tmp_path):

@@ -12,6 +12,7 @@ from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid
+from tests.maes import spelled_for, transformers_names
 
 GRID = TokenGrid(frames=8, size=32, mask_ratio=0.75)
 CONFIG = MAEConfig(embed_dim=48, depth=2, num_heads=4, decoder_embed_dim=24, decoder_depth=2, decoder_num_heads=3)
@@ -30,26 +31,6 @@ def _clips(count=3):
     return torch.randint(0, 256, (count, *GRID.clip_shape), dtype=torch.uint8)
 
 
-def _their_weights(mae):
-    """Rename our weights to those of transformers' VideoMAEForPreTraining."""
-    renamed = {}
-    for name, value in mae.state_dict().items():
-        name = name.replace("encoder.patch_embed.proj", "videomae.embeddings.patch_embeddings.projection")
-        name = name.replace("encoder.norm.", "videomae.layernorm.")
-        name = name.replace("decoder.blocks", "decoder.decoder_layers").replace(
-            "encoder.blocks", "videomae.encoder.layer"
-        )
-        name = name.replace("norm1", "layernorm_before").replace("norm2", "layernorm_after")
-        name = name.replace("attn.proj", "attention.output.dense")
-        name = name.replace("mlp.fc1", "intermediate.dense").replace("mlp.fc2", "output.dense")
-        if name.endswith("attn.qkv.weight"):
-            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[name.replace("attn.qkv", f"attention.attention.{part}")] = rows
-        else:
-            renamed[name.replace("attn.", "attention.attention.")] = value
-    return renamed
-
-
 def test_predictions_and_loss_are_those_of_transformers(mae):
     transformers = pytest.importorskip("transformers")
     config = transformers.VideoMAEConfig(
@@ -59,13 +40,8 @@ def test_predictions_and_loss_are_those_of_transformers(mae):
         norm_pix_loss=True,
     )  # fmt: skip
     theirs = transformers.VideoMAEForPreTraining(config).eval()
-    weights = _their_weights(mae)
-    known = set(theirs.state_dict())
-    for name in [n for n in weights if n.endswith(("q_bias", "v_bias"))]:  # the spelling differs between releases
-        if name not in known:
-            part = "query" if name.endswith("q_bias") else "value"
-            weights[name.replace(name.rsplit(".", 1)[1], f"{part}.bias")] = weights.pop(name)
-    missing, unexpected = theirs.load_state_dict(weights, strict=False)
+    weights = transformers_names(mae.state_dict())
+    missing, unexpected = theirs.load_state_dict(spelled_for(theirs, weights), strict=False)
     assert not unexpected
     assert all("position" in name for name in missing), missing
 

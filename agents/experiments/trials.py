@@ -29,6 +29,7 @@ from tats_gym.agents.training.resume import resume
 from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import find_reward
 from tats_gym.files.atomic import write_whole
+from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.folder import commit
 from tats_gym.runs.metrics import read_metrics, speed
 from tats_gym.runs.work_queue import name_of, share_out
@@ -93,7 +94,8 @@ def _check_settings(trial: Trial) -> None:
 def _portable(config: PretrainConfig) -> PretrainConfig:
     """Return the settings without those that may differ when a study moves to another folder or machine: its paths."""
     clips = replace(config.clips, root=None, index=None, num_workers=0, cache_mib=0, cache_windows=0, cache_dir=None)
-    return replace(config, clips=clips, init_mae=config.init_mae if config.init_mae in MAE_NAMES else None)
+    mae = config.mae if config.init_mae is None else MAEConfig()  # a run records that of the weights it starts from
+    return replace(config, clips=clips, mae=mae, init_mae=config.init_mae if config.init_mae in MAE_NAMES else None)
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:

@@ -90,25 +90,22 @@ class Pretraining:
         state: dict[str, Any] | None = None,
     ) -> None:
         build_agent = find_agent(config.agent)
-        self.config = config = settled(config, build_agent)
+        config = settled(config, build_agent)
         self.ranks = ranks = ranks or Ranks.alone(config.device)
         self._resumed = state is not None
         vector_env = make_environment(config, ranks)
         self.vector_env = cast(TokenSelectionVectorEnv, vector_env.unwrapped)
-        self.mae = make_mae(config, resumed=self._resumed)
-        with_gradients = parallel(as_module(self.mae).to(ranks.device))
-        self.vector_env.attach(self.mae, with_gradients)
+        config, mae = make_mae(config, state)
+        self.config, self.mae = config, mae
+        wrapped = parallel(as_module(mae).to(ranks.device))
+        self.vector_env.attach(mae, wrapped)
         self.env = TokenSelectionVecEnv(vector_env)
         steps_per_epoch = config.steps_per_epoch(len(self.vector_env.clip_buffer.stream), ranks.world_size)
         batch_size = config.num_envs * ranks.world_size
         self.epoch_timesteps = steps_per_epoch * batch_size
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
         self.optimizer = mae_optimizer(
-            as_module(self.mae),
-            config.mae_optim,
-            num_envs=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            module=with_gradients,
+            as_module(mae), config.mae_optim, num_envs=batch_size, steps_per_epoch=steps_per_epoch, module=wrapped
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)

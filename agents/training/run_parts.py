@@ -1,6 +1,6 @@
 """Builds the environment and the MAE of a pre-training run."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.encoders.description import read_state_dict
+from tats_gym.encoders.description import parse_mae_config, read_state_dict
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import check_weights, read_torch
 from tats_gym.files.atomic import absolute
@@ -23,30 +23,33 @@ def make_environment(config: PretrainConfig, ranks: Ranks) -> VectorEnv[Any, Any
     return gymnasium.make_vec(config.env, num_envs=config.num_envs, **settings)
 
 
-def make_mae(config: PretrainConfig, *, resumed: bool) -> MaskedModel:
+def make_mae(config: PretrainConfig, state: dict[str, Any] | None) -> tuple[PretrainConfig, MaskedModel]:
     """Build a run's MAE, with the weights of `init_mae`, or new ones.
 
     Args:
         config: The run's settings.
-        resumed: Whether a checkpoint replaces the weights; `init_mae` is then not read.
+        state: Content of the checkpoint that the run resumes from, which replaces the weights; `init_mae` is then not
+            read.
+
+    Returns:
+        The settings, with the sizes of the MAE that the run starts from, and the MAE.
 
     Raises:
-        ValueError: If `init_mae` has other sizes than the settings; the message has the options that agree with it. Or
-            if `own_mae` names no function.
+        ValueError: If there is no MAE of the name `init_mae`, or `own_mae` names no function.
         TypeError: If `own_mae` makes no model.
         CheckpointError: If the weights of `init_mae` do not fit.
     """
     if config.own_mae is None:
-        source = _source(config, resumed=resumed)
+        source = _source(config, state)
         mae = build_mae(source, config.grid, seed=config.seed, way_out="; --init-mae None starts from scratch")
         mae.encoder.recompute = mae.decoder.recompute = config.recompute
-        return mae
+        return replace(config, mae=source.config), mae
     own = own_model(config.own_mae, config.grid, seed=config.seed, option="--own-mae")
     if not any(weights.requires_grad for weights in as_module(own).parameters()):
         raise ValueError(f"--own-mae {config.own_mae} must make a model with weights to train, got one without")
-    if config.init_mae is not None and not resumed:
+    if config.init_mae is not None and state is None:
         load_own_mae(own, read_torch(Path(absolute(config.init_mae))), f"--init-mae {config.init_mae}")
-    return own
+    return config, own
 
 
 def load_own_mae(mae: MaskedModel, state: dict[str, Any], origin: str) -> None:
@@ -75,15 +78,10 @@ def mae_description(config: PretrainConfig) -> dict[str, Any]:
     return {"mae_config": asdict(config.mae)} if config.own_mae is None else {"own_mae": config.own_mae}
 
 
-def _source(config: PretrainConfig, *, resumed: bool) -> MAESource:
-    if config.init_mae is None or resumed:
+def _source(config: PretrainConfig, state: dict[str, Any] | None) -> MAESource:
+    if config.init_mae is not None and state is None:
+        return MAESource.find(config.init_mae, "--init-mae", decoder=config.mae)
+    recorded = None if state is None else state.get("mae_config")
+    if config.init_mae is None or recorded is None:
         return MAESource(config.mae)
-    source = MAESource.find(config.init_mae, "--init-mae")
-    if source.config != config.mae:
-        own = asdict(source.config).items()
-        flags = [f"--mae.{name.replace('_', '-')} {value}" for name, value in own if value != getattr(config.mae, name)]
-        raise ValueError(
-            f"--init-mae {config.init_mae} has other sizes than these settings; add {' '.join(flags)}, or start from "
-            "scratch by --init-mae None"
-        )
-    return source
+    return MAESource(parse_mae_config(recorded, "the checkpoint"))

@@ -5,7 +5,7 @@ from tats_gym.agents.experiments.comparison.compare import CompareCommand, defau
 from tats_gym.agents.experiments.comparison.report import report_comparison
 from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
-from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
+from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_mae, check_reserved, show_log
 
 INSTEAD = {"env": "--env", "agent": "--agents", "seed": "--seeds", "out": "--out", "own_mae": "tats-gym train"}
 
@@ -31,5 +31,6 @@ def _compare(words: list[str], program: str) -> None:
     base, probing = defaults_for(line.env_id, line.first["preset"])
     command = line.settings(CompareCommand, CompareCommand(base=base, probing=probing))
     check_reserved(command.base, base, INSTEAD)
+    check_mae(line, command.base, "base.mae")
     for text in report_comparison(command, words):
         print(text)

@@ -5,7 +5,7 @@ from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
 from tats_gym.agents.experiments.sweep_plan import plan_sweep
 from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
-from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_reserved, show_log
+from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_mae, check_reserved, show_log
 
 INSTEAD = {
     "env": "--env",
@@ -40,5 +40,6 @@ def _sweep(words: list[str], program: str) -> None:
     command = line.settings(SweepCommand, SweepCommand(table="table2", base=base, probing=probing))
     swept = dict.fromkeys(command.sweep.settings, f"{command.table}'s own")
     check_reserved(command.base, base, swept | INSTEAD)
+    check_mae(line, command.base, "base.mae")
     for text in plan_sweep(command) if line.dry_run else report_sweep(command, words):
         print(text)

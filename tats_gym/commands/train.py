@@ -10,9 +10,10 @@ from tats_gym.agents.training.command_line import run_config, unsettled
 from tats_gym.commands.line.agent_options import named_agent, options_of, plain
 from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.exit_codes import exit_code
-from tats_gym.commands.line.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, show_log
+from tats_gym.commands.line.parsing import AGENT_HELP, ENV_HELP, PRESET_HELP, CommandLine, check_mae, show_log
 from tats_gym.envs.rewards import find_reward
 from tats_gym.model.protocol import find_own
+from tats_gym.runs.checkpoint import has_checkpoint
 from tats_gym.runs.kinds import PRETRAINING
 
 ABOUT = f"""Train a token sampler and a masked autoencoder together.
@@ -75,6 +76,9 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
             _prepare(line.file, preset)
         config = _settings(line, preset_for(line.env_id, preset), from_file=line.file is not None)
     _check_parts(line, config, from_file=bool(resume or line.file))
+    if config.own_mae is None:
+        begun = resume or (folder if folder and has_checkpoint(folder) else None)
+        check_mae(line, config, begun=run_config(begun) if begun and line.given("mae") else None)
     return Options(config, resume, folder, line.dry_run)
 
 

@@ -1,5 +1,6 @@
 """Reads and checks the description of an encoder in a file: its architecture and geometry."""
 
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,21 @@ from tats_gym.tokens import TokenGrid
 
 MAX_TOKENS = 2**20
 """Most tokens of a clip: no encoder sees nearly as many, and a table of positions for more fills the memory."""
+
+
+ClipShape = tuple[int, int]
+"""Frames of a clip, and pixels of its side."""
+PUBLISHED_CLIPS: ClipShape = (16, 224)
+"""Those of published files that do not give them."""
+
+
+def clips_of_command_line(contents: Mapping[str, Any]) -> ClipShape | None:
+    """Read the clips' shape from the command line in a published file; None if there is none in it."""
+    args = contents.get("args")
+    given = vars(args) if isinstance(args, Namespace) else {}
+    numbers = [given.get("num_frames"), given.get("num_segments", 1), given.get("input_size")]
+    whole = [number for number in numbers if type(number) is int and number > 0]
+    return (whole[0] * whole[1], whole[2]) if whole == numbers else None
 
 
 def read_mapping(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -68,6 +84,18 @@ def parse_description(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> 
                 f"{name} is recorded as {getattr(built[0], name)}, its weights have {getattr(found, name)}"
             )
     return built[0], check_num_tokens(built[1])
+
+
+def parse_mae_config(config: Any, origin: str) -> MAEConfig:
+    """Build an MAE's settings from their recorded values.
+
+    Raises:
+        CheckpointError: If they are no valid settings.
+    """
+    try:
+        return from_plain(MAEConfig, config, "mae")
+    except (TypeError, ValueError) as err:
+        raise CheckpointError(f"the MAE in {origin} has no valid description: {err}") from err
 
 
 def checked_config(weights: Mapping[str, Tensor], num_heads: int | None) -> MAEConfig:

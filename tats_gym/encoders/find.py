@@ -8,9 +8,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from tats_gym.encoders.decoder import DecoderSource
 from tats_gym.encoders.description import (
+    PUBLISHED_CLIPS,
+    ClipShape,
     build_grid,
     checked_config,
+    clips_of_command_line,
     finetuned_weights,
     parse_description,
     read_image_size,
@@ -18,11 +22,12 @@ from tats_gym.encoders.description import (
     read_number,
     read_state_dict,
 )
-from tats_gym.encoders.names import check_encoder_weights, kernel_of, our_names, with_zero_biases
+from tats_gym.encoders.names import check_encoder_weights, has_biases, kernel_of, our_names, with_zero_biases
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import (
     HF_FILES,
     WeightFile,
+    file_in,
     read_hf,
     read_json,
     read_safetensors,
@@ -34,14 +39,9 @@ from tats_gym.files.messages import did_you_mean, shown
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.positions import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
-from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint
+from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import ENCODER, FINETUNING, MAE, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
-
-PUBLISHED_GRID = TokenGrid()
-"""Geometry of published files without a description: 16 frames of 224 x 224."""
-
-WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class EncoderSource:
     """An encoder's architecture, geometry, weights and origin."""
 
     config: MAEConfig
-    """Widths and depths; the decoder's hold only if `origin` is a run."""
+    """Widths and depths; those of its decoder are `decoder.sizes`."""
     grid: TokenGrid
     """Geometry of the positions."""
     weights: dict[str, Tensor]
@@ -57,6 +57,8 @@ class EncoderSource:
     origin: dict[str, Any]
     """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `epochs`
     (as set for the run), `clips_seen`, `seed`, `commit`."""
+    decoder: DecoderSource | None = None
+    """The decoder that the encoder was trained with, if the source has it."""
 
     @classmethod
     def find(
@@ -66,7 +68,7 @@ class EncoderSource:
         *,
         interpolate: bool = False,
         seed: int | None = None,
-        source_grid: TokenGrid = PUBLISHED_GRID,
+        source_grid: TokenGrid | None = None,
         num_heads: int | None = None,
     ) -> Self:
         """Look `name` up among presets and shipped MAEs, then on disk.
@@ -77,7 +79,8 @@ class EncoderSource:
             grid: Geometry of the clips that it will encode; None takes the source's.
             interpolate: Interpolate the positions where `grid` has other frames or another size than the source.
             seed: Seed of a preset's weights.
-            source_grid: Geometry for files without a description.
+            source_grid: Geometry for files without a description; by default that of the command line in a published
+                file, else 16 frames of 224 x 224.
             num_heads: Heads for files without a description; by default as published for the width, else 64 wide.
 
         Raises:
@@ -154,7 +157,7 @@ class EncoderSource:
         return cls(config, grid, encoder.state_dict(), origin)
 
     @classmethod
-    def _read(cls, path: Path, source_grid: TokenGrid, num_heads: int | None) -> Self:
+    def _read(cls, path: Path, source_grid: TokenGrid | None, num_heads: int | None) -> Self:
         """Read the encoder at an existing path."""
         folder = path.parent if path.name in HF_FILES else path
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -162,22 +165,25 @@ class EncoderSource:
             return cls._from_hf(folder, config)
         check_kind(path, ENCODER, MAE, PRETRAINING, FINETUNING)
         if path.is_dir():
-            path = _file_in(path)
+            path = file_in(path)
+        clips = (source_grid.frames, source_grid.size) if source_grid else None
         if path.suffix == ".safetensors":
-            return cls._from_file(path, read_safetensors(path), source_grid, num_heads)
+            return cls._from_file(path, read_safetensors(path), clips or PUBLISHED_CLIPS, num_heads)
         contents = read_torch(path)
         refuse_own_mae(contents, str(path))
         if "mae" in contents and "mae_config" in contents:
             return cls._from_run(path, contents)
         if "classifier" in contents and "mae_config" in contents:
             return cls._from_finetuning(path, contents)
-        return cls._from_file(path, state_dict_of(contents, path), source_grid, num_heads)
+        clips = clips or clips_of_command_line(contents) or PUBLISHED_CLIPS
+        return cls._from_file(path, state_dict_of(contents, path), clips, num_heads)
 
     @classmethod
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
         """Read the encoder in a run's checkpoint."""
         settings, folder = read_mapping(state, "config"), path.absolute().parent.parent
-        weights = encoder_weights(read_state_dict(state, "mae"))
+        whole = read_state_dict(state, "mae")
+        weights = encoder_weights(whole)
         config, grid = parse_description(state["mae_config"], settings.get("grid", {}), weights)
         record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         recorded = {
@@ -191,7 +197,8 @@ class EncoderSource:
             "commit": record.get("commit"),
         }
         known = {name: value for name, value in recorded.items() if value is not None}
-        return cls._checked(config, grid, weights, {"path": str(path), "kind": "run", **known})
+        origin = {"path": str(path), "kind": "run", **known}
+        return cls._checked(config, grid, weights, origin, DecoderSource.among(whole, config.decoder_num_heads))
 
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
@@ -207,17 +214,17 @@ class EncoderSource:
         if config["model_type"] != "videomae":
             raise CheckpointError(f"its config.json says model_type {shown(config['model_type'])}, not 'videomae'")
         file = read_hf(folder)
-        weights = our_names(file.weights)
-        if not config.get("qkv_bias", config.get("qv_bias", True)):
+        weights, decoder = our_names(file.weights), DecoderSource.of_hf(config, file.weights)
+        if not has_biases(config):
             weights = with_zero_biases(weights)
         tubelet, patch = kernel_of(weights)
         grid = build_grid(read_number(config, "num_frames", 16), read_image_size(config), tubelet, patch)
         origin = {**read_mapping(file.description, "origin"), "path": str(folder), "kind": "hf"}
         heads = read_number(config, "num_attention_heads", 12)
-        return cls._checked(checked_config(weights, heads), grid, weights, origin)
+        return cls._checked(checked_config(weights, heads), grid, weights, origin, decoder)
 
     @classmethod
-    def _from_file(cls, path: Path, file: WeightFile, source_grid: TokenGrid, num_heads: int | None) -> Self:
+    def _from_file(cls, path: Path, file: WeightFile, clips: ClipShape, num_heads: int | None) -> Self:
         """Read the encoder in a single file; its description, if it has one, takes precedence."""
         weights = our_names(file.weights)
         origin = {**read_mapping(file.description, "origin"), "path": str(path), "kind": "file"}
@@ -228,13 +235,21 @@ class EncoderSource:
             config = replace(config, pos_embed=checked_config(weights, config.num_heads).pos_embed)
         else:
             config = checked_config(weights, num_heads)
-            grid = build_grid(source_grid.frames, source_grid.size, *kernel_of(weights))
-        return cls._checked(config, grid, weights, origin)
+            grid = build_grid(*clips, *kernel_of(weights))
+        decoder = DecoderSource.among(file.weights, config.decoder_num_heads if file.description else None)
+        return cls._checked(config, grid, weights, origin, decoder)
 
     @classmethod
-    def _checked(cls, config: MAEConfig, grid: TokenGrid, weights: dict[str, Tensor], origin: dict[str, Any]) -> Self:
+    def _checked(
+        cls,
+        config: MAEConfig,
+        grid: TokenGrid,
+        weights: dict[str, Tensor],
+        origin: dict[str, Any],
+        decoder: DecoderSource | None = None,
+    ) -> Self:
         check_encoder_weights(weights, config, grid)
-        return cls(config, grid, weights, origin)
+        return cls(config, grid, weights, origin, decoder)
 
     def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
         """Return the same weights for clips of another geometry."""
@@ -267,22 +282,6 @@ def describe(source: EncoderSource) -> str:
     """Return the JSON that `find` reads beside the weights, under the key `weight_files.DESCRIPTION`."""
     config, grid = asdict(source.config), asdict(source.grid)
     return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin})
-
-
-def _file_in(folder: Path) -> Path:
-    """Find a run's newest checkpoint, or the folder's only file of weights."""
-    if any(folder.glob(PATTERN)) or (folder / "checkpoints").is_dir():
-        return latest_checkpoint(folder)
-    found = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found)
-        raise CheckpointError(
-            f"several files of weights, name one of them: {names}"
-            if found
-            else "there is no checkpoint and no file of "
-            f"weights ({', '.join(WEIGHT_FILES)}, or config.json beside {HF_FILES[0]})"
-        )
-    return found[0]
 
 
 def _geometry(grid: TokenGrid) -> str:

@@ -1,21 +1,30 @@
-"""Finds an MAE: by the name of a preset or of one that is shipped, in a run, or in a file of its own."""
+"""Finds an MAE: by the name of a preset or of one that is shipped, in a run, an export or a published file."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from tats_gym.encoders.description import parse_mae_config
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
-from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch, refuse_own_mae
+from tats_gym.encoders.weight_files import check_weights
 from tats_gym.files.atomic import absolute
-from tats_gym.files.config_io import from_plain
 from tats_gym.files.messages import did_you_mean
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
-from tats_gym.runs.kinds import MAE, PRETRAINING, check_kind
 from tats_gym.tokens import TokenGrid
+
+logger = logging.getLogger(__name__)
+
+PARTS = {
+    "the decoder": ("decoder.", "encoder_to_decoder.", "mask_token", "decoder_pos_embed."),
+    "the encoder's last norm": ("encoder.norm.",),
+}
+"""Parts that a source may lack, and beginnings of the names of their weights."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +33,28 @@ class MAESource:
 
     config: MAEConfig
     weights: dict[str, Tensor] | None = None
-    """Its state dict; None for new weights."""
+    """Its state dict, without those of parts in `drawn`; None for new weights."""
     origin: str = "an MAE"
     """Source of the weights, for messages."""
+    grid: TokenGrid | None = None
+    """Geometry of the clips that it was trained on; its K has no meaning. None for new weights."""
+    drawn: tuple[str, ...] = ()
+    """Names of the `PARTS` whose weights are drawn, as the source lacks them."""
 
     @classmethod
-    def find(cls, name: str, setting: str = "mae") -> Self:
+    def find(cls, name: str, setting: str = "mae", *, decoder: MAEConfig | None = None) -> Self:
         """Look `name` up among presets and shipped MAEs, then on disk.
 
         Args:
-            name: A preset, "demo" for the MAE of the demo clips that is shipped, a run's folder or checkpoint, or an
-                exported MAE's folder or file.
+            name: A preset; "demo" for the MAE of the demo clips that is shipped; or a path that `EncoderSource.find`
+                takes: a run, an export, a Hugging Face VideoMAE folder, a published VideoMAE or AdaMAE file. Where the
+                source has no decoder, a new one is drawn when the MAE is built.
             setting: The setting that gave the name, for messages.
+            decoder: Sizes of a new decoder; None takes the defaults.
 
         Raises:
             ValueError: If `name` is none of these.
-            CheckpointError: If the file holds no MAE, or is damaged.
+            CheckpointError: If the file holds no video transformer, or is damaged.
         """
         if name in MAE_PRESETS:
             return cls(MAE_PRESETS[name])
@@ -49,15 +64,31 @@ class MAESource:
                 f"{setting} must be one of {', '.join(MAE_NAMES)}, or a path that exists; "
                 f"got {name!r}{did_you_mean(name, MAE_NAMES)}"
             )
-        check_kind(path, PRETRAINING, MAE)
-        exported = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-        if len(exported) == 1 and exported[0].suffix == ".safetensors":
-            return cls._from_file(exported[0], name)
-        state = read_torch(path)
-        refuse_own_mae(state, name)
-        if "mae" not in state or "mae_config" not in state:
-            raise CheckpointError(f"{name} holds no MAE (its parts: {', '.join(map(str, state))})")
-        return cls.of_checkpoint(state, name)
+        return cls.of_encoder(EncoderSource.find(path), name, decoder or MAEConfig())
+
+    @classmethod
+    def of_encoder(cls, source: EncoderSource, origin: str, decoder: MAEConfig) -> Self:
+        """Return the MAE of an encoder: with the decoder beside it, else with a new one.
+
+        Args:
+            source: The encoder.
+            origin: Source of it, for messages.
+            decoder: Sizes of a new decoder.
+
+        Raises:
+            CheckpointError: If the decoder beside it is damaged.
+        """
+        lacking = (source.decoder is None, not source.has_norm)
+        drawn = tuple(part for part, lacks in zip(PARTS, lacking, strict=True) if lacks)
+        if source.decoder is None:
+            names = ("decoder_embed_dim", "decoder_depth", "decoder_num_heads")
+            config = replace(source.config, **{name: getattr(decoder, name) for name in names})
+            return cls(config, source.weights, origin, source.grid, drawn)
+        try:
+            config = source.decoder.sizes(source.config)
+        except CheckpointError as err:
+            raise CheckpointError(f"no decoder in {origin}: {err}") from err
+        return cls(config, source.weights | source.decoder.weights, origin, source.grid, drawn)
 
     @classmethod
     def of_checkpoint(cls, state: dict[str, Any], origin: str) -> Self:
@@ -70,29 +101,7 @@ class MAESource:
         Raises:
             CheckpointError: If its description of the MAE is damaged.
         """
-        return cls(_checked(state["mae_config"], origin), state["mae"], origin)
-
-    @classmethod
-    def _from_file(cls, path: Path, origin: str) -> Self:
-        """Read an exported MAE."""
-        file = read_safetensors(path)
-        return cls(
-            _checked(file.description.get("config"), str(path)),
-            {name: value.float() for name, value in file.weights.items()},
-            origin,
-        )
-
-
-def _checked(config: Any, origin: str) -> MAEConfig:
-    """Build an MAE's settings from their recorded values.
-
-    Raises:
-        CheckpointError: If they are no valid settings.
-    """
-    try:
-        return from_plain(MAEConfig, config, "mae")
-    except (TypeError, ValueError) as err:
-        raise CheckpointError(f"the MAE in {origin} has no valid description: {err}") from err
+        return cls(parse_mae_config(state["mae_config"], origin), state["mae"], origin)
 
 
 def build_mae(source: MAESource, grid: TokenGrid, *, seed: int, way_out: str = "") -> MaskedAutoencoder:
@@ -111,10 +120,29 @@ def build_mae(source: MAESource, grid: TokenGrid, *, seed: int, way_out: str = "
         torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed seeds GPUs too
         mae = MaskedAutoencoder(source.config, grid)
     if source.weights is not None:
-        wanted = mae.state_dict()
         try:
-            check_weights(source.weights, wanted, hints=dict.fromkeys(wanted, f" for {grid}"))
+            _load(mae, source)
         except CheckpointError as err:
             raise CheckpointError(f"{source.origin}: {err}{way_out}") from err
-        mae.load_state_dict(source.weights)
     return mae
+
+
+def _load(mae: MaskedAutoencoder, source: MAESource) -> None:
+    """Load a source's weights into an MAE, whose own stay where the source has none.
+
+    Raises:
+        CheckpointError: If they do not fit.
+    """
+    assert source.weights is not None
+    wanted, begins = mae.state_dict(), sum((PARTS[part] for part in source.drawn), ())
+    new = {name: value for name, value in wanted.items() if name.startswith(begins)} if begins else {}
+    check_weights(source.weights, wanted, optional=new, hints=dict.fromkeys(wanted, f" for {mae.grid}"))
+    old = source.grid or mae.grid
+    if (old.frames, old.size) != (mae.grid.frames, mae.grid.size):
+        raise CheckpointError(
+            f"its positions are for clips of {old.frames} frames of {old.size} x {old.size}, got {mae.grid.frames} of "
+            f"{mae.grid.size} x {mae.grid.size}; give it such clips (frames {old.frames}, size {old.size})"
+        )
+    mae.load_state_dict(new | source.weights)
+    if source.drawn:
+        logger.warning("%s has no weights of %s: these are drawn anew", source.origin, " and ".join(source.drawn))

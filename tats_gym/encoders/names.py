@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,30 +21,34 @@ logger = logging.getLogger(__name__)
 PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """Heads of every published VideoMAE, by its width."""
 HEAD_WIDTH = 64
-"""Width of a head in all other encoders, unless the file gives their number."""
+"""Width of a head in all other encoders and decoders, unless the file gives their number."""
+
+TOLD_HEADS = "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
+"""A way out for an encoder whose heads are not known."""
 
 HF_PREFIX = "videomae."
 HF_PATCH_EMBED = "embeddings.patch_embeddings.projection"
-HF_NAMES = {
-    HF_PATCH_EMBED: "patch_embed.proj",
-    "encoder.layer.": "blocks.",
+_HF_BLOCK = {
     "layernorm_before.": "norm1.",
     "layernorm_after.": "norm2.",
     "attention.output.dense.": "attn.proj.",
     "attention.attention.": "attn.",
     "intermediate.dense.": "mlp.fc1.",
     "output.dense.": "mlp.fc2.",
-    "layernorm.": "norm.",
 }
-"""Parts of transformers' names, and ours; replaced in this order in both directions."""
+HF_NAMES = {HF_PATCH_EMBED: "patch_embed.proj", "encoder.layer.": "blocks.", **_HF_BLOCK, "layernorm.": "norm."}
+"""Parts of transformers' names in an encoder, and ours; replaced in this order in both directions."""
+HF_DECODER_NAMES = {"decoder_layers.": "blocks.", **_HF_BLOCK}
+"""The same in a decoder, whose last norm has our name."""
 
 _PARTS = ("query", "key", "value")
 _BIASES = {"query.bias": "q_bias", "value.bias": "v_bias"}
 
 WRAPPERS = ("module.", "backbone.")
+DECODER = re.compile(r"(decoder|encoder_to_decoder|mask_token|decoder_pos_embed)(\.|$)")
+"""Names of the decoder's part of a masked autoencoder."""
 NOT_ENCODER = re.compile(
-    r"(decoder|encoder_to_decoder|mask_token|decoder_pos_embed"  # the rest of a masked autoencoder
-    r"|fc_norm|head|classifier"  # of a fine-tuned one
+    rf"{DECODER.pattern}|(fc_norm|head|classifier"  # of a fine-tuned one
     r"|get_token_probs|pos_embed_probs)(\.|$)"  # AdaMAE's sampler, which lies within its encoder
 )
 
@@ -58,17 +63,10 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If the weights are not a video transformer's, or contradict themselves.
     """
-    named = {_unwrapped(name): value for name, value in weights.items()}
-    if any(HF_PATCH_EMBED in name for name in named):
-        named = _from_hf(named)
-    named = {name.removeprefix("encoder."): value for name, value in named.items()}
+    named = {name.removeprefix("encoder."): value for name, value in _one_layout(weights).items()}
     named = {name: value.float() for name, value in named.items() if not NOT_ENCODER.match(name)}
     _check_patch_embed(named)
-    for name in [name for name in named if name.endswith("attn.qkv.bias")]:
-        # A bias on keys adds one number to all scores of a query, which does not change their softmax.
-        queries, _, values = named.pop(name).chunk(3)
-        stem = name.removesuffix("qkv.bias")
-        named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
+    named = _without_key_biases(named)
     for name in ("pos_embed", "embeddings.position_embeddings"):
         if name in named:
             table = named.pop(name).flatten(0, -2)  # (L, D)
@@ -77,15 +75,28 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name if name.startswith("pos_embed.") else f"encoder.{name}": value for name, value in named.items()}
 
 
+def our_decoder_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pick the decoder's weights from any layout that `our_names` knows, in float32, as `MaskedAutoencoder` names them.
+
+    Returns:
+        Those of the decoder, of the projection before it, the mask token, and positions if they are stored.
+
+    Raises:
+        CheckpointError: If they contradict themselves.
+    """
+    named = {name: value.float() for name, value in _one_layout(weights).items() if DECODER.match(name)}
+    return _without_key_biases(named)
+
+
 def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name an encoder's weights as transformers does, without the prefix; biases under both spellings.
+    """Name the weights of an encoder or a decoder as transformers does, without prefix; biases under both spellings.
 
     Releases before 5.18 know only one of q_bias and query.bias, and silently replace a missing one by zeros.
     """
     named: dict[str, Tensor] = {}
     for name, value in weights.items():
         name = name.removeprefix("encoder.")
-        for theirs, ours in HF_NAMES.items():
+        for theirs, ours in _hf_table(name).items():
             name = name.replace(ours, theirs)
         if name.endswith("qkv.weight"):
             stem = name.removesuffix("qkv.weight")
@@ -98,11 +109,18 @@ def hf_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone(memory_format=torch.contiguous_format) for name, value in named.items()}
 
 
+def has_biases(config: Mapping[str, Any]) -> bool:
+    """Return whether queries and values have biases in the network of a transformers config.json."""
+    return bool(config.get("qkv_bias", config.get("qv_bias", True)))
+
+
 def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add zero biases of queries and values to the weights of an encoder without them."""
-    width = len(weights["encoder.patch_embed.proj.weight"])
-    stems = [name.removesuffix("qkv.weight") for name in weights if name.endswith("qkv.weight")]
-    return {**weights, **{f"{stem}{bias}": torch.zeros(width) for stem in stems for bias in _BIASES.values()}}
+    """Add zero biases of queries and values to the weights of an encoder or a decoder without them."""
+    widths = {
+        name.removesuffix("qkv.weight"): len(weights[name]) // 3 for name in weights if name.endswith("qkv.weight")
+    }
+    zeros = {f"{stem}{bias}": torch.zeros(width) for stem, width in widths.items() for bias in _BIASES.values()}
+    return {**weights, **zeros}
 
 
 def infer_config(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
@@ -114,7 +132,7 @@ def infer_config(weights: Mapping[str, Tensor], num_heads: int | None = None) ->
     return MAEConfig(
         embed_dim=width,
         depth=len(blocks),
-        num_heads=num_heads or _heads_of(width),
+        num_heads=num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("encoder", width, TOLD_HEADS),
         mlp_ratio=4.0 if hidden is None else len(hidden) / width,
         pos_embed="table" if "table" in positions else "learned" if positions else "sinusoid",
     )
@@ -135,17 +153,23 @@ def check_encoder_weights(weights: Mapping[str, Tensor], config: MAEConfig, grid
     check_weights(weights, wanted, optional=optional, hints={name: clips for name in wanted if "pos_embed" in name})
 
 
-def _heads_of(width: int) -> int:
-    """Guess the number of heads from the width."""
-    if width in PUBLISHED_HEADS:
-        return PUBLISHED_HEADS[width]
+def heads_of_width(part: str, width: int, way_out: str) -> int:
+    """Guess the number of heads of a part, such as "encoder", of a width that no published one has.
+
+    Args:
+        part: The part.
+        width: Its width.
+        way_out: Text for the message about a width that heads of the usual width do not make up.
+
+    Raises:
+        CheckpointError: If they do not.
+    """
     if width % HEAD_WIDTH:
         raise CheckpointError(
-            f"the file does not say how many heads its encoder has, nor does its width {width}: "
-            "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
+            f"the file does not say how many heads its {part} has, nor does its width {width}: {way_out}"
         )
     logger.warning(
-        "the file does not say how many heads its encoder has: taking %d of %d", width // HEAD_WIDTH, HEAD_WIDTH
+        "the file does not say how many heads its %s has: taking %d of %d", part, width // HEAD_WIDTH, HEAD_WIDTH
     )
     return width // HEAD_WIDTH
 
@@ -158,14 +182,37 @@ def _unwrapped(name: str) -> str:
     return name
 
 
+def _one_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of wrapped networks and of transformers' as the published VideoMAE names them."""
+    named = {_unwrapped(name): value for name, value in weights.items()}
+    return _from_hf(named) if any(HF_PATCH_EMBED in name for name in named) else named
+
+
+def _without_key_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Split joint biases of queries, keys and values, and leave out those of keys.
+
+    They add one number to all scores of a query, which does not change their softmax.
+    """
+    named = dict(weights)
+    for name in [name for name in named if name.endswith("attn.qkv.bias")]:
+        queries, _, values = named.pop(name).chunk(3)
+        stem = name.removesuffix("qkv.bias")
+        named |= {f"{stem}q_bias": queries.clone(), f"{stem}v_bias": values.clone()}
+    return named
+
+
+def _hf_table(name: str) -> dict[str, str]:
+    return HF_DECODER_NAMES if name.startswith("decoder.") else HF_NAMES
+
+
 def _from_hf(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename transformers' weights, and join queries, keys and values."""
     named = {}
     for name, value in weights.items():
         name = name.removeprefix(HF_PREFIX)
-        for theirs, ours in HF_NAMES.items():
+        for theirs, ours in _hf_table(name).items():
             name = name.replace(theirs, ours)
-        if not name.endswith("attn.key.bias"):  # left out for the same reason as in `our_names`
+        if not name.endswith("attn.key.bias"):  # left out for the same reason as in `_without_key_biases`
             named[name] = value
     stems = [name.removesuffix("query.weight") for name in named if name.endswith("attn.query.weight")]
     for stem in stems:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tats_gym.encoders.checksums import verify_checksum
 from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import parse_json
-from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
+from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint, load_checkpoint
 
 DESCRIPTION = "tats_gym"
 """Key of the description, in JSON, of the weights in our files."""
@@ -27,6 +27,9 @@ HF_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+
+
+WEIGHT_FILES = ("*.safetensors", "*.pth", "*.pt")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,26 @@ def refuse_own_mae(contents: Mapping[str, Any], origin: str) -> None:
             "tats-gym train takes it with --init-mae and the same --own-mae; its weights, for load_state_dict, are "
             "tats_gym.runs.checkpoint.load_checkpoint(RUN)['mae']"
         )
+
+
+def file_in(folder: Path) -> Path:
+    """Find a run's newest checkpoint, or the folder's only file of weights.
+
+    Raises:
+        CheckpointError: If there is none, or there are several files.
+    """
+    if any(folder.glob(PATTERN)) or (folder / "checkpoints").is_dir():
+        return latest_checkpoint(folder)
+    found = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found)
+        raise CheckpointError(
+            f"several files of weights, name one of them: {names}"
+            if found
+            else "there is no checkpoint and no file of "
+            f"weights ({', '.join(WEIGHT_FILES)}, or config.json beside {HF_FILES[0]})"
+        )
+    return found[0]
 
 
 def read_safetensors(path: Path) -> WeightFile:

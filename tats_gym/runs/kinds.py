@@ -35,8 +35,11 @@ PRETRAINING = Kind(
     "tats-gym train takes it with --resume and --init-mae, tats-gym visualize and report as it is, "
     f"{_ENCODERS} for its encoder",
 )
-FINETUNING = Kind("a fine-tuning run", f"tats-gym finetune takes it with --resume, {_ENCODERS} for its encoder")
-ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it")
+FINETUNING = Kind(
+    "a fine-tuning run",
+    f"tats-gym finetune takes it with --resume, {_ENCODERS} for its encoder, as does tats-gym train with --init-mae",
+)
+ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it, and tats-gym train with --init-mae")
 MAE = Kind("an exported MAE", f"tats-gym train takes it with --init-mae, {_ENCODERS} for its encoder")
 SAMPLER = Kind("an exported sampler", "tats_gym.agents.trained.sampler_export.load_sampler takes it")
 SERVING_GRAPH = Kind(

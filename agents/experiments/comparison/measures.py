@@ -94,6 +94,8 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
     source = MAESource.find(name, "--reference")
     if source.weights is None:
         raise ValueError(f"the reference must be a trained MAE, got {name!r}, a preset with untrained weights")
+    if source.drawn:
+        raise ValueError(f"the reference must be a trained MAE, got {name!r}, without {' and '.join(source.drawn)}")
     return build_mae(source, grid, seed=0)
 
 

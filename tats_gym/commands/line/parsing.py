@@ -13,6 +13,7 @@ from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.training.command_line import UNPREFIXED
 from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.help_text import wrapped
+from tats_gym.encoders.mae import MAESource
 from tats_gym.files.messages import shown
 from tats_gym.registration import DEFAULT_ENV, env_ids, import_env
 
@@ -100,6 +101,19 @@ class CommandLine:
         """Return whether the words ask for the help."""
         return bool({"-h", "--help"} & set(self.rest))
 
+    def given(self, part: str) -> list[str]:
+        """Return the names of the settings of a part, such as "mae", that the words or the file give.
+
+        The settings in the config.json of a run count as its own, not as given.
+        """
+        prefix = f"--{part}."
+        words = [word.partition("=")[0] for word in self.rest if word.startswith(prefix)]
+        names = [word.removeprefix(prefix).removeprefix("no-").replace("-", "_") for word in words]
+        values: Any = {} if self.file is None or self.file.of_run else self.file.values
+        for name in part.split("."):
+            values = values.get(name, {}) if isinstance(values, Mapping) else {}
+        return [*names, *(values if isinstance(values, Mapping) else ())]
+
     def settings(self, kind: type[T], default: T | None = None) -> T:
         """Parse the words that are left as the settings of a dataclass, over those of the file and the default.
 
@@ -132,6 +146,34 @@ def show_log(words: list[str], *, times: bool = False) -> None:
         logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     else:
         logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+
+
+def check_mae(
+    line: CommandLine, config: PretrainConfig, part: str = "mae", begun: PretrainConfig | None = None
+) -> None:
+    """Refuse settings of the MAE that contradict the one that a run starts from, whose architecture it takes.
+
+    Args:
+        line: The command's words.
+        config: The run's settings.
+        part: The part of the command's settings that holds those of the MAE.
+        begun: The settings with which the run began, if it goes on; `init_mae` is then not read.
+
+    Raises:
+        ValueError: If one was given that contradicts it, or there is no such MAE.
+        CheckpointError: If it is damaged.
+    """
+    given = line.given(part)
+    if config.init_mae is None or not given:
+        return
+    option = f"--{part.removesuffix('mae')}init-mae"
+    found = begun.mae if begun else MAESource.find(config.init_mae, option, decoder=config.mae).config
+    other = [name for name in given if getattr(config.mae, name) != getattr(found, name)]
+    if other:
+        options = ", ".join(f"--{part}.{name.replace('_', '-')} {getattr(config.mae, name)}" for name in other)
+        own = ", ".join(f"{name} {getattr(found, name)}" for name in other)
+        way_out = "leave it out" if begun else f"leave it out, or start from scratch by {option} None"
+        raise ValueError(f"{options} contradicts {option} {config.init_mae}, whose MAE has {own}; {way_out}")
 
 
 def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:
