@@ -1,6 +1,7 @@
 """The export as a user calls it, and docs/export.md's code as it stands."""
 
 import re
+import shlex
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -8,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tats_gym.benchmarks.published import PublishedMAE
 from tats_gym.export import FORMATS
+from tats_gym.export.mae import MAE_FORMATS
 from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import VideoEncoder
-from tats_gym.runs.checkpoint import save_checkpoint
+from tats_gym.runs.checkpoint import load_checkpoint, save_checkpoint
 from tats_gym.runs.folder import create_run
 from tests.encoders import CONFIG, GRID, clips_for, normalised, random_mae, write_run
+from tests.maes import IDS, MASK
 from tests.runs import load_command
 from tests.test_sampler_export import random_run
 
@@ -37,7 +41,7 @@ def _run(clips_root, tmp_path, monkeypatch):
 def test_the_pages_python_runs_as_it_stands(main, capsys, run):
     pytest.importorskip("transformers")
     pytest.importorskip("onnxruntime")
-    for format in (*FORMATS, "sampler", "masks"):
+    for format in (*FORMATS, *MAE_FORMATS, "sampler", "masks"):
         assert main([str(run), "--format", format, "--out", f"exported/{format}"]) == 0
         shown = capsys.readouterr().out
         assert "load it with, where " in shown or "load them with" in shown
@@ -97,6 +101,51 @@ def test_the_printed_lines_give_the_sampler_of_the_run(main, capsys, clips_root,
     exec(compile(_printed(main, capsys, run.folder, "sampler", tmp_path / "out"), "the printed lines", "exec"), given)
     theirs = run.agent.policy.get_distribution(run.mae.embed(clips)).distribution
     assert torch.equal(given["ids"], theirs.mode)
+
+
+@pytest.mark.parametrize("format", MAE_FORMATS)
+def test_the_printed_lines_give_the_predictions_of_the_run(main, capsys, clips_root, tmp_path, format):
+    if format == "mae-hf":
+        pytest.importorskip("transformers")
+    mae, clips = random_mae(), clips_for()
+    shown = _printed(main, capsys, write_run(tmp_path / "runs", mae), format, tmp_path / "it's out")
+    model = PublishedMAE(CONFIG, GRID, fused=True)
+    given = {"clips": clips, "ids_keep": IDS, "pixel_values": normalised(clips).transpose(1, 2), "mask": MASK}
+    with torch.no_grad():
+        exec(compile(shown, "the printed lines", "exec"), given | {"model": model}, given)
+        expected = mae(clips, IDS).pred
+        found = {
+            "mae": lambda: given["reconstruction"].pred,
+            "mae-hf": lambda: given["output"].logits,
+            "mae-videomae": lambda: model.reconstruct(model.embed(normalised(clips)), MASK),
+        }[format]()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("format", MAE_FORMATS)
+def test_the_printed_command_trains_with_the_mae_of_the_run(main, capsys, clips_root, tmp_path, format):
+    run = write_run(tmp_path / "runs", random_mae())
+    assert main([str(run), "--format", format, "--out", str(tmp_path / "it's out")]) == 0
+    program, command, *words = shlex.split(re.search(r"train with it: (.*)", capsys.readouterr().out)[1])
+    assert (program, command) == ("tats-gym", "train")
+    small = ["--env", "TatsMask-folder-v0", "--root", str(clips_root), "--frames", "4", "--size", "32", "--patch-size",
+             "16", "--visible", "3", "--stride", "1", "--num-workers", "0", "--device", "cpu", "--agent", "random",
+             "--no-train-mae", "--num-envs", "4", "--epoch-clips", "4", "--eval-clips", "2", "--eval-masks", "1",
+             "--mae-optim.epochs", "1", "--mae-optim.warmup-epochs", "0"]  # fmt: skip
+    assert load_command(command).main([*words, *small, "--folder", str(tmp_path / "trained")]) == 0
+    trained = load_checkpoint(tmp_path / "trained")["mae"]
+    assert all(torch.equal(trained[name], value) for name, value in random_mae().state_dict().items())
+
+
+def test_the_printed_lines_give_the_masks_of_the_run(main, capsys, clips_root, tmp_path):
+    run = random_run(clips_root, tmp_path / "made")
+    assert main([str(run.folder), "--format", "masks", "--out", str(tmp_path / "it's out")]) == 0
+    _, _, lines = capsys.readouterr().out.partition("load them with:\n")
+    given = {}
+    exec(compile(textwrap.dedent(lines), "the printed lines", "exec"), given)
+    names = given["masks"].names
+    assert names
+    assert given["masks"][names[0]].shape == (3,)
 
 
 @pytest.mark.parametrize(

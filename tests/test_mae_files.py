@@ -40,8 +40,8 @@ def test_an_exported_mae_is_the_runs_to_the_bit(run, tmp_path, capsys):
 
 
 def test_halves_differ_by_their_rounding_alone(run, tmp_path):
-    (file,) = export_mae(run, tmp_path / "half", half=True)
-    (whole,) = export_mae(run, tmp_path / "whole")
+    (file,) = export_mae(run, "mae", tmp_path / "half", half=True)
+    (whole,) = export_mae(run, "mae", tmp_path / "whole")
     (tmp_path / "plain").touch()
     assert (
         file.stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -62,7 +62,7 @@ def test_halves_are_for_maes(run, tmp_path, capsys):
 
 def test_a_run_starts_from_an_exported_mae(clips_root, tmp_path):
     first, result = train(tiny_config(clips_root, tmp_path))
-    export_mae(result.folder, tmp_path / "mae")
+    export_mae(result.folder, "mae", tmp_path / "mae")
     second, _ = train(tiny_config(clips_root, tmp_path, init_mae=str(tmp_path / "mae"), train_mae=False))
     before, after = first.mae.state_dict(), second.mae.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -75,7 +75,7 @@ def test_a_sampler_is_no_mae(tmp_path):
 
 
 def test_an_mae_without_a_description_must_show_its_heads(run, tmp_path):
-    (file,) = export_mae(run, tmp_path / "out")
+    (file,) = export_mae(run, "mae", tmp_path / "out")
     save_file(MAESource.find(str(file)).weights, tmp_path / "bare.safetensors")
     with pytest.raises(CheckpointError, match=r"bare.safetensors.* how many heads its decoder has, nor .* width 12"):
         MAESource.find(str(tmp_path / "bare.safetensors"))

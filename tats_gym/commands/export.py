@@ -21,7 +21,7 @@ from tats_gym.datasets import Split
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import Format, export_encoder
 from tats_gym.export.loading import loading
-from tats_gym.export.mae import export_mae, mae_loading
+from tats_gym.export.mae import MAEFormat, export_mae, mae_loading
 from tats_gym.files.atomic import folder_written_whole
 
 
@@ -31,10 +31,11 @@ class ExportConfig:
 
     run: tyro.conf.Positional[Path]
     """A run's folder or checkpoint, or another encoder."""
-    format: Format | Literal["sampler", "mae", "masks"]
+    format: Format | MAEFormat | Literal["sampler", "masks"]
     """hf: for transformers. videomae: for the published fine-tuning. timm: for timm. safetensors: for this package.
     onnx, torchexport: for serving from raw clips. sampler: the part of a TATS run that chooses the tokens.
-    mae: encoder and decoder, for --init-mae of tats-gym train. masks: visible tokens of each video's centre view."""
+    mae: encoder and decoder, for --init-mae of tats-gym train; mae-hf: for VideoMAEForPreTraining of transformers;
+    mae-videomae: for the published pre-training. masks: visible tokens of each video's centre view."""
     out: Path
     """Folder of the export, new or empty."""
     half: bool = False
@@ -71,20 +72,21 @@ def main(words: list[str], program: str = "tats-gym export") -> int:
 
 def _export(words: list[str], program: str) -> None:
     config = CommandLine(words, program, __doc__).settings(ExportConfig)
-    if config.format == "sampler":
-        files = export_sampler(config.run, config.out)
-        how = sampler_loading(files[0])
-    elif config.format == "mae":
-        files = export_mae(config.run, config.out, half=config.half)
-        how = mae_loading(files[0])
-    elif config.format == "masks":
-        files = _export_masks(config)
-        code = f"from tats_gym.hub import MaskSet\nmasks = MaskSet.from_pretrained({str(config.out)!r})"
-        how = f"load them with:\n{indent(code, '    ')}"
-    else:
-        source = EncoderSource.find(config.run)
-        files = export_encoder(source, config.format, config.out)
-        how = loading(source, config.format, files)
+    match config.format:
+        case "sampler":
+            files = export_sampler(config.run, config.out)
+            how = sampler_loading(files[0])
+        case "mae" | "mae-hf" | "mae-videomae":
+            files = export_mae(config.run, config.format, config.out, half=config.half)
+            how = mae_loading(config.format, files)
+        case "masks":
+            files = _export_masks(config)
+            code = f"from tats_gym.hub import MaskSet\nmasks = MaskSet.from_pretrained({str(config.out)!r})"
+            how = f"load them with:\n{indent(code, '    ')}"
+        case _:
+            source = EncoderSource.find(config.run)
+            files = export_encoder(source, config.format, config.out)
+            how = loading(source, config.format, files)
     for file in files:
         print(f"{file.stat().st_size:>13,} bytes  {file}")
     print(how)

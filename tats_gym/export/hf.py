@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tats_gym.encoders.find import EncoderSource, describe
 from tats_gym.encoders.names import HF_PREFIX, hf_names
 from tats_gym.encoders.weight_files import write_safetensors
@@ -27,23 +29,41 @@ ORIGIN_TITLES = {
 
 def write(source: EncoderSource, folder: Path) -> None:
     """Write config.json, model.safetensors, the preprocessing of frames and of videos, and README.md."""
-    weights = {f"{HF_PREFIX}{name}": value for name, value in hf_names(source.weights).items()}
+    loading = _WITH_NORM if source.has_norm else _WITHOUT_NORM
+    # Without the mean over tokens, a classifier would read the first token alone.
+    config = {"architectures": ["VideoMAEModel"], "use_mean_pooling": True, **_config(source)}
+    _write(source, folder, _encoder_weights(source), config, loading)
+
+
+def write_mae(source: EncoderSource, folder: Path) -> None:
+    """Write the same files for VideoMAEForPreTraining, from an encoder with its decoder."""
+    assert source.decoder is not None
+    weights = _encoder_weights(source) | hf_names(source.decoder.weights)
+    # With the mean over tokens, transformers would leave the encoder's last norm out.
+    own = {"architectures": ["VideoMAEForPreTraining"], "use_mean_pooling": False, "norm_pix_loss": True}
+    _write(source, folder, weights, own | _config(source), _WHOLE)
+
+
+def _write(source: EncoderSource, folder: Path, weights: dict[str, Tensor], config: dict[str, Any], how: str) -> None:
     write_safetensors(folder / "model.safetensors", weights, describe(source))
     contents = {
-        "config.json": _config(source),
+        "config.json": config,
         "preprocessor_config.json": {"image_processor_type": "VideoMAEImageProcessor", **_preprocessing(source)},
         "video_preprocessor_config.json": {"video_processor_type": "VideoMAEVideoProcessor", **_preprocessing(source)},
     }
     for name, values in contents.items():
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_card(source), encoding="utf-8")
+    (folder / "README.md").write_text(_card(source, how), encoding="utf-8")
+
+
+def _encoder_weights(source: EncoderSource) -> dict[str, Tensor]:
+    return {f"{HF_PREFIX}{name}": value for name, value in hf_names(source.weights).items()}
 
 
 def _config(source: EncoderSource) -> dict[str, Any]:
     """Return the architecture under the names of VideoMAEConfig."""
     config, grid = source.config, source.grid
     return {
-        "architectures": ["VideoMAEModel"],
         "model_type": "videomae",
         "image_size": grid.size,
         "patch_size": grid.patch_size,
@@ -56,8 +76,6 @@ def _config(source: EncoderSource) -> dict[str, Any]:
         "intermediate_size": round(config.embed_dim * config.mlp_ratio),
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-6,
-        # Otherwise a classifier would read the first token alone.
-        "use_mean_pooling": True,
         "decoder_hidden_size": config.decoder_embed_dim,
         "decoder_num_hidden_layers": config.decoder_depth,
         "decoder_num_attention_heads": config.decoder_num_heads,
@@ -82,12 +100,11 @@ def _preprocessing(source: EncoderSource) -> dict[str, Any]:
     }
 
 
-def _card(source: EncoderSource) -> str:
-    """Write the model card."""
+def _card(source: EncoderSource, loading: str) -> str:
+    """Write the model card, with a text about loading."""
     config, grid = source.config, source.grid
     rows = [f"| {title} | {source.origin[name]} |" for name, title in ORIGIN_TITLES.items() if name in source.origin]
     record = "\n".join(["| | |", "|---|---|", *rows]) if rows else "Nothing is recorded of how it was trained."
-    loading = _WITH_NORM if source.has_norm else _WITHOUT_NORM
     token = f"{grid.tubelet_size} x {grid.patch_size} x {grid.patch_size}"
     return f"""---
 library_name: transformers
@@ -137,4 +154,15 @@ _WITHOUT_NORM = """It has not the norm that pre-training ends with, as it comes 
 ```python
 model = VideoMAEModel.from_pretrained(folder)  # or VideoMAEForVideoClassification, num_labels=174
 ```
+"""
+
+_WHOLE = """Encoder and decoder, to go on with the pre-training or to reconstruct clips:
+
+```python
+model = VideoMAEForPreTraining.from_pretrained(folder)
+loss = model(pixel_values, bool_masked_pos=mask).loss  # mask (B, L) is True where a token is hidden
+```
+
+The encoder alone is `VideoMAEModel.from_pretrained(folder)`. Add `use_mean_pooling=True` for a classifier, which would
+otherwise read the first token alone.
 """

@@ -1,6 +1,6 @@
 """The table of formats, and the writing of an encoder in one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,6 +9,7 @@ from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import hf, onnx, safetensors, timm, torchexport, videomae
 from tats_gym.files.atomic import folder_written_whole
 from tats_gym.files.messages import check_choice
+from tats_gym.model.videomae import MAEConfig
 
 Format = Literal["hf", "videomae", "timm", "safetensors", "onnx", "torchexport"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -21,7 +22,7 @@ WRITERS: dict[Format, Callable[[EncoderSource, Path], None]] = {
     "onnx": onnx.write,
     "torchexport": torchexport.write,
 }
-SINUSOID_ONLY: tuple[Format, ...] = ("hf", "videomae")
+SINUSOID_ONLY = ("hf", "videomae", "mae-hf", "mae-videomae")
 """Formats without positions: their libraries compute the fixed sinusoid."""
 
 
@@ -39,13 +40,29 @@ def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Pat
         ModuleNotFoundError: If onnx is not installed.
     """
     check_choice("format", format, FORMATS)
-    if format in SINUSOID_ONLY and source.config.pos_embed != "sinusoid":
-        others = ", ".join(other for other in FORMATS if other not in SINUSOID_ONLY)
-        raise ValueError(
-            f"format {format} holds the fixed sinusoid alone, but the encoder's positions are "
-            f"{source.config.pos_embed!r} (learned, or interpolated from another geometry); these can hold it: {others}"
-        )
+    check_positions(source.config, format, FORMATS)
     with folder_written_whole(out) as folder:
         WRITERS[format](source, folder)
         write_checksums(folder)
     return sorted(path for path in out.iterdir() if path.name != CHECKSUMS)
+
+
+def check_positions(config: MAEConfig, format: str, formats: Sequence[str]) -> None:
+    """Check that a format can hold the positions of an architecture.
+
+    Args:
+        config: The architecture.
+        format: The format.
+        formats: All formats for the same thing, of which the message names those that can.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if format not in SINUSOID_ONLY or config.pos_embed == "sinusoid":
+        return
+    others = ", ".join(other for other in formats if other not in SINUSOID_ONLY)
+    raise ValueError(
+        f"format {format} holds the fixed sinusoid alone, but the encoder's positions are {config.pos_embed!r} "
+        f"(learned, or interpolated from another geometry); these can hold it: {others}; a run with "
+        "--mae.pos-embed sinusoid leaves in every format"
+    )
