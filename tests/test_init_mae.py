@@ -1,6 +1,8 @@
 """Runs that start from an MAE of another program: frozen and joint, resumed, and told on the command line."""
 
 import json
+import logging
+from dataclasses import replace
 
 import gymnasium
 import pytest
@@ -120,3 +122,22 @@ def test_a_run_that_goes_on_keeps_the_sizes_with_which_it_began(clips_root, tmp_
 def test_comparisons_refuse_contradictions_too(published):
     main = load_command("compare").main
     assert main([*WORDS, "--base.init-mae", str(published), "--base.mae.depth", "4"]) == 1
+
+
+@pytest.mark.parametrize("pos_embed", ["learned", "sinusoid"])
+def test_a_run_says_at_its_start_where_its_mae_cannot_go(clips_root, tmp_path, monkeypatch, caplog, pos_embed):
+    from tats_gym.agents.training import train as command
+
+    config = tiny_config(clips_root, tmp_path)
+    config = replace(config, mae=replace(config.mae, pos_embed=pos_embed))
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("tats_gym.agents.training.pretraining.Pretraining.run", _stop)
+    with pytest.raises(KeyboardInterrupt):
+        command.train(config)
+    told = "positions are learned: it cannot be exported to transformers" in caplog.text
+    assert told == (pos_embed == "learned")
+    assert ("--mae.pos-embed sinusoid" in caplog.text) == told
+
+
+def _stop(run):
+    raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """A training as a command: the run is built, trained to its end or to a signal, and its result reported."""
 
+import logging
 from pathlib import Path
 
 from tats_gym.agents.config import PretrainConfig
@@ -7,6 +8,8 @@ from tats_gym.agents.training.pretraining import PretrainingResult
 from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.statistics import of_clips, with_interval
 from tats_gym.train.distributed import process_group
+
+logger = logging.getLogger(__name__)
 
 
 def train(config: PretrainConfig, resumed: Path | None = None, folder: Path | None = None) -> int:
@@ -22,12 +25,22 @@ def train(config: PretrainConfig, resumed: Path | None = None, folder: Path | No
         try:
             if ranks.first:
                 print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
+                _name_closed_exports(run.config)
             result = run.run()
         finally:
             run.close()
         if ranks.first:
             print(summary(result))
     return result.exit_code
+
+
+def _name_closed_exports(config: PretrainConfig) -> None:
+    if config.mae.pos_embed != "sinusoid":
+        logger.info(
+            "this MAE's positions are %s: it cannot be exported to transformers or the published VideoMAE, which know "
+            "the sinusoid alone (--mae.pos-embed sinusoid)",
+            config.mae.pos_embed,
+        )
 
 
 def summary(result: PretrainingResult) -> str:
