@@ -8,6 +8,7 @@ import gymnasium
 import pytest
 import torch
 
+from tats_gym.agents.experiments.trials import ROW, Trial, run_trials
 from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.runs.checkpoint import load_checkpoint
@@ -122,6 +123,14 @@ def test_a_run_that_goes_on_keeps_the_sizes_with_which_it_began(clips_root, tmp_
 def test_comparisons_refuse_contradictions_too(published):
     main = load_command("compare").main
     assert main([*WORDS, "--base.init-mae", str(published), "--base.mae.depth", "4"]) == 1
+
+
+def test_a_trial_from_a_published_mae_is_known_again(clips_root, tmp_path, published):
+    trial = Trial(tiny_config(clips_root, tmp_path, init_mae=str(published)), tmp_path / "trial")
+    run_trials([trial], jobs=1)
+    written = (trial.folder / ROW).stat().st_mtime_ns
+    run_trials([trial], jobs=1)
+    assert (trial.folder / ROW).stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("pos_embed", ["learned", "sinusoid"])

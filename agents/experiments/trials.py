@@ -29,7 +29,6 @@ from tats_gym.agents.training.resume import resume
 from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import find_reward
 from tats_gym.files.atomic import write_whole
-from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.folder import commit
 from tats_gym.runs.metrics import read_metrics, speed
 from tats_gym.runs.work_queue import name_of, share_out
@@ -83,6 +82,8 @@ def _check_settings(trial: Trial) -> None:
     if not runs:
         return
     before, now = run_config(runs[-1].parent), settled(trial.config, find_agent(trial.config.agent))
+    if now.init_mae is not None:
+        now = replace(now, mae=before.mae)  # a run records the sizes of the MAE that it starts from
     if other := differing([_portable(before), _portable(now)]):
         told = ", ".join(f"{name} {values[0]!r}, now {values[1]!r}" for name, values in other.items())
         raise ValueError(
@@ -94,8 +95,7 @@ def _check_settings(trial: Trial) -> None:
 def _portable(config: PretrainConfig) -> PretrainConfig:
     """Return the settings without those that may differ when a study moves to another folder or machine: its paths."""
     clips = replace(config.clips, root=None, index=None, num_workers=0, cache_mib=0, cache_windows=0, cache_dir=None)
-    mae = config.mae if config.init_mae is None else MAEConfig()  # a run records that of the weights it starts from
-    return replace(config, clips=clips, mae=mae, init_mae=config.init_mae if config.init_mae in MAE_NAMES else None)
+    return replace(config, clips=clips, init_mae=config.init_mae if config.init_mae in MAE_NAMES else None)
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
