@@ -30,6 +30,9 @@ def _neg_worst(errors):
     return -errors.amax(1)
 
 
+_ACROSS = Reward(lambda errors, random_errors: random_errors.amax(1) - errors.amax(1), needs_random_mask=True)
+
+
 @pytest.fixture(name="installed")
 def _installed(monkeypatch):
     """Stand in for the metadata of installed packages: one has a reward in the group that docs/plugs.md names."""
@@ -45,9 +48,22 @@ def test_a_reward_of_another_package_is_found_by_its_name_and_suggested():
     found = find_reward("neg_worst")
     assert not found.needs_random_mask
     assert found(torch.tensor([[1.0, 3.0], [2.0, 0.5]])).tolist() == [-3.0, -2.0]
-    with pytest.raises(ValueError, match="did you mean 'neg_worst'"):
+    with pytest.raises(ValueError, match=r"^reward must be one of .*; did you mean 'neg_worst'"):
         find_reward("neg_wurst")
     assert find_reward("gain") is REWARDS["gain"]
+
+
+def test_a_reward_object_is_taken_as_it_is():
+    assert find_reward(f"{__name__}:_ACROSS") is _ACROSS
+
+
+def test_modules_beside_the_command_are_looked_for_only_where_one_is_named(monkeypatch):
+    asked = []
+    monkeypatch.setattr(rewards, "find_modules_here", lambda: asked.append(True))
+    find_reward("neg_error")
+    assert not asked
+    find_reward(f"{__name__}:_ACROSS")
+    assert asked
 
 
 def test_objects_that_are_no_rewards_are_named():

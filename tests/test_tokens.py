@@ -62,6 +62,9 @@ def test_tokens_may_be_single_values(frames, size, num_tokens):
         ({"frames": 15}, "frames must be a multiple of tubelet_size, got 15 and 2"),
         ({"size": 225}, "size must be a multiple of patch_size, got 225 and 16"),
         ({"frames": 0}, "frames must be at least 1, got 0"),
+        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"tubelet_size": 0}, "tubelet_size must be at least 1, got 0"),
+        ({"patch_size": -16}, "patch_size must be at least 1, got -16"),
     ],
 )
 def test_impossible_geometry_is_refused(settings, message):
