@@ -53,14 +53,14 @@ def neighbourhood(grid_shape: tuple[int, int, int], reach: Reach, far_weight: fl
 
 
 def mean_by_token(total: Tensor, times: Tensor) -> Tensor:
-    """Return the mean (..., L) of numbers that each token has in some masks; where in none, its clip's mean.
+    """Return each token's mean (..., L) over the masks that predict it; the clip's mean for tokens never predicted.
 
     Args:
-        total: (..., L), the numbers' sums over masks.
-        times: (..., L), in how many masks the token has one.
+        total: (..., L), the token's sum over these masks.
+        times: (..., L), the number of these masks.
     """
-    of_clip = total.sum(-1, keepdim=True) / times.sum(-1, keepdim=True)
-    return torch.where(times > 0, total / times, of_clip)
+    clip_mean = total.sum(-1, keepdim=True) / times.sum(-1, keepdim=True)
+    return torch.where(times > 0, total / times, clip_mean)
 
 
 def marginal_credit(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
@@ -75,10 +75,9 @@ def marginal_credit(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Te
     """
     num_hidden = errors.shape[1] - ids.shape[1]
     share = predicted.sum(1, keepdim=True) / num_hidden  # (B, 1)
-    left = (expected - errors) * predicted / share  # (B, L)
     drawn = expected.gather(1, ids)  # (B, K)
-    left = left.scatter(1, ids, drawn)
-    near = (left @ weights.T).gather(1, ids)  # (B, K), over all tokens, those drawn before too
+    reductions = ((expected - errors) * predicted / share).scatter(1, ids, drawn)  # (B, L), of hidden and of drawn ones
+    near = (reductions @ weights.T).gather(1, ids)  # (B, K), over all tokens, those drawn before too
     between = weights[ids[:, :, None], ids[:, None, :]].tril(-1)  # (B, K, K), of draw k and those before it
     return (near - (between @ drawn[..., None]).squeeze(-1)) / num_hidden
 

@@ -153,10 +153,10 @@ class TokenRolloutBuffer(RolloutBuffer):
         self.log_probs = torch.cat(log_probs).cpu().numpy()
 
     def _normalize(self) -> None:
-        of_all = torch.cat([step.advantages[step.predicted] for step in self._steps])
-        if len(of_all) < 2:  # has no deviation
+        advantages = torch.cat([step.advantages[step.predicted] for step in self._steps])
+        if len(advantages) < 2:  # has no deviation
             return
-        mean, deviation = of_all.mean(), of_all.std() + 1e-8
+        mean, deviation = advantages.mean(), advantages.std() + 1e-8
         self._steps = [step._replace(advantages=(step.advantages - mean) / deviation) for step in self._steps]
 
     def get(self, batch_size: int | None = None) -> Iterator[MaskBatch]:  # type: ignore[override]

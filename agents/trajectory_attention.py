@@ -133,9 +133,9 @@ class _AlongTime(torch.autograd.Function):
         grads_y = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in y]
         totals = [torch.zeros_like(each) for each in layers]
         for rows in _blocks(ctx.num_heads, grad):
-            of_y, *grads = _Block(_stacked(y, rows), own[rows], *layers).backward(grad[rows])
-            for kept, of_frame in zip(grads_y, of_y.unbind(1), strict=True):
-                kept[rows] = of_frame
+            d_y, *grads = _Block(_stacked(y, rows), own[rows], *layers).backward(grad[rows])
+            for kept, d_frame in zip(grads_y, d_y.unbind(1), strict=True):
+                kept[rows] = d_frame
             for total, each in zip(totals, grads, strict=True):
                 total += each
         shaped = [total.reshape(weight.shape).to(weight.dtype) for total, weight in zip(totals, weights, strict=True)]
@@ -149,8 +149,8 @@ class _Block:
         self.y, self.query, self.key, self.value = y, query, key, value
         self.rows = torch.arange(len(y), device=y.device), own
         self.scale = key.shape[1] ** -0.5
-        self.of_own = y[self.rows]  # (n, D)
-        self.q = F.linear(self.of_own, query, bias).unflatten(1, key.shape[:2]).transpose(0, 1) * self.scale
+        self.own_y = y[self.rows]  # (n, D)
+        self.q = F.linear(self.own_y, query, bias).unflatten(1, key.shape[:2]).transpose(0, 1) * self.scale
         self.folded = torch.bmm(self.q, key)  # (N, n, D)
         scores = self.folded.transpose(0, 1) @ y.transpose(1, 2)  # (n, N, t)
         self.attention = scores.softmax(-1, dtype=torch.promote_types(y.dtype, torch.float32)).to(y.dtype)
@@ -172,7 +172,7 @@ class _Block:
         d_y = attention.transpose(1, 2) @ d_gathered + d_scores.transpose(1, 2) @ self.folded.transpose(0, 1)
         d_y.index_put_(self.rows, d_y[self.rows] + d_q @ self.query)
         d_key, d_value = self.q.transpose(1, 2) @ d_folded, d_values.transpose(1, 2) @ self.gathered
-        return d_y, d_q.t() @ self.of_own, d_q.sum(0), d_key, d_value
+        return d_y, d_q.t() @ self.own_y, d_q.sum(0), d_key, d_value
 
 
 def _layers(dtype: torch.dtype, num_heads: int, *weights: Tensor) -> tuple[Tensor, ...]:

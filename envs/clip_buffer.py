@@ -112,9 +112,9 @@ class ClipBuffer:
         self.clips, self.positions = self.clips.clone(), self.positions.clone()  # infos hold the old ones
         self.clips[rows], self.positions[rows] = batch.ids, batch.positions
 
-    def for_each_mask(self, of_clips: Tensor) -> Tensor:
+    def for_each_mask(self, by_clip: Tensor) -> Tensor:
         """Repeat each clip's row of (B / G, ...) for its G masks: (B, ...)."""
-        return of_clips if self.masks_per_clip == 1 else of_clips.repeat_interleave(self.masks_per_clip, 0)
+        return by_clip if self.masks_per_clip == 1 else by_clip.repeat_interleave(self.masks_per_clip, 0)
 
     def _hold(self, batch: ClipBatch) -> None:
         self._pixels = DeviceCopy(batch.pixels, self._device, self._copy_stream)

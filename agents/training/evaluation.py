@@ -131,12 +131,12 @@ class HeldOut:
             own: The `errors` (S, B) under them.
             random: The `errors_by_token` of `self.random`.
         """
-        of_random, by_token = random
+        random_errors, by_token = random
         for_others = self.errors(chosen.roll(1, dims=1))
-        gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (of_random, for_others))
+        gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (random_errors, for_others))
         return HeldOutMetrics(
             error_own=own.mean().item(),
-            error_random=of_random.mean().item(),
+            error_random=random_errors.mean().item(),
             gain=gain.mean,
             gain_interval=gain.half_width,
             content_gain=content_gain.mean,

@@ -21,8 +21,8 @@ def overlap(ids: Tensor, num_tokens: int) -> float:
 
 def deviation_within(errors: Tensor) -> float:
     """Return the standard deviation of errors (B, L) over the tokens of a clip, without NaN; the mean over clips."""
-    of_clips = [clip[~clip.isnan()].std() for clip in errors]
-    return torch.stack(of_clips).mean().item()
+    deviations = [clip[~clip.isnan()].std() for clip in errors]
+    return torch.stack(deviations).mean().item()
 
 
 def shown_share(ids: Tensor, num_tokens: int) -> Tensor:

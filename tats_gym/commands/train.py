@@ -97,7 +97,7 @@ def _check_parts(line: CommandLine, config: PretrainConfig, *, from_file: bool) 
     if config.own_mae is None:
         return
     given = [word for word in line.rest if word.startswith("--mae.")]
-    if line.file and not line.file.of_run and line.file.values.get("mae"):
+    if line.file and not line.file.from_run and line.file.values.get("mae"):
         given.append(f"mae in {line.file.path}")
     if given:
         raise ValueError(
@@ -129,7 +129,7 @@ def _settings(line: CommandLine, start: PretrainConfig, *, from_file: bool) -> P
 def _prepare(file: ConfigFile, preset: str | None) -> None:
     """Leave to the agent again the settings of a run that it would take by itself, as --agent may name another."""
     file.check_run(PRETRAINING)
-    if not file.of_run:
+    if not file.from_run:
         return
     if preset:
         raise ValueError(f"--preset {preset} has no effect beside {file.path}, which has every setting; leave it out")

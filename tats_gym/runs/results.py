@@ -22,8 +22,8 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 def results_folder() -> Path:
     """Return the folder of records: benchmarks/results where there is one, as in a checkout, else results."""
-    of_checkout = Path("benchmarks/results")
-    return of_checkout if of_checkout.is_dir() else Path("results")
+    in_checkout = Path("benchmarks/results")
+    return in_checkout if in_checkout.is_dir() else Path("results")
 
 
 def origin_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

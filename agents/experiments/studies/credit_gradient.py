@@ -160,16 +160,17 @@ def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
     num_hidden = drawn.mask.shape[2] - drawn.ids.shape[2]
     own = drawn.errors.sum(2) / num_hidden  # (S, B)
     gain = drawn.random - own
-    of_clip, of_all, gain_of_all = _mean_of_others(own, 0), _mean_of_others(own, 0, 1), _mean_of_others(gain, 0, 1)
+    clip_mean, overall_mean = _mean_of_others(own, 0), _mean_of_others(own, 0, 1)
+    gain_mean = _mean_of_others(gain, 0, 1)
     token = distribution.token_log_prob * drawn.mask / num_hidden  # (S, B, L)
     clip = distribution.log_prob(drawn.ids).mean(2)  # (S, B)
     return {
-        "token": ((drawn.errors - of_clip[..., None]) * token).sum(2),
+        "token": ((drawn.errors - clip_mean[..., None]) * token).sum(2),
         "token, no baseline": (drawn.errors * token).sum(2),
-        "mask, neg_error": (of_all - own) * clip,
-        STEEPEST: (of_clip - own) * clip,
-        "mask, gain": (gain - gain_of_all) * clip,
-        "mask, error": (own - of_all) * clip,
+        "mask, neg_error": (overall_mean - own) * clip,
+        STEEPEST: (clip_mean - own) * clip,
+        "mask, gain": (gain - gain_mean) * clip,
+        "mask, error": (own - overall_mean) * clip,
     }
 
 

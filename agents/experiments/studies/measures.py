@@ -88,8 +88,8 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
     share preserves the differences between masks from which a sampler learns.
     """
     held_out = _held_out(config, num_masks=FINAL_MASKS)
-    of_random, by_token = held_out.errors_by_token(held_out.random)
-    of_random_in_part = held_out.errors(held_out.random, config.decode_ratio)
+    random_errors, by_token = held_out.errors_by_token(held_out.random)
+    random_errors_in_part = held_out.errors(held_out.random, config.decode_ratio)
     kinds = masks_by_hand(held_out, expected_errors(by_token), torch.Generator().manual_seed(config.seed + 1))
     rows = []
     for kind, chosen in kinds.items():
@@ -98,8 +98,8 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
             {
                 "arm": f"{config.decode_ratio:g} decoded: {kind}",
                 "seed": config.seed,
-                "gain": (of_random - whole).mean().item(),
-                "gain_in_part": (of_random_in_part - part).mean().item(),
+                "gain": (random_errors - whole).mean().item(),
+                "gain_in_part": (random_errors_in_part - part).mean().item(),
                 "error_own": whole.mean().item(),
                 "error_in_part": part.mean().item(),
                 "agreement": _within_clips(whole, part),

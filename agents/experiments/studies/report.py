@@ -21,9 +21,9 @@ def with_headroom_share(rows: Sequence[Row], searched: Mapping[int, float]) -> l
         rows: One a trial, as `run_study` returns them.
         searched: The gain of each clip's own searched mask under the MAE of a seed; of one seed if they share the MAE.
     """
-    of_all = next(iter(searched.values()))
+    shared = next(iter(searched.values()))
     return [
-        {**row, **({} if row["mae_steps"] else {"headroom_share": row["gain"] / searched.get(row["seed"], of_all)})}
+        {**row, **({} if row["mae_steps"] else {"headroom_share": row["gain"] / searched.get(row["seed"], shared)})}
         for row in rows
     ]
 
@@ -132,8 +132,8 @@ def forwards_by_arm(rows: Sequence[Row], gain: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm in dict.fromkeys(row["arm"] for row in rows):
         each = [forwards_to(row, gain) for row in rows if row["arm"] == arm]
-        of_all = [round(number) if math.isfinite(number) else None for number in (*each, np.median(each))]
-        found[arm] = {"forwards": of_all[:-1], "median": of_all[-1]}
+        numbers = [round(number) if math.isfinite(number) else None for number in (*each, np.median(each))]
+        found[arm] = {"forwards": numbers[:-1], "median": numbers[-1]}
     return found
 
 

@@ -36,9 +36,9 @@ class ConfigFile:
         values = _read(path)
         if not isinstance(values, Mapping):
             raise ValueError(f"--config: {path} must hold an object of settings, got {shown(values)}")
-        self.of_run = isinstance(values.get("config"), Mapping) and "versions" in values
+        self.from_run = isinstance(values.get("config"), Mapping) and "versions" in values
         """Whether it is the config.json of a run, which holds every setting."""
-        self.values: dict[str, Any] = deepcopy(dict(values["config"] if self.of_run else values))
+        self.values: dict[str, Any] = deepcopy(dict(values["config"] if self.from_run else values))
         """The settings; those of parts are mappings in it."""
 
     def over(self, kind: type[T], default: T | None, without: Collection[str] = ()) -> T:
@@ -65,7 +65,7 @@ class ConfigFile:
     def check_run(self, wanted: Kind) -> None:
         """Raise ValueError if it is the config.json of a run of another kind."""
         kind = kind_of_settings(self.values)
-        if self.of_run and kind is not wanted:
+        if self.from_run and kind is not wanted:
             raise ValueError(
                 f"--config {self.path} is of {kind.name}, not of {wanted.name}; give it to the command that made it"
             )

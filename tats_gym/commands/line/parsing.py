@@ -109,7 +109,7 @@ class CommandLine:
         prefix = f"--{part}."
         words = [word.partition("=")[0] for word in self.rest if word.startswith(prefix)]
         names = [word.removeprefix(prefix).removeprefix("no-").replace("-", "_") for word in words]
-        values: Any = {} if self.file is None or self.file.of_run else self.file.values
+        values: Any = {} if self.file is None or self.file.from_run else self.file.values
         for name in part.split("."):
             values = values.get(name, {}) if isinstance(values, Mapping) else {}
         return [*names, *(values if isinstance(values, Mapping) else ())]
