@@ -37,7 +37,7 @@ class OffPolicyConfig:
     batch_size: int = 32
     """Transitions in an update, whose clips are decoded and embedded again."""
     learning_starts: int = 1_000
-    """Clips with uniform scores before the first update, if tats.warmup_epochs are not longer."""
+    """Masks with uniform scores before the first update, if tats.warmup_epochs are not longer."""
     train_freq: int = 1
     """Environment steps from one round of updates to the next."""
     gradient_steps: int = 1
@@ -58,15 +58,6 @@ class OffPolicyConfig:
         check_intervals(self, learning_rate="(0, inf)", ent_coef="(0, inf)", action_noise="[0, inf)")
         if self.target_entropy >= math.log(2):
             raise ValueError(f"target_entropy must lie below ln 2, got {self.target_entropy}")
-
-
-_COUNTS = ("num_envs", "log_interval", "eval_clips", "eval_masks", "keep_checkpoints", "masks_per_clip", "epoch_clips")
-_INTERVALS = {
-    **dict.fromkeys((*_COUNTS, "eval_interval", "checkpoint_interval"), "[1, inf)"),
-    "keep_checkpoint_hours": "(0, inf)",
-    "decode_ratio": "(0, 1]",
-    "seed": SEEDS,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +92,13 @@ class PretrainConfig:
     precision: Precision = "auto"
     """auto takes bf16 on a GPU that has it."""
     epoch_clips: int | None = None
-    """Clips that count as an epoch, each as often as it is masked; None takes the training set's."""
+    """Masks in an epoch; None takes masks_per_clip for each training clip."""
     out: str = "runs"
     """Folder in which the run's own folder is made."""
     log_interval: int = 10
     """Rollouts from one line of the log to the next."""
     eval_interval: int | None = None
-    """Clips from one measurement on held-out clips to the next; None takes an epoch."""
+    """Masks from one measurement on held-out clips to the next; None takes an epoch."""
     eval_clips: int = 64
     """Held-out clips that are measured."""
     eval_masks: int = 4
@@ -122,7 +113,7 @@ class PretrainConfig:
     train_mae: bool = True
     """False leaves the MAE as it is: the sampler alone learns."""
     checkpoint_interval: int | None = None
-    """Clips from one checkpoint to the next; None takes an epoch."""
+    """Masks from one checkpoint to the next; None takes an epoch."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
     keep_checkpoint_hours: float | None = None
@@ -148,7 +139,17 @@ class PretrainConfig:
         check_reward_name(self.reward)
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
-        check_intervals(self, **_INTERVALS)
+        counts = (
+            "num_envs",
+            "masks_per_clip",
+            "epoch_clips",
+            "log_interval",
+            "eval_interval",
+            "eval_clips",
+            "eval_masks",
+        )
+        check_intervals(self, **dict.fromkeys((*counts, "checkpoint_interval", "keep_checkpoints"), "[1, inf)"))
+        check_intervals(self, keep_checkpoint_hours="(0, inf)", decode_ratio="(0, 1]", seed=SEEDS)
 
     def _check_own_mae(self) -> None:
         """Check the settings that `own_mae` excludes, and set the unused `mae` to its defaults."""

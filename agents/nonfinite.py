@@ -23,8 +23,8 @@ def check_losses(agent: BaseAlgorithm) -> None:
 
 
 def step_label(agent: BaseAlgorithm) -> str:
-    """Return the current environment step as text for error messages."""
-    return f"environment step {agent.num_timesteps}"
+    """Return the masks so far, SB3's timesteps, as text for error messages."""
+    return f"timestep {agent.num_timesteps}"
 
 
 class FiniteWatch(BaseCallback):

@@ -128,7 +128,7 @@ def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
         build: Makes the model for a geometry.
     """
     mae = build(GRID)
-    assert isinstance(mae, MaskedModel), "the model must have what tats_gym.model.protocol.MaskedModel names"
+    assert isinstance(mae, MaskedModel), "the model must implement tats_gym.model.protocol.MaskedModel"
     clips = torch.randint(256, (2, *GRID.clip_shape), dtype=torch.uint8)
     ids = random_ids(2, GRID.num_tokens, GRID.num_visible)
     tokens = mae.embed(clips)

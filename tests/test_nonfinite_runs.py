@@ -94,7 +94,7 @@ def test_such_a_number_ends_the_run_and_changes_no_weight(clips_root, tmp_path, 
     spoiler = _Spoiler(run, monkeypatch, quantity, bad)
     # SAC asks for values and log-probabilities only when it learns.
     named = "the sampler's actor_loss" if agent == "sac" and "of the sampler" in quantity else quantity
-    with pytest.raises(NonFiniteError, match=rf"{named} is -?(nan|inf) at environment step 20; no weight was changed"):
+    with pytest.raises(NonFiniteError, match=rf"{named} is -?(nan|inf) at timestep 20; no weight was changed"):
         run.run()
     run.close()
     (mae, agent_before), (mae_now, agent_now) = spoiler.before, _weights(run)
@@ -150,7 +150,7 @@ def test_a_gradient_that_overflows_is_left_out_counted_and_remembered(clips_root
     run.close()
     networks = 2 if agent == "sac" else 1
     named = [message for message in caplog.messages if "gradients is" in message]
-    assert sum("sampler's gradients is" in each and "at environment step 20," in each for each in named) == networks
+    assert sum("sampler's gradients is" in each and "at timestep 20," in each for each in named) == networks
     assert sum("MAE's gradients is inf at optimiser step 5," in each for each in named) == 1
     assert len(named) == networks + 1
     assert [step for step, really in moved.items() if step > 16 and really] == [24, 28, 32]
@@ -177,7 +177,7 @@ def test_too_many_in_a_row_end_the_run_across_a_resume(clips_root, tmp_path, mon
         _overflow([run.mae.mask_token] if whose == "MAE" else _heads(run), lambda: run.agent.num_timesteps > 12)
 
     spoil(run)
-    message = rf"the norm of the {whose}'s gradients is (nan|inf) at .* step \d+, and 3 steps in a row were skipped"
+    message = rf"the norm of the {whose}'s gradients is (nan|inf) at .*step \d+, and 3 steps in a row were skipped"
     with pytest.raises(NonFiniteError, match=message):
         run.run()
     run.close()
@@ -197,7 +197,7 @@ def test_too_many_in_a_row_end_the_run_across_a_resume(clips_root, tmp_path, mon
 def test_an_mae_that_does_not_learn_must_be_finite_too(clips_root, tmp_path, monkeypatch):
     run = _run(clips_root, tmp_path, "tats", train_mae=False)
     _Spoiler(run, monkeypatch, "the MAE's loss", math.nan)
-    with pytest.raises(NonFiniteError, match="the MAE's loss is nan at environment step 20"):
+    with pytest.raises(NonFiniteError, match="the MAE's loss is nan at timestep 20"):
         run.run()
     run.close()
 

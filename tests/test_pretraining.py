@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
 
     monkeypatch.setattr(JointTraining, "_on_step", explode_at_5)
     run = Pretraining(tiny_config(clips_root, tmp_path))
-    with pytest.raises(NonFiniteError, match="the MAE's loss is nan at environment step 24"):
+    with pytest.raises(NonFiniteError, match="the MAE's loss is nan at timestep 24"):
         run.run()
     run.close()
     state = load_checkpoint(run.folder)
@@ -133,7 +133,7 @@ def test_weights_that_are_not_finite_are_not_saved(clips_root, tmp_path, part):
     before = sorted((result.folder / "checkpoints").iterdir())
     with torch.no_grad():
         next(module.parameters()).view(-1)[0] = torch.nan
-    with pytest.raises(NonFiniteError, match=f"weights of the {part} are not finite at environment step 32"):
+    with pytest.raises(NonFiniteError, match=f"weights of the {part} are not finite at timestep 32"):
         run.save()
     assert sorted((result.folder / "checkpoints").iterdir()) == before
 

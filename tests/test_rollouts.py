@@ -148,7 +148,7 @@ def test_a_sampler_that_is_not_finite_stops_the_training(env):
     agent = _tats(env)
     with torch.no_grad():
         agent.policy.actor_head.weight.fill_(torch.nan)
-    with pytest.raises(NonFiniteError, match="the sampler's entropy_loss is nan at environment step 3"):
+    with pytest.raises(NonFiniteError, match="the sampler's entropy_loss is nan at timestep 3"):
         agent.learn(6)
 
 

@@ -187,7 +187,7 @@ class Pretraining:
             NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; no file is written.
         """
         for name, module in (("MAE", as_module(self.mae)), ("agent", self.agent.policy)):
-            check_weights_finite(name, module, f"environment step {self.step}")
+            check_weights_finite(name, module, f"timestep {self.step}")
         state = self.state()
         if self.ranks.first:
             keep, hours = self.config.keep_checkpoints, self.config.keep_checkpoint_hours

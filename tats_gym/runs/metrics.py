@@ -11,7 +11,7 @@ from tats_gym.files.text import parse_json
 METRICS = "metrics.jsonl"
 
 Row = Mapping[str, Any]
-"""Names to numbers; "step" is the environment step."""
+"""Names to numbers; "step" counts masks (SB3's timesteps) in a pre-training, optimiser steps in a fine-tuning."""
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def drop_metrics_after(folder: Path, step: int) -> None:
-    """Delete the rows after environment step `step`, for a run that is resumed there."""
+    """Delete the rows after `step`, for a run that is resumed there."""
     path = folder / METRICS
     if not path.is_file():
         return

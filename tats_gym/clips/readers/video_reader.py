@@ -55,7 +55,11 @@ def file_status(path: Path) -> os.stat_result:
 
 
 def file_version(path: Path) -> tuple[int, int, int]:
-    """Return what tells a video's file from another one at the same path; raises VideoReadError as `file_status`."""
+    """Return inode, size and time of a video's file, which a replaced one does not share.
+
+    Raises:
+        VideoReadError: If it is missing, or no regular file.
+    """
     status = file_status(path)
     return status.st_ino, status.st_size, status.st_mtime_ns
 
