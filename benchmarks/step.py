@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.training.progress import peak_memory_mib
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.benchmarks.copies import CopyCount
 from tats_gym.benchmarks.published import PublishedTrajectoryAttention
@@ -28,6 +27,7 @@ from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.parallel_jobs import side_by_side
 from tats_gym.runs.results import results_folder
 from tats_gym.tokens import CHANNELS, TokenGrid
+from tats_gym.train.memory import peak_memory_mib
 from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
 
 logger = logging.getLogger(__name__)

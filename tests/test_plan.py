@@ -8,7 +8,7 @@ from tats_gym.agents.experiments import sweep_plan
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.sweep import SweepCommand
 from tats_gym.agents.training import plan as plan_module
-from tats_gym.agents.training.plan import Part, Plan, plan_run
+from tats_gym.agents.training.plan import Phase, RunPlan, plan_run
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.runs.metrics import read_metrics
@@ -44,7 +44,7 @@ def test_a_plan_agrees_with_its_run(clips_root, tmp_path, monkeypatch):
     kept = sorted((run.folder / "checkpoints").iterdir())
     _Clock(monkeypatch)
     plan = plan_run(config)
-    assert [(part.masks, part.masks_per_s) for part in plan.parts] == [(8, 2.0), (24, 2.0)]  # 4 masks in 2 s
+    assert [(phase.masks, phase.masks_per_s) for phase in plan.phases] == [(8, 2.0), (24, 2.0)]  # 4 masks in 2 s
     assert plan.measurements == len(measured)
     assert plan.measurement_s == 7.0
     assert plan.hours == pytest.approx((32 / 2 + 3 * 7) / 3600)
@@ -56,14 +56,14 @@ def test_a_plan_agrees_with_its_run(clips_root, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("agent", "masks"), [("random", [32]), ("adamae", [32]), ("sac", [8, 24])])
 def test_only_agents_that_wait_have_a_part_before_they_learn(agent, masks, clips_root, tmp_path):
     config = replace(tiny_config(clips_root, tmp_path), agent=agent)
-    assert [part.masks for part in plan_run(config).parts] == masks
+    assert [phase.masks for phase in plan_run(config).phases] == masks
 
 
 def test_a_plan_adds_its_parts_up():
     config = replace(tiny_config("clips", "runs"), keep_checkpoints=3, keep_checkpoint_hours=2.0)
-    parts = tuple(Part(name=name, masks=3600 * 40, masks_per_s=20.0, wait_share=0.25) for name in ("first", "then"))
-    plan = Plan(
-        config=config, parts=parts, measurements=9, measurement_s=400.0, peak_memory_mib=512.0, checkpoint_bytes=2**28
+    phases = tuple(Phase(name=name, masks=3600 * 40, masks_per_s=20.0, wait_share=0.25) for name in ("first", "then"))
+    plan = RunPlan(
+        config=config, phases=phases, measurements=9, measurement_s=400.0, peak_memory_mib=512.0, checkpoint_bytes=2**28
     )
     assert plan.hours == 2 + 2 + 1
     assert plan.checkpoints == 3 + 2
@@ -78,9 +78,9 @@ def test_a_sweep_s_plan_adds_up_its_runs_over_seeds(clips_root, tmp_path, monkey
 
     def plan_in_hours(config):
         planned.append((config.agent, config.grid.mask_ratio, config.seed))
-        part = Part(name="the whole run", masks=7200, masks_per_s=1.0 + (config.agent == "tube"), wait_share=0.0)
-        return Plan(
-            config=replace(config, keep_checkpoints=1), parts=(part,), measurements=0, measurement_s=0.0,
+        phase = Phase(name="the whole run", masks=7200, masks_per_s=1.0 + (config.agent == "tube"), wait_share=0.0)
+        return RunPlan(
+            config=replace(config, keep_checkpoints=1), phases=(phase,), measurements=0, measurement_s=0.0,
             peak_memory_mib=0.0, checkpoint_bytes=2**29,
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ def plan_sweep(command: SweepCommand) -> Iterator[str]:
     hours = disk = 0.0
     for (row, column, _), trial in trials.items():
         plan = plan_run(trial.config)
-        masks, gib = sum(part.masks for part in plan.parts), plan.disk_bytes / 2**30
+        masks, gib = sum(phase.masks for phase in plan.phases), plan.disk_bytes / 2**30
         lines.append([row, column, f"{masks:,}", f"{plan.hours:,.2f}", f"{gib:.2f}"])
         hours += plan.hours * len(seeds)
         disk += gib * len(seeds)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.registry import AGENTS
+from tats_gym.agents.training.learning import rollout_steps
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipStream
 from tats_gym.envs.rewards import find_reward
@@ -79,7 +78,7 @@ def build_once(config: PretrainConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
         run.close()
-    rollout = config.num_envs * (run.agent.n_steps if isinstance(run.agent, OnPolicyAlgorithm) else 1)
+    rollout = config.num_envs * rollout_steps(run.agent)
     if run.total_timesteps % rollout:
         raise ValueError(
             f"its rollouts take {rollout} forwards, of which the {run.total_timesteps} of a run must be a multiple, or "

@@ -4,6 +4,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 
 from tats_gym.agents.config import PretrainConfig
@@ -17,6 +18,21 @@ def updates(agent: BaseAlgorithm) -> int | None:
     """Return the number of updates that an agent has made, as SB3 counts them; None for agents that do not learn."""
     count: Any = getattr(agent, "_n_updates", None)
     return None if isinstance(agent, FixedMasks) or count is None else int(count)
+
+
+def unlearned_masks(agent: BaseAlgorithm) -> int:
+    """Return the masks of a run before its agent learns."""
+    if isinstance(agent, OffPolicyAlgorithm):
+        return agent.learning_starts
+    return agent.warmup_timesteps if isinstance(agent, TokenRollouts) else 0
+
+
+def rollout_steps(agent: BaseAlgorithm) -> int:
+    """Return the environment steps from one round of updates to the next."""
+    if isinstance(agent, OffPolicyAlgorithm):
+        assert isinstance(agent.train_freq, TrainFreq)
+        return agent.train_freq.frequency
+    return agent.n_steps if isinstance(agent, OnPolicyAlgorithm) else 1
 
 
 def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timesteps: int, step_timesteps: int) -> None:
@@ -34,14 +50,12 @@ def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timestep
     """
     if not isinstance(agent, BaseAlgorithm):
         raise TypeError(f"--agent {config.agent} must make an SB3 algorithm, got {type(agent).__name__}")
+    unlearned, rollout = unlearned_masks(agent), rollout_steps(agent) * step_timesteps
     if isinstance(agent, OffPolicyAlgorithm):
-        assert isinstance(agent.train_freq, TrainFreq)
-        unlearned, rollout = agent.learning_starts, agent.train_freq.frequency * step_timesteps
         learns = _whole(total_timesteps, rollout) > unlearned
         also = f" and --off-policy.learning-starts {config.off_policy.learning_starts}"
         instead = f"--tats.warmup-epochs 0 --off-policy.learning-starts {total_timesteps // 4}"
     elif isinstance(agent, TokenRollouts):
-        unlearned, rollout = agent.warmup_timesteps, agent.n_steps * step_timesteps
         learns = _whole(unlearned, rollout) < total_timesteps
         epochs = config.mae_optim.epochs
         half = epochs // 2 if _whole(total_timesteps // epochs * (epochs // 2), rollout) < total_timesteps else 0

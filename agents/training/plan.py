@@ -6,31 +6,30 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import TrainFreq
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.training.evaluation import HeldOut
 from tats_gym.agents.training.joint_training import JointTraining
+from tats_gym.agents.training.learning import rollout_steps, unlearned_masks
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.agents.training.progress import peak_memory_mib
+from tats_gym.train.memory import peak_memory_mib
 
 ROLLOUTS = 3
-"""Rollouts that are timed in each part of a run, after one that is not."""
+"""Rollouts that are timed in each phase of a run, after one that is not."""
 EVAL_CLIPS = 16
-"""Most held-out clips that are measured; a run's measurement takes as much longer as it has more."""
+"""Most held-out clips that are measured; the seconds are scaled to the run's `eval_clips`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A part of a run with one speed: before its sampler learns, or while it does."""
+class Phase:
+    """A phase of a run with one speed: before its sampler learns, or while it does."""
 
     name: str
     """For the report."""
     masks: int
-    """Masks of the run in this part."""
+    """Masks of the run in this phase."""
     masks_per_s: float
     """Measured speed."""
     wait_share: float
@@ -38,18 +37,18 @@ class Part:
 
     @property
     def hours(self) -> float:
-        """Duration of the part."""
+        """Duration of the phase."""
         return self.masks / self.masks_per_s / 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunPlan:
     """The time, memory and disk that a run takes on this machine."""
 
     config: PretrainConfig
     """The run's settings, its agent's own among them."""
-    parts: tuple[Part, ...]
-    """The parts, one after the other."""
+    phases: tuple[Phase, ...]
+    """The phases, one after the other."""
     measurements: int
     """Measurements on held-out clips, one at the start and one at the end among them."""
     measurement_s: float
@@ -62,7 +61,7 @@ class Plan:
     @property
     def hours(self) -> float:
         """Duration of the run."""
-        return sum(part.hours for part in self.parts) + self.measurements * self.measurement_s / 3600
+        return sum(phase.hours for phase in self.phases) + self.measurements * self.measurement_s / 3600
 
     @property
     def checkpoints(self) -> int:
@@ -77,17 +76,15 @@ class Plan:
 
     def report(self) -> str:
         """Return the plan as text."""
-        config, masks = self.config, sum(part.masks for part in self.parts)
+        config, masks = self.config, sum(phase.masks for phase in self.phases)
         lines = [
             f"{config.env}, {config.agent}: {masks:,} masks in {config.mae_optim.epochs} epochs",
             f"measured on {os.cpu_count()} cores, device {config.device}, {config.clips.num_workers} workers, "
             f"{config.num_envs} masks a step:",
         ]
-        for part in self.parts:
-            wait = f"{part.wait_share:.0%} of the time waiting for clips"
-            lines.append(
-                f"  {part.name}: {part.masks:,} masks at {part.masks_per_s:.2f} a second, {wait}: {_hours(part.hours)}"
-            )
+        for phase in self.phases:
+            speed = f"{phase.masks_per_s:.2f} a second, {phase.wait_share:.0%} of the time waiting for clips"
+            lines.append(f"  {phase.name}: {phase.masks:,} masks at {speed}: {_hours(phase.hours)}")
         lines += [
             f"  {self.measurements} measurements on held-out clips, {self.measurement_s:.1f} s each: "
             f"{_hours(self.measurements * self.measurement_s / 3600)}",
@@ -103,7 +100,7 @@ def _hours(hours: float) -> str:
     return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
 
 
-def plan_run(config: PretrainConfig) -> Plan:
+def plan_run(config: PretrainConfig) -> RunPlan:
     """Build a run in a temporary folder, measure it, and discard it.
 
     Args:
@@ -122,11 +119,11 @@ def plan_run(config: PretrainConfig) -> Plan:
         run = Pretraining(replace(config, out=folder, quiet=True, eval_clips=eval_clips, track=None))
         try:
             run.agent.set_logger(configure(None, []))
-            unlearned = min(_unlearned(run), run.total_timesteps)
+            unlearned = min(unlearned_masks(run.agent), run.total_timesteps)
             learned = run.total_timesteps - unlearned
-            parts = [_part(run, "before the sampler learns", unlearned)] if unlearned else []
+            phases = [_phase(run, "before the sampler learns", unlearned)] if unlearned else []
             _begin_to_learn(run)
-            parts += [_part(run, "while it learns" if parts else "the whole run", learned)] if learned else []
+            phases += [_phase(run, "while it learns" if phases else "the whole run", learned)] if learned else []
             measurement_s = _measurement_s(run) * config.eval_clips / eval_clips
             run.save()
             (checkpoint,) = Path(run.folder, "checkpoints").iterdir()
@@ -134,9 +131,9 @@ def plan_run(config: PretrainConfig) -> Plan:
         finally:
             run.close()
         interval = config.eval_interval or run.epoch_timesteps
-        return Plan(
+        return RunPlan(
             config=replace(run.config, eval_clips=config.eval_clips, device=str(run.vector_env.device)),
-            parts=tuple(parts),
+            phases=tuple(phases),
             measurements=-(-run.total_timesteps // interval) + 1,
             measurement_s=measurement_s,
             peak_memory_mib=peak_memory_mib(run.vector_env.device),
@@ -144,47 +141,29 @@ def plan_run(config: PretrainConfig) -> Plan:
         )
 
 
-def _unlearned(run: Pretraining) -> int:
-    """Return the masks before the agent's first update."""
-    agent = run.agent
-    masks: int = (
-        agent.learning_starts if isinstance(agent, OffPolicyAlgorithm) else getattr(agent, "warmup_timesteps", 0)
-    )
-    return masks
-
-
 def _begin_to_learn(run: Pretraining) -> None:
-    """End the part of the run in which the agent makes no update."""
+    """End the phase of the run in which the agent makes no update."""
     if isinstance(run.agent, OffPolicyAlgorithm):
         run.agent.learning_starts = 0
     elif hasattr(run.agent, "warmup_timesteps"):
         run.agent.warmup_timesteps = 0
 
 
-def _part(run: Pretraining, name: str, masks: int) -> Part:
+def _phase(run: Pretraining, name: str, masks: int) -> Phase:
     """Time a few rollouts of the run as it is now."""
     agent, stream = run.agent, run.vector_env.clip_buffer.stream
-    rollout = _rollout_steps(agent) * run.config.num_envs
+    rollout = rollout_steps(agent) * run.config.num_envs
     joint = JointTraining(run.optimizer if run.config.train_mae else None)
     agent.learn(rollout, callback=[joint], reset_num_timesteps=False)
     started, waited = time.perf_counter(), stream.wait_s
     agent.learn(ROLLOUTS * rollout, callback=[joint], reset_num_timesteps=False)
     seconds = time.perf_counter() - started
-    return Part(
+    return Phase(
         name=name,
         masks=masks,
         masks_per_s=ROLLOUTS * rollout / seconds,
         wait_share=(stream.wait_s - waited) / seconds,
     )
-
-
-def _rollout_steps(agent: BaseAlgorithm) -> int:
-    """Return the environment steps from one update to the next."""
-    if isinstance(agent, OffPolicyAlgorithm):
-        assert isinstance(agent.train_freq, TrainFreq)
-        return agent.train_freq.frequency
-    steps: int = getattr(agent, "n_steps", 1)
-    return steps
 
 
 def _measurement_s(run: Pretraining) -> float:

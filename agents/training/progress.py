@@ -1,7 +1,5 @@
 """The callback that shows and logs the speed of a training."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from tats_gym.agents.training.evaluation import HeldOutMetrics
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.runs.progress import progress_bar
 from tats_gym.train.distributed import summed
+from tats_gym.train.memory import peak_memory_mib
 
 
 class Progress(BaseCallback):
@@ -101,11 +100,3 @@ class Progress(BaseCallback):
     def close(self) -> None:
         """Close the bar; call it after an error too."""
         self.bar.close()
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """Return the peak memory so far in MiB: the GPU's on a GPU, else this process's resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

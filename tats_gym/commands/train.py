@@ -60,9 +60,8 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
     line = CommandLine(words, program, ABOUT, "env", "preset", "resume", "folder", progress=True, plans=True)
     env_id, preset = line.first["env"], line.first["preset"]
     resume, folder = line.path("resume"), line.path("folder")
-    named_module = (
-        env_id is not None and ":" in env_id
-    )  # imported because the user named it, never because a file of a run does
+    # A module is imported because the user named it, never because a file of a run does.
+    named_module = env_id is not None and ":" in env_id
     if line.dry_run and (resume or folder):
         raise ValueError("--dry-run plans a new run; leave --resume and --folder out")
     if resume and (preset or folder or (env_id and not named_module)):

@@ -1,4 +1,7 @@
-"""Recognises out-of-memory errors."""
+"""The most memory that a process has used, and errors of too little."""
+
+import resource
+import sys
 
 import torch
 
@@ -8,3 +11,11 @@ def out_of_memory(err: BaseException) -> bool:
     if isinstance(err, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(err, RuntimeError) and "can't allocate memory" in str(err)  # torch's, on the CPU
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the peak memory so far in MiB: the GPU's on a GPU, else this process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
