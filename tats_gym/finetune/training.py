@@ -1,7 +1,6 @@
 """Supervised fine-tuning of an encoder: one run, from its start or a checkpoint to the final test."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from tats_gym.clips import ClipStream
-from tats_gym.files.atomic import write_whole
+from tats_gym.clips.decoder import Views
 from tats_gym.files.messages import first_line
 from tats_gym.finetune.config import FinetuneConfig
 from tats_gym.finetune.log import TrainingLog
 from tats_gym.finetune.mixing import mix
 from tats_gym.finetune.start import first_encoder
+from tats_gym.finetune.testing import FinetuneResult, evaluate, write_test
 from tats_gym.model.classifier import VideoClassifier, layer_groups
 from tats_gym.probe.labels import check_labels, labels_of
-from tats_gym.probe.scoring import Accuracy, Tally, confusion_picture
+from tats_gym.probe.scoring import Accuracy
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.runs.folder import REPLACED
 from tats_gym.runs.lock import RunLock, claim_run
@@ -30,33 +30,6 @@ from tats_gym.train.nonfinite import check_finite, check_weights_finite
 from tats_gym.train.optimizer import ScheduledAdamW
 from tats_gym.train.precision import autocast
 from tats_gym.train.signals import stop_on_signal
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """The result of a fine-tuning."""
-
-    folder: Path
-    """The run's folder."""
-    accuracy: Accuracy | None
-    """Accuracy of the final test, in all views; None where the run was stopped before it."""
-    classes: tuple[str, ...]
-    """Names of the classes."""
-    exit_code: int
-    """0 where the run ended by itself, else the signal's, see `tats_gym.train.signals`."""
-
-    def summary(self, config: FinetuneConfig) -> str:
-        """Return the test's accuracy and its files, or for a stopped run the command that continues it."""
-        if self.accuracy is None:
-            return f"stopped; go on with: tats-gym finetune --resume {self.folder}"
-        accuracy, (low, high) = self.accuracy, self.accuracy.top1_interval  # Wilson's
-        top5 = "" if accuracy.top5 is None else f", top-5 {accuracy.top5:.1%}"
-        broken = f" ({accuracy.broken} of them broken, counted as wrong)" if accuracy.broken else ""
-        return (
-            f"test, {config.temporal_views} x {config.spatial_views} views: top-1 {accuracy.top1:.1%} "
-            f"[{low:.1%}, {high:.1%}]{top5} of {accuracy.videos} videos{broken}\n"
-            f"by class:   {self.folder / 'test.json'}\npicture:    {self.folder / 'pictures' / 'confusion.png'}"
-        )
 
 
 def _training_stream(config: FinetuneConfig, grid: TokenGrid, ranks: Ranks) -> ClipStream:
@@ -197,7 +170,8 @@ class Finetuning:
             if not exit_code:
                 self.train.close()  # ends its workers before the test starts its own
                 accuracy = self.evaluate(self.config.temporal_views, self.config.spatial_views)
-                self._write(accuracy)
+                if self.ranks.first:
+                    write_test(self.folder, accuracy, self.classes, self.config, self.step)
         finally:
             self._log.close()
         return FinetuneResult(self.folder, accuracy, self.classes, exit_code)
@@ -267,30 +241,9 @@ class Finetuning:
             self._log.record("held_out", top1=accuracy.top1, top5=accuracy.top5, broken=accuracy.broken)
             self._log.dump()
 
-    # --- Testing -----------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
     def evaluate(self, temporal: int = 1, spatial: int = 1) -> Accuracy:
-        """Score the held-out videos, each by the mean class probabilities of its views."""
-        self.model.eval()
-        device, views = self.ranks.device, temporal * spatial
-        tally = Tally(len(self.classes), device)
-        ids = range(self.ranks.rank, len(self.held_out.videos), self.ranks.world_size)
-        for batch in self.held_out.each(ids, self.config.test_batch_size, temporal=temporal, spatial=spatial):
-            clips = DeviceCopy(batch.pixels, device, self._copy_stream).get()
-            with autocast(self.config.precision, device):
-                logits = self.model(clips)
-            probabilities = logits.float().softmax(1).unflatten(0, (-1, views)).mean(1)  # (B, classes)
-            tally.add(probabilities, batch.labels[::views].to(device))
-            tally.add_broken(len(batch.missing))
-        return tally.accuracy()
-
-    def _write(self, accuracy: Accuracy) -> None:
-        if self.ranks.first:
-            views = {"temporal_views": self.config.temporal_views, "spatial_views": self.config.spatial_views}
-            record = {"step": self.step, **views, **accuracy.as_dict(self.classes)}
-            write_whole(self.folder / "test.json", json.dumps(record, indent=1) + "\n")
-            confusion_picture(accuracy, self.classes, self.folder / "pictures" / "confusion.png")
+        """Score the held-out videos, see `testing.evaluate`."""
+        return evaluate(self.model, self.held_out, self.config, self.ranks, Views(temporal, spatial))
 
     def close(self) -> None:
         """Stop the worker processes, and release the run's folder."""
