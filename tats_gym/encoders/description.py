@@ -2,11 +2,13 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from tats_gym.encoders.names import infer_config
+from tats_gym.encoders.weight_files import read_json
 from tats_gym.files.config_io import from_plain
 from tats_gym.files.messages import shown
 from tats_gym.model.videomae import MAEConfig
@@ -65,6 +67,23 @@ def finetuned_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     weights = read_state_dict(contents, "classifier")
     return {name.removeprefix("video."): each for name, each in weights.items() if name.startswith("video.")}
+
+
+def run_origin(path: Path, state: Mapping[str, Any], grid: TokenGrid) -> dict[str, Any]:
+    """Return the origin of the weights in a pre-training's checkpoint, as far as it is recorded."""
+    settings, folder = read_mapping(state, "config"), path.absolute().parent.parent
+    record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    recorded = {
+        "run": folder.name,
+        "data": read_mapping(settings, "clips").get("data"),
+        "agent": settings.get("agent"),
+        "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
+        "epochs": read_mapping(settings, "mae_optim").get("epochs"),
+        "clips_seen": state.get("step"),
+        "seed": settings.get("seed"),
+        "commit": record.get("commit"),
+    }
+    return {name: value for name, value in recorded.items() if value is not None}
 
 
 def parse_description(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> tuple[MAEConfig, TokenGrid]:

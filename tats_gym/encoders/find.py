@@ -21,6 +21,7 @@ from tats_gym.encoders.description import (
     read_mapping,
     read_number,
     read_state_dict,
+    run_origin,
 )
 from tats_gym.encoders.names import check_encoder_weights, has_biases, kernel_of, our_names, with_zero_biases
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
@@ -181,23 +182,11 @@ class EncoderSource:
     @classmethod
     def _from_run(cls, path: Path, state: dict[str, Any]) -> Self:
         """Read the encoder in a run's checkpoint."""
-        settings, folder = read_mapping(state, "config"), path.absolute().parent.parent
+        settings = read_mapping(state, "config")
         whole = read_state_dict(state, "mae")
         weights = encoder_weights(whole)
         config, grid = parse_description(state["mae_config"], settings.get("grid", {}), weights)
-        record = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-        recorded = {
-            "run": folder.name,
-            "data": read_mapping(settings, "clips").get("data"),
-            "agent": settings.get("agent"),
-            "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
-            "epochs": read_mapping(settings, "mae_optim").get("epochs"),
-            "clips_seen": state.get("step"),
-            "seed": settings.get("seed"),
-            "commit": record.get("commit"),
-        }
-        known = {name: value for name, value in recorded.items() if value is not None}
-        origin = {"path": str(path), "kind": "run", **known}
+        origin = {"path": str(path), "kind": "run", **run_origin(path, state, grid)}
         return cls._checked(config, grid, weights, origin, DecoderSource.among(whole, config.decoder_num_heads))
 
     @classmethod

@@ -63,9 +63,7 @@ def evaluate(
     return tally.accuracy()
 
 
-def write_test(
-    folder: Path, accuracy: Accuracy, classes: tuple[str, ...], config: FinetuneConfig, step: int
-) -> None:
+def write_test(folder: Path, accuracy: Accuracy, classes: tuple[str, ...], config: FinetuneConfig, step: int) -> None:
     """Write test.json and the confusion matrix into a run's folder."""
     views = {"temporal_views": config.temporal_views, "spatial_views": config.spatial_views}
     record = {"step": step, **views, **accuracy.as_dict(classes)}
