@@ -67,15 +67,15 @@ def finetuned_run(folder):
     return run, model
 
 
-def _printed(main, capsys, run, format, out):
+def _printed(main, capsys, run, format, out, *options):
     """The lines to load an export by, as they are printed."""
-    assert main([str(run), "--format", format, "--out", str(out)]) == 0
+    assert main([str(run), "--format", format, "--out", str(out), *options]) == 0
     _, _, after = capsys.readouterr().out.partition("load it with, where ")
     return textwrap.dedent("\n".join(line for line in after.splitlines() if line.startswith("    ")))
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("kind", ["pre-training", "fine-tuning"])
+@pytest.mark.parametrize("kind", ["pre-training", "fine-tuning", "fine-tuning --no-head"])
 def test_the_printed_lines_give_the_features_of_the_run(main, capsys, tmp_path, kind, format):
     for package in {"hf": ["transformers"], "onnx": ["onnxruntime", "onnxscript"]}.get(format, []):
         pytest.importorskip(package)
@@ -86,12 +86,14 @@ def test_the_printed_lines_give_the_features_of_the_run(main, capsys, tmp_path, 
             run, expected = write_run(tmp_path / "runs", mae), mae.encoder(mae.embed(clips))
         else:
             run, model = finetuned_run(tmp_path / "runs")
-            expected = model.video.eval()(clips)
-    lines = _printed(main, capsys, run, format, tmp_path / "it's out")
+            classifies = kind == "fine-tuning" and format != "timm"
+            expected = model.eval()(clips) if classifies else model.video.eval()(clips)
+    lines = _printed(main, capsys, run, format, tmp_path / "it's out", *kind.split()[1:])
     given = {"clips": clips, "normalised": normalised(clips), "pixel_values": normalised(clips).transpose(1, 2)}
     with torch.no_grad():
         exec(compile(lines, "the printed lines", "exec"), given)
-    torch.testing.assert_close(torch.as_tensor(given["tokens"]), expected, atol=1e-4, rtol=1e-4)
+    found = given.get("logits", given.get("tokens"))
+    torch.testing.assert_close(torch.as_tensor(found), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_printed_lines_give_the_sampler_of_the_run(main, capsys, clips_root, tmp_path):

@@ -1,8 +1,9 @@
-"""Export a run's encoder, sampler, whole MAE or masks for other programs.
+"""Export a run's encoder, classifier, sampler, whole MAE or masks for other programs.
 
     tats-gym export runs/ssv2-tats-seed0-1 --format hf --out exported
 
-The encoder may also come from an earlier export, a Hugging Face VideoMAE folder or a published VideoMAE file.
+A fine-tuned run leaves with its classifier. The encoder may also come from an earlier export, a Hugging Face VideoMAE
+folder or a published VideoMAE file.
 docs/export.md lists the files of each format and the code that loads them.
 """
 
@@ -38,6 +39,8 @@ class ExportConfig:
     mae-videomae: for the published pre-training. masks: visible tokens of each video's centre view."""
     out: Path
     """Folder of the export, new or empty."""
+    head: bool = True
+    """Export a fine-tuned source with its classifier; not with --format timm, which holds none."""
     half: bool = False
     """Round the weights to float16, with --format mae."""
     split: Split = "validation"
@@ -85,6 +88,8 @@ def _export(words: list[str], program: str) -> None:
             how = f"load them with:\n{indent(code, '    ')}"
         case _:
             source = EncoderSource.find(config.run)
+            if not config.head:
+                source = replace(source, head=None)
             files = export_encoder(source, config.format, config.out)
             how = loading(source, config.format, files)
     for file in files:

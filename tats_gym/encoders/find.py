@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from tats_gym.encoders.description import (
     read_state_dict,
     run_origin,
 )
+from tats_gym.encoders.head import HEAD_NAMES, Head, check_head, hf_head_settings, read_head, run_head_settings
 from tats_gym.encoders.names import check_encoder_weights, has_biases, kernel_of, our_names, with_zero_biases
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import (
@@ -37,6 +38,7 @@ from tats_gym.encoders.weight_files import (
     state_dict_of,
 )
 from tats_gym.files.messages import did_you_mean, shown
+from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.positions import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
@@ -60,6 +62,8 @@ class EncoderSource:
     (as set for the run), `clips_seen`, `seed`, `commit`."""
     decoder: DecoderSource | None = None
     """The decoder that the encoder was trained with, if the source has it."""
+    head: Head | None = None
+    """The classifier on it, in fine-tuned sources."""
 
     @classmethod
     def find(
@@ -115,6 +119,24 @@ class EncoderSource:
         load_encoder_weights(encoder, self.weights)
         return encoder
 
+    def build_classifier(self) -> VideoClassifier:
+        """Make the fine-tuned classifier; the global random state is left alone.
+
+        Raises:
+            CheckpointError: If the source has none, or the geometry is not that of its pool.
+        """
+        if self.head is None:
+            raise CheckpointError(
+                f"there is no classifier in {self.origin.get('path')}: no weights are named {', '.join(HEAD_NAMES)}; "
+                "name a fine-tuned run, its export, or a published fine-tuned checkpoint"
+            )
+        check_head(self.head, self.config, self.grid)
+        encoder = self.build(norm="none")
+        with torch.random.fork_rng(devices=[]):
+            classifier = VideoClassifier(encoder, self.head.num_classes, self.head.config.pool)
+        classifier.load_state_dict(classifier.state_dict() | self.head.weights)
+        return classifier
+
     def untrained(self, grid: TokenGrid, seed: int) -> Self:
         """Return the same architecture for a geometry, with weights drawn from a seed."""
         return self._drawn(self.config, grid, seed, {"path": self.origin.get("path"), "kind": "drawn", "seed": seed})
@@ -136,6 +158,11 @@ class EncoderSource:
     def shared_origin(self) -> dict[str, Any]:
         """The origin without `path` and `kind`, which hold for this machine and this search only."""
         return {name: value for name, value in self.origin.items() if name not in ("path", "kind")}
+
+    @property
+    def part(self) -> Literal["encoder", "classifier"]:
+        """The part of a network that the weights are, for the names of files."""
+        return "encoder" if self.head is None else "classifier"
 
     @property
     def has_norm(self) -> bool:
@@ -187,15 +214,16 @@ class EncoderSource:
         weights = encoder_weights(whole)
         config, grid = parse_description(state["mae_config"], settings.get("grid", {}), weights)
         origin = {"path": str(path), "kind": "run", **run_origin(path, state, grid)}
-        return cls._checked(config, grid, weights, origin, DecoderSource.among(whole, config.decoder_num_heads))
+        return cls._checked(config, grid, weights, origin, decoder=DecoderSource.among(whole, config.decoder_num_heads))
 
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:
         """Read the encoder in a fine-tuning's checkpoint."""
-        weights = finetuned_weights(state)
+        weights, folder = finetuned_weights(state), path.absolute().parent.parent
         config, grid = parse_description(state["mae_config"], state.get("grid"), weights)
-        origin = {"path": str(path), "kind": "run", "run": path.absolute().parent.parent.name}
-        return cls._checked(config, grid, weights, origin)
+        settings = run_head_settings(state, folder)
+        head = read_head(read_state_dict(state, "classifier"), settings, config, grid)
+        return cls._checked(config, grid, weights, {"path": str(path), "kind": "run", "run": folder.name}, head=head)
 
     @classmethod
     def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:
@@ -209,8 +237,9 @@ class EncoderSource:
         tubelet, patch = kernel_of(weights)
         grid = build_grid(read_number(config, "num_frames", 16), read_image_size(config), tubelet, patch)
         origin = {**read_mapping(file.description, "origin"), "path": str(folder), "kind": "hf"}
-        heads = read_number(config, "num_attention_heads", 12)
-        return cls._checked(checked_config(weights, heads), grid, weights, origin, decoder)
+        mae = checked_config(weights, read_number(config, "num_attention_heads", 12))
+        head = read_head(file.weights, hf_head_settings(config, file.description), mae, grid)
+        return cls._checked(mae, grid, weights, origin, decoder=decoder, head=head)
 
     @classmethod
     def _from_file(cls, path: Path, file: WeightFile, clips: ClipShape, num_heads: int | None) -> Self:
@@ -226,7 +255,8 @@ class EncoderSource:
             config = checked_config(weights, num_heads)
             grid = build_grid(*clips, *kernel_of(weights))
         decoder = DecoderSource.among(file.weights, config.decoder_num_heads if file.description else None)
-        return cls._checked(config, grid, weights, origin, decoder)
+        head = read_head(file.weights, read_mapping(file.description, "head"), config, grid)
+        return cls._checked(config, grid, weights, origin, decoder=decoder, head=head)
 
     @classmethod
     def _checked(
@@ -235,10 +265,12 @@ class EncoderSource:
         grid: TokenGrid,
         weights: dict[str, Tensor],
         origin: dict[str, Any],
+        *,
         decoder: DecoderSource | None = None,
+        head: Head | None = None,
     ) -> Self:
         check_encoder_weights(weights, config, grid)
-        return cls(config, grid, weights, origin, decoder)
+        return cls(config, grid, weights, origin, decoder, head)
 
     def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
         """Return the same weights for clips of another geometry."""
@@ -269,8 +301,9 @@ class EncoderSource:
 
 def describe(source: EncoderSource) -> str:
     """Return the JSON that `find` reads beside the weights, under the key `weight_files.DESCRIPTION`."""
+    head = {} if source.head is None else {"head": asdict(source.head.config)}
     config, grid = asdict(source.config), asdict(source.grid)
-    return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin})
+    return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin, **head})
 
 
 def _geometry(grid: TokenGrid) -> str:

@@ -174,7 +174,7 @@ def heads_of_width(part: str, width: int, way_out: str) -> int:
     return width // HEAD_WIDTH
 
 
-def _unwrapped(name: str) -> str:
+def unwrapped(name: str) -> str:
     """Strip the prefixes of torch.compile, data-parallel training and VideoMAE's fine-tuning from a name."""
     name = name.replace("_orig_mod.", "")
     while name.startswith(WRAPPERS):
@@ -184,7 +184,7 @@ def _unwrapped(name: str) -> str:
 
 def _one_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of wrapped networks and of transformers' as the published VideoMAE names them."""
-    named = {_unwrapped(name): value for name, value in weights.items()}
+    named = {unwrapped(name): value for name, value in weights.items()}
     return _from_hf(named) if any(HF_PATCH_EMBED in name for name in named) else named
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tats_gym.encoders.find import EncoderSource, describe
+from tats_gym.encoders.head import Head
 from tats_gym.encoders.names import HF_PREFIX, hf_names
 from tats_gym.encoders.weight_files import write_safetensors
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
@@ -29,10 +30,14 @@ ORIGIN_TITLES = {
 
 def write(source: EncoderSource, folder: Path) -> None:
     """Write config.json, model.safetensors, the preprocessing of frames and of videos, and README.md."""
-    loading = _WITH_NORM if source.has_norm else _WITHOUT_NORM
+    weights, own, how = _encoder_weights(source), {"architectures": ["VideoMAEModel"]}, _WITHOUT_NORM
+    if source.head is not None:
+        weights |= {name.replace("head.", "classifier."): value for name, value in source.head.weights.items()}
+        own, how = _classes(source.head), _CLASSIFIER
+    elif source.has_norm:
+        how = _WITH_NORM
     # Without the mean over tokens, a classifier would read the first token alone.
-    config = {"architectures": ["VideoMAEModel"], "use_mean_pooling": True, **_config(source)}
-    _write(source, folder, _encoder_weights(source), config, loading)
+    _write(source, folder, weights, {**own, "use_mean_pooling": True, **_config(source)}, how)
 
 
 def write_mae(source: EncoderSource, folder: Path) -> None:
@@ -83,10 +88,21 @@ def _config(source: EncoderSource) -> dict[str, Any]:
     }
 
 
+def _classes(head: Head) -> dict[str, Any]:
+    """Return the entries of a classifier; classes without names take those that transformers makes up."""
+    names = head.config.classes or [f"LABEL_{number}" for number in range(head.num_classes)]
+    return {
+        "architectures": ["VideoMAEForVideoClassification"],
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
+
+
 def _preprocessing(source: EncoderSource) -> dict[str, Any]:
     """Return the preprocessing from frames to pixels; transformers' default mean and deviation are .5."""
     size = source.grid.size
     return {
+        "num_frames": source.grid.frames,
         "do_resize": True,
         "size": {"shortest_edge": size},
         "resample": BILINEAR,
@@ -105,6 +121,11 @@ def _card(source: EncoderSource, loading: str) -> str:
     config, grid = source.config, source.grid
     rows = [f"| {title} | {source.origin[name]} |" for name, title in ORIGIN_TITLES.items() if name in source.origin]
     record = "\n".join(["| | |", "|---|---|", *rows]) if rows else "Nothing is recorded of how it was trained."
+    classifier = (
+        f"It tells {source.head.num_classes} classes apart, by the mean of all tokens."
+        if source.head
+        else "There is no classifier in it: the one that transformers adds is new and has to be trained."
+    )
     token = f"{grid.tubelet_size} x {grid.patch_size} x {grid.patch_size}"
     return f"""---
 library_name: transformers
@@ -114,12 +135,12 @@ tags:
 - tats-gym
 ---
 
-# Video encoder
+# Video {source.part}
 
-A VideoMAE encoder: {config.depth} blocks of width {config.embed_dim} with {config.num_heads} heads.
+A VideoMAE {source.part}: {config.depth} blocks of width {config.embed_dim} with {config.num_heads} heads.
 Clips have {grid.frames} frames of {grid.size} x {grid.size} pixels; a token is {token}.
-Positions are the fixed sinusoid. There is no classifier in it: the one that transformers adds is new and has to be
-trained.
+Positions are the fixed sinusoid.
+{classifier}
 
 ## How it was trained
 
@@ -154,6 +175,16 @@ _WITHOUT_NORM = """It has not the norm that pre-training ends with, as it comes 
 ```python
 model = VideoMAEModel.from_pretrained(folder)  # or VideoMAEForVideoClassification, num_labels=174
 ```
+"""
+
+_CLASSIFIER = """For the classes of a video file, and for logits of clips:
+
+```python
+classes = pipeline("video-classification", model=folder)("video.mp4")
+logits = VideoMAEForVideoClassification.from_pretrained(folder)(pixel_values).logits
+```
+
+The pipeline reads one clip, whose frames are spread over the whole video.
 """
 
 _WHOLE = """Encoder and decoder, to go on with the pre-training or to reconstruct clips:

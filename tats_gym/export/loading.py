@@ -29,6 +29,20 @@ import torch
 tokens = torch.export.load({file!r}).module()(clips)""",
 }
 """Each computes tokens (B, L, D), after the last norm of pre-training if the encoder has it."""
+OF_CLASSIFIER = (
+    "from tats_gym.encoders.find import EncoderSource\n"
+    "logits = EncoderSource.find({file!r}).build_classifier().eval()(clips)"
+)
+CLASSIFYING: dict[Format, str] = LOADING | {
+    "hf": """\
+from transformers import VideoMAEForVideoClassification
+logits = VideoMAEForVideoClassification.from_pretrained({out!r})(pixel_values).logits""",
+    "videomae": OF_CLASSIFIER,
+    "safetensors": OF_CLASSIFIER,
+    "onnx": LOADING["onnx"].replace("tokens", "logits"),
+    "torchexport": LOADING["torchexport"].replace("tokens", "logits"),
+}
+"""Each computes logits (B, classes); timm's, which has no classifier, tokens."""
 
 RAW = "clips (B, C, T, H, W) are uint8 in [0, 255]"
 INPUTS: dict[Format, str] = {
@@ -43,10 +57,16 @@ FINETUNING: dict[Format, str] = {
     "timm": 'timm.build(EncoderSource.find({out!r}), norm="none", num_classes=...)',
 }
 """Code that fine-tunes the export, in libraries that train."""
+APPLYING: dict[Format, str] = {
+    "hf": 'pipeline("video-classification", model={out!r})("video.mp4")',
+    "videomae": "run_class_finetuning.py --eval --finetune {path}",
+    "safetensors": "tats-gym predict VIDEO --classifier {path}",
+}
+"""Code that applies an exported classifier to videos."""
 
 
 def loading(source: EncoderSource, format: Format, files: list[Path]) -> str:
-    """Return the lines that load an export and compute tokens, with their inputs, and a hint for fine-tuning.
+    """Return the lines that load an export and compute tokens or logits, with their inputs, and a hint for its use.
 
     Args:
         source: The exported encoder.
@@ -61,7 +81,10 @@ def loading(source: EncoderSource, format: Format, files: list[Path]) -> str:
         "pooling": ", use_mean_pooling=False" if source.has_norm else "",
     }
     lines = [f"load it with, where {INPUTS.get(format, RAW)}:"]
-    lines += [f"    {line}" for line in LOADING[format].format(**names).splitlines()]
-    if format in FINETUNING:
+    code = CLASSIFYING if source.head else LOADING
+    lines += [f"    {line}" for line in code[format].format(**names).splitlines()]
+    if source.head and format in APPLYING:
+        lines.append(f"apply it with: {APPLYING[format].format(**names)}")
+    elif format in FINETUNING:
         lines.append(f"fine-tune it with: {FINETUNING[format].format(**names)}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Exports an encoder in our own layout: weights under our names, and metadata for `EncoderSource.find`."""
+"""Exports an encoder or a classifier under our names, with metadata for `EncoderSource.find`."""
 
 from pathlib import Path
 
@@ -7,5 +7,6 @@ from tats_gym.encoders.weight_files import write_safetensors
 
 
 def write(source: EncoderSource, folder: Path) -> None:
-    """Write encoder.safetensors."""
-    write_safetensors(folder / "encoder.safetensors", source.weights, describe(source))
+    """Write encoder.safetensors, or classifier.safetensors."""
+    weights = source.weights if source.head is None else source.weights | source.head.weights
+    write_safetensors(folder / f"{source.part}.safetensors", weights, describe(source))

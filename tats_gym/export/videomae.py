@@ -1,4 +1,4 @@
-"""Exports an encoder for `--finetune` of the published VideoMAE: a torch file of plain tensors and a line of JSON."""
+"""Exports an encoder or a classifier for `--finetune` of the published VideoMAE: a torch file of plain tensors."""
 
 from pathlib import Path
 
@@ -10,7 +10,13 @@ from tats_gym.files.atomic import as_os_error
 
 
 def write(source: EncoderSource, folder: Path) -> None:
-    """Write encoder.pth: weights `encoder.*` under `model`, without positions, which are the fixed sinusoid."""
-    path = folder / "encoder.pth"
+    """Write encoder.pth or classifier.pth, without positions, which are the fixed sinusoid.
+
+    Weights are under `model`: those of an encoder as pre-training names them, `encoder.*`; those of a classifier as
+    fine-tuning does, without the prefix.
+    """
+    path, weights = folder / f"{source.part}.pth", source.weights
+    if source.head is not None:
+        weights = {name.removeprefix("encoder."): value for name, value in weights.items()} | source.head.weights
     with path.open("wb") as file, as_os_error(path):
-        torch.save({"model": source.weights, DESCRIPTION: describe(source)}, file)
+        torch.save({"model": weights, DESCRIPTION: describe(source)}, file)

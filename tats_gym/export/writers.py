@@ -1,6 +1,7 @@
-"""The table of formats, and the writing of an encoder in one of them."""
+"""The table of formats, and the writing of an encoder or a classifier in one of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,23 +25,37 @@ WRITERS: dict[Format, Callable[[EncoderSource, Path], None]] = {
 }
 SINUSOID_ONLY = ("hf", "videomae", "mae-hf", "mae-videomae")
 """Formats without positions: their libraries compute the fixed sinusoid."""
+MEAN_POOL_ONLY: tuple[Format, ...] = ("hf", "videomae")
+"""Formats whose classifiers read the mean of all tokens."""
+ENCODER_ONLY: tuple[Format, ...] = ("timm",)
+"""Formats that leave a classifier out."""
 
 
 def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Path]:
-    """Write an encoder and SHA256SUMS into the folder `out`, atomically; return the encoder's files.
+    """Write an encoder, with its classifier if it has one, and SHA256SUMS into the folder `out`, atomically.
 
     hf: for transformers' VideoMAEModel and its heads, with a model card. videomae: a file for `--finetune` of the
-    published VideoMAE. timm: weights for `tats_gym.export.timm.build`. safetensors: our layout. onnx and torchexport:
-    a graph for serving, from uint8 clips (B, C, T, H, W) in [0, 255] to tokens (B, L, D) for any B; it ends with the
-    last norm if the source has it.
+    published VideoMAE. timm: weights for `tats_gym.export.timm.build`, without a classifier. safetensors: our layout.
+    onnx and torchexport: a graph for serving, from uint8 clips (B, C, T, H, W) in [0, 255], for any B, to logits
+    (B, classes) if there is a classifier, else to tokens (B, L, D), after the last norm if the source has it.
+
+    Returns:
+        The paths of the files, without SHA256SUMS.
 
     Raises:
-        ValueError: If the format is unknown, or cannot hold this encoder's positions.
+        ValueError: If the format is unknown, or cannot hold this encoder's positions or its classifier's pool.
         FileExistsError: If `out` exists and is not empty.
         ModuleNotFoundError: If onnx is not installed.
     """
     check_choice("format", format, FORMATS)
     check_positions(source.config, format, FORMATS)
+    if format in ENCODER_ONLY:
+        source = replace(source, head=None)
+    if format in MEAN_POOL_ONLY and source.head is not None and source.head.config.pool != "mean":
+        raise ValueError(
+            f"format {format} holds classifiers of pool 'mean' alone, but this one's is {source.head.config.pool!r}; "
+            "--no-head leaves it out, safetensors, onnx and torchexport can hold it"
+        )
     with folder_written_whole(out) as folder:
         WRITERS[format](source, folder)
         write_checksums(folder)

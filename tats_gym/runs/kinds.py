@@ -37,9 +37,13 @@ PRETRAINING = Kind(
 )
 FINETUNING = Kind(
     "a fine-tuning run",
-    f"tats-gym finetune takes it with --resume, {_ENCODERS} for its encoder, as does tats-gym train with --init-mae",
+    "tats-gym finetune takes it with --resume, tats-gym predict with --classifier, tats-gym export as it is, "
+    "--encoder of tats-gym finetune and probe for its encoder, as does tats-gym train with --init-mae",
 )
-ENCODER = Kind("an exported or published encoder", f"{_ENCODERS} take it, and tats-gym train with --init-mae")
+ENCODER = Kind(
+    "an exported or published encoder",
+    f"{_ENCODERS} take it, tats-gym train with --init-mae, tats-gym predict with --classifier if fine-tuned",
+)
 MAE = Kind("an exported MAE", f"tats-gym train takes it with --init-mae, {_ENCODERS} for its encoder")
 SAMPLER = Kind("an exported sampler", "tats_gym.agents.trained.sampler_export.load_sampler takes it")
 SERVING_GRAPH = Kind(
