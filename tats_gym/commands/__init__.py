@@ -11,8 +11,9 @@ ABOUT = "Pre-train a masked video autoencoder together with an agent that choose
 COMMANDS = {
     "train": "train a sampler (--agent) together with its MAE",
     "finetune": "fine-tune an encoder on labelled videos, and test it",
+    "predict": "predict the classes of videos with a fine-tuned classifier",
     "probe": "probe frozen encoders",
-    "export": "export an encoder, sampler or MAE for other programs",
+    "export": "export an encoder, classifier, sampler or MAE for other programs",
     "visualize": "draw masks and reconstructions of any video",
     "report": "write one HTML page about runs",
     "compare": "compare agents over seeds, at equal cost",

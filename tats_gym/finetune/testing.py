@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tats_gym.clips import ClipStream
 from tats_gym.clips.decoder import Views
@@ -14,7 +15,7 @@ from tats_gym.model.classifier import VideoClassifier
 from tats_gym.probe.scoring import Accuracy, Tally, confusion_picture
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 from tats_gym.train.distributed import Ranks
-from tats_gym.train.precision import autocast
+from tats_gym.train.precision import Precision, autocast
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,19 @@ def evaluate(
     ids = range(ranks.rank, len(held_out.videos), ranks.world_size)
     for batch in held_out.each(ids, config.test_batch_size, temporal=views.temporal, spatial=views.spatial):
         clips = DeviceCopy(batch.pixels, ranks.device, copies).get()
-        with autocast(config.precision, ranks.device):
-            logits = model(clips)
-        probabilities = logits.float().softmax(1).unflatten(0, (-1, views.count)).mean(1)  # (B, classes)
+        probabilities = class_probabilities(model, clips, views, config.precision)
         tally.add(probabilities, batch.labels[:: views.count].to(ranks.device))
         tally.add_broken(len(batch.missing))
     return tally.accuracy()
+
+
+@torch.no_grad()
+def class_probabilities(model: VideoClassifier, clips: Tensor, views: Views, precision: Precision) -> Tensor:
+    """Return the mean class probabilities (B, classes) over the views of each video, (B * R, C, T, H, W)."""
+    with autocast(precision, clips.device):
+        logits = model(clips)
+    probabilities: Tensor = logits.float().softmax(1).unflatten(0, (-1, views.count)).mean(1)
+    return probabilities
 
 
 def write_test(folder: Path, accuracy: Accuracy, classes: tuple[str, ...], config: FinetuneConfig, step: int) -> None:
