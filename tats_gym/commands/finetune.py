@@ -6,6 +6,7 @@ from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, CommandLine, show_log
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config
+from tats_gym.finetune.testing import run_test
 from tats_gym.runs.kinds import FINETUNING
 from tats_gym.train.distributed import Ranks, process_group
 
@@ -14,6 +15,7 @@ ABOUT = f"""Fine-tune an encoder on labelled videos, and test it.
 On several GPUs: torchrun --nproc_per_node=8 -m tats_gym finetune ...
 
 {ENV_HELP}
+--test-only     test a fine-tuned run, its export or a published fine-tuned file as --encoder, without training
 --resume RUN    continue the run in this folder from its newest checkpoint
 --folder DIR    folder of the run; a run in it is continued, so that the same command serves for restarts"""
 
@@ -40,7 +42,12 @@ def _config(line: CommandLine) -> FinetuneConfig:
     if resumed:
         if env_id or encoder or line.first["folder"]:
             raise ValueError("--resume goes on with the run's own --env, --encoder and --folder; leave these out")
-        return line.settings(FinetuneConfig, run_config(resumed))
+        config = line.settings(FinetuneConfig, run_config(resumed))
+        if config.test_only:
+            raise ValueError(
+                f"--test-only tests what --encoder names: --encoder {resumed} --test-only, without --resume"
+            )
+        return config
     if line.file:
         line.file.check_run(FINETUNING)
     if not encoder and not line.asks_for_help():
@@ -49,6 +56,11 @@ def _config(line: CommandLine) -> FinetuneConfig:
 
 
 def _train(config: FinetuneConfig, resumed: Path | None, folder: Path | None, ranks: Ranks) -> int:
+    if config.test_only:
+        result = run_test(config, ranks, folder)
+        if ranks.first:
+            print(result.summary(config))
+        return result.exit_code
     run = resume(resumed, config, ranks) if resumed else begin_or_resume(folder, config, ranks)
     if ranks.first:
         print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)

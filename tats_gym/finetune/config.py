@@ -62,6 +62,9 @@ class FinetuneConfig:
     """Interpolate the positions where `frames` or `size` are not the encoder's."""
     scratch: bool = False
     """Draw the encoder's weights anew from `seed`: the same architecture without pre-training, as a baseline."""
+    test_only: bool = False
+    """Test the classifier in `encoder` (a fine-tuned run, its export, a published fine-tuned file) on the held-out
+    videos, without training."""
     pool: Pool = "mean"
     """The classifier's input. mean: of all tokens, as in VideoMAE. Ours: frames, the mean of each tubelet, which keeps
     their order; change, the standard deviation over time; tokens, all tokens."""
@@ -101,6 +104,8 @@ class FinetuneConfig:
             make_paths_absolute(self, "encoder")
         check_env_id("env", self.env)
         check_choice("pool", self.pool, POOLS)
+        if self.test_only and self.scratch:
+            raise ValueError("scratch draws new weights, which cannot be tested without training; leave test_only out")
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         counts = ("batch_size", "eval_interval", "temporal_views", "spatial_views", "test_batch_size", "log_interval")

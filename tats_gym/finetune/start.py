@@ -1,4 +1,4 @@
-"""Builds the encoder that a fine-tuning starts from."""
+"""Finds the encoder that a fine-tuning starts from."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,18 +25,19 @@ def first_encoder(config: FinetuneConfig, state: dict[str, Any] | None) -> Video
             raise CheckpointError(f"not a fine-tuning's checkpoint (its parts: {', '.join(map(str, state))})")
         mae, grid = parse_description(state.get("mae_config"), state.get("grid"), finetuned_weights(state))
         return VideoEncoder(mae, grid, norm="none", drop_path=config.drop_path)
+    return find_source(config).build(norm="none", drop_path=config.drop_path)
+
+
+def find_source(config: FinetuneConfig) -> EncoderSource:
+    """Find the encoder that the settings name, for clips of their geometry."""
     changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}
     if config.encoder in MAE_PRESETS:
         settings = DATASETS[data_of(config.env)].settings
         own = {name: settings[name] for name in ("frames", "size") if name in settings}
-        source = EncoderSource.find(
-            config.encoder, TokenGrid(**{**own, **changes, "mask_ratio": 0.5}), seed=config.seed
-        )
-    else:
-        source = EncoderSource.find(config.encoder)
-        grid = replace(source.grid, **changes)
-        if config.scratch:
-            source = source.untrained(grid, config.seed)
-        elif changes:
-            source = EncoderSource.find(config.encoder, grid, interpolate=config.interpolate)
-    return source.build(norm="none", drop_path=config.drop_path)
+        grid = TokenGrid(**{**own, **changes, "mask_ratio": 0.5})
+        return EncoderSource.find(config.encoder, grid, seed=config.seed)
+    source = EncoderSource.find(config.encoder)
+    grid = replace(source.grid, **changes)
+    if config.scratch:
+        return source.untrained(grid, config.seed)
+    return EncoderSource.find(config.encoder, grid, interpolate=config.interpolate) if changes else source

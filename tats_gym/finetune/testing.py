@@ -1,7 +1,7 @@
 """Tests a classifier on the held-out videos: the accuracy over all views, its record and its picture."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,15 @@ from tats_gym.clips import ClipStream
 from tats_gym.clips.decoder import Views
 from tats_gym.files.atomic import write_whole
 from tats_gym.finetune.config import FinetuneConfig
+from tats_gym.finetune.start import find_source
 from tats_gym.model.classifier import VideoClassifier
+from tats_gym.probe.labels import check_labelled, labels_of
 from tats_gym.probe.scoring import Accuracy, Tally, confusion_picture
+from tats_gym.runs.checkpoint import has_checkpoint
+from tats_gym.runs.folder import check_run_folder
+from tats_gym.runs.lock import RunLock, claim_run
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
-from tats_gym.train.distributed import Ranks
+from tats_gym.train.distributed import Ranks, broadcast
 from tats_gym.train.precision import Precision, autocast
 
 
@@ -45,6 +50,50 @@ class FinetuneResult:
         )
 
 
+def run_test(config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -> FinetuneResult:
+    """Test the classifier that the settings name on the held-out videos, without training.
+
+    Args:
+        config: The settings; those of the training are not used.
+        ranks: The ranks, which share the videos.
+        folder: A new folder for the results; None for one in `config.out`.
+
+    Raises:
+        ValueError: If a video has no label, the dataset has another number of classes than the classifier, or the
+            folder holds another run.
+        CheckpointError: If there is no classifier, or it is damaged.
+    """
+    source = find_source(config)
+    held_out = ClipStream(config.clips.held_out, frames=source.grid.frames, size=source.grid.size, seed=0)
+    check_labelled("held-out", labels_of(held_out.videos))
+    classes = held_out.videos.classes
+    if source.head is not None:
+        source = replace(source, head=source.head.ordered(classes))
+    model = source.build_classifier().to(ranks.device)
+    claimed = _claim(config, folder, ranks)
+    try:
+        accuracy = evaluate(model, held_out, config, ranks, Views(config.temporal_views, config.spatial_views))
+        if claimed:
+            write_test(claimed[0], accuracy, classes, config, None)
+    finally:
+        held_out.close()
+        if claimed:
+            claimed[1].release()
+    return FinetuneResult(broadcast(claimed and claimed[0]), accuracy, classes, 0)
+
+
+def _claim(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> tuple[Path, RunLock] | None:
+    """Claim the folder of a test without training in rank 0."""
+    if not ranks.first:
+        return None
+    if folder is not None:
+        check_run_folder(folder, config.as_dict())
+        if has_checkpoint(folder):
+            raise ValueError(f"{folder} holds a training, and a test would write over its record; name a new folder")
+    numbered = Path(config.out, f"{config.clips.data}-test")
+    return claim_run(folder, numbered, config.as_dict(), ranks, lock=None, resumed=False)
+
+
 @torch.no_grad()
 def evaluate(
     model: VideoClassifier, held_out: ClipStream, config: FinetuneConfig, ranks: Ranks, views: Views
@@ -71,8 +120,10 @@ def class_probabilities(model: VideoClassifier, clips: Tensor, views: Views, pre
     return probabilities
 
 
-def write_test(folder: Path, accuracy: Accuracy, classes: tuple[str, ...], config: FinetuneConfig, step: int) -> None:
-    """Write test.json and the confusion matrix into a run's folder."""
+def write_test(
+    folder: Path, accuracy: Accuracy, classes: tuple[str, ...], config: FinetuneConfig, step: int | None
+) -> None:
+    """Write test.json and the confusion matrix into a run's folder; `step` is None without a training."""
     views = {"temporal_views": config.temporal_views, "spatial_views": config.spatial_views}
     record = {"step": step, **views, **accuracy.as_dict(classes)}
     write_whole(folder / "test.json", json.dumps(record, indent=1) + "\n")

@@ -24,14 +24,19 @@ def labels_of(videos: VideoList) -> Labels:
     return Labels(torch.tensor(values, dtype=torch.int64), videos.classes)
 
 
+def check_labelled(name: str, part: Labels) -> None:
+    """Raise ValueError unless every clip of a split has a class."""
+    if unlabelled := int((part.values < 0).sum()):
+        raise ValueError(
+            f"every clip needs a class, but {unlabelled} of {part.values.numel()} clips of the {name} split have "
+            "none; take a dataset with labels, or name classes in a list (TatsMask-list-v0)"
+        )
+
+
 def check_labels(train: Labels, test: Labels) -> None:
     """Raise ValueError unless a classifier can be trained on one split and tested on the other."""
     for name, part in (("training", train), ("test", test)):
-        if unlabelled := int((part.values < 0).sum()):
-            raise ValueError(
-                f"every clip needs a class, but {unlabelled} of {part.values.numel()} clips of the {name} split have "
-                "none; take a dataset with labels, or name classes in a list (TatsMask-list-v0)"
-            )
+        check_labelled(name, part)
     classes, others = list(train.classes), list(test.classes)
     if classes != others:
         odd = sorted(set(classes) ^ set(others))[:3]
