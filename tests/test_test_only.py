@@ -107,5 +107,6 @@ def test_another_number_of_classes_is_refused(root, theirs, tmp_path):
 
 
 def test_new_weights_cannot_be_tested(root, tmp_path):
-    with pytest.raises(ValueError, match="scratch draws new weights"):
-        _config(root, "tiny", tmp_path, scratch=True)
+    for other in ({"scratch": True}, {"test_checkpoint": "best"}):
+        with pytest.raises(ValueError, match="leave scratch and test_checkpoint out"):
+            _config(root, "tiny", tmp_path, **other)

@@ -59,13 +59,18 @@ def read_state_dict(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]
     return weights
 
 
-def finetuned_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of the encoder in a fine-tuning's checkpoint, which has no last norm.
+def classifier_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the classifier in a fine-tuning's checkpoint: the average of its weights if there is one.
 
     Raises:
-        CheckpointError: If the classifier is not a mapping of names to tensors.
+        CheckpointError: If it is not a mapping of names to tensors.
     """
-    weights = read_state_dict(contents, "classifier")
+    return read_state_dict(contents, "ema" if "ema" in contents else "classifier")
+
+
+def finetuned_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of the encoder in a fine-tuning's checkpoint, which has no last norm; see above."""
+    weights = classifier_weights(contents)
     return {name.removeprefix("video."): each for name, each in weights.items() if name.startswith("video.")}
 
 

@@ -14,6 +14,7 @@ from tats_gym.encoders.description import (
     ClipShape,
     build_grid,
     checked_config,
+    classifier_weights,
     clips_of_command_line,
     finetuned_weights,
     parse_description,
@@ -222,7 +223,7 @@ class EncoderSource:
         weights, folder = finetuned_weights(state), path.absolute().parent.parent
         config, grid = parse_description(state["mae_config"], state.get("grid"), weights)
         settings = run_head_settings(state, folder)
-        head = read_head(read_state_dict(state, "classifier"), settings, config, grid)
+        head = read_head(classifier_weights(state), settings, config, grid)
         return cls._checked(config, grid, weights, {"path": str(path), "kind": "run", "run": folder.name}, head=head)
 
     @classmethod

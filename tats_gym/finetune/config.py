@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -68,6 +68,9 @@ class FinetuneConfig:
     pool: Pool = "mean"
     """The classifier's input. mean: of all tokens, as in VideoMAE. Ours: frames, the mean of each tubelet, which keeps
     their order; change, the standard deviation over time; tokens, all tokens."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights at every optimiser step, in (0, 1), which is then the
+    classifier that is evaluated, tested and exported; None keeps none. VideoMAE offers 0.9999, off by default."""
     batch_size: int = 8
     """Clips in a step of one rank."""
     drop_path: float = 0.1
@@ -82,6 +85,9 @@ class FinetuneConfig:
     """Folder in which the run's own folder is made."""
     eval_interval: int = 1
     """Epochs between evaluations on the held-out videos, in one view."""
+    test_checkpoint: Literal["last", "best"] = "last"
+    """The weights of the final test: the last, as published, or those with the highest held-out top-1, best.pt. The
+    held-out videos that choose the best are those of the test."""
     temporal_views: int = Dataset.finetune_views
     """Windows of each video in the final test."""
     spatial_views: int = 3
@@ -104,12 +110,17 @@ class FinetuneConfig:
             make_paths_absolute(self, "encoder")
         check_env_id("env", self.env)
         check_choice("pool", self.pool, POOLS)
-        if self.test_only and self.scratch:
-            raise ValueError("scratch draws new weights, which cannot be tested without training; leave test_only out")
+        if self.test_only and (self.scratch or self.test_checkpoint == "best"):
+            raise ValueError("test_only tests the weights in encoder: leave scratch and test_checkpoint out")
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
         counts = ("batch_size", "eval_interval", "temporal_views", "spatial_views", "test_batch_size", "log_interval")
-        check_intervals(self, **dict.fromkeys((*counts, "keep_checkpoints"), "[1, inf)"), seed=SEEDS)
+        check_intervals(self, **dict.fromkeys((*counts, "keep_checkpoints"), "[1, inf)"), seed=SEEDS, ema="(0, 1)")
+        if self.test_checkpoint == "best" and self.eval_interval > self.optim.epochs:
+            raise ValueError(
+                f"test_checkpoint best needs an evaluation: eval_interval must be at most optim.epochs "
+                f"{self.optim.epochs}, got {self.eval_interval}"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for config.json."""

@@ -43,8 +43,9 @@ class FinetuneResult:
         accuracy, (low, high) = self.accuracy, self.accuracy.top1_interval  # Wilson's
         top5 = "" if accuracy.top5 is None else f", top-5 {accuracy.top5:.1%}"
         broken = f" ({accuracy.broken} of them broken, counted as wrong)" if accuracy.broken else ""
+        best = " of the best checkpoint" if config.test_checkpoint == "best" else ""
         return (
-            f"test, {config.temporal_views} x {config.spatial_views} views: top-1 {accuracy.top1:.1%} "
+            f"test{best}, {config.temporal_views} x {config.spatial_views} views: top-1 {accuracy.top1:.1%} "
             f"[{low:.1%}, {high:.1%}]{top5} of {accuracy.videos} videos{broken}\n"
             f"by class:   {self.folder / 'test.json'}\npicture:    {self.folder / 'pictures' / 'confusion.png'}"
         )

@@ -12,6 +12,7 @@ from torch.nn import functional
 from tats_gym.clips import ClipStream
 from tats_gym.clips.decoder import Views
 from tats_gym.files.messages import first_line
+from tats_gym.finetune.best import BEST, BestCheckpoint
 from tats_gym.finetune.config import FinetuneConfig
 from tats_gym.finetune.log import TrainingLog
 from tats_gym.finetune.mixing import mix
@@ -20,7 +21,7 @@ from tats_gym.finetune.testing import FinetuneResult, evaluate, write_test
 from tats_gym.model.classifier import VideoClassifier, layer_groups
 from tats_gym.probe.labels import check_labels, labels_of
 from tats_gym.probe.scoring import Accuracy
-from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
+from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tats_gym.runs.folder import REPLACED
 from tats_gym.runs.lock import RunLock, claim_run
 from tats_gym.tokens import TokenGrid
@@ -32,9 +33,23 @@ from tats_gym.train.precision import autocast
 from tats_gym.train.signals import stop_on_signal
 
 
-def _training_stream(config: FinetuneConfig, grid: TokenGrid, ranks: Ranks) -> ClipStream:
-    """Open the training clips of one rank."""
-    return ClipStream(
+def _moving_average(model: VideoClassifier, decay: float, state: dict[str, Any]) -> Any:
+    """Begin timm's moving average at the weights of a classifier, or at the average in a checkpoint."""
+    from timm.utils.model_ema import ModelEmaV3  # takes seconds, and most runs do without
+
+    average = ModelEmaV3(model, decay=decay).requires_grad_(False)
+    if "ema" in state:
+        average.module.load_state_dict(state["ema"])
+    return average
+
+
+def _open_streams(config: FinetuneConfig, grid: TokenGrid, ranks: Ranks) -> tuple[ClipStream, ClipStream]:
+    """Open the training clips of one rank, and the held-out clips.
+
+    Raises:
+        ValueError: If their labels do not suit training and test.
+    """
+    train = ClipStream(
         config.clips,
         frames=grid.frames,
         size=grid.size,
@@ -42,6 +57,9 @@ def _training_stream(config: FinetuneConfig, grid: TokenGrid, ranks: Ranks) -> C
         shard=(ranks.rank, ranks.world_size),
         pin_memory=ranks.device.type == "cuda",
     )
+    held_out = ClipStream(config.clips.held_out, frames=grid.frames, size=grid.size, seed=0)
+    check_labels(labels_of(train.videos), labels_of(held_out.videos))
+    return train, held_out
 
 
 class Finetuning:
@@ -70,10 +88,7 @@ class Finetuning:
     ) -> None:
         self.config, self.ranks, self._lock = config, ranks, lock
         encoder = first_encoder(config, state)
-        grid = encoder.grid
-        self.train = _training_stream(config, grid, ranks)
-        self.held_out = ClipStream(config.clips.held_out, frames=grid.frames, size=grid.size, seed=0)
-        check_labels(labels_of(self.train.videos), labels_of(self.held_out.videos))
+        self.train, self.held_out = _open_streams(config, encoder.grid, ranks)
         self.classes = self.train.videos.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -91,12 +106,14 @@ class Finetuning:
         self._copy_stream = copy_stream(ranks.device)
         if state is not None:
             self._load(state)
+        self._average = None if config.ema is None else _moving_average(self.model, config.ema, state or {})
         if ranks.first:
             numbered = Path(config.out, f"{config.clips.data}-finetune-seed{config.seed}")
             settings, resumed = config.as_dict(), state is not None
             folder, self._lock = claim_run(folder, numbered, settings, ranks, lock=lock, resumed=resumed)
         self.folder: Path = broadcast(folder)
         """The folder of the run."""
+        self._best = BestCheckpoint(self.folder / BEST, self.step)
         self.train.keep_journal(self.folder / REPLACED)
         self.train.seek(self.step * config.batch_size)
 
@@ -111,6 +128,12 @@ class Finetuning:
             module=self._parallel,
         )
 
+    @property
+    def tested(self) -> VideoClassifier:
+        """The classifier that is evaluated: the moving average of the weights if there is one."""
+        averaged: VideoClassifier = self.model if self._average is None else self._average.module
+        return averaged
+
     # --- Saving and resuming -----------------------------------------------------------------------------------------
 
     def save(self) -> None:
@@ -120,17 +143,22 @@ class Finetuning:
             NonFiniteError: If a weight is NaN or infinite; no file is written.
         """
         check_weights_finite("classifier", self.model, f"step {self.step}")
-        state = {
-            "step": self.step,
-            "batch_size": self.batch_size,
-            "classifier": self.model.state_dict(),
-            "optim": self.optimizer.state_dict(),
-            "mae_config": asdict(self.model.video.config),
-            "grid": asdict(self.model.video.grid),
-            "classes": list(self.classes),
-        }
+        average = {} if self._average is None else {"ema": self.tested.state_dict()}
+        state = {**self._described(self.model), **average, "optim": self.optimizer.state_dict()}
         if self.ranks.first:
             save_checkpoint(self.folder / "checkpoints", self.step, state, keep=self.config.keep_checkpoints)
+
+    def _described(self, model: VideoClassifier) -> dict[str, Any]:
+        """Return a classifier with all that is needed to build it."""
+        return {
+            "step": self.step,
+            "batch_size": self.batch_size,
+            "config": self.config.as_dict(),
+            "classifier": model.state_dict(),
+            "mae_config": asdict(model.video.config),
+            "grid": asdict(model.video.grid),
+            "classes": list(self.classes),
+        }
 
     def _load(self, state: dict[str, Any]) -> None:
         if tuple(state["classes"]) != self.classes:
@@ -169,9 +197,10 @@ class Finetuning:
                 exit_code = maximum(self._asked, self.ranks.device)
             if not exit_code:
                 self.train.close()  # ends its workers before the test starts its own
+                step = self._load_best() if self.config.test_checkpoint == "best" else self.step
                 accuracy = self.evaluate(self.config.temporal_views, self.config.spatial_views)
                 if self.ranks.first:
-                    write_test(self.folder, accuracy, self.classes, self.config, self.step)
+                    write_test(self.folder, accuracy, self.classes, self.config, step)
         finally:
             self._log.close()
         return FinetuneResult(self.folder, accuracy, self.classes, exit_code)
@@ -203,6 +232,8 @@ class Finetuning:
             value = mean(loss.detach()).item()
             check_finite("the classifier's loss", value, f"optimiser step {self.optimizer.steps}")
             self.optimizer.step(loss)
+            if self._average is not None and self.optimizer.no_pending_gradients:
+                self._average.update(self.model)
             self._log.step(
                 value,
                 learning_rate=self.optimizer.lr.at(self.optimizer.steps),
@@ -237,13 +268,22 @@ class Finetuning:
         self.save()
         if epoch % self.config.eval_interval == 0:
             accuracy = self.evaluate()
+            if self.ranks.first:
+                self._best.offer(accuracy.top1, self._described(self.tested))
             self._log.show(f"top-1 {accuracy.top1:.1%}")
             self._log.record("held_out", top1=accuracy.top1, top5=accuracy.top5, broken=accuracy.broken)
             self._log.dump()
 
+    def _load_best(self) -> int:
+        """Take the best weights so far, and return their step."""
+        state = load_checkpoint(self._best.path)
+        self.tested.load_state_dict(state["classifier"])
+        step: int = state["step"]
+        return step
+
     def evaluate(self, temporal: int = 1, spatial: int = 1) -> Accuracy:
         """Score the held-out videos, see `testing.evaluate`."""
-        return evaluate(self.model, self.held_out, self.config, self.ranks, Views(temporal, spatial))
+        return evaluate(self.tested, self.held_out, self.config, self.ranks, Views(temporal, spatial))
 
     def close(self) -> None:
         """Stop the worker processes, and release the run's folder."""

@@ -57,8 +57,15 @@ def save_checkpoint(
     """
     make_folder(folder)
     path = folder / PATTERN.replace("*", f"{step:012d}")
-    for cut_off in folder.glob(f"*{PARTIAL}"):  # by a process that was killed within this function
+    for cut_off in folder.glob(f"*{PARTIAL}"):  # by a process that was killed within `write_checkpoint`
         cut_off.unlink()
+    write_checkpoint(path, state)
+    _delete_old(folder, path, keep, keep_hours)
+    return path
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a file of checkpoints, whole or not at all; see `save_checkpoint`."""
     partial = path.with_suffix(PARTIAL)
     try:
         with partial.open("wb") as file:
@@ -67,11 +74,9 @@ def save_checkpoint(
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        sync_to_disk(folder)
+        sync_to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
-    _delete_old(folder, path, keep, keep_hours)
-    return path
 
 
 def _delete_old(folder: Path, newest: Path, keep: int, keep_hours: float | None) -> None:
