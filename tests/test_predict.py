@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from tats_gym.clips.readers import open_video
 from tats_gym.encoders.find import EncoderSource
+from tats_gym.encoders.head import HeadConfig
 from tats_gym.export import export_encoder
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tests.runs import load_command
@@ -94,6 +96,22 @@ def test_the_top_classes_are_printed_and_broken_videos_named_and_counted(main, c
     assert f"1 of 3 videos could not be read: {broken}" in shown.err
     assert main([str(broken), *arguments]) == 1
     assert "error: none of the 1 videos could be read" in capsys.readouterr().err
+
+
+def test_published_classifiers_see_published_views(main, capsys, run, videos, tmp_path):
+    folder, model = run
+    source = EncoderSource.find(folder)
+    assert not source.head.config.published_views
+    published = replace(source, head=replace(source.head, config=HeadConfig(stride=2)))
+    export_encoder(published, "hf", tmp_path / "out")
+    assert main([str(videos[0]), "--classifier", str(tmp_path / "out"), "--json", "--device", "cpu"]) == 0
+    (found,) = _json_lines(capsys.readouterr().out)
+    frames = open_video(videos[0], "pyav").get_batch([0, 2, 4, 6])  # all that every second frame gives, in both windows
+    views = [frames[:, :, left : left + 32] for left in (0, 16, 32)]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(np.stack(views)).permute(0, 4, 1, 2, 3)).softmax(1).mean(0)
+    for row in found["top"]:
+        assert row["probability"] == pytest.approx(expected[int(row["class"])].item(), abs=1e-5)
 
 
 def test_views_can_be_asked_for(main, capsys, run, videos):

@@ -53,7 +53,8 @@ def _config(root, encoder, out, **changes):
 def test_a_published_classifier_is_tested_as_transformers_computes_it(root, theirs, tmp_path):
     model, folder = theirs
     result = run_test(_config(root, folder, tmp_path), ALONE)
-    held_out = ClipStream(_config(root, folder, tmp_path).clips.held_out, frames=4, size=32, seed=0)
+    published = replace(_config(root, folder, tmp_path).clips.held_out, published_views=True)
+    held_out = ClipStream(published, frames=4, size=32, seed=0)
     expected = torch.zeros(12, 12, dtype=torch.int64)
     for id_, video in enumerate(held_out.videos.videos):
         pixels = held_out.views([id_], temporal=2, spatial=3).pixels

@@ -55,12 +55,15 @@ class ClipConfig:
     (2.1) takes 0.5, VideoMAE 0.08 to fine-tune."""
     antialias: bool = True
     """Weigh all pixels below a new one when a crop is made smaller, as Pillow does, with which VideoMAE and AdaMAE
-    pre-train. Off, bilinear weights of the nearest four, as VideoMAE fine-tunes and tests: take it to score
-    published weights."""
+    pre-train. Off, bilinear weights of the nearest four, as VideoMAE fine-tunes and tests; `published_views` are
+    its test's in all else too."""
     pixel_aspect: PixelAspect = "ignore"
     """Pixels that a file says are not square, such as those of DV: ignore takes them as square, as do the readers of
     VideoMAE and AdaMAE, and so the published numbers. apply chooses crops in the displayed picture, and resizes the
     stored pixels once; RandAugment turns and shears frames as they are stored."""
+    published_views: bool = False
+    """Cut test views as the published VideoMAE's test does, to score its weights: windows of frames 0, `stride`, 2 *
+    `stride`, ..., and squares of frames that are resized first, bilinearly without antialiasing."""
     flip: bool = False
     """Mirror each clip with probability 0.5; refused for datasets whose classes tell left from right."""
     randaug: str | None = None
@@ -102,6 +105,10 @@ class ClipConfig:
             raise ValueError(f"reader must be 'auto' for {self.data}, which has its own, got {self.reader!r}")
         if self.pixel_aspect != "ignore" and DATASETS[self.data].video_reader is not None:
             raise ValueError(f"pixel_aspect must be 'ignore' for {self.data}, whose own reader gives square pixels")
+        if self.published_views and self.pixel_aspect != "ignore":
+            raise ValueError(
+                f"published_views takes pixels as square: pixel_aspect must be 'ignore', got {self.pixel_aspect!r}"
+            )
         check_intervals(self, stride="[1, inf)", repeats="[1, inf)", memory_limit_mib="[1, inf)")
         check_intervals(self, num_workers="[0, inf)", cache_mib="[0, inf)", cache_windows="[0, inf)")
         check_intervals(self, time_limit_s="(0, inf)", crop_scale="(0, 1]", erase="[0, 1]", max_broken="[0, 1]")

@@ -1,7 +1,7 @@
 """Decodes clips: from a draw to its video, its window of frames and its crops."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,7 @@ from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.datasets.listing import Video
 from tats_gym.clips.distortions import DistortionError, RandAugment, distorting, erase
 from tats_gym.clips.paths import data_root
+from tats_gym.clips.published_views import published_squares, published_windows
 from tats_gym.clips.readers import VideoReader, VideoReadError, pixel_aspect_of
 from tats_gym.files.intervals import check_intervals
 
@@ -153,17 +154,23 @@ class ClipDecoder:
             VideoReadError: If the video cannot be read.
         """
         with closing(self._open(id_)) as video:
-            windows = view_windows(len(video), *self._window_kind, views.temporal)  # (temporal, T)
+            spread = published_windows if self.config.published_views else view_windows
+            windows = spread(len(video), *self._window_kind, views.temporal)  # (temporal, T)
             wanted = np.unique(windows)
             frames = video.get_batch(wanted.tolist())
-        height, width = frames.shape[1:3]
-        displayed = self._displayed_width(id_, width)
-        boxes = [stored_box(box, displayed, width) for box in view_boxes(height, displayed, views.spatial)]
+        displayed = self._displayed_width(id_, frames.shape[2])
         rows = iter(out)
         for window in windows:
-            chosen = frames[np.searchsorted(wanted, window)]  # (T, H, W, 3)
-            for box in boxes:
-                next(rows).copy_(crop_and_resize(chosen, box, self.size, antialias=self.config.antialias))
+            for square in self._squares(frames[np.searchsorted(wanted, window)], displayed, views.spatial):
+                next(rows).copy_(square)
+
+    def _squares(self, frames: NDArray[np.uint8], displayed: int, count: int) -> Iterable[Tensor]:
+        """Cut the squares (C, T, size, size) for testing from a window (T, H, W, 3), displayed in this width."""
+        if self.config.published_views:
+            return published_squares(frames, count, self.size)
+        height, width = frames.shape[1:3]
+        boxes = [stored_box(box, displayed, width) for box in view_boxes(height, displayed, count)]
+        return (crop_and_resize(frames, box, self.size, antialias=self.config.antialias) for box in boxes)
 
     def _video_and_rng(self, draw: Draw, attempt: int) -> tuple[int, np.random.Generator]:
         """Return the video of this attempt, and the random generator of its window and crops."""

@@ -9,7 +9,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from tats_gym.clips import ClipConfig
 from tats_gym.clips.augment import Sampling
+from tats_gym.clips.config import PixelAspect
 from tats_gym.datasets import Dataset
 from tats_gym.encoders.description import read_mapping
 from tats_gym.encoders.names import unwrapped
@@ -41,6 +43,12 @@ class HeadConfig:
     """Frames of the video from one frame of a clip to the next."""
     sampling: Sampling = Dataset.finetune_sampling
     """See `ClipConfig.sampling`."""
+    published_views: bool = True
+    """See `ClipConfig.published_views`."""
+    antialias: bool = ClipConfig.antialias
+    """See `ClipConfig.antialias`; without effect on published views."""
+    pixel_aspect: PixelAspect = ClipConfig.pixel_aspect
+    """See `ClipConfig.pixel_aspect`."""
     temporal_views: int = Dataset.finetune_views
     """Windows of each video."""
     spatial_views: int = 3
@@ -140,8 +148,9 @@ def run_head_settings(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         name: settings[name] for name in ("pool", "temporal_views", "spatial_views") if name in settings
     }
     clips = read_mapping(settings, "clips")
-    shared: dict[str, Any] = {name: clips[name] for name in ("stride", "sampling") if name in clips}
-    return {"classes": state.get("classes", ()), **own, **shared}
+    names = ("stride", "sampling", "published_views", "antialias", "pixel_aspect")
+    shared: dict[str, Any] = {name: clips[name] for name in names if name in clips}
+    return {"classes": state.get("classes", ()), "published_views": False, **own, **shared}
 
 
 def hf_head_settings(config: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,9 @@ class PredictConfig:
             index="none",
             stride=self.stride or head.stride,
             sampling=self.sampling or head.sampling,
+            published_views=head.published_views,
+            antialias=head.antialias,
+            pixel_aspect=head.pixel_aspect,
             num_workers=self.num_workers,
             max_broken=1.0,
         )

@@ -54,6 +54,8 @@ class FinetuneResult:
 def run_test(config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -> FinetuneResult:
     """Test the classifier that the settings name on the held-out videos, without training.
 
+    Published classifiers are tested in the views of their own test, see `ClipConfig.published_views`.
+
     Args:
         config: The settings; those of the training are not used.
         ranks: The ranks, which share the videos.
@@ -65,7 +67,9 @@ def run_test(config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -
         CheckpointError: If there is no classifier, or it is damaged.
     """
     source = find_source(config)
-    held_out = ClipStream(config.clips.held_out, frames=source.grid.frames, size=source.grid.size, seed=0)
+    published = config.clips.published_views or (source.head is not None and source.head.config.published_views)
+    clips = replace(config.clips.held_out, published_views=published)
+    held_out = ClipStream(clips, frames=source.grid.frames, size=source.grid.size, seed=0)
     check_labelled("held-out", labels_of(held_out.videos))
     classes = held_out.videos.classes
     if source.head is not None:
