@@ -11,6 +11,7 @@ import torch
 from tats_gym.clips.readers import open_video
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.head import HeadConfig
+from tats_gym.encoders.mae import SHIPPED
 from tats_gym.export import export_encoder
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tests.runs import load_command
@@ -98,6 +99,23 @@ def test_the_top_classes_are_printed_and_broken_videos_named_and_counted(main, c
     assert "error: none of the 1 videos could be read" in capsys.readouterr().err
 
 
+def test_crops_are_resized_as_in_the_runs_test(main, capsys, run, tmp_path):
+    folder, model = run
+    path = latest_checkpoint(folder)
+    state = load_checkpoint(path)
+    state["config"]["clips"] |= {"antialias": False}
+    torch.save(state, path)
+    fine = 255 * np.random.default_rng(0).integers(2, size=(4, 32, 32, 3), dtype=np.uint8)
+    frames = fine.repeat(2, axis=1).repeat(2, axis=2)  # to half the size, the nearest four pixels are alike
+    video = write_video(tmp_path / "a.mkv", frames, codec="ffv1", pix_fmt="bgr0", options={})
+    assert main([str(video), "--classifier", str(folder), "--json", "--device", "cpu"]) == 0
+    (found,) = _json_lines(capsys.readouterr().out)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(fine).permute(3, 0, 1, 2)[None]).softmax(1)[0]
+    for row in found["top"]:
+        assert row["probability"] == pytest.approx(expected[CLASSES.index(row["class"])].item(), abs=1e-5)
+
+
 def test_published_classifiers_see_published_views(main, capsys, run, videos, tmp_path):
     folder, model = run
     source = EncoderSource.find(folder)
@@ -131,16 +149,14 @@ def test_views_can_be_asked_for(main, capsys, run, videos):
     [
         (["nowhere.mp4", "--classifier", "RUN"], "error: nowhere.mp4: there is no such file or folder"),
         (["empty", "--classifier", "RUN"], "error: no file below empty is a video"),
-        (
-            ["VIDEO", "--classifier", "nowhere"],
-            "error: encoder must be one of .*, or a path that exists; got 'nowhere'",
-        ),
-        (["VIDEO", "--classifier", "demo"], "error: there is no classifier in .*; name a fine-tuned run"),
+        (["--classifier", "RUN"], "error: videos must name at least one file or folder, got none"),
+        (["VIDEO", "--classifier", "nowhere"], "error: classifier must be a path that exists, got 'nowhere'"),
+        (["VIDEO", "--classifier", "MAE"], "error: there is no classifier in .*; name a fine-tuned run"),
     ],
 )
 def test_wrong_arguments_are_named(main, capsys, run, videos, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    names = {"RUN": str(run[0]), "VIDEO": str(videos[0])}
+    names = {"RUN": str(run[0]), "VIDEO": str(videos[0]), "MAE": str(SHIPPED["demo"])}
     assert main([names.get(word, word) for word in arguments]) == 1
     assert re.search(message, capsys.readouterr().err)

@@ -10,8 +10,10 @@ import torch
 from tats_gym.clips import ClipStream
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.clips.demo.scenes import DEMO_CLASSES
+from tats_gym.encoders.find import EncoderSource
 from tats_gym.finetune.config import finetune_preset
 from tats_gym.finetune.testing import run_test
+from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.train.distributed import Ranks
 from tests.encoders import normalised
 from tests.runs import load_command
@@ -83,6 +85,14 @@ def test_the_command_tests_its_own_run_to_the_same_result(root, tmp_path, capsys
     records = [json.loads((tmp_path / name / "test.json").read_text()) for name in ("run", "test")]
     assert records[0] | {"step": None} == records[1]
     assert not (tmp_path / "test" / "checkpoints").exists()
+    head = EncoderSource.find(tmp_path / "run").head
+    assert head.classes == tuple(row["class"] for row in records[0]["by_class"])
+    assert (head.config.stride, head.config.temporal_views, head.config.published_views) == (2, 1, False)
+    path = latest_checkpoint(tmp_path / "run")
+    state = load_checkpoint(path)
+    del state["config"]  # as before checkpoints held their settings, which then are those of config.json
+    torch.save(state, path)
+    assert EncoderSource.find(tmp_path / "run").head.config == head.config
     for arguments, message in (
         ([*test, "--folder", str(tmp_path / "run")], "holds a training, and a test would write over its record"),
         ([*test[:1], "demo", *test[2:]], "there is no classifier in"),

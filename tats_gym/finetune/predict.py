@@ -96,10 +96,13 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
 
     Raises:
         FileNotFoundError: If a path does not exist, or no file is a video.
+        ValueError: If no path is given, or there is nothing at the classifier's.
         CheckpointError: If the classifier is damaged, or there is none.
         VideoReadError: If no video can be read.
     """
     paths = find_videos(config.videos)
+    if not Path(config.classifier).expanduser().exists():
+        raise ValueError(f"classifier must be a path that exists, got {config.classifier!r}")
     source = EncoderSource.find(config.classifier)
     device = resolve_device(config.device)
     model = source.build_classifier().to(device).eval()
@@ -128,7 +131,10 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: If a path does not exist, or no file is a video.
+        ValueError: If no path is given.
     """
+    if not paths:
+        raise ValueError("videos must name at least one file or folder, got none")
     found: list[Path] = []
     for path in paths:
         if not path.exists():
