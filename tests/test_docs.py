@@ -52,6 +52,7 @@ SMALLER = {
     "--num-workers 0 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --tats.warmup-epochs 1 --device cpu --quiet",
     "finetune": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
     "--num-workers 0 --device cpu --quiet",
+    "predict": "--device cpu",
     "probe": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 --device cpu --quiet",
     "sweep": f"--base.eval-clips 2 --num-workers 0 {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1 "
     "--probing.config.logistic.strengths 0.01",
@@ -117,6 +118,10 @@ def _place(tmp_path_factory, demo_root) -> Path:
             run_command(f"python scripts/export_encoder.py {made} --format {format} --out {target}", place)
         (place / "published" / "encoder.pth").rename(place / "checkpoint.pth")
         run_command(f"python scripts/finetune.py --encoder {made} --env TatsMask-ssv2-v0 --root /data/ssv2", place)
+        tuned = place / "runs" / "ssv2-finetune-seed0-1"
+        for format, target in (("hf", "home/videomae-base-finetuned"), ("videomae", "published-finetuned")):
+            run_command(f"python scripts/export_encoder.py {tuned} --format {format} --out {target}", place)
+        (place / "published-finetuned" / "classifier.pth").rename(place / "finetuned.pth")
     return place
 
 
