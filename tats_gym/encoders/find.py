@@ -26,6 +26,7 @@ from tats_gym.encoders.description import (
 )
 from tats_gym.encoders.head import HEAD_NAMES, Head, check_head, hf_head_settings, read_head, run_head_settings
 from tats_gym.encoders.names import check_encoder_weights, has_biases, kernel_of, our_names, with_zero_biases
+from tats_gym.encoders.positions import fit_positions
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import (
     HF_FILES,
@@ -41,7 +42,6 @@ from tats_gym.encoders.weight_files import (
 from tats_gym.files.messages import did_you_mean, shown
 from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.model.positions import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import ENCODER, FINETUNING, MAE, PRETRAINING, check_kind
@@ -275,29 +275,9 @@ class EncoderSource:
 
     def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
         """Return the same weights for clips of another geometry."""
-        kernel = (self.grid.tubelet_size, self.grid.patch_size)
-        if (grid.tubelet_size, grid.patch_size) != kernel:
-            raise ValueError(
-                f"tubelet_size and patch_size must be the encoder's, {kernel[0]} and {kernel[1]}, "
-                f"got {grid.tubelet_size} and {grid.patch_size}"
-            )
-        if (grid.frames, grid.size) == (self.grid.frames, self.grid.size):
-            return replace(self, grid=grid)
-        if not interpolate:
-            raise ValueError(
-                f"{self.origin.get('path')} has positions for {_geometry(self.grid)}, but the clips have "
-                f"{_geometry(grid)}: give it such clips, or let its positions be "
-                "interpolated (--interpolate; in Python interpolate=True)"
-            )
-        weights = {name: value for name, value in self.weights.items() if not name.startswith("pos_embed.")}
-        old, new = self.grid.shape, grid.shape
-        if self.config.pos_embed == "learned":
-            time, place = self.weights["pos_embed.time"], self.weights["pos_embed.place"]
-            weights["pos_embed.time"], weights["pos_embed.place"] = interpolate_learned(time, place, old, new)
-            return replace(self, grid=grid, weights=weights)
-        table = self.weights.get("pos_embed.table", sinusoid(self.grid.num_tokens, self.config.embed_dim))
-        weights["pos_embed.table"] = interpolate_table(table, old, new)
-        return replace(self, grid=grid, config=replace(self.config, pos_embed="table"), weights=weights)
+        name = str(self.origin.get("path"))
+        config, weights = fit_positions(self.config, self.weights, self.grid, grid, interpolate=interpolate, name=name)
+        return replace(self, config=config, grid=grid, weights=weights)
 
 
 def describe(source: EncoderSource) -> str:
@@ -305,7 +285,3 @@ def describe(source: EncoderSource) -> str:
     head = {} if source.head is None else {"head": asdict(source.head.config)}
     config, grid = asdict(source.config), asdict(source.grid)
     return json.dumps({"config": config, "grid": grid, "origin": source.shared_origin, **head})
-
-
-def _geometry(grid: TokenGrid) -> str:
-    return f"{grid.frames} frames of {grid.size} x {grid.size}"
