@@ -121,5 +121,5 @@ def test_no_part_of_a_rollout_is_saved(env, tmp_path):
     agent = _agent(env, n_steps=2)
     agent.learn(8, callback=Save())
     data, _, _ = load_from_zip_file(tmp_path / "agent.zip")
-    assert not {"_last_obs", "_last_episode_starts", "scores"} & data.keys()
+    assert not {"_last_obs", "_last_episode_starts", "outputs"} & data.keys()
     assert data["num_timesteps"] == 8
