@@ -34,10 +34,15 @@ class Clips:
     """The clips of one measurement, and the number of processes that decode them."""
 
     root: Path
+    """Folder of the videos."""
     stride: int
+    """Frames from one frame of a clip to the next."""
     grid: TokenGrid
+    """Geometry of a clip."""
     batch_size: int
+    """Clips in a batch."""
     num_workers: int
+    """Processes that decode."""
 
     @property
     def videos(self) -> tuple[Video, ...]:

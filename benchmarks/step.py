@@ -106,8 +106,10 @@ class Work:
     """One measurement of one variant."""
 
     variant: str
+    """One of `VARIANTS`."""
     config: StepConfig
     root: str
+    """Folder of the demo's videos."""
 
     @property
     def precision(self) -> Precision:

@@ -26,18 +26,27 @@ class VideoFormat:
     """A video format, with the stride of its clips."""
 
     about: str
+    """The dataset that has such files."""
     codec: str
+    """FFmpeg's name of the encoder."""
     suffix: str
+    """Suffix of the files."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     fps: int
+    """Frames a second."""
     frames: int
+    """Frames of a video."""
     stride: int
     """Frames from one frame of a clip to the next, as published for the set."""
     bit_rate: int
     """Bits a second, about the mean of the published set if there is one."""
     pix_fmt: str = "yuv420p"
+    """FFmpeg's name of the pixel format."""
     options: dict[str, str] = field(default_factory=dict)
+    """Options of the encoder."""
 
 
 FORMATS = {

@@ -32,6 +32,7 @@ class Panel:
     """One plot over the clips seen."""
 
     title: str
+    """Title of the plot."""
     metrics: tuple[str, ...]
     """The first is drawn solid, the others dashed."""
     chance: float | None = None
@@ -80,6 +81,7 @@ class ReportedRun:
     """A run as its folder describes it."""
 
     folder: Path
+    """The run's folder."""
     record: dict[str, Any]
     """config.json."""
     config: PretrainConfig

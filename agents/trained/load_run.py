@@ -32,9 +32,11 @@ class SavedRun:
     """A run's checkpoint, read but not built into networks."""
 
     path: Path
+    """Folder or checkpoint that was read."""
     config: PretrainConfig
     """The run's settings."""
     state: dict[str, Any]
+    """Content of the checkpoint."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -45,7 +45,9 @@ class Draw(NamedTuple):
     """The seed of one clip: video, window and crops follow from it."""
 
     seed: int
+    """Seed of the stream."""
     epoch: int
+    """Epoch, from 0."""
     id: int
     """The video at this place of the epoch's order; another one replaces it if it cannot be read."""
 

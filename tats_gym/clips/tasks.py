@@ -32,9 +32,11 @@ class TrainCut:
     """The first `count` views of a random window, from the video of this attempt."""
 
     draw: Draw
+    """The draw that is decoded."""
     attempt: int
     """Number of videos tried before."""
     count: int
+    """Views that are cut from its window."""
 
     @property
     def next_attempt(self) -> "TrainCut":
@@ -55,7 +57,9 @@ class EvalCut:
     """The test views of a video."""
 
     id: int
+    """Position in the list of videos."""
     views: Views
+    """The test views."""
 
     @property
     def count(self) -> int:

@@ -18,11 +18,17 @@ class Picture(NamedTuple):
     """One clip under one mask of each agent."""
 
     grid: TokenGrid
+    """Geometry of the clips."""
     pixels: Tensor
+    """(B, C, T, H, W) in uint8."""
     seen: list[ClipMasks]
+    """The masks to draw, one agent after the other."""
     clip: int
+    """The row of `pixels` that is drawn."""
     scales: Scales
+    """Ends of the colour scales."""
     title: str
+    """Line above the picture."""
 
     def write(self, stem: Path, forms: Sequence[Form], frames_per_s: float) -> Iterator[Path]:
         """Write the picture in every form, and yield each path.

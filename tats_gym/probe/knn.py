@@ -44,6 +44,7 @@ class Knn:
     labels: Tensor
     """(E,)"""
     num_classes: int
+    """Classes, some of which may have no clip."""
     mean: Tensor
     """(D,) subtracted from features."""
     config: KnnConfig

@@ -24,8 +24,11 @@ class Opened(NamedTuple):
     """A run at a tracker."""
 
     id: str
+    """The run's id at the tracker, by which it goes on."""
     log: Callable[[dict[str, float], int], None]
+    """Sends numbers of a step."""
     finish: Callable[[], None]
+    """Ends the run at the tracker."""
 
 
 class Tracker(KVWriter):

@@ -25,7 +25,9 @@ class Ranks:
     """This process's rank in the training, and its device."""
 
     rank: int
+    """Number of this process, from 0."""
     world_size: int
+    """Number of all processes."""
     device: torch.device
     """Device of this process."""
 

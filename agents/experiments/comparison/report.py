@@ -30,6 +30,7 @@ class Measure(NamedTuple):
     """The display of a measure."""
 
     title: str
+    """Head of its column."""
     better: Better
     """own MAE: agents are not to be compared by it."""
     digits: int = 3

@@ -26,12 +26,19 @@ class Header:
     """The first line: the verified split, and the window that was decoded of each video."""
 
     format: int = FORMAT
+    """Version of the file's form."""
     data: str
+    """Name of the dataset."""
     split: Split
+    """Part of the dataset."""
     fold: int
+    """Official division, see `Part.fold`."""
     subset: float | None
+    """Share or number of clips of every class; None for all."""
     subset_seed: int
+    """Seed of the subset."""
     classes: tuple[str, ...]
+    """Names of the classes, by their numbers."""
     annotated: int
     """Videos in the annotations of the whole split."""
     missing: int
@@ -54,10 +61,13 @@ class Finding:
     """The result of opening a video and decoding one window."""
 
     frames: int | None = None
+    """Frames that decode."""
     fps: float | None = None
     """Frames a second, 0 where the container does not say."""
     width: int | None = None
+    """Pixels of a stored frame."""
     height: int | None = None
+    """Likewise."""
     pixel_aspect: float | None = None
     """Width of a pixel over its height; None in an index that was written before it was measured."""
     status: Status
@@ -78,8 +88,11 @@ class Row(NamedTuple):
     path: str
     """Relative to the dataset's root where it lies below it."""
     name: str
+    """Name of the video, see `Video.name`."""
     label: int | None
+    """Number of its class; None without labels."""
     finding: Finding
+    """Result of the verification."""
 
 
 def index_name(data: str, part: Part) -> str:

@@ -19,6 +19,7 @@ class Part(NamedTuple):
     """A part of a dataset."""
 
     split: Split = "train"
+    """Training, validation or test."""
     fold: int = 1
     """Number of the official division into train and validation, from 1 on."""
 
@@ -31,13 +32,16 @@ class Entry(NamedTuple):
     path: Path | None
     """None where it is not on the disk."""
     label: int | None
+    """Number of the class; None without labels."""
 
 
 class Listing(NamedTuple):
     """Classes and videos of one part, as the annotations name them."""
 
     classes: tuple[str, ...]
+    """Names of the classes, by their numbers."""
     entries: list[Entry]
+    """The annotated videos, whether on the disk or not."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class VideoList:
     """The videos of one split that are on the disk, in the order of the annotations."""
 
     videos: tuple[Video, ...]
+    """The videos to use."""
     classes: tuple[str, ...]
+    """Names of the classes, by their numbers."""
     missing: int
     """Annotated videos of the whole split that are not on the disk, with or without a subset."""
     annotated: int = 0

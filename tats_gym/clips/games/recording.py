@@ -45,7 +45,9 @@ class RecordedVideo(NamedTuple):
     """A video before it is encoded."""
 
     split: Split
+    """Part of the recording."""
     label: int
+    """Number of its environment."""
     name: str
     """Name of its file, without the suffix."""
     frames: NDArray[np.uint8]

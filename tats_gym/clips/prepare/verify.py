@@ -92,8 +92,11 @@ class WindowCheck:
     """Decodes the middle window of a video, and checks that the reader returns the right frames."""
 
     frames: int
+    """Frames of the window."""
     stride: int
+    """Frames from one of them to the next."""
     reader: str
+    """Reader whose frames are compared."""
 
     def __call__(self, path: str) -> Finding:
         """Return the finding about a video.

@@ -19,8 +19,11 @@ class Spread(NamedTuple):
     """Minimum, median and maximum of some numbers."""
 
     least: float
+    """The lowest value."""
     median: float
+    """The median."""
     most: float
+    """The highest value."""
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self | None:
@@ -37,11 +40,15 @@ class Report:
     """The result of verifying a split."""
 
     header: Header
+    """The part that was verified."""
     root: Path
+    """The dataset's folder."""
     index: Path
+    """The index that was written."""
     official: int | None
     """Number of videos that the dataset's owners give for this part, if any."""
     ok: int
+    """Videos that can be used."""
     short: int
     """Usable videos that are shorter than the window."""
     broken: dict[str, str]
@@ -55,6 +62,7 @@ class Report:
     num_frames: Spread | None
     """Frames in the usable videos."""
     fps: Spread | None
+    """Frame rates; None where no video has one."""
     sizes: dict[str, int]
     """Width x height to the number of usable videos, the most frequent first."""
     pixel_aspects: dict[str, int]

@@ -15,7 +15,9 @@ class Orientation(NamedTuple):
     transposed: bool
     """Rows become columns, before any mirroring."""
     upside_down: bool
+    """Whether rows are shown in reverse order."""
     mirrored: bool
+    """Whether columns are shown in reverse order."""
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Turn and mirror frames (..., H, W, 3) for display."""

@@ -26,7 +26,9 @@ class TimeSpan(NamedTuple):
     """The times at which a segment's frames are shown, [start, end), in seconds after the video's first frame."""
 
     start_s: Decimal
+    """Seconds from the video's first frame, included."""
     end_s: Decimal
+    """Seconds from the video's first frame, excluded."""
 
     def within(self, path: str | Path) -> str:
         """Return the path of this segment of a video; equal times give equal paths."""

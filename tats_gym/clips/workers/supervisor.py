@@ -45,6 +45,7 @@ class TaskFailure:
     """A failed task: its video cannot be read, took too long, or crashed the worker."""
 
     cause: str
+    """Message of the error, or how the worker ended."""
 
     def cause_at(self, path: str) -> str:
         """The cause, prefixed with the path of the video unless it begins with it."""
@@ -55,7 +56,9 @@ class Answer(NamedTuple):
     """The answer to a task: the function's result, or its `TaskFailure`."""
 
     number: int
+    """Number of the task."""
     result: Any
+    """Its result, or a `TaskFailure`."""
 
 
 @dataclass
