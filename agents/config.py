@@ -69,8 +69,8 @@ class PretrainConfig:
     agent: str = "tats"
     """Name of a registered agent, or module:function of your own; see agents/registry.py."""
     agent_settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict, hash=False)
-    """Settings of the agent's own as plain values, of the dataclass that its `with_settings` names; a command shows and
-    parses that one's fields."""
+    """Settings of the agent's own as plain values, of the dataclass that its `with_settings` names. A command
+    offers the fields of that dataclass."""
     num_envs: int = 32
     """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
     masks_per_clip: int | None = None

@@ -92,7 +92,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         self.values, self.returns, self.log_probs = (np.zeros(0, dtype=np.float32) for _ in range(3))
 
     def add_step(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
-        """Store an environment step: tokens (B / G, L, D), masks (B, K), values (B, 1), (B,) or (B, L), its outcome.
+        """Store a step: tokens (B / G, L, D), visible tokens (B, K), values (B, 1), (B,) or (B, L), its outcome.
 
         Raises:
             ValueError: If the policy's credit is not the buffer's.

@@ -128,7 +128,7 @@ class TokenRollouts(OnPolicyAlgorithm):
         return ids, values.detach(), log_prob.detach()
 
     def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
-        """Draw the masks (B, K) of the current clips that need no sampler: uniform ones."""
+        """Draw the visible tokens (B, K) of the current clips that need no sampler: uniform ones."""
         grid = vector_env.grid
         return random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
 

@@ -44,7 +44,7 @@ class MaskDistribution(Distribution):
         self.distribution, self.credit = distribution, credit
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of masks (B, K) in the form of `credit`.
+        """Return the log-probability of visible tokens (B, K) in the form of `credit`.
 
         That is (B, M) of the hidden tokens, in ascending order; (B, K) of the draws; or (B,) of the masks.
         """
@@ -61,7 +61,7 @@ class MaskDistribution(Distribution):
         return self.distribution.entropy()
 
     def sample(self) -> Tensor:
-        """Draw masks (B, K)."""
+        """Draw visible tokens (B, K)."""
         return self.distribution.sample()
 
     def mode(self) -> Tensor:
@@ -78,11 +78,11 @@ class MaskDistribution(Distribution):
         raise NotImplementedError("a SubsetPolicy scores tokens by a network of its own")
 
     def actions_from_params(self, logits: Tensor, deterministic: bool = False) -> Tensor:
-        """Draw masks (B, K) from logits (B, L)."""
+        """Draw visible tokens (B, K) from logits (B, L)."""
         return self.proba_distribution(logits).get_actions(deterministic)
 
     def log_prob_from_params(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw masks (B, K) from logits (B, L); return them with their log-probability."""
+        """Draw visible tokens (B, K) from logits (B, L); return them with their log-probability."""
         ids = self.actions_from_params(logits)
         return ids, self.log_prob(ids)
 

@@ -100,7 +100,7 @@ class TATS(TokenRollouts, PPO):
         config = config or TatsConfig()
         _check_arguments(config.batch_size, masks_per_clip, kwargs)
         self.warmup_timesteps = warmup_timesteps
-        masks = {"credit": config.credit, "masks_per_clip": masks_per_clip}  # for policy and buffer alike
+        shared = {"credit": config.credit, "masks_per_clip": masks_per_clip}
         self.reuse_scores, self.policy_coef = config.reuse_scores, config.policy_coef
         super().__init__(
             policy,
@@ -115,13 +115,13 @@ class TATS(TokenRollouts, PPO):
             vf_coef=config.vf_coef,
             ent_coef=config.ent_coef,
             rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs=masks
+            rollout_buffer_kwargs=shared
             | {
                 "baseline": baseline or config.baseline,
                 "near": (config.reach, config.far_weight),
                 "normalize_advantage": config.normalize_advantage,
             },
-            policy_kwargs=masks | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
+            policy_kwargs=shared | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),
             **kwargs,
         )
 

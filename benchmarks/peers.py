@@ -50,7 +50,7 @@ class PublishedClips(Dataset[tuple[Tensor, NDArray[np.int64]]]):
         return self.augment(frames, self._rng), tube_mask(self.grid, MASK_RATIO, self._rng)
 
     def augment(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-        """Crop one box from all frames (T, H, W, 3) as images, resize and normalise them: (C, T, H, W)."""
+        """Crop one box from all frames (T, H, W, C) as images, resize and normalise them: (C, T, H, W)."""
         images = [Image.fromarray(frame) for frame in frames]
         size = self.grid.size
         top, left, height, width = multi_scale_crop_box(images[0].height, images[0].width, size, rng)

@@ -142,7 +142,7 @@ def encode(path: Path, video_format: VideoFormat, seed: int) -> None:
 
 
 def noise_video(height: int, width: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames (H, W, 3): a camera drifts over a texture, other textures move in front, the sensor adds noise.
+    """Yield frames (H, W, C): a camera drifts over a texture, other textures move in front, the sensor adds noise.
 
     The textures' amplitude falls with 1 / frequency, like that of natural images.
     """
@@ -167,7 +167,7 @@ def noise_video(height: int, width: int, seed: int) -> Iterator[NDArray[np.uint8
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Draw noise (H, W, 3) in [0, 255] whose amplitude falls with 1 / frequency; hue varies less than brightness."""
+    """Draw noise (H, W, C) in [0, 255] whose amplitude falls with 1 / frequency; hue varies less than brightness."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     spectrum = np.fft.rfft2(rng.normal(size=(4, height, width))) / np.maximum(frequency, 1 / max(height, width))
     fields = np.fft.irfft2(spectrum, s=(height, width))

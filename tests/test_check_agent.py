@@ -20,13 +20,13 @@ def test_ours_keep_it(name, settings):
 
 
 class Repeats(FixedPolicy):
-    def masks(self, clips):
+    def ids_keep(self, clips):
         return torch.zeros(len(clips), self.grid.num_visible, dtype=torch.int64)
 
 
 class Short(RandomPolicy):
-    def masks(self, clips):
-        return super().masks(clips)[:, 1:]
+    def ids_keep(self, clips):
+        return super().ids_keep(clips)[:, 1:]
 
 
 def repeats(env, config):
@@ -40,7 +40,7 @@ def short(env, config):
 class Untold(RandomPolicy):
     """Chooses by weights that SB3 does not save."""
 
-    def masks(self, clips):
+    def ids_keep(self, clips):
         scores = torch.randn(self.grid.num_tokens, generator=torch.Generator().manual_seed(self.builds))
         return scores.topk(self.grid.num_visible).indices.expand(len(clips), -1)
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 ROW = "row.json"
 MASKS_FILE = "masks.npy"
-"""The agent's masks (S, B, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
+"""The agent's visible tokens (S, B, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
 FINAL_MASKS = 8
 """Masks of each held-out clip in the last measurement."""
 COST_INTERVAL_S = 30.0
@@ -172,7 +172,7 @@ def _open(trial: Trial) -> Pretraining:
 
 
 def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Measure a finished run with more masks a clip than its curve: return its row, and its masks (S, B, K)."""
+    """Measure a finished run with more masks a clip than its curve: return its row, and visible tokens (S, B, K)."""
     config = run.config
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     metrics, state = held_out.measure(run.agent.policy)

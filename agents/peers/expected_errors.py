@@ -21,7 +21,7 @@ class ExpectedErrorPolicy(FixedPolicy):
     """Maps clips (B, C, T, H, W) and visible tokens (S, B, K) to each token's mean error (B, L); set by the builder. A
     plain function, so that a copy of the policy does not copy the MAE."""
 
-    def masks(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor) -> Tensor:
         """Draw visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device.
 
         Raises:

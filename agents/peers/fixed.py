@@ -46,12 +46,12 @@ class FixedPolicy(BasePolicy):
         self.grid = TokenGrid(frames=t, size=side, tubelet_size=1, patch_size=1, visible=action_space.num_visible)
 
     @abstractmethod
-    def masks(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor) -> Tensor:
         """Return visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device."""
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         raise ValueError(
-            f"{type(self).__name__} chooses by pixels, but observations hold embeddings; call policy.masks(clips), "
+            f"{type(self).__name__} chooses by pixels, but observations hold embeddings; call policy.ids_keep(clips), "
             "e.g. with vector_env.clip_buffer.pixels"
         )
 
@@ -59,7 +59,7 @@ class FixedPolicy(BasePolicy):
 class MotionPolicy(FixedPolicy):
     """Shows the tokens whose pixels change most, in L2 distance, from one tubelet to the next."""
 
-    def masks(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor) -> Tensor:
         """Return the K tokens with most motion (B, K) of clips (B, C, T, H, W) in uint8, on their device."""
         (t, side, _), (frames, size) = self.grid.shape, clips.shape[2:4]
         grid = TokenGrid(
@@ -88,7 +88,7 @@ class BlindPolicy(FixedPolicy):
         """Draw visible tokens (count, K) of `count` clips."""
         return self.rule(self.grid, count)
 
-    def masks(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor) -> Tensor:
         """Draw visible tokens (B, K) of B clips, on their device."""
         return self.draw(len(clips)).to(clips.device)
 
@@ -182,9 +182,9 @@ class FixedMasks(TokenRollouts):
         return True
 
     def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
-        """Return the policy's masks (B, K) of the current clips."""
+        """Return the policy's visible tokens (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
-        return self.policy.masks(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))
+        return self.policy.ids_keep(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []

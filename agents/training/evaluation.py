@@ -71,8 +71,8 @@ class SamplerState:
     never_chosen: float
     """Share of tokens whose probability is below a thousandth of the uniform one; collapse shows here first."""
     value_error: float
-    """Root mean square error of the value against the reward, NaN without a value. With credit token it is compared
-    with the mean hidden error, and with credit marginal the mean of the tokens' values is."""
+    """Root mean square error of the value against the reward, NaN without a value. With credit token the
+    value is compared with the mean hidden error, with credit marginal the mean of the tokens' values is taken."""
 
 
 class HeldOut:
@@ -158,7 +158,7 @@ class HeldOut:
         return torch.cat(batches, dim=1)
 
     def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
-        """Return the mean error (S, B) of the hidden tokens that are decoded, under masks (S, B, K)."""
+        """Return the mean error (S, B) of the hidden tokens that are decoded, under visible tokens (S, B, K)."""
         return self.errors_by_token(ids, decode_ratio)[0]
 
     def errors_by_token(self, ids: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:

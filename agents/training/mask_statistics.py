@@ -9,7 +9,7 @@ from tats_gym.motion import lift
 
 
 def overlap(ids: Tensor, num_tokens: int) -> float:
-    """Return the share of visible tokens that masks (S, B, K) of two different clips have in common, over all pairs."""
+    """Return the share of the K tokens that two clips' masks, ids (S, B, K), have in common, over all pairs."""
     draws, clips, num_visible = ids.shape
     if clips < 2:
         return math.nan
@@ -26,7 +26,7 @@ def deviation_within(errors: Tensor) -> float:
 
 
 def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
-    """Return the share (L,) of masks (S, B, K) in which each token is visible."""
+    """Return the share (L,) of all masks, ids (S, B, K), in which each token is visible."""
     return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
 
 

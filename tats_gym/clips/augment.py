@@ -221,7 +221,7 @@ def crop_and_resize(
     """Crop the same box from every frame and resize it, in uint8 throughout.
 
     Args:
-        frames: Pixels of shape (T, H, W, 3).
+        frames: Pixels of shape (T, H, W, C).
         box: Part to crop, within the frame.
         size: Side of the result in pixels; a smaller box is enlarged.
         flip: Mirror the crop horizontally.

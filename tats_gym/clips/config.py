@@ -55,8 +55,8 @@ class ClipConfig:
     (2.1) takes 0.5, VideoMAE 0.08 to fine-tune."""
     antialias: bool = True
     """Weigh all pixels below a new one when a crop is made smaller, as Pillow does, with which VideoMAE and AdaMAE
-    pre-train. Off, bilinear weights of the nearest four, as VideoMAE fine-tunes and tests; `published_views` are
-    its test's in all else too."""
+    pre-train. Off, bilinear weights of the nearest four, as VideoMAE fine-tunes and tests; `published_views` follow
+    its test in every other respect."""
     pixel_aspect: PixelAspect = "ignore"
     """Pixels that a file says are not square, such as those of DV: ignore takes them as square, as do the readers of
     VideoMAE and AdaMAE, and so the published numbers. apply chooses crops in the displayed picture, and resizes the

@@ -137,7 +137,7 @@ class ClipDecoder:
             VideoReadError: If the video cannot be read, or its frames cannot be augmented.
         """
         id_, rng = self._video_and_rng(draw, attempt)
-        frames = self._window(id_, rng)  # (T, H, W, 3)
+        frames = self._window(id_, rng)  # (T, H, W, C)
         displayed = self._displayed_width(id_, frames.shape[2])
         for view in out:
             try:
@@ -167,7 +167,7 @@ class ClipDecoder:
                 next(rows).copy_(square)
 
     def _squares(self, frames: NDArray[np.uint8], displayed: int, count: int) -> Iterable[Tensor]:
-        """Cut the squares (C, T, size, size) for testing from a window (T, H, W, 3), displayed in this width."""
+        """Cut the squares (C, T, size, size) for testing from a window (T, H, W, C), displayed in this width."""
         if self.config.published_views:
             return published_squares(frames, count, self.size)
         height, width = frames.shape[1:3]
@@ -180,7 +180,7 @@ class ClipDecoder:
         return draw.id if attempt == 0 else int(rng.integers(len(self._paths))), rng
 
     def _window(self, id_: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Decode a random window (T, H, W, 3), or read it from the cache."""
+        """Decode a random window (T, H, W, C), or read it from the cache."""
         if self._windows is None:
             return self._decode(id_, partial(random_window, rng=rng))
         which, path = int(rng.integers(self._windows.windows)), Path(self.path(id_))
@@ -203,7 +203,7 @@ class ClipDecoder:
             raise VideoReadError(f"{self.path(id_)}: {err}; correct the file, or set pixel_aspect to 'ignore'") from err
 
     def _augmented(self, frames: NDArray[np.uint8], displayed: int, rng: np.random.Generator) -> Tensor:
-        """Crop and augment a window (T, H, W, 3), displayed in this width, into one view (C, T, H, W)."""
+        """Crop and augment a window (T, H, W, C), displayed in this width, into one view (C, T, H, W)."""
         with distorting("RandAugment"):
             pixels = self._rand_augment(frames, rng) if self._rand_augment else frames
         with distorting("crop_and_resize"):

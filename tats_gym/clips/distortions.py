@@ -66,7 +66,7 @@ class RandAugment:
             raise ValueError(f"randaug must be a policy that timm can follow, got {policy!r}: {err}") from err
 
     def __call__(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return augmented copies of frames (T, H, W, 3)."""
+        """Return augmented copies of frames (T, H, W, C)."""
         changed = np.empty_like(frames)
         seed = int(rng.integers(2**32))
         with _global_states_kept():

@@ -106,7 +106,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def encode(path: Path, frames: NDArray[np.uint8], *, fps: int | Fraction, bit_rate: int = 500_000) -> None:
-    """Encode RGB frames (T, H, W, 3) as WebM with VP8, at small sizes twice as fast as VP9.
+    """Encode RGB frames (T, H, W, C) as WebM with VP8, at small sizes twice as fast as VP9.
 
     Args:
         path: The file; it is overwritten.

@@ -26,7 +26,7 @@ def published_windows(num_frames: int, frames: int, stride: int, sampling: Sampl
 
 
 def published_squares(frames: NDArray[np.uint8], count: int, size: int) -> list[Tensor]:
-    """Resize frames (T, H, W, 3) to a shorter side of `size` pixels, and crop squares along the longer one.
+    """Resize frames (T, H, W, C) to a shorter side of `size` pixels, and crop squares along the longer one.
 
     The resize is bilinear without antialiasing, as OpenCV's, from which it differs by its rounding: by one level.
 

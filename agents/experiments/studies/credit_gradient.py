@@ -89,7 +89,7 @@ def credit_gradients(
 ) -> dict[str, CreditGradient]:
     """Compare the credits' gradients with respect to the logits, at a ratio of 1, on the same draws.
 
-    A value is the mean over the other draws of its half, without the rewarded one, so that no gradient is biased.
+    The baseline of a draw is the mean reward of the other draws in its half, so that no gradient is biased.
     Holds a few times draws * B * L numbers in memory.
 
     Args:

@@ -19,7 +19,7 @@ LARGEST_SWAP = 0.25
 
 
 def masks_by_hand(held_out: HeldOut, error: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw masks (S, B, K) of each kind, tokens in proportion to a weight.
+    """Draw visible tokens (S, B, K) of each kind, tokens in proportion to a weight.
 
     Args:
         held_out: The clips, and the MAE.
@@ -75,6 +75,6 @@ def search_masks(
 
 
 def _errors(held_out: HeldOut, ids: Tensor, *, alike: bool) -> tuple[Tensor, Tensor]:
-    """Return the mean error (B,) and the errors by token (B, L) under masks (B, K); of one mask, means over clips."""
+    """Return the mean error (B,) and the errors (B, L) with visible tokens (B, K); of one mask, means over clips."""
     errors, by_token = held_out.errors_by_token(ids.expand(len(held_out.ids), -1)[None])
     return (errors.mean(1), by_token.mean(0, keepdim=True)) if alike else (errors[0], by_token)

@@ -21,7 +21,7 @@ class CachedVideo:
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `VideoReader.get_batch`."""
         check_indices(indices, len(self), self._path)
-        return self._frames[list(indices)]  # (T, H, W, 3)
+        return self._frames[list(indices)]  # (T, H, W, C)
 
     def close(self) -> None:
         """Keep the frames for the next clips."""

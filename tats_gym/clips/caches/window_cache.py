@@ -47,7 +47,7 @@ class WindowCache:
         self._disk_full = self._cleaned = False
 
     def get(self, path: Path, which: int, decode: Callable[[float], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return a window (T, H, W, 3) of a video, from the disk or else from `decode`.
+        """Return a window (T, H, W, C) of a video, from the disk or else from `decode`.
 
         Args:
             path: Path of the video, or of a segment of one.

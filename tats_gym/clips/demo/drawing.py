@@ -192,7 +192,7 @@ def paste(patches: Patches, frames: Bytes, owners: Bytes, owner: int) -> None:
 
     Args:
         patches: The object; its windows must lie within the frames.
-        frames: (T, H, W, 3).
+        frames: (T, H, W, C).
         owners: (T, H, W).
         owner: Value to write into `owners`.
     """

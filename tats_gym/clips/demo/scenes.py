@@ -70,7 +70,7 @@ class DemoClip:
     """One video with its label and the exact pixels of its objects."""
 
     frames: Bytes
-    """RGB, (T, H, W, 3)."""
+    """RGB, (T, H, W, C)."""
     objects: NDArray[np.bool_]
     """Pixels of any object, (T, H, W)."""
     acting: NDArray[np.bool_]
@@ -234,7 +234,7 @@ def _sway(rng: np.random.Generator, max_amplitude: float) -> Floats:
 
 
 def _render(rng: np.random.Generator, bodies: list[_Body]) -> tuple[Bytes, Bytes]:
-    """Draw the bodies before a backdrop; frames (T, H, W, 3) and owners (T, H, W): 0 none, 1 idle, 2 acting."""
+    """Draw the bodies before a backdrop; frames (T, H, W, C) and owners (T, H, W): 0 none, 1 idle, 2 acting."""
     frames = np.zeros((FRAMES, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, 3), np.uint8)
     owners = np.zeros(frames.shape[:3], np.uint8)
     inner = np.s_[:, MARGIN:-MARGIN, MARGIN:-MARGIN]

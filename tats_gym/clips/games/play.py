@@ -22,7 +22,7 @@ class Moment(NamedTuple):
     """The record of a step."""
 
     frame: NDArray[np.uint8]
-    """RGB (H, W, 3)."""
+    """RGB (H, W, C)."""
     ram: NDArray[np.uint8] | None
     """The console's memory (128,) when the frame was drawn, in Atari games alone."""
     begins: bool
@@ -112,7 +112,7 @@ def _moment(env: Env, observation: Any, name: str, *, begins: bool) -> Moment:
 
 
 def _frame(env: Env, observation: Any, name: str) -> NDArray[np.uint8]:
-    """Return the frame that the environment draws, or else its observation of pixels, as RGB (H, W, 3)."""
+    """Return the frame that the environment draws, or else its observation of pixels, as RGB (H, W, C)."""
     source = "render()" if env.render_mode == "rgb_array" else "the observation"
     with _explain_drawing(name):
         seen = np.asarray(env.render() if env.render_mode == "rgb_array" else observation)

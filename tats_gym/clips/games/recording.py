@@ -51,7 +51,7 @@ class RecordedVideo(NamedTuple):
     name: str
     """Name of its file, without the suffix."""
     frames: NDArray[np.uint8]
-    """(T, H, W, 3)."""
+    """(T, H, W, C)."""
     ram: NDArray[np.uint8] | None
     """(T, 128), of Atari games alone."""
 

@@ -28,7 +28,7 @@ def returns_wrong_frames(video: VideoReader, path: Path) -> bool:
     """
     for index, expected in sorted(_sample(path).items(), reverse=True):
         with suppress(VideoReadError):
-            frame = video.get_batch([index])[0]  # (H, W, 3)
+            frame = video.get_batch([index])[0]  # (H, W, C)
             if frame.shape != expected.shape:
                 return True
             if np.abs(frame.astype(np.int16) - expected).mean() > TOLERANCE:
@@ -37,7 +37,7 @@ def returns_wrong_frames(video: VideoReader, path: Path) -> bool:
 
 
 def _sample(path: Path) -> dict[int, NDArray[np.uint8]]:
-    """Decode the compared frames (H, W, 3) from the beginning, by index."""
+    """Decode the compared frames (H, W, C) from the beginning, by index."""
     frames: dict[int, NDArray[np.uint8]] = {}
     with closing(Container(path)) as container, suppress(av.FFmpegError):
         for number, frame in enumerate(islice(container.frames(), SAMPLED_FRAMES[0] + 1)):

@@ -157,11 +157,11 @@ class Segments:
             if not window:
                 height, width = self.config.size(frame.height, self._displayed_width(frame.width))
                 orientation = orientation_of(frame)
-            pixels = frame.to_ndarray(format="rgb24", height=height, width=width)  # (H, W, 3)
+            pixels = frame.to_ndarray(format="rgb24", height=height, width=width)  # (H, W, C)
             window.append(orientation.apply(np.asarray(pixels, dtype=np.uint8)))
             path = self._missing.get(number + 1 - self.config.frames)
             if path is not None:
-                self._write(path, np.stack(window))  # (T, H, W, 3)
+                self._write(path, np.stack(window))  # (T, H, W, C)
                 yield path
 
     def _displayed_width(self, width: int) -> int:

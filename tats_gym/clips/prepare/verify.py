@@ -111,7 +111,7 @@ class WindowCheck:
                     raise VideoReadError(f"{path}: it holds no frame")
                 window = length, self.frames, self.stride
                 indices = window_indices(*window, centre_start(*window)).tolist()
-                height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, 3)
+                height, width = video.get_batch(indices).shape[1:3]  # of (T, H, W, C)
                 pixel_aspect = pixel_aspect_of(path, self.reader)
                 misplaced = self._misplaces_frames(path, video)
         except VideoReadError:

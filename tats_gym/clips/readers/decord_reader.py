@@ -60,7 +60,7 @@ class DecordReader:
             frames: NDArray[np.uint8] = self._video.get_batch(list(indices)).asnumpy()
         except self._errors as err:
             raise decode_error(self._path, err) from err
-        return frames  # (T, H, W, 3)
+        return frames  # (T, H, W, C)
 
     def close(self) -> None:
         """See `VideoReader.close`."""

@@ -47,10 +47,10 @@ class ImageReader:
         sizes = {frame.shape for frame in frames.values()}
         if len(sizes) > 1:
             raise VideoReadError(f"{self._path}: its images differ in size: {sorted(size[:2] for size in sizes)}")
-        return np.stack([frames[index] for index in indices])  # (T, H, W, 3)
+        return np.stack([frames[index] for index in indices])  # (T, H, W, C)
 
     def _frame(self, index: int) -> NDArray[np.uint8]:
-        """Decode an image (H, W, 3) in RGB, turned as its EXIF says."""
+        """Decode an image (H, W, C) in RGB, turned as its EXIF says."""
         try:
             with Image.open(self._files[index]) as image:
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

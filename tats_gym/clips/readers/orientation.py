@@ -20,7 +20,7 @@ class Orientation(NamedTuple):
     """Whether columns are shown in reverse order."""
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn and mirror frames (..., H, W, 3) for display."""
+        """Turn and mirror frames (..., H, W, C) for display."""
         if self.transposed:
             pixels = pixels.swapaxes(-3, -2)
         down, across = (-1 if self.upside_down else 1), (-1 if self.mirrored else 1)

@@ -68,7 +68,7 @@ class PyAVReader:
             raise decode_error(self._path, err) from err
         if wanted == list(indices):
             return frames
-        return frames[np.searchsorted(wanted, indices)]  # (T, H, W, 3)
+        return frames[np.searchsorted(wanted, indices)]  # (T, H, W, C)
 
     def close(self) -> None:
         """See `VideoReader.close`."""
@@ -91,4 +91,4 @@ def _convert(frames: PlacedFrames, count: int) -> NDArray[np.uint8]:
             pixels = np.empty((count, height, width, 3), np.uint8)
         pixels[place] = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
     assert pixels is not None
-    return orientation.apply(pixels)  # (T, H, W, 3)
+    return orientation.apply(pixels)  # (T, H, W, C)

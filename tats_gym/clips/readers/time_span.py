@@ -111,7 +111,7 @@ class SpanReader:
         """See `VideoReader.get_batch`."""
         check_indices(indices, len(self), self._path)
         try:
-            return self._video.get_batch([self._frames[index] for index in indices])  # (T, H, W, 3)
+            return self._video.get_batch([self._frames[index] for index in indices])  # (T, H, W, C)
         except VideoReadError as err:
             raise VideoReadError(f"{self._path}: {err}") from err
 

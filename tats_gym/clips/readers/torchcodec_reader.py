@@ -52,7 +52,7 @@ class TorchcodecReader:
         except RuntimeError as err:
             self._video = self._open()  # after one failure, every frame fails
             raise decode_error(self._path, err) from err
-        return frames  # (T, H, W, 3)
+        return frames  # (T, H, W, C)
 
     def close(self) -> None:
         """See `VideoReader.close`."""

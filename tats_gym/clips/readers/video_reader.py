@@ -31,7 +31,7 @@ class VideoReader(Protocol):
     def __len__(self) -> int: ...
 
     def get_batch(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Decode the RGB frames (T, H, W, 3) at `indices`, in that order; an index may repeat.
+        """Decode the RGB frames (T, H, W, C) at `indices`, in that order; an index may repeat.
 
         Raises:
             VideoReadError: If a frame lies beyond the end or does not decode.
