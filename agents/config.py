@@ -103,6 +103,12 @@ class PretrainConfig:
     """Held-out clips that are measured."""
     eval_masks: int = 4
     """Masks of each kind that are drawn for a held-out clip."""
+    online_probe: Literal["knn"] | None = None
+    """knn: at each measurement, also classify held-out clips by the training clips with the nearest features of the
+    encoder, and measure the features' rank; only for datasets with classes. None: neither."""
+    online_probe_clips: int = 1000
+    """Most training clips that online_probe encodes, and most held-out ones. They are kept in memory: at 16 frames of
+    224 x 224, 2.3 MiB each."""
     init_mae: str | None = None
     """The MAE that this run starts from, whose sizes replace those of mae: "demo" (shipped, of the demo's clips), or
     the path of a run, a checkpoint, an export, a Hugging Face VideoMAE folder, or a published VideoMAE or AdaMAE file;
@@ -147,6 +153,7 @@ class PretrainConfig:
             "eval_interval",
             "eval_clips",
             "eval_masks",
+            "online_probe_clips",
         )
         check_intervals(self, **dict.fromkeys((*counts, "checkpoint_interval", "keep_checkpoints"), "[1, inf)"))
         check_intervals(self, keep_checkpoint_hours="(0, inf)", decode_ratio="(0, 1]", seed=SEEDS)
@@ -161,6 +168,10 @@ class PretrainConfig:
             raise ValueError(
                 f"init_mae {self.init_mae!r} is of another architecture than own_mae {self.own_mae}: start from "
                 "scratch by --init-mae None, or name a run of this MAE"
+            )
+        if self.online_probe is not None:
+            raise ValueError(
+                f"online_probe needs the encoder of tats_gym's MAE, got own_mae {self.own_mae}; leave one out"
             )
         if self.recompute:
             raise ValueError(f"recompute is for blocks of tats_gym's MAE, got own_mae {self.own_mae}; leave one out")

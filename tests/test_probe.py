@@ -214,7 +214,7 @@ def test_all_training_clips_vote_where_there_are_fewer_than_k(caplog):
     weights = np.exp(np.array([0.8, 0.6, 0.96]) / 0.5)  # of the cosines to (0.8, 0.6)
     expected = [weights[0] / weights.sum(), weights[1:].sum() / weights.sum()]
     assert knn.probabilities(torch.tensor([[0.8, 0.6]]))[0].tolist() == pytest.approx(expected)
-    assert "only 3 training clips for k = 20, so that all of them vote; choose k with --knn.k" in caplog.text
+    assert "only 3 training clips for k = 20, so that all of them vote; tats-gym probe takes --knn.k" in caplog.text
     caplog.clear()
     some = features(train, labels, classes=2)
     assert evaluate("knn", some, some, ProbeConfig(knn=KnnConfig(k=3))).found == {"k": 3}

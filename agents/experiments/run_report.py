@@ -53,6 +53,8 @@ PANELS = (
     ),
     Panel("motion of chosen tokens over that of all", ("held_out/motion_lift",), chance=1.0),
     Panel("tokens that masks of two clips share", ("held_out/overlap",)),
+    Panel("online k-NN, top-1; dashed: chance", ("held_out/knn_top1", "held_out/knn_chance")),
+    Panel("effective rank of the encoder's features", ("held_out/rankme",)),
     Panel("entropy of the first draw over uniform", ("sampler/entropy_share",), chance=1.0),
     Panel("tokens that are never chosen", ("sampler/never_chosen",), chance=0.0),
     Panel("deviation of the logits", ("sampler/logit_deviation",), chance=0.0),
@@ -70,6 +72,8 @@ RESULTS = {
     "train/inverse_temperature": "inverse temperature of the sampler",
     "held_out/motion_lift": "motion of chosen tokens over that of all",
     "held_out/overlap": "tokens that masks of two clips share",
+    "held_out/knn_top1": "online k-NN of the encoder, top-1",
+    "held_out/rankme": "effective rank of the encoder's features",
     "sampler/never_chosen": "tokens that are never chosen",
     "mae/loss": "MAE's loss",
 }

@@ -9,6 +9,7 @@ from stable_baselines3.common.logger import Image
 
 from tats_gym.agents.training.evaluation import HeldOut, HeldOutMetrics, SamplerState, as_metrics
 from tats_gym.agents.training.learning import updates
+from tats_gym.agents.training.online_probe import OnlineProbe
 from tats_gym.agents.training.progress import Progress
 from tats_gym.figures.masks import choice_figure, mask_figure
 from tats_gym.train.distributed import maximum
@@ -27,12 +28,21 @@ class Evaluation(BaseCallback):
         interval: Masks from one measurement to the next.
         progress: Shows the newest gain; paused during a measurement.
         num_pictures: Clips drawn at each measurement.
+        probe: Measures the encoder too; None for none.
     """
 
     def __init__(
-        self, held_out: HeldOut, folder: Path, *, interval: int, progress: Progress, num_pictures: int = 1
+        self,
+        held_out: HeldOut,
+        folder: Path,
+        *,
+        interval: int,
+        progress: Progress,
+        num_pictures: int = 1,
+        probe: OnlineProbe | None = None,
     ) -> None:
         super().__init__()
+        self.probe = probe
         self.held_out, self.folder, self.interval = held_out, folder, interval
         self.progress, self.num_pictures = progress, num_pictures
         self.last_picture: Path | None = None
@@ -59,6 +69,8 @@ class Evaluation(BaseCallback):
         logged: dict[str, float] = as_metrics("held_out", measured)
         if self.state is not None:
             logged |= as_metrics("sampler", self.state)
+        if self.probe is not None:
+            logged |= as_metrics("held_out", self.probe.measure())
         if (count := updates(self.model)) is not None:
             logged["sampler/updates"] = count
         for name, value in logged.items():

@@ -124,7 +124,7 @@ def plan_run(config: PretrainConfig) -> RunPlan:
             phases = [_phase(run, "before the sampler learns", unlearned)] if unlearned else []
             _begin_to_learn(run)
             phases += [_phase(run, "while it learns" if phases else "the whole run", learned)] if learned else []
-            measurement_s = _measurement_s(run) * config.eval_clips / eval_clips
+            measurement_s = _measurement_s(run) * config.eval_clips / eval_clips + _probe_s(run)
             run.save()
             (checkpoint,) = Path(run.folder, "checkpoints").iterdir()
             checkpoint_bytes = checkpoint.stat().st_size
@@ -171,4 +171,12 @@ def _measurement_s(run: Pretraining) -> float:
     assert isinstance(run.held_out, HeldOut)
     started = time.perf_counter()
     run.held_out.measure(run.agent.policy)
+    return time.perf_counter() - started
+
+
+def _probe_s(run: Pretraining) -> float:
+    """Time a measurement by the online probe; 0 without one."""
+    started = time.perf_counter()
+    if run.online_probe is not None:
+        run.online_probe.measure()
     return time.perf_counter() - started

@@ -23,6 +23,7 @@ from tats_gym.agents.training.command_line import flat
 from tats_gym.agents.training.evaluation import HeldOutMetrics, held_out_for
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import check_learns, updates
+from tats_gym.agents.training.online_probe import online_probe_for
 from tats_gym.agents.training.progress import Progress
 from tats_gym.agents.training.run_parts import mae_description, make_environment, make_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -108,6 +109,7 @@ class Pretraining:
             as_module(mae), config.mae_optim, num_envs=batch_size, steps_per_epoch=steps_per_epoch, module=wrapped
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
+        self.online_probe = online_probe_for(config, self.mae) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
         check_learns(self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=batch_size)
         self.env.seed(config.seed)  # for agents that were built without a seed
@@ -240,7 +242,8 @@ class Pretraining:
         callbacks, evaluation = [self.finite, checkpoints, joint, progress], None
         if self.held_out is not None:
             interval = config.eval_interval or self.epoch_timesteps
-            evaluation = Evaluation(self.held_out, self.folder / "pictures", interval=interval, progress=progress)
+            folder, probe = self.folder / "pictures", self.online_probe
+            evaluation = Evaluation(self.held_out, folder, interval=interval, progress=progress, probe=probe)
             callbacks += [evaluation, CollapseWatch(evaluation, config)]
         try:
             with stop_on_signal(checkpoints.request_stop):

@@ -67,8 +67,8 @@ def fit_knn(values: Tensor, labels: Tensor, num_classes: int, config: KnnConfig)
     """Store features (E, D) and their classes (E,); where E is below k, k becomes E, which is logged."""
     if config.k > len(values):
         logger.warning(
-            "knn: there are only %d training clips for k = %d, so that all of them vote; choose k with --knn.k "
-            "(--probing.config.knn.k where agents are compared)",
+            "knn: there are only %d training clips for k = %d, so that all of them vote; tats-gym probe takes "
+            "--knn.k, and a comparison of agents --probing.config.knn.k",
             len(values), config.k,
         )  # fmt: skip
         config = replace(config, k=len(values))

@@ -1,0 +1,120 @@
+"""The probe of the encoder while it is pre-trained."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tats_gym.agents.training.online_probe import OnlineProbe
+from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.clips.demo.files import make_demo_data
+from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.model.videomae import MaskedAutoencoder
+from tats_gym.runs.checkpoint import load_checkpoint
+from tests.runs import rows, tiny_config, train
+
+MEASURED = {"held_out/knn_top1", "held_out/knn_chance", "held_out/knn_clips", "held_out/rankme"}
+
+
+@pytest.fixture(scope="module", name="root")
+def _root(tmp_path_factory):
+    return make_demo_data(tmp_path_factory.mktemp("data") / "demo", train=24, validation=12)
+
+
+def _config(root, out, **changes):
+    clips = ClipConfig(data="demo", root=str(root), stride=1)
+    return tiny_config(root, out, env="TatsMask-demo-v0", clips=clips, **changes)
+
+
+def _same(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def test_a_run_with_the_probe_trains_the_very_same_weights(root, tmp_path):
+    _, plain = train(_config(root, tmp_path))
+    _, probed = train(_config(root, tmp_path, online_probe="knn"))
+    one, other = (load_checkpoint(result.folder) for result in (plain, probed))
+    assert one.keys() == other.keys()
+    assert all(_same(one[part], other[part]) for part in one.keys() - {"config"})  # random states included
+
+    measured = [row for row in rows(probed.folder) if "held_out/gain" in row]
+    assert [row["step"] for row in measured if row.keys() >= MEASURED] == [0, 16, 32]
+    assert {row["held_out/knn_chance"] for row in measured} == {1 / 12}
+    assert {row["held_out/knn_clips"] for row in measured} == {12}
+    without = [row for row in rows(plain.folder) if "held_out/gain" in row]
+    for row, twin in zip(measured, without, strict=True):
+        assert {name: row[name] for name in twin if name.startswith("held_out/")} == {
+            name: value for name, value in twin.items() if name.startswith("held_out/")
+        }
+        assert not MEASURED & twin.keys()
+
+
+def _expected(config, mae, root, num_train):
+    """Top-1 and effective rank by loops, from the features of the encoder that is kept after the training."""
+    encoder = VideoEncoder(mae.config, mae.grid).eval()
+    load_encoder_weights(encoder, encoder_weights(mae.state_dict()))
+    parts = []
+    for clips, count in ((config.clips, num_train), (config.clips.held_out, 12)):
+        stream = ClipStream(clips, frames=4, size=32, seed=0)
+        batch = stream.centre(range(0, len(stream.videos), len(stream.videos) // count))
+        parts.append((encoder(batch.pixels).mean(1).detach().double().numpy(), batch.labels.tolist()))
+    (train_x, train_y), (test_x, test_y) = parts
+    right = 0
+    for x, label in zip(test_x, test_y, strict=True):
+        cosines = [x @ each / np.linalg.norm(x) / np.linalg.norm(each) for each in train_x]
+        votes = np.zeros(12)
+        for near in sorted(range(len(cosines)), key=lambda i: -cosines[i])[:20]:
+            votes[train_y[near]] += np.exp(cosines[near] / 0.07)
+        right += votes.argmax() == label
+    singular = np.linalg.svd(train_x, compute_uv=False)
+    shares = singular / singular.sum()
+    return right / 12, np.exp(-(shares * np.log(shares)).sum())
+
+
+def test_it_counts_the_votes_of_the_encoders_own_features(root, tmp_path, caplog):
+    config = _config(root, tmp_path)
+    torch.manual_seed(0)
+    mae = MaskedAutoencoder(config.mae, config.grid)
+    probe = OnlineProbe(config.clips, mae, num_clips=24, batch_size=5, precision="fp32")
+    state = torch.random.get_rng_state()
+    with caplog.at_level(logging.WARNING):
+        measured = probe.measure()
+    unchanged = torch.equal(state, torch.random.get_rng_state())
+    top1, rank = _expected(config, mae, root, 24)
+    assert measured.knn_top1 == pytest.approx(top1)
+    assert measured.rankme == pytest.approx(rank, rel=1e-3)
+    assert not caplog.records
+    assert unchanged
+    assert mae.training
+
+
+def test_fewer_clips_than_neighbours_all_vote_and_are_reported_once(root, tmp_path, caplog):
+    config = _config(root, tmp_path)
+    torch.manual_seed(0)
+    probe = OnlineProbe(
+        config.clips, MaskedAutoencoder(config.mae, config.grid), num_clips=6, batch_size=4, precision="fp32"
+    )
+    assert [len(part.clips) for part in (probe.train, probe.test)] == [6, 6]
+    first, second = probe.measure(), probe.measure()
+    assert first == second
+    assert probe.knn.k == 6
+    assert caplog.text.count("only 6 training clips for k = 20") == 1
+    assert first.knn_chance == 1 / len(probe.train.labels.values.unique())
+
+
+def test_data_without_classes_are_refused(clips_root, tmp_path):
+    with pytest.raises(ValueError, match=r"online_probe knn: every clip needs a class.*leave online_probe out"):
+        Pretraining(tiny_config(clips_root, tmp_path, online_probe="knn"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_mae_of_another_package_is_refused(root, tmp_path):
+    with pytest.raises(ValueError, match=r"online_probe needs the encoder of tats_gym's MAE, got own_mae a:b"):
+        replace(_config(root, tmp_path), own_mae="a:b", init_mae=None, online_probe="knn")
