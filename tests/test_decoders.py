@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from tats_gym.probe import AttentiveConfig, RidgeConfig, fit_attentive, fit_ridge
-from tats_gym.probe.attentive import CrossAttention
+from tats_gym.probe.attentive_decoder import CrossAttention
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.probe.scoring import r_squared
 

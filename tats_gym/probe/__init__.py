@@ -1,6 +1,6 @@
 """Probes of frozen encoders: classifiers and decoders of numbers on their features."""
 
-from tats_gym.probe.attentive import Attentive, AttentiveConfig, fit_attentive
+from tats_gym.probe.attentive_decoder import Attentive, AttentiveConfig, fit_attentive
 from tats_gym.probe.evaluation import METHODS, Method, ProbeConfig, ProbeResult, evaluate
 from tats_gym.probe.knn import Knn, KnnConfig, fit_knn
 from tats_gym.probe.logistic import Logistic, LogisticConfig, fit_logistic
