@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tats_gym.probe import AttentiveConfig, RidgeConfig, fit_attentive, fit_ridge
+from tats_gym.probe import AttentiveDecoderConfig, RidgeConfig, fit_attentive_decoder, fit_ridge
 from tats_gym.probe.attentive_decoder import CrossAttention
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.probe.scoring import r_squared
@@ -89,8 +89,8 @@ def test_r_squared_by_hand():
         (lambda: RidgeConfig(strengths=(1.0, 0.0)), "strengths must be positive"),
         (lambda: RidgeConfig(held_out=1.0), "held_out must lie in"),
         (lambda: RidgeConfig(held_out=0.0), "held_out must lie in"),
-        (lambda: AttentiveConfig(epochs=0), "epochs must be at least 1"),
-        (lambda: AttentiveConfig(learning_rate=0.0), "learning_rate must be positive"),
+        (lambda: AttentiveDecoderConfig(epochs=0), "epochs must be at least 1"),
+        (lambda: AttentiveDecoderConfig(learning_rate=0.0), "learning_rate must be positive"),
     ],
 )
 def test_settings_of_decoders_are_checked(config, message):
@@ -127,11 +127,11 @@ def _things(count, seed):
 def test_the_attentive_decoder_finds_a_thing_by_its_look_and_nothing_in_noise():
     (tokens, targets), (others, wanted) = _things(600, 0), _things(200, 1)
     before = torch.random.get_rng_state()
-    model, again = (fit_attentive(tokens, targets, AttentiveConfig(), seed=5) for _ in range(2))
+    model, again = (fit_attentive_decoder(tokens, targets, AttentiveDecoderConfig(), seed=5) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     found = r_squared(model.predict(others), wanted)
     assert found[:2].min() > 0.9
     assert found[2] < 0.05
     assert torch.equal(model.predict(others), again.predict(others))
-    other = fit_attentive(tokens, targets, AttentiveConfig(epochs=1), seed=6)
+    other = fit_attentive_decoder(tokens, targets, AttentiveDecoderConfig(epochs=1), seed=6)
     assert not torch.equal(model.predict(others), other.predict(others))

@@ -1,6 +1,6 @@
 """Probes of frozen encoders: classifiers and decoders of numbers on their features."""
 
-from tats_gym.probe.attentive_decoder import Attentive, AttentiveConfig, fit_attentive
+from tats_gym.probe.attentive_decoder import AttentiveDecoder, AttentiveDecoderConfig, fit_attentive_decoder
 from tats_gym.probe.evaluation import METHODS, Method, ProbeConfig, ProbeResult, evaluate
 from tats_gym.probe.knn import Knn, KnnConfig, fit_knn
 from tats_gym.probe.logistic import Logistic, LogisticConfig, fit_logistic
@@ -9,8 +9,8 @@ from tats_gym.probe.sgd import SgdConfig, SgdProbe, fit_sgd
 
 __all__ = [
     "METHODS",
-    "Attentive",
-    "AttentiveConfig",
+    "AttentiveDecoder",
+    "AttentiveDecoderConfig",
     "Knn",
     "KnnConfig",
     "Logistic",
@@ -23,7 +23,7 @@ __all__ = [
     "SgdConfig",
     "SgdProbe",
     "evaluate",
-    "fit_attentive",
+    "fit_attentive_decoder",
     "fit_knn",
     "fit_logistic",
     "fit_ridge",

@@ -1,6 +1,7 @@
-"""Attentive decoder of numbers: learned queries look at a clip's tokens, a linear layer reads the numbers off."""
+"""Attentive decoder of numbers, such as positions in games; for classes see `tats_gym.probe.attentive_probe`."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,12 @@ from torch.nn import functional as F
 
 from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
+from tats_gym.probe.adamw import train_by_adamw
 from tats_gym.probe.standardise import mean_and_deviation
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentiveConfig:
+class AttentiveDecoderConfig:
     """Size and training of the decoder; ours."""
 
     num_heads: int = 4
@@ -66,7 +68,7 @@ class CrossAttention(nn.Module):
 
 
 @dataclass(frozen=True)
-class Attentive:
+class AttentiveDecoder:
     """A trained decoder."""
 
     network: CrossAttention
@@ -83,7 +85,9 @@ class Attentive:
         return torch.cat(parts).double() * deviation + mean
 
 
-def fit_attentive(tokens: Tensor, targets: Tensor, config: AttentiveConfig, *, seed: int = 0) -> Attentive:
+def fit_attentive_decoder(
+    tokens: Tensor, targets: Tensor, config: AttentiveDecoderConfig, *, seed: int = 0
+) -> AttentiveDecoder:
     """Train on tokens (E, n, D) with numbers (E, targets), none of them constant, by the squared error.
 
     Both are standardised. The global random state is left alone.
@@ -94,18 +98,22 @@ def fit_attentive(tokens: Tensor, targets: Tensor, config: AttentiveConfig, *, s
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU
         network = CrossAttention(num_tokens, width, targets.shape[1], config.num_heads).to(tokens.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = math.ceil(count / config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * steps)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(config.epochs):
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for rows in torch.randperm(count, generator=generator).to(tokens.device).split(config.batch_size):
-            loss = F.mse_loss(network(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return Attentive(network.eval(), of_tokens, of_targets)
+            yield x[rows], y[rows]
+
+    train_by_adamw(
+        network.parameters(),
+        batches,
+        lambda inputs, wanted: F.mse_loss(network(inputs), wanted),
+        epochs=config.epochs,
+        steps=math.ceil(count / config.batch_size),
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    return AttentiveDecoder(network.eval(), of_tokens, of_targets)
 
 
 def _scaled(values: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.ram import RAM, centre_positions, game_ids
 from tats_gym.encoders.mae import MAESource
 from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.probe import AttentiveConfig, RidgeConfig, fit_attentive, fit_ridge
+from tats_gym.probe import AttentiveDecoderConfig, RidgeConfig, fit_attentive_decoder, fit_ridge
 from tats_gym.probe.features import weights_digest
 from tats_gym.probe.scoring import r_squared
 from tats_gym.train.precision import Precision, autocast, resolve_device
@@ -67,7 +67,7 @@ def decoded_positions(config: PretrainConfig) -> list[dict[str, Any]]:
 
 
 def _settings() -> dict[str, Any]:
-    return {"ridge": asdict(RidgeConfig()), "attentive": asdict(AttentiveConfig())}
+    return {"ridge": asdict(RidgeConfig()), "attentive": asdict(AttentiveDecoderConfig())}
 
 
 def _decoded(encoder: VideoEncoder, config: PretrainConfig) -> dict[str, dict[str, float]]:
@@ -132,7 +132,7 @@ def decode(train: Samples, test: Samples, *, seed: int) -> dict[str, dict[str, f
         return {}
     wanted = train.positions[:, varied]
     ridge = fit_ridge(train.tokens.flatten(1), wanted, train.clips, RidgeConfig(), seed=seed)
-    attentive = fit_attentive(train.tokens, wanted, AttentiveConfig(), seed=seed)
+    attentive = fit_attentive_decoder(train.tokens, wanted, AttentiveDecoderConfig(), seed=seed)
     predicted = {"ridge": ridge.predict(test.tokens.flatten(1)), "attentive": attentive.predict(test.tokens)}
     scores = {name: r_squared(each, test.positions[:, varied]).tolist() for name, each in predicted.items()}
     names = [train.names[i] for i in varied.nonzero().flatten().tolist()]
