@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tats_gym.agents.experiments.comparison import measures
 from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
@@ -16,7 +17,7 @@ from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import random_ids
 from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
-from tats_gym.probe import KnnConfig, LogisticConfig, ProbeConfig, fit_knn
+from tats_gym.probe import AttentiveProbeConfig, KnnConfig, LogisticConfig, ProbeConfig, fit_knn
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 from tests.layouts import write_two_classes
 from tests.runs import tiny_config
@@ -215,3 +216,19 @@ def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
 def test_forwards_that_are_not_named_are_those_of_the_settings(base):
     config = replace(base, epoch_clips=None)  # eight clips, twice four at a time
     assert sized(config).epoch_clips == 8
+
+
+def test_the_attentive_probe_is_asked_for_and_kept_results_of_the_others_stay_valid():
+    plain, more = ProbePlan(), ProbePlan(attentive=True)
+    assert (plain.methods, more.methods) == (("logistic", "knn"), ("logistic", "knn", "attentive"))
+    assert measures._of(plain).keys() == {
+        "root",
+        "pool",
+        "norm",
+        "config",
+        "measures",
+    }  # as before there was this probe
+    assert measures._of(plain)["config"].keys() == {"logistic", "sgd", "knn"}
+    assert measures._of(more)["config"]["attentive"]["epochs"] == 20
+    other = ProbePlan(attentive=True, config=ProbeConfig(attentive=AttentiveProbeConfig(epochs=3)))
+    assert measures._of(other) != measures._of(more) != measures._of(plain)

@@ -53,7 +53,8 @@ SMALLER = {
     "finetune": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
     "--num-workers 0 --device cpu --quiet",
     "predict": "--device cpu",
-    "probe": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 --device cpu --quiet",
+    "probe": f"{CLIP} --stride 1 --knn.k 1 --sgd.epochs 2 --sgd.warmup-epochs 1 "
+    "--attentive.epochs 1 --device cpu --quiet",
     "sweep": f"--base.eval-clips 2 --num-workers 0 {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1 "
     "--probing.config.logistic.strengths 0.01",
     "compare": f"{CLIP} {MAE.replace('--mae', '--base.mae')} --probing.config.knn.k 1",

@@ -44,14 +44,15 @@ def options(root, cache):
 
 def test_a_run_is_probed_by_every_method_from_another_place(main, monkeypatch, capsys, labelled, run_folder, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert main(["--encoder", str(run_folder), "--method", "logistic", "sgd", "knn", "--norm", "encoder", "none",
-                 "--knn.k", "3", "--sgd.base-lr", "50", "--out", "records.json",
-                 *options(labelled, tmp_path / "cache")]) == 0  # fmt: skip
+    assert main(["--encoder", str(run_folder), "--method", "logistic", "sgd", "knn", "attentive", "--norm",
+                 "encoder", "none", "--knn.k", "3", "--sgd.base-lr", "50", "--attentive.epochs", "3",
+                 "--out", "records.json", *options(labelled, tmp_path / "cache")]) == 0  # fmt: skip
     assert re.search(r"dataset +mask ratio +chance +tats top-1", capsys.readouterr().out)
     assert len(list((tmp_path / "cache").iterdir())) == 4  # two splits, two norms
     written = json.loads((tmp_path / "records.json").read_text())
     assert {"command", "commit", "date", "versions", "records"} == written.keys()
-    assert len(written["records"]) == 6
+    assert len(written["records"]) == 8
+    assert [record["pool"] for record in written["records"]] == ["mean", "mean", "mean", "tokens"] * 2
     for record in written["records"]:
         assert (record["num_train"], record["num_test"], record["chance"]) == (8, 4, 0.5)
         assert (record["top5"], record["unreadable_test"]) == (None, 0)

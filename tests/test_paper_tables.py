@@ -87,10 +87,17 @@ def test_a_run_that_ended_in_nan_takes_no_star_from_the_others():
     assert "0.5000 *" in lines[0]
 
 
-def test_a_table_without_top5_leaves_it_empty():
+def test_a_measure_that_no_cell_has_gets_no_column_and_one_that_some_have_is_left_empty():
     sweep = SWEEPS["table6"]
     swept = [Swept(row, column, {"logistic": 1.0}) for row in sweep.rows for column in sweep.agents]
-    assert len(sweep_table(sweep, estimates(sweep, swept), "ssv2").splitlines()) == 4
+    head, *lines = sweep_table(sweep, estimates(sweep, swept), "ssv2").splitlines()
+    assert (len(lines), head.count("top-1"), head.count("top-5"), head.count("attentive")) == (3, 3, 0, 0)
+    swept = [
+        replace(each, values={"logistic": 1.0, "attentive": 2.0}) if each.row == "0.85" else each for each in swept
+    ]
+    head, *lines = sweep_table(sweep, estimates(sweep, swept), "ssv2").splitlines()
+    assert head.count("attentive top-1") == 3
+    assert ["2.00" in line for line in lines] == [True, False, False]
 
 
 @pytest.fixture(name="trial")

@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 DIFFERENCES = {
     "error_random_drop": ("error_random", -1),
     "logistic_rise": ("logistic", 1),
+    "attentive_rise": ("attentive", 1),
     "knn_rise": ("knn", 1),
     "r2_ridge_rise": ("r2_ridge", 1),
     "r2_ridge_small_rise": ("r2_ridge_small", 1),

@@ -110,7 +110,12 @@ SWEEPS: Mapping[str, Sweep] = {
         corner="mask ratio",
         rows={ratio: {"grid.mask_ratio": float(ratio), "grid.visible": None} for ratio in _RATIOS},
         agents=_METHODS,
-        measures={"logistic": "top-1", "logistic_top5": "top-5"},
+        measures={
+            "logistic": "top-1",
+            "logistic_top5": "top-5",
+            "attentive": "attentive top-1",
+            "attentive_top5": "attentive top-5",
+        },
         published={
             data: {
                 ratio: dict(zip(_METHODS, line.split(), strict=True))

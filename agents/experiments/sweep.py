@@ -185,18 +185,19 @@ def sweep_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estim
 
     Args:
         sweep: The sweep.
-        found: As `estimates` returns it.
+        found: As `estimates` returns it; a measure that no cell has gets no column.
         data: The dataset; for one that the paper did not measure, its figures on all of its datasets are shown.
     """
     shown = [data] if data in sweep.published else list(sweep.published)
-    deciding = next(iter(sweep.measures))
+    measures = [name for name in sweep.measures if any(name in cell for cell in found.values())]
+    deciding = measures[0]
     means = [each[deciding].mean for each in found.values() if math.isfinite(each[deciding].mean)]
     best = (min if sweep.lower_is_better else max)(means, default=None)
     several = len(sweep.agents) > 1
     head = [sweep.corner]
     for column in sweep.agents:
         prefix = f"{column}: " if several else ""
-        head += [f"{prefix}{title}" for title in sweep.measures.values()]
+        head += [f"{prefix}{sweep.measures[name]}" for name in measures]
         head += [f"{prefix}paper, {name}" for name in shown]
     lines = [head]
     for row in sweep.rows:
@@ -207,7 +208,7 @@ def sweep_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estim
                 _shown(cell[name], sweep.digits) + " *" * (name == deciding and cell[name].mean == best)
                 if name in cell
                 else ""
-                for name in sweep.measures
+                for name in measures
             ]
             line += [sweep.published[name][row][column] for name in shown]
         lines.append(line)

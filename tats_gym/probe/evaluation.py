@@ -1,12 +1,14 @@
 """Evaluates a probe: fits a classifier to the features of one split, and tests it on those of another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from tats_gym.files.messages import check_choice
+from tats_gym.probe.attentive_probe import AttentiveProbeConfig, fit_attentive_probe
 from tats_gym.probe.features import Features
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.labels import Labels, check_labels
@@ -14,8 +16,10 @@ from tats_gym.probe.logistic import LogisticConfig, fit_logistic
 from tats_gym.probe.rankme import rankme
 from tats_gym.probe.scoring import Accuracy, accuracy_of
 from tats_gym.probe.sgd import SgdConfig, fit_sgd
+from tats_gym.probe.token_source import TokenSource
+from tats_gym.train.precision import resolve_device
 
-Method = Literal["logistic", "sgd", "knn"]
+Method = Literal["logistic", "sgd", "knn", "attentive"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -34,6 +38,7 @@ class ProbeConfig:
     logistic: LogisticConfig = field(default_factory=LogisticConfig)
     sgd: SgdConfig = field(default_factory=SgdConfig)
     knn: KnnConfig = field(default_factory=KnnConfig)
+    attentive: AttentiveProbeConfig = field(default_factory=AttentiveProbeConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,8 @@ class ProbeResult:
     accuracy: Accuracy
     """On the test clips; the probabilities of a clip's views are averaged."""
     train_top1: float
-    """On the first pass of the training clips; each is among its own nearest neighbours."""
+    """On the first pass of the training clips, of attentive on their centre views; with knn, each is among its own
+    nearest neighbours."""
     rankme: float
     """Effective rank of the first pass of the training features, at most their number or width."""
     num_train: int
@@ -62,7 +68,7 @@ class ProbeResult:
     absent: int
     """Annotated videos of both splits that are not on the disk, or unusable according to an index."""
     found: dict[str, Any]
-    """Values that the fit chose: strength of L2 and whether the solver converged, or number of neighbours."""
+    """Values that the fit chose: strength of L2 and whether the solver converged, or number of neighbours or heads."""
 
     @property
     def chance(self) -> float:
@@ -86,20 +92,28 @@ class ProbeResult:
         }
 
 
+class _Scores(NamedTuple):
+    """A fitted classifier's accuracy on both splits."""
+
+    train: Accuracy
+    test: Accuracy
+    found: dict[str, Any]
+    """See `ProbeResult`."""
+
+
 def evaluate(method: Method, train: Features, test: Features, config: ProbeConfig, *, seed: int = 0) -> ProbeResult:
-    """Fit a method to the training features and classify the test clips.
+    """Fit a method to the training features and classify the test clips; `attentive` encodes the clips anew.
 
     Raises:
         ValueError: If there is no such method, there are no labels, or the splits have different classes.
     """
     check_choice("method", method, METHODS)
     check_features(train, test)
-    model, found = _fit(method, train, config, seed)
-    probabilities = torch.stack([model.probabilities(view) for view in test.values]).mean(0)  # (E, classes)
+    scores = (_score_tokens if method == "attentive" else _score_features)(method, train, test, config, seed)
     return ProbeResult(
         method=method,
-        accuracy=accuracy_of(probabilities, test.labels[0]),
-        train_top1=accuracy_of(model.probabilities(train.values[0]), train.labels[0]).top1,
+        accuracy=scores.test,
+        train_top1=scores.train.top1,
         rankme=rankme(train.values[0]),
         num_train=len(train),
         classes=train.videos.classes,
@@ -108,8 +122,49 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
         unreadable_train=len(train.broken),
         unreadable_test=len(test.broken),
         absent=sum(features.videos.missing + features.videos.broken for features in (train, test)),
-        found=found,
+        found=scores.found,
     )
+
+
+def _score_features(method: Method, train: Features, test: Features, config: ProbeConfig, seed: int) -> _Scores:
+    model, found = _fit(method, train, config, seed)
+    probabilities = torch.stack([model.probabilities(view) for view in test.values]).mean(0)  # (E, classes)
+    of_train = accuracy_of(model.probabilities(train.values[0]), train.labels[0])
+    return _Scores(of_train, accuracy_of(probabilities, test.labels[0]), found)
+
+
+def _score_tokens(method: Method, train: Features, test: Features, config: ProbeConfig, seed: int) -> _Scores:
+    """Train the attentive probe on tokens that are encoded anew in each epoch, and classify by it."""
+    source, tested = train.tokens, test.tokens
+    if source is None or tested is None:
+        raise ValueError(f"method {method} reads the tokens of clips, and these features were made without; take "
+                         "those of features_of")  # fmt: skip
+    stream, settings = source.stream(seed), config.attentive
+    of_encoder = source.encoder.config
+    try:
+        probabilities = fit_attentive_probe(
+            lambda: source.train_epoch(stream, settings.batch_size),
+            settings,
+            count=len(stream),
+            width=of_encoder.embed_dim,
+            num_heads=of_encoder.num_heads,
+            num_classes=len(train.videos.classes),
+            device=resolve_device(source.device),
+            seed=seed,
+        )
+    finally:
+        stream.close()
+    of_train, of_test = (_classified(each, probabilities) for each in (source.in_centre_view(), tested))
+    return _Scores(of_train, of_test, {"num_heads": settings.num_heads or of_encoder.num_heads})
+
+
+def _classified(source: TokenSource, probabilities: Callable[[Tensor], Tensor]) -> Accuracy:
+    """Return the accuracy on a source's clips; the probabilities of a clip's views are averaged."""
+    scores, labels = [], []
+    for tokens, of_clips in source.in_views():
+        scores.append(probabilities(tokens).unflatten(0, (-1, source.views.count)).mean(1).cpu())
+        labels.append(of_clips)
+    return accuracy_of(torch.cat(scores), torch.cat(labels))
 
 
 def _fit(method: Method, train: Features, config: ProbeConfig, seed: int) -> tuple[Classifier, dict[str, Any]]:

@@ -22,6 +22,7 @@ from tats_gym.files.config_io import check_plain
 from tats_gym.files.intervals import check_intervals
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.pooling import POOLS, Pool
+from tats_gym.probe.token_source import TokenSource
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.progress import progress_bar
 from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
@@ -84,6 +85,8 @@ class Features:
     """Paths of unreadable videos. Fixed views leave them out; in a pass, other videos replace them."""
     key: str
     """Digest of all inputs of these numbers."""
+    tokens: TokenSource | None = None
+    """Encodes the clips again, for the probe that reads all of their tokens."""
 
     def __len__(self) -> int:
         return self.values.shape[1]
@@ -137,7 +140,8 @@ def features_of(
         tensors, broken = _read(path) or _compute(encoder, stream, config, plan, path)
     finally:
         stream.close()
-    return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key)
+    tokens = TokenSource(encoder, clips, views, config.batch_size, config.device, config.precision)
+    return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key, tokens=tokens)
 
 
 def _check_views(clips: ClipConfig, views: Views, passes: int, seed: int) -> None:

@@ -20,6 +20,7 @@ from tats_gym.encoders.find import EncoderSource
 from tats_gym.files.atomic import check_writable, write_whole
 from tats_gym.model.encoder import FeatureNorm
 from tats_gym.model.videomae import MAE_PRESETS
+from tats_gym.probe.attentive_probe import AttentiveProbeConfig
 from tats_gym.probe.evaluation import Method, ProbeConfig, evaluate
 from tats_gym.probe.features import FeatureConfig, features_of
 from tats_gym.probe.knn import KnnConfig
@@ -40,7 +41,8 @@ class ProbeCommand:
     env: str = DEFAULT_ENV
     """Environment id of the dataset."""
     method: tuple[Method, ...] = ("logistic", "knn")
-    """logistic: regression to convergence. sgd: MAE's recipe. knn: nearest neighbours."""
+    """logistic: regression to convergence. sgd: MAE's recipe. knn: nearest neighbours. attentive: V-JEPA's probe of all
+    tokens, which encodes every clip anew in each of its epochs."""
     norm: tuple[FeatureNorm, ...] = ("encoder",)
     """encoder: features after the norm that pre-training ended with. none: before it."""
     seeds: tuple[int, ...] = (0,)
@@ -94,6 +96,7 @@ class ProbeCommand:
     logistic: LogisticConfig = field(default_factory=LogisticConfig)
     sgd: SgdConfig = field(default_factory=SgdConfig)
     knn: KnnConfig = field(default_factory=KnnConfig)
+    attentive: AttentiveProbeConfig = field(default_factory=AttentiveProbeConfig)
 
     def __post_init__(self) -> None:
         check_env_id("--env", self.env)
@@ -144,7 +147,7 @@ class ProbeCommand:
     @property
     def probe(self) -> ProbeConfig:
         """The settings of each method."""
-        return ProbeConfig(logistic=self.logistic, sgd=self.sgd, knn=self.knn)
+        return ProbeConfig(logistic=self.logistic, sgd=self.sgd, knn=self.knn, attentive=self.attentive)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Probe every encoder with every norm, seed and method.
@@ -170,7 +173,7 @@ class ProbeCommand:
                             "stride": self.clips.stride,
                             "sampling": self.sampling,
                             "views": [self.temporal, self.spatial],
-                            "pool": self.features.pool,
+                            "pool": "tokens" if method == "attentive" else self.features.pool,
                             "norm": norm,
                             "seed": seed,
                             **result.as_dict(),

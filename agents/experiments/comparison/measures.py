@@ -32,7 +32,6 @@ from tats_gym.train.precision import resolve_device
 
 logger = logging.getLogger(__name__)
 
-METHODS: tuple[Method, ...] = ("logistic", "knn")
 PROBES = "probes.json"
 
 
@@ -112,7 +111,14 @@ class ProbePlan:
     """How a clip's tokens become its feature; see docs/probe.md."""
     norm: FeatureNorm = "encoder"
     """encoder: after the norm that pre-training ended with. none: before it."""
+    attentive: bool = False
+    """Also fit V-JEPA's attentive probe to all tokens, which encodes the clips anew in each of its epochs."""
     config: ProbeConfig = field(default_factory=ProbeConfig)
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The probes' methods."""
+        return ("logistic", "knn", "attentive") if self.attentive else ("logistic", "knn")
 
 
 def has_labels(config: PretrainConfig, plan: ProbePlan) -> bool:
@@ -147,7 +153,10 @@ def probe_trials(trials: Sequence[Trial], plan: ProbePlan, *, jobs: int) -> list
 
 def _of(plan: ProbePlan) -> dict[str, Any]:
     root = None if plan.root is None else Path(plan.root).name  # it may lie elsewhere on another machine
-    return {**asdict(plan), "root": root, "measures": ["top1", "top5"]}
+    values = asdict(plan)
+    if not values.pop("attentive"):  # results that were kept before there was this probe are still those of the plan
+        del values["config"]["attentive"]
+    return {**values, "root": root, "measures": ["top1", "top5"]}
 
 
 def _is_probed(plan: ProbePlan, trial: Trial) -> bool:
@@ -167,7 +176,7 @@ def _probe(trial: Trial, plan: ProbePlan) -> dict[str, float]:
     )
     clips = _probed_clips(config, plan)
     train, test = (features_of(encoder, part, settings) for part in (clips, clips.held_out))
-    found = {method: evaluate(method, train, test, plan.config, seed=config.seed) for method in METHODS}
+    found = {method: evaluate(method, train, test, plan.config, seed=config.seed) for method in plan.methods}
     shutil.rmtree(cache)
     tops: dict[str, float] = {method: each.accuracy.top1 for method, each in found.items()}
     top5 = {f"{method}_top5": each.accuracy.top5 for method, each in found.items() if each.accuracy.top5 is not None}

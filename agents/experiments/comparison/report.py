@@ -52,6 +52,8 @@ TABLES: Mapping[str, Mapping[str, Measure]] = {
     "Probes of the frozen encoder: top-1, per cent": {
         "logistic": Measure("linear probe", "higher", 1, 100),
         "logistic_rise": Measure("linear, above random's", "higher", 1, 100, deciding=True),
+        "attentive": Measure("attentive probe", "higher", 1, 100),
+        "attentive_rise": Measure("attentive, above random's", "higher", 1, 100, deciding=True),
         "knn": Measure("k-NN", "higher", 1, 100),
         "knn_rise": Measure("k-NN, above random's", "higher", 1, 100, deciding=True),
     },
