@@ -17,6 +17,7 @@ from tats_gym.probe import (
     AttentiveProbeConfig,
     LogisticConfig,
     ProbeConfig,
+    draw_classifier,
     evaluate,
     fit_attentive_probe,
     fit_logistic,
@@ -86,10 +87,9 @@ def _fit(tokens, labels, config, seed=0):
         for rows in torch.randperm(len(tokens), generator=generator).split(config.batch_size):
             yield tokens[rows], labels[rows]
 
-    return fit_attentive_probe(
-        batches, config, count=len(tokens), width=WIDTH, num_heads=4, num_classes=CLASSES,
-        device=torch.device("cpu"), seed=seed,
-    )  # fmt: skip
+    network = draw_classifier(WIDTH, 4, CLASSES, seed=seed)
+    fit_attentive_probe(network, batches, config, count=len(tokens))
+    return network.probabilities
 
 
 def test_it_finds_a_class_that_one_token_tells_and_the_mean_does_not():

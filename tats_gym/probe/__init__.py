@@ -1,7 +1,12 @@
 """Probes of frozen encoders: classifiers and decoders of numbers on their features."""
 
 from tats_gym.probe.attentive_decoder import AttentiveDecoder, AttentiveDecoderConfig, fit_attentive_decoder
-from tats_gym.probe.attentive_probe import AttentiveClassifier, AttentiveProbeConfig, fit_attentive_probe
+from tats_gym.probe.attentive_probe import (
+    AttentiveClassifier,
+    AttentiveProbeConfig,
+    draw_classifier,
+    fit_attentive_probe,
+)
 from tats_gym.probe.evaluation import METHODS, Method, ProbeConfig, ProbeResult, evaluate
 from tats_gym.probe.knn import Knn, KnnConfig, fit_knn
 from tats_gym.probe.logistic import Logistic, LogisticConfig, fit_logistic
@@ -25,6 +30,7 @@ __all__ = [
     "RidgeConfig",
     "SgdConfig",
     "SgdProbe",
+    "draw_classifier",
     "evaluate",
     "fit_attentive_decoder",
     "fit_attentive_probe",

@@ -1,7 +1,6 @@
 """Attentive probe: a learned query looks at all tokens of a clip, and a linear layer tells the clip's class."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +85,12 @@ class AttentiveClassifier(nn.Module):
         heads: Tensor = x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         return heads
 
+    @torch.no_grad()
+    def probabilities(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, L, D) to class probabilities (B, classes)."""
+        found: Tensor = self(tokens).softmax(1)
+        return found
+
     def groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups of the weights: biases and norms do not decay, the query does."""
         vectors = [value for value in self.parameters() if value.ndim == 1]
@@ -101,35 +106,24 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+def draw_classifier(width: int, num_heads: int, num_classes: int, *, seed: int) -> AttentiveClassifier:
+    """Draw a classifier's first weights on the CPU; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return AttentiveClassifier(width, num_heads, num_classes)
+
+
 def fit_attentive_probe(
-    batches: Batches,
-    config: AttentiveProbeConfig,
-    *,
-    count: int,
-    width: int,
-    num_heads: int,
-    num_classes: int,
-    device: torch.device,
-    seed: int = 0,
-) -> Callable[[Tensor], Tensor]:
-    """Train on tokens (B, L, D) and their classes (B,). The global random state is left alone.
+    network: AttentiveClassifier, batches: Batches, config: AttentiveProbeConfig, *, count: int
+) -> None:
+    """Train a classifier.
 
     Args:
-        batches: Yields the batches of an epoch; at each call another epoch's.
+        network: The classifier, on the device of the tokens.
+        batches: Yields the tokens (B, L, D) and classes (B,) of an epoch; at each call another epoch's.
         config: The settings.
         count: Clips of an epoch.
-        width: D.
-        num_heads: Heads, where the settings name none.
-        num_classes: Classes.
-        device: Device of the tokens.
-        seed: Seed of the first weights.
-
-    Returns:
-        A function from tokens (B, L, D) to class probabilities (B, classes).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU
-        network = AttentiveClassifier(width, config.num_heads or num_heads, num_classes).to(device)
     train_by_adamw(
         network.groups(),
         batches,
@@ -139,10 +133,3 @@ def fit_attentive_probe(
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
     )
-
-    @torch.no_grad()
-    def probabilities(tokens: Tensor) -> Tensor:
-        found: Tensor = network(tokens).softmax(1)
-        return found
-
-    return probabilities

@@ -1,6 +1,5 @@
 """Evaluates a probe: fits a classifier to the features of one split, and tests it on those of another."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -8,7 +7,12 @@ import torch
 from torch import Tensor
 
 from tats_gym.files.messages import check_choice
-from tats_gym.probe.attentive_probe import AttentiveProbeConfig, fit_attentive_probe
+from tats_gym.probe.attentive_probe import (
+    AttentiveClassifier,
+    AttentiveProbeConfig,
+    draw_classifier,
+    fit_attentive_probe,
+)
 from tats_gym.probe.features import Features
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.labels import Labels, check_labels
@@ -137,32 +141,29 @@ def _score_tokens(method: Method, train: Features, test: Features, config: Probe
     """Train the attentive probe on tokens that are encoded anew in each epoch, and classify by it."""
     source, tested = train.tokens, test.tokens
     if source is None or tested is None:
-        raise ValueError(f"method {method} reads the tokens of clips, and these features were made without; take "
-                         "those of features_of")  # fmt: skip
-    stream, settings = source.stream(seed), config.attentive
-    of_encoder = source.encoder.config
+        raise ValueError(
+            f"method {method} reads the tokens of clips, and these features were made without: take features_of"
+        )
+    sizes, settings = source.encoder.config, config.attentive
+    num_heads = settings.num_heads or sizes.num_heads
+    network = draw_classifier(sizes.embed_dim, num_heads, len(train.videos.classes), seed=seed)
+    network.to(resolve_device(source.device))
+    stream = source.stream(seed)
     try:
-        probabilities = fit_attentive_probe(
-            lambda: source.train_epoch(stream, settings.batch_size),
-            settings,
-            count=len(stream),
-            width=of_encoder.embed_dim,
-            num_heads=of_encoder.num_heads,
-            num_classes=len(train.videos.classes),
-            device=resolve_device(source.device),
-            seed=seed,
+        fit_attentive_probe(
+            network, lambda: source.train_epoch(stream, settings.batch_size), settings, count=len(stream)
         )
     finally:
         stream.close()
-    of_train, of_test = (_classified(each, probabilities) for each in (source.in_centre_view(), tested))
-    return _Scores(of_train, of_test, {"num_heads": settings.num_heads or of_encoder.num_heads})
+    of_train, of_test = (_classified(each, network) for each in (source.in_centre_view(), tested))
+    return _Scores(of_train, of_test, {"num_heads": num_heads})
 
 
-def _classified(source: TokenSource, probabilities: Callable[[Tensor], Tensor]) -> Accuracy:
+def _classified(source: TokenSource, network: AttentiveClassifier) -> Accuracy:
     """Return the accuracy on a source's clips; the probabilities of a clip's views are averaged."""
     scores, labels = [], []
     for tokens, of_clips in source.in_views():
-        scores.append(probabilities(tokens).unflatten(0, (-1, source.views.count)).mean(1).cpu())
+        scores.append(network.probabilities(tokens).unflatten(0, (-1, source.views.count)).mean(1).cpu())
         labels.append(of_clips)
     return accuracy_of(torch.cat(scores), torch.cat(labels))
 

@@ -112,9 +112,8 @@ def features_of(
 ) -> Features:
     """Compute the features of a split, or read them from the cache.
 
-    The key is a digest of the encoder's weights, architecture and geometry, of the settings that cut the clips, and of
-    the list of videos with their paths and labels, but not of the videos' contents. After an interruption, finished
-    parts are read from the disk.
+    The key is a digest of the encoder, of the settings that cut the clips, and of the list of videos with their paths
+    and labels, but not of the videos' contents. After an interruption, finished parts are read from the disk.
 
     Args:
         encoder: The encoder; it is moved to the device, and put into evaluation mode.
@@ -140,8 +139,8 @@ def features_of(
         tensors, broken = _read(path) or _compute(encoder, stream, config, plan, path)
     finally:
         stream.close()
-    tokens = TokenSource(encoder, clips, views, config.batch_size, config.device, config.precision)
-    return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key, tokens=tokens)
+    source = TokenSource(encoder, clips, views, config.batch_size, config.device, config.precision)
+    return Features(**tensors, videos=stream.videos, broken=tuple(broken), key=key, tokens=source)
 
 
 def _check_views(clips: ClipConfig, views: Views, passes: int, seed: int) -> None:
