@@ -15,7 +15,7 @@ def test_the_paper_recipe_is_table_4():
         assert (optim.layer_decay, optim.warmup_epochs) == (0.75, 5)
         assert (config.mix.smoothing, config.mix.mixup, config.mix.cutmix) == (0.1, 0.8, 1.0)
         assert config.clips.flip == (data != "ssv2")
-        assert (config.clips.repeats, config.clips.randaug) == (2, "rand-m9-n2-mstd0.5-inc1")
+        assert (config.clips.repeats, config.clips.randaug) == (1, "rand-m9-n2-mstd0.5-inc1")
         assert config.clips.sampling == ("segments" if data == "ssv2" else "stride")
 
 

@@ -139,10 +139,10 @@ def finetune_arm(work: tuple[Path, FinetuneConfig]) -> None:
 def _outcome(folder: Path) -> dict[str, Any]:
     """Return the test of an arm, and its curve: (clips, held-out top-1) of each epoch."""
     run = latest_run(folder)
-    batch_size = run_config(run).batch_size
+    step_clips = run_config(run).step_clips
     lines = read_metrics(run)
     measured = [line for line in lines if "held_out/top1" in line]
-    curve = [(line["step"] * batch_size, line["held_out/top1"]) for line in measured]
+    curve = [(line["step"] * step_clips, line["held_out/top1"]) for line in measured]
     return {"curve": curve, "test": json.loads((run / "test.json").read_text())}
 
 

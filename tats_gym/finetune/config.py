@@ -28,13 +28,14 @@ class FinetuneOptimConfig(OptimConfig):
     """Settings of the classifier's optimiser; the defaults are Table 4's, and VideoMAE's where it has none."""
 
     epochs: int = 100
-    """Passes over the training clips; also the length of the cosine."""
+    """Passes over the training videos; also the length of the cosine."""
     warmup_epochs: int = 5
     """Epochs over which the learning rate rises linearly; below `epochs`."""
     base_lr: float = 1e-3
-    """Learning rate of the head for a batch of 256 clips; scaled linearly with the real batch."""
+    """Learning rate of the head for a batch of 256 videos; scaled linearly with the real batch. As published, the
+    `repeats` clips of a video count once."""
     min_lr: float = 1e-6
-    """Learning rate at the end of the cosine, for a batch of 256 clips; scaled too."""
+    """Learning rate at the end of the cosine, for a batch of 256 videos; scaled too."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates."""
     layer_decay: float = 0.75
@@ -72,7 +73,8 @@ class FinetuneConfig:
     """Decay of an exponential moving average of the weights at every optimiser step, in (0, 1), which is then the
     classifier that is evaluated, tested and exported; None keeps none. VideoMAE offers 0.9999, off by default."""
     batch_size: int = 8
-    """Clips in a step of one rank."""
+    """Videos in a step of one rank, of each of which it takes `repeats` clips, as VideoMAE's num_sample: with more
+    repeats an epoch has as many steps, of more clips, at the same learning rate."""
     drop_path: float = 0.1
     """Drop rate of the residual branches in the last block; it rises linearly over the blocks."""
     seed: int = 0
@@ -122,6 +124,11 @@ class FinetuneConfig:
                 f"{self.optim.epochs}, got {self.eval_interval}"
             )
 
+    @property
+    def step_clips(self) -> int:
+        """Clips in a step of one rank."""
+        return self.batch_size * self.clips.repeats
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for config.json."""
         return asdict(self)
@@ -139,6 +146,9 @@ class FinetuneConfig:
 
 def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
     """Return the recipe for an id: Table 4's, with VideoMAE's settings for its dataset; for demo a small one.
+
+    VideoMAE's script of Table 4's batch, learning rate and epochs (K400, after 800 epochs of pre-training) takes one
+    clip of a video; two are for other batches and learning rates.
 
     Raises:
         ValueError: If the id is unknown, or its dataset has no labels.
@@ -159,7 +169,6 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
         randaug=RANDAUG,
         erase=0.25,
         flip=bool(dataset.flip_keeps_class),
-        repeats=2,
         num_workers=8,
     )
     return FinetuneConfig(encoder=encoder, env=env_id, clips=clips, temporal_views=dataset.finetune_views)

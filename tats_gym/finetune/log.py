@@ -17,7 +17,7 @@ class TrainingLog:
     Args:
         folder: Folder of the run; None for ranks that do not write.
         stream: The source of the clips.
-        batch_size: Clips of a step, over all ranks.
+        step_clips: Clips of a step, over all ranks.
         step: Steps so far.
         total_steps: Steps of the whole run.
         interval: Steps between lines of the log.
@@ -29,14 +29,14 @@ class TrainingLog:
         folder: Path | None,
         stream: ClipStream,
         *,
-        batch_size: int,
+        step_clips: int,
         step: int,
         total_steps: int,
         interval: int,
         quiet: bool,
     ) -> None:
         self._logger = None if folder is None else run_logger(folder, step)
-        self._stream, self._batch_size, self._interval = stream, batch_size, interval
+        self._stream, self._step_clips, self._interval = stream, step_clips, interval
         self._step = step
         self._losses: list[float] = []
         self._shown = ""
@@ -58,7 +58,7 @@ class TrainingLog:
         if self._step % self._interval:
             return
         seconds = max(time.perf_counter() - self._since, 1e-9)
-        rate, wait = len(self._losses) * self._batch_size / seconds, (self._stream.wait_s - self._waited) / seconds
+        rate, wait = len(self._losses) * self._step_clips / seconds, (self._stream.wait_s - self._waited) / seconds
         self._bar.set_postfix_str(f"{rate:.1f} clips/s, data wait {wait:.0%}", refresh=False)
         self.record("train", loss=sum(self._losses) / len(self._losses), **values)
         broken = sum(self._stream.broken.values())

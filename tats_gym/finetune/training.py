@@ -16,6 +16,7 @@ from tats_gym.finetune.best import BEST, BestCheckpoint
 from tats_gym.finetune.config import FinetuneConfig
 from tats_gym.finetune.log import TrainingLog
 from tats_gym.finetune.mixing import mix
+from tats_gym.finetune.older_checkpoints import counted_in_videos
 from tats_gym.finetune.start import first_encoder
 from tats_gym.finetune.testing import FinetuneResult, evaluate, write_test
 from tats_gym.model.classifier import VideoClassifier, layer_groups
@@ -94,9 +95,9 @@ class Finetuning:
             torch.manual_seed(config.seed)
             self.model = VideoClassifier(encoder, len(self.classes), config.pool).to(ranks.device)
         self._parallel = parallel(self.model)
-        self.batch_size = config.batch_size * ranks.world_size
+        self.step_clips = config.step_clips * ranks.world_size
         """Clips in a step, over all ranks."""
-        steps = max(1, len(self.train) // config.batch_size // config.optim.accumulate)
+        steps = max(1, len(self.train) // config.step_clips // config.optim.accumulate)
         self.steps_per_epoch = steps * config.optim.accumulate  # so that an epoch ends with an optimiser step
         self.optimizer = self._make_optimizer()
         self.step = 0
@@ -115,7 +116,7 @@ class Finetuning:
         """The folder of the run."""
         self._best = BestCheckpoint(self.folder / BEST, self.step)
         self.train.keep_journal(self.folder / REPLACED)
-        self.train.seek(self.step * config.batch_size)
+        self.train.seek(self.step * config.step_clips)
 
     def _make_optimizer(self) -> ScheduledAdamW:
         config = self.config.optim
@@ -123,7 +124,7 @@ class Finetuning:
             "classifier",
             layer_groups(self.model, config.weight_decay, config.layer_decay),
             config,
-            batch_size=self.batch_size,
+            batch_size=self.config.batch_size * self.ranks.world_size,  # videos, by which the rate is scaled
             steps_per_epoch=self.steps_per_epoch,
             module=self._parallel,
         )
@@ -152,7 +153,7 @@ class Finetuning:
         """Return a classifier with all that is needed to build it."""
         return {
             "step": self.step,
-            "batch_size": self.batch_size,
+            "step_clips": self.step_clips,
             "config": self.config.as_dict(),
             "classifier": model.state_dict(),
             "mae_config": asdict(model.video.config),
@@ -166,6 +167,7 @@ class Finetuning:
                 f"the run learned {len(state['classes'])} classes ({state['classes'][0]!r}, ...), the dataset has "
                 f"{len(self.classes)} ({self.classes[0]!r}, ...); resume it with the data that it was made with"
             )
+        state = counted_in_videos(state, self.config, self.ranks)
         try:
             self.model.load_state_dict(state["classifier"])
             self.optimizer.load_state_dict(state["optim"])
@@ -173,7 +175,7 @@ class Finetuning:
             raise CheckpointError(
                 f"the checkpoint is of another classifier than the settings say: {first_line(err)}"
             ) from err
-        self.step = state["step"] * state["batch_size"] // self.batch_size
+        self.step = state["step"] * state["step_clips"] // self.step_clips
 
     # --- Training ----------------------------------------------------------------------------------------------------
 
@@ -210,7 +212,7 @@ class Finetuning:
         return TrainingLog(
             self.folder if self.ranks.first else None,
             self.train,
-            batch_size=self.batch_size,
+            step_clips=self.step_clips,
             step=self.step,
             total_steps=self.total_steps,
             interval=config.log_interval,
@@ -249,7 +251,7 @@ class Finetuning:
                 stopping = maximum(self._asked, self.ranks.device)
 
     def _next(self) -> tuple[DeviceCopy, Tensor]:
-        batch = self.train.take(self.config.batch_size)
+        batch = self.train.take(self.config.step_clips)
         return DeviceCopy(batch.pixels, self.ranks.device, self._copy_stream), batch.labels
 
     def _loss(self, clips: DeviceCopy, labels: Tensor) -> Tensor:
