@@ -16,6 +16,8 @@ def test_the_paper_recipe_is_table_4():
         assert (config.mix.smoothing, config.mix.mixup, config.mix.cutmix) == (0.1, 0.8, 1.0)
         assert config.clips.flip == (data != "ssv2")
         assert (config.clips.repeats, config.clips.randaug) == (1, "rand-m9-n2-mstd0.5-inc1")
+        assert not config.clips.antialias
+        assert not config.clips.held_out.antialias
         assert config.clips.sampling == ("segments" if data == "ssv2" else "stride")
 
 

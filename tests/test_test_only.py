@@ -73,7 +73,7 @@ def test_a_published_classifier_is_tested_as_transformers_computes_it(root, thei
     assert json.loads((result.folder / "config.json").read_text())["config"]["test_only"] is True
 
 
-def test_the_command_tests_its_own_run_to_the_same_result(root, tmp_path, capsys):
+def test_the_command_tests_its_own_run_to_the_same_result(root, tmp_path, capsys, caplog):
     main = load_command("finetune").main
     small = ["--root", str(root), "--frames", "4", "--size", "32", "--optim.epochs", "1", "--optim.warmup-epochs", "0",
              "--device", "cpu", "--quiet", "--batch-size", "4"]  # fmt: skip
@@ -85,6 +85,9 @@ def test_the_command_tests_its_own_run_to_the_same_result(root, tmp_path, capsys
     records = [json.loads((tmp_path / name / "test.json").read_text()) for name in ("run", "test")]
     assert records[0] | {"step": None} == records[1]
     assert not (tmp_path / "test" / "checkpoints").exists()
+    assert "antialias" not in caplog.text
+    assert main([*test, "--antialias", "--folder", str(tmp_path / "other")]) == 0
+    assert "was trained with --no-antialias, and is tested without" in caplog.text
     head = EncoderSource.find(tmp_path / "run").head
     assert head.classes == tuple(row["class"] for row in records[0]["by_class"])
     assert (head.config.stride, head.config.temporal_views, head.config.published_views) == (2, 1, False)

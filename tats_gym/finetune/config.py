@@ -169,6 +169,7 @@ def finetune_preset(env_id: str, encoder: str) -> FinetuneConfig:
         randaug=RANDAUG,
         erase=0.25,
         flip=bool(dataset.flip_keeps_class),
+        antialias=False,
         num_workers=8,
     )
     return FinetuneConfig(encoder=encoder, env=env_id, clips=clips, temporal_views=dataset.finetune_views)
@@ -185,7 +186,7 @@ def _demo_preset(encoder: str) -> FinetuneConfig:
         temporal_views=1,
         spatial_views=1,
         test_batch_size=42,
-        clips=ClipConfig(data="demo", cache_mib=1024),
+        clips=ClipConfig(data="demo", antialias=False, cache_mib=1024),
         mix=MixConfig(mixup=0.0, cutmix=0.0),
         optim=FinetuneOptimConfig(epochs=60, base_lr=0.016, layer_decay=1.0),
     )

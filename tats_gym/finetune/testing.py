@@ -1,6 +1,7 @@
 """Tests a classifier on the held-out videos: the accuracy over all views, its record and its picture."""
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from tats_gym.runs.lock import RunLock, claim_run
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 from tats_gym.train.distributed import Ranks, broadcast
 from tats_gym.train.precision import Precision, autocast
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def run_test(config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -
     check_labelled("held-out", labels_of(held_out.videos))
     classes = held_out.videos.classes
     if source.head is not None:
+        if not published:
+            _warn_of_resize(source.head.config.antialias, clips.antialias)
         source = replace(source, head=source.head.ordered(classes))
     model = source.build_classifier().to(ranks.device)
     claimed = _claim(config, folder, ranks)
@@ -85,6 +90,13 @@ def run_test(config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -
         if claimed:
             claimed[1].release()
     return FinetuneResult(broadcast(claimed and claimed[0]), accuracy, classes, 0)
+
+
+def _warn_of_resize(own: bool, tested: bool) -> None:
+    """Warn where a classifier is tested with another resize than it was trained with."""
+    if own != tested:
+        option = "--antialias" if own else "--no-antialias"
+        logger.warning("the classifier was trained with %s, and is tested without; give it to test as it was", option)
 
 
 def _claim(config: FinetuneConfig, folder: Path | None, ranks: Ranks) -> tuple[Path, RunLock] | None:
