@@ -1,6 +1,7 @@
 """The probe of the encoder while it is pre-trained."""
 
 import logging
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 import torch
 
 from tats_gym.agents.training.online_probe import OnlineProbe
+from tats_gym.agents.training.plan import plan_run
 from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.videomae import MaskedAutoencoder
-from tats_gym.runs.checkpoint import load_checkpoint
+from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tests.runs import rows, tiny_config, train
 
 MEASURED = {"held_out/knn_top1", "held_out/knn_chance", "held_out/knn_clips", "held_out/rankme"}
@@ -54,6 +57,26 @@ def test_a_run_with_the_probe_trains_the_very_same_weights(root, tmp_path):
             name: value for name, value in twin.items() if name.startswith("held_out/")
         }
         assert not MEASURED & twin.keys()
+
+
+def test_a_resumed_run_with_the_probe_ends_with_the_very_same_weights(root, tmp_path):
+    _, whole = train(_config(root, tmp_path, online_probe="knn"))
+    expected = load_checkpoint(whole.folder)
+    latest_checkpoint(whole.folder).unlink()
+    again = resume(whole.folder)
+    assert again.step < 32
+    again.run()
+    again.close()
+    state = load_checkpoint(whole.folder)
+    assert all(_same(state[part], expected[part]) for part in expected.keys() - {"config"})
+    measured = [row["step"] for row in rows(whole.folder) if "held_out/knn_top1" in row]
+    assert measured[-1] == 32
+
+
+def test_a_dry_run_counts_the_probe_in_the_time_of_a_measurement(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(OnlineProbe, "measure", lambda self: time.sleep(1.5))
+    plain, probed = (plan_run(_config(root, tmp_path, online_probe=probe)) for probe in (None, "knn"))
+    assert probed.measurement_s > 1.5 > plain.measurement_s
 
 
 def _expected(config, mae, root, num_train):
