@@ -11,6 +11,8 @@ import torch
 
 from tats_gym.agents import AGENTS
 from tats_gym.agents.training.pretraining import Pretraining
+from tats_gym.masks import random_ids
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 from tests.runs import tiny_config
 
@@ -68,3 +70,28 @@ def test_another_seed_is_another_run(clips_root, tmp_path):
     assert all(state[name] != other[name] for name in weights if "norm" not in name)
     assert metrics != others[0]
     assert pictures != others[1]
+
+
+def test_gradients_of_learned_positions_are_the_same_on_several_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        config = MAEConfig(
+            embed_dim=64, depth=1, num_heads=1, decoder_embed_dim=64, decoder_depth=1, decoder_num_heads=1,
+            pos_embed="learned",
+        )  # fmt: skip
+        grid = TokenGrid(frames=16, size=64, tubelet_size=2, patch_size=8, visible=51)  # 512 tokens
+        mae = MaskedAutoencoder(config, grid)
+        clips = torch.randint(256, (16, *grid.clip_shape), dtype=torch.uint8)
+        ids = random_ids(16, grid.num_tokens, grid.num_visible)
+
+        def gradients():
+            mae.zero_grad()
+            mae(clips, ids).errors.mean().backward()
+            return [weights.grad.clone() for weights in mae.parameters()]
+
+        first = gradients()
+        for _ in range(6):
+            assert all(torch.equal(*pair) for pair in zip(first, gradients(), strict=True))
+    finally:
+        torch.set_num_threads(threads)

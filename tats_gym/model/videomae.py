@@ -223,14 +223,14 @@ class MaskedAutoencoder(nn.Module):
 
     def encode(self, patches: Tensor, ids_keep: Tensor) -> Tensor:
         """Encode the visible patches (B, K, P) in uint8 at their places ids_keep (B, K): (B, K, D)."""
-        latent: Tensor = self.encoder(self.encoder.embed(patches, self.pos_embed()[ids_keep]))
+        latent: Tensor = self.encoder(self.encoder.embed(patches, F.embedding(ids_keep, self.pos_embed())))
         return latent
 
     def decode(self, latent: Tensor, ids_keep: Tensor, ids_hidden: Tensor) -> Tensor:
         """Predict the hidden tokens' values (B, M, P) from the visible ones' features (B, K, D)."""
         positions = self.decoder_pos_embed()  # (L, decoder_embed_dim)
-        visible = self.encoder_to_decoder(latent) + positions[ids_keep]
-        hidden = (self.mask_token + positions[ids_hidden]).to(visible.dtype)
+        visible = self.encoder_to_decoder(latent) + F.embedding(ids_keep, positions)
+        hidden = (self.mask_token + F.embedding(ids_hidden, positions)).to(visible.dtype)
         decoded = self.decoder(torch.cat((visible, hidden), dim=1), last=ids_hidden.shape[1])
         pred: Tensor = self.decoder.head(decoded)
         return pred
