@@ -54,11 +54,14 @@ def check(kind: Any, build: Callable[[dict[str, Any]], Any], root: Path, file: P
 
 
 def check_types(config: Any) -> None:
-    """Raise Fault unless each value is of one of the types in the field's annotation."""
+    """Raise Fault unless each value is of one of the types in the field's annotation, and mappings are JSON's."""
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value):
             check_types(value)
+            continue
+        if isinstance(value, dict):  # the settings of an agent, whose types only its builder knows
+            expect(json.loads(json.dumps(value)) == value, f"{field.name} is {value!r}, which JSON does not hold")
             continue
         names = _leaf_names(type(config))[field.name]
         for each in value if isinstance(value, tuple) else (value,):
