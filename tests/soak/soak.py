@@ -184,7 +184,8 @@ def _trained(run: Path, failures: list[str]) -> dict[str, Any]:
         failures.append("metrics and checkpoint do not agree")
     if None in losses:
         failures.append("a loss was not finite")
-    replaced = (run / REPLACED).read_text().splitlines()
+    journal = run / REPLACED
+    replaced = journal.read_text().splitlines() if journal.exists() else []  # none, where the run met no broken video
     speeds = [row["time/clips_per_s"] for row in rows if "time/clips_per_s" in row]
     return {
         "clips": state["step"],
