@@ -1,10 +1,13 @@
 """Settings of runs that take seconds, and commands in this process: importing torch again and again takes minutes."""
 
 import json
+import re
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from tats_gym.agents.policy import SamplerConfig
@@ -17,6 +20,18 @@ from tats_gym.tokens import TokenGrid
 def load_command(name: str) -> ModuleType:
     """Import the module of a command of `tats-gym`."""
     return import_module(f"tats_gym.commands.{name.replace('-', '_')}")
+
+
+def words_of(command: Callable[[list[str]], int], words: list[str], capsys: Any, *, codes: Collection[int]) -> str:
+    """Run a command that ends with one of these exit codes; return its words on one line, without frames."""
+    code: Any
+    try:
+        code = command(words)
+    except SystemExit as ended:
+        code = ended.code
+    shown = capsys.readouterr()
+    assert code in codes
+    return re.sub(r"[│╭╮╰╯─\s]+", " ", shown.err + shown.out)
 
 
 def train(config: PretrainConfig) -> tuple[Pretraining, PretrainingResult]:

@@ -26,7 +26,7 @@ from tats_gym.commands.sweep import main as sweep
 from tats_gym.commands.train import main, parse
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint
 from tats_gym.runs.folder import begin_run, read_record
-from tests.runs import tiny_config, train
+from tests.runs import tiny_config, train, words_of
 
 NAME = f"{__name__}:build_for_test"
 
@@ -100,13 +100,7 @@ CHOSEN = Own(temperature=0.5, kind="far", sizes=(3, 4, 5), flag=False, limit=7, 
 
 
 def _answer(words, capsys, command=main):
-    try:
-        code = command(words)
-    except SystemExit as ended:
-        code = ended.code
-    shown = capsys.readouterr()
-    assert code in (0, 1, 2)
-    return re.sub(r"[│╭╮╰╯─\s]+", " ", shown.err + shown.out)
+    return words_of(command, words, capsys, codes=(0, 1, 2))
 
 
 def test_the_builder_gets_the_settings_of_the_line(clips_root, tmp_path):

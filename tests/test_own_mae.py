@@ -28,7 +28,7 @@ from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_ch
 from tats_gym.runs.folder import begin_run, read_record
 from tats_gym.runs.kinds import PRETRAINING, kind_of
 from tests.own_maes import Means
-from tests.runs import tiny_config, train
+from tests.runs import tiny_config, train, words_of
 
 MODULE = "tests.own_maes"
 NAME, DROPPING = f"{MODULE}:Means", f"{MODULE}:Dropping"
@@ -48,13 +48,7 @@ def _same(one, two):
 
 
 def _answer(words, capsys, command=main):
-    try:
-        code = command(words)
-    except SystemExit as ended:
-        code = ended.code
-    shown = capsys.readouterr()
-    assert code in (1, 2)
-    return re.sub(r"[│╭╮╰╯─\s]+", " ", shown.err + shown.out)
+    return words_of(command, words, capsys, codes=(1, 2))
 
 
 def test_its_training_is_the_loop_that_one_would_write_by_hand(clips_root, tmp_path):

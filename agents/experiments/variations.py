@@ -76,7 +76,7 @@ def build_once(config: PretrainConfig) -> None:
         ValueError: If a part does not fit, or if the agent's rollouts would train the MAE for longer than asked.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = Pretraining(replace(config, out=folder, eval_clips=1, quiet=True))
+        run = Pretraining(replace(config, out=folder, eval_clips=1, online_probe_clips=1, quiet=True))
         run.close()
     rollout = config.num_envs * rollout_steps(run.agent)
     if run.total_timesteps % rollout:

@@ -10,6 +10,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.evaluation import HeldOut
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import rollout_steps, unlearned_masks
@@ -145,7 +146,7 @@ def _begin_to_learn(run: Pretraining) -> None:
     """End the phase of the run in which the agent makes no update."""
     if isinstance(run.agent, OffPolicyAlgorithm):
         run.agent.learning_starts = 0
-    elif hasattr(run.agent, "warmup_timesteps"):
+    elif isinstance(run.agent, TokenRollouts):
         run.agent.warmup_timesteps = 0
 
 

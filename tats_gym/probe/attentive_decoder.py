@@ -108,10 +108,8 @@ def fit_attentive_decoder(
         network.parameters(),
         batches,
         lambda inputs, wanted: F.mse_loss(network(inputs), wanted),
-        epochs=config.epochs,
-        steps=math.ceil(count / config.batch_size),
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
+        config,
+        count=count,
     )
     return AttentiveDecoder(network.eval(), of_tokens, of_targets)
 

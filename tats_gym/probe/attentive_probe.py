@@ -128,8 +128,6 @@ def fit_attentive_probe(
         network.groups(),
         batches,
         lambda tokens, labels: F.cross_entropy(network(tokens), labels),
-        epochs=config.epochs,
-        steps=math.ceil(count / config.batch_size),
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
+        config,
+        count=count,
     )
