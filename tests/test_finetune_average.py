@@ -16,8 +16,7 @@ from tats_gym.finetune.training import Finetuning
 from tats_gym.probe.scoring import Accuracy
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.train.optimizer import ScheduledAdamW
-from tats_gym.train.signals import PREEMPTED
-from tests.test_finetuning import ALONE, _config, _train
+from tests.test_finetuning import ALONE, _config, _stopped_at_4, _train
 
 
 @pytest.fixture(scope="module", name="root")
@@ -79,15 +78,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_average(root, tmp_path, monkeypa
     whole = load_checkpoint(_train(config).folder)
     run = Finetuning(config, ALONE)
 
-    def stop_at_4(self, loss, step=ScheduledAdamW.step):
-        if self.steps == 3:
-            run._ask(PREEMPTED)
-        return step(self, loss)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ScheduledAdamW, "step", stop_at_4)
-        folder = run.run().folder
-    run.close()
+    folder = _stopped_at_4(run, monkeypatch).folder
     assert load_checkpoint(folder)["step"] == 4
     again = resume(folder)
     again.run()

@@ -78,9 +78,8 @@ def test_a_run_leaves_test_picture_metrics_and_a_checkpoint(root, tmp_path):
     assert load_checkpoint(result.folder)["step"] == 6
 
 
-def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypatch):
-    whole = _train(_config(root, tmp_path))
-    run = Finetuning(_config(root, tmp_path), ALONE)
+def _stopped_at_4(run, monkeypatch):
+    """Stop a training at its fourth optimiser step, and return its result."""
 
     def stop_at_4(self, loss, step=ScheduledAdamW.step):
         if self.steps == 3:
@@ -91,6 +90,14 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypa
         patch.setattr(ScheduledAdamW, "step", stop_at_4)
         stopped = run.run()
     run.close()
+    return stopped
+
+
+def test_a_stopped_run_goes_on_to_the_very_same_weights(root, tmp_path, monkeypatch):
+    whole = _train(_config(root, tmp_path))
+    run = Finetuning(_config(root, tmp_path), ALONE)
+
+    stopped = _stopped_at_4(run, monkeypatch)
     assert stopped.accuracy is None
     assert load_checkpoint(stopped.folder)["step"] == 4
     again = resume(stopped.folder)

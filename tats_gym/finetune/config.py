@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tats_gym.clips import ClipConfig
-from tats_gym.datasets import DATASETS, Dataset
+from tats_gym.datasets import DATASETS
+from tats_gym.encoders.head import HeadConfig
 from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.files.config_io import check_plain, from_plain
 from tats_gym.files.intervals import SEEDS, check_intervals
@@ -90,9 +91,9 @@ class FinetuneConfig:
     test_checkpoint: Literal["last", "best"] = "last"
     """The weights of the final test: the last, as published, or those with the highest held-out top-1, best.pt. The
     held-out videos that choose the best are those of the test."""
-    temporal_views: int = Dataset.finetune_views
+    temporal_views: int = HeadConfig.temporal_views
     """Windows of each video in the final test."""
-    spatial_views: int = 3
+    spatial_views: int = HeadConfig.spatial_views
     """Squares of each window in the final test."""
     test_batch_size: int = 4
     """Videos in one forward pass of the test, with all their views."""
