@@ -103,9 +103,10 @@ class PretrainConfig:
     """Held-out clips that are measured."""
     eval_masks: int = 4
     """Masks of each kind that are drawn for a held-out clip."""
-    online_probe: Literal["knn"] | None = None
+    online_probe: Literal["knn", "logistic"] | None = None
     """knn: at each measurement, also classify held-out clips by the training clips with the nearest features of the
-    encoder, and measure the features' rank; only for datasets with classes. None: neither."""
+    encoder, and measure the features' rank; only for datasets with classes. logistic: classify them by logistic
+    regression too. None: neither."""
     online_probe_clips: int = 1000
     """Most training clips that online_probe encodes, and most held-out ones. They are kept in memory: at 16 frames of
     224 x 224, 2.3 MiB each."""

@@ -20,6 +20,7 @@ from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tests.runs import rows, tiny_config, train
 
 MEASURED = {"held_out/knn_top1", "held_out/knn_chance", "held_out/knn_clips", "held_out/rankme"}
+LINEAR = "held_out/logistic_top1"
 
 
 @pytest.fixture(scope="module", name="root")
@@ -40,9 +41,10 @@ def _same(one, other):
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
-def test_a_run_with_the_probe_trains_the_very_same_weights(root, tmp_path):
+@pytest.mark.parametrize("method", ["knn", "logistic"])
+def test_a_run_with_the_probe_trains_the_very_same_weights(root, tmp_path, method):
     _, plain = train(_config(root, tmp_path))
-    _, probed = train(_config(root, tmp_path, online_probe="knn"))
+    _, probed = train(_config(root, tmp_path, online_probe=method))
     one, other = (load_checkpoint(result.folder) for result in (plain, probed))
     assert one.keys() == other.keys()
     assert all(_same(one[part], other[part]) for part in one.keys() - {"config"})  # random states included
@@ -51,6 +53,7 @@ def test_a_run_with_the_probe_trains_the_very_same_weights(root, tmp_path):
     assert [row["step"] for row in measured if row.keys() >= MEASURED] == [0, 16, 32]
     assert {row["held_out/knn_chance"] for row in measured} == {1 / 12}
     assert {row["held_out/knn_clips"] for row in measured} == {12}
+    assert {LINEAR in row for row in measured} == {method == "logistic"}
     without = [row for row in rows(plain.folder) if "held_out/gain" in row]
     for row, twin in zip(measured, without, strict=True):
         assert {name: row[name] for name in twin if name.startswith("held_out/")} == {
@@ -79,8 +82,11 @@ def test_a_dry_run_counts_the_probe_in_the_time_of_a_measurement(root, tmp_path,
     assert probed.measurement_s > 1.5 > plain.measurement_s
 
 
-def _expected(config, mae, root, num_train):
-    """Top-1 and effective rank by loops, from the features of the encoder that is kept after the training."""
+def _expected(config, mae, num_train):
+    """Top-1 of both methods and effective rank, from the features of the encoder that is kept after the training.
+
+    Votes are counted by loops, and torch solves the regression.
+    """
     encoder = VideoEncoder(mae.config, mae.grid).eval()
     load_encoder_weights(encoder, encoder_weights(mae.state_dict()))
     parts = []
@@ -98,20 +104,38 @@ def _expected(config, mae, root, num_train):
         right += votes.argmax() == label
     singular = np.linalg.svd(train_x, compute_uv=False)
     shares = singular / singular.sum()
-    return right / 12, np.exp(-(shares * np.log(shares)).sum())
+    return right / 12, _regression(train_x, train_y, test_x, test_y), np.exp(-(shares * np.log(shares)).sum())
+
+
+def _regression(train_x, train_y, test_x, test_y):
+    """Top-1 of logistic regression with l2 = .1 on standardised features, solved by torch."""
+    mean, deviation = train_x.mean(0), train_x.std(0)
+    x, test = (torch.from_numpy((values - mean) / deviation) for values in (train_x, test_x))
+    layer = torch.nn.Linear(x.shape[1], 12).double()
+    solver = torch.optim.LBFGS(layer.parameters(), max_iter=2000, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def loss():
+        solver.zero_grad()
+        error = torch.nn.functional.cross_entropy(layer(x), torch.tensor(train_y))
+        (error + 0.05 * layer.weight.square().sum()).backward()
+        return error.detach() + 0.05 * layer.weight.detach().square().sum()
+
+    solver.step(loss)
+    return (layer(test).argmax(1) == torch.tensor(test_y)).double().mean().item()
 
 
 def test_it_counts_the_votes_of_the_encoders_own_features(root, tmp_path, caplog):
     config = _config(root, tmp_path)
     torch.manual_seed(0)
     mae = MaskedAutoencoder(config.mae, config.grid)
-    probe = OnlineProbe(config.clips, mae, num_clips=24, batch_size=5, precision="fp32")
+    probe = OnlineProbe(config.clips, mae, method="logistic", num_clips=24, batch_size=5, precision="fp32")
     state = torch.random.get_rng_state()
     with caplog.at_level(logging.WARNING):
         measured = probe.measure()
     unchanged = torch.equal(state, torch.random.get_rng_state())
-    top1, rank = _expected(config, mae, root, 24)
-    assert measured.knn_top1 == pytest.approx(top1)
+    knn, logistic, rank = _expected(config, mae, 24)
+    assert measured.knn_top1 == pytest.approx(knn)
+    assert measured.logistic_top1 == pytest.approx(logistic)
     assert measured.rankme == pytest.approx(rank, rel=1e-3)
     assert not caplog.records
     assert unchanged
@@ -121,9 +145,8 @@ def test_it_counts_the_votes_of_the_encoders_own_features(root, tmp_path, caplog
 def test_fewer_clips_than_neighbours_all_vote_and_are_reported_once(root, tmp_path, caplog):
     config = _config(root, tmp_path)
     torch.manual_seed(0)
-    probe = OnlineProbe(
-        config.clips, MaskedAutoencoder(config.mae, config.grid), num_clips=6, batch_size=4, precision="fp32"
-    )
+    mae = MaskedAutoencoder(config.mae, config.grid)
+    probe = OnlineProbe(config.clips, mae, method="knn", num_clips=6, batch_size=4, precision="fp32")
     assert [len(part.clips) for part in (probe.train, probe.test)] == [6, 6]
     first, second = probe.measure(), probe.measure()
     assert first == second

@@ -269,8 +269,8 @@ def _evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
 
 
 def as_metrics(prefix: str, values: Any) -> dict[str, float]:
-    """Return the fields of a dataclass by their names in the log."""
-    return {f"{prefix}/{name}": value for name, value in asdict(values).items()}
+    """Return the fields of a dataclass by their names in the log, without those that are None."""
+    return {f"{prefix}/{name}": value for name, value in asdict(values).items() if value is not None}
 
 
 def _clip_statistics(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:

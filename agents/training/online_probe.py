@@ -1,6 +1,7 @@
-"""Probes the encoder while it is pre-trained: nearest neighbours of its features on a few labelled clips."""
+"""Probes the encoder while it is pre-trained: classes of a few labelled clips, from its features."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,14 @@ from tats_gym.model.protocol import MaskedModel, device_of, evaluating
 from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.probe.knn import KnnConfig, fit_knn
 from tats_gym.probe.labels import Labels, check_labels, labels_of
+from tats_gym.probe.logistic import LogisticConfig, fit
 from tats_gym.probe.rankme import rankme
-from tats_gym.probe.scoring import accuracy_of
+from tats_gym.probe.scoring import Accuracy, accuracy_of
 from tats_gym.train.precision import Precision, autocast
+
+L2 = 0.1
+"""Strength of L2 of the logistic regression. It is fixed: a choice on held-out clips would cost seven fits, and fail
+where classes have a single clip."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class OnlineProbeMetrics:
     """Number of held-out clips that are classified."""
     rankme: float
     """Effective rank of the training clips' features, from 1 to the smaller of their number and their width."""
+    logistic_top1: float | None
+    """Share of the held-out clips whose class a logistic regression predicts; None where it is not asked for."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class _Part:
 
 
 class OnlineProbe:
-    """Classifies held-out clips by the training clips whose mean-pooled features are nearest (`fit_knn`).
+    """Classifies held-out clips by their mean-pooled features: nearest training clips, and logistic regression.
 
     Both parts are decoded once, evenly spaced over their lists, in their centre views. A measurement encodes all tokens
     of every clip without a gradient; it draws no random numbers and changes no weight.
@@ -49,6 +57,7 @@ class OnlineProbe:
     Args:
         clips: The training clips.
         mae: The MAE whose encoder is probed.
+        method: `knn`, or `logistic` for both.
         num_clips: Most clips of each part.
         batch_size: Clips in one forward pass.
         precision: Arithmetic of the forward passes.
@@ -59,9 +68,16 @@ class OnlineProbe:
     """
 
     def __init__(
-        self, clips: ClipConfig, mae: MaskedAutoencoder, *, num_clips: int, batch_size: int, precision: Precision
+        self,
+        clips: ClipConfig,
+        mae: MaskedAutoencoder,
+        *,
+        method: Literal["knn", "logistic"],
+        num_clips: int,
+        batch_size: int,
+        precision: Precision,
     ) -> None:
-        self.mae, self.batch_size, self.precision = mae, batch_size, precision
+        self.mae, self.method, self.batch_size, self.precision = mae, method, batch_size, precision
         once = replace(clips, repeats=1, cache_mib=0, cache_windows=0)
         grid = mae.grid
         streams = [ClipStream(part, frames=grid.frames, size=grid.size, seed=0) for part in (once, once.held_out)]
@@ -75,8 +91,15 @@ class OnlineProbe:
         labels, classes = self.train.labels
         model = fit_knn(train, labels, len(classes), self.knn)
         self.knn = model.config  # a k above the number of clips is lowered, and reported, once
-        accuracy = accuracy_of(model.probabilities(test), self.test.labels.values)
-        return OnlineProbeMetrics(accuracy.top1, 1 / len(labels.unique()), accuracy.videos, rankme(train))
+        knn = self._accuracy(model.probabilities(test))
+        linear = None
+        if self.method == "logistic":
+            solved = fit(train, labels, len(classes), L2, LogisticConfig())
+            linear = self._accuracy(solved.probabilities(test)).top1
+        return OnlineProbeMetrics(knn.top1, 1 / len(labels.unique()), knn.videos, rankme(train), linear)
+
+    def _accuracy(self, probabilities: Tensor) -> Accuracy:
+        return accuracy_of(probabilities, self.test.labels.values)
 
     def _features(self, part: _Part) -> Tensor:
         """Return the mean over all tokens of each clip's features (E, D), on the host."""
@@ -103,6 +126,7 @@ def online_probe_for(config: PretrainConfig, mae: MaskedModel) -> OnlineProbe | 
         return OnlineProbe(
             config.clips,
             mae,
+            method=config.online_probe,
             num_clips=config.online_probe_clips,
             batch_size=config.num_envs,
             precision=config.precision,
