@@ -88,6 +88,7 @@ def _fixed(policy: type[FixedPolicy]) -> Callable[[TokenSelectionVecEnv, Pretrai
 
 
 build_random = _fixed(RandomPolicy)
+build_random_ratio = _fixed(RandomPolicy)
 build_tube = _fixed(TubePolicy)
 build_frame = _fixed(FramePolicy)
 build_block = _fixed(BlockPolicy)

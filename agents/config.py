@@ -75,6 +75,9 @@ class PretrainConfig:
     """B: masks in an environment step, of as many clips, which are reconstructed together; in each process."""
     masks_per_clip: int | None = None
     """G: environments in a row that hold the same clip; num_envs counts masks. None takes the agent's number."""
+    visible_spread: float | None = None
+    """Half-width, as a share of K, of the interval from which K is drawn anew for each step; held-out clips are masked
+    with K itself. None takes the agent's: .5 for random_ratio, else 0."""
     reward: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(REWARDS)}}}|MODULE:OBJECT")] = EnvConfig.reward
     """Reward of a clip, see envs/rewards.py; credit by the errors of tokens (tats.credit token and marginal) does not
     use it."""
@@ -158,6 +161,7 @@ class PretrainConfig:
         )
         check_intervals(self, **dict.fromkeys((*counts, "checkpoint_interval", "keep_checkpoints"), "[1, inf)"))
         check_intervals(self, keep_checkpoint_hours="(0, inf)", decode_ratio="(0, 1]", seed=SEEDS)
+        check_intervals(self, visible_spread="[0, 1)")
 
     def _check_own_mae(self) -> None:
         """Check the settings that `own_mae` excludes, and set the unused `mae` to its defaults."""
@@ -181,7 +185,7 @@ class PretrainConfig:
     @property
     def env_settings(self) -> dict[str, Any]:
         """The settings of the environment, as `TokenSelectionVectorEnv` takes them."""
-        names = ("reward", "action", "masks_per_clip", "decode_ratio", "device", "precision")
+        names = ("reward", "action", "masks_per_clip", "visible_spread", "decode_ratio", "device", "precision")
         return {**asdict(self.clips), **asdict(self.grid), **{name: getattr(self, name) for name in names}}
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:

@@ -33,6 +33,10 @@ class PlackettLuce(Distribution):
         self.num_visible = num_visible
         super().__init__(logits.shape[:-1], torch.Size((num_visible,)), validate_args=False)
 
+    def showing(self, num_visible: int) -> "PlackettLuce":
+        """Return the distribution over masks with this number of visible tokens."""
+        return PlackettLuce(self.logits, num_visible)
+
     def repeated(self, times: int) -> "PlackettLuce":
         """Return the distribution with each row repeated in `times` consecutive rows: (B * times, L)."""
         return self if times == 1 else PlackettLuce(self.logits.repeat_interleave(times, 0), self.num_visible)

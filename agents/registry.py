@@ -60,6 +60,9 @@ AGENTS = {
     "a2c": Agent(builder="tats_gym.agents.stock.on_policy:build_a2c"),
     "trpo": Agent(builder="tats_gym.agents.stock.trpo:build_trpo", extra="contrib"),
     "random": Agent(builder="tats_gym.agents.builders:build_random", uses_gain=False),
+    "random_ratio": Agent(
+        builder="tats_gym.agents.builders:build_random_ratio", needs={"visible_spread": 0.5}, uses_gain=False
+    ),
     "tube": Agent(builder="tats_gym.agents.builders:build_tube", uses_gain=False),
     "frame": Agent(builder="tats_gym.agents.builders:build_frame", uses_gain=False),
     "block": Agent(builder="tats_gym.agents.builders:build_block", uses_gain=False),

@@ -12,8 +12,8 @@ from tats_gym.files.config_io import check_plain, from_plain
 
 Build = TypeVar("Build", bound=Callable[..., Any])
 
-DEFAULTS: dict[str, Any] = {"action": EnvConfig.action, "masks_per_clip": EnvConfig.masks_per_clip}
-"""Values for an agent that leaves both open."""
+DEFAULTS: dict[str, Any] = {name: getattr(EnvConfig, name) for name in ("action", "masks_per_clip", "visible_spread")}
+"""Values for an agent that leaves them open."""
 
 
 def needs(**settings: Any) -> Callable[[Build], Build]:

@@ -50,6 +50,12 @@ class TokenRollouts(OnPolicyAlgorithm):
                 f"the policy draws {drawn} masks a clip, the environment holds each clip {held} times; "
                 "give both the same masks_per_clip"
             )
+        spread = self.env.vector_env.config.visible_spread
+        if spread and self.n_steps > 1:
+            raise ValueError(
+                f"visible_spread {spread:g} needs one step a rollout, since all masks of a rollout have the same K; "
+                f"got n_steps {self.n_steps} (--tats.n-steps 1)"
+            )
 
     def learn(self, *args: Any, **kwargs: Any) -> Self:
         """Train as in SB3, with an environment that returns tensors meanwhile.
@@ -108,29 +114,31 @@ class TokenRollouts(OnPolicyAlgorithm):
             outcome = vector_env.step_tensors(self.rule_ids(vector_env))
         else:
             tokens = to_float32(vector_env.observe())
-            ids, values, log_prob = self.draw_masks(tokens)
+            ids, values, log_prob = self.draw_masks(tokens, vector_env.clip_buffer.num_visible)
             outcome = vector_env.step_tensors(ids)
             rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)
         self.num_timesteps += vector_env.num_envs * vector_env.config.shard[1]  # over all processes
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
 
-    def draw_masks(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw masks for tokens (B / G, L, D); return actions (B, K), values and log-probabilities without a graph."""
-        if self.outputs is None:
-            with torch.no_grad():
-                drawn: tuple[Tensor, Tensor, Tensor] = self.policy(tokens)
-            return drawn
+    def draw_masks(self, tokens: Tensor, num_visible: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw K tokens of each mask for tokens (B / G, L, D).
+
+        Returns:
+            Actions (B, K), values and log-probabilities, without a graph.
+        """
         assert isinstance(self.policy, SubsetPolicy)
-        output = self.policy.score(tokens)
-        self.outputs.append(output)
-        ids, values, log_prob = self.policy.draw(output)
+        with torch.set_grad_enabled(self.outputs is not None):
+            output = self.policy.score(tokens)
+            ids, values, log_prob = self.policy.draw(output, num_visible=num_visible)
+        if self.outputs is not None:
+            self.outputs.append(output)
         return ids, values.detach(), log_prob.detach()
 
     def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Draw the visible tokens (B, K) of the current clips that need no sampler: uniform ones."""
-        grid = vector_env.grid
-        return random_ids(vector_env.num_envs, grid.num_tokens, grid.num_visible, device=vector_env.device)
+        num_tokens, num_visible = vector_env.grid.num_tokens, vector_env.clip_buffer.num_visible
+        return random_ids(vector_env.num_envs, num_tokens, num_visible, device=vector_env.device)
 
     def train(self) -> None:
         """Update the sampler, unless the rollout's masks came from `rule_ids`.

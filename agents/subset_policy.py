@@ -199,8 +199,12 @@ class SubsetPolicy(ActorCriticPolicy):
         """
         return self.draw(self.score(obs), deterministic)
 
-    def draw(self, output: PolicyOutput, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw masks from the result of `score`; returns the same as `forward`."""
+    def draw(
+        self, output: PolicyOutput, deterministic: bool = False, num_visible: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw masks of K tokens, the action space's if None, from the result of `score`; returns as `forward` does."""
+        scored, values = output
+        output = scored if num_visible is None else scored.showing(num_visible), values
         distribution, values = self._for_each_mask(output, self.masks_per_clip)
         ids = distribution.get_actions(deterministic)
         return ids, values, distribution.log_prob(ids)

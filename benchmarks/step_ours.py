@@ -25,7 +25,7 @@ class ReadyClips:
     """A stand-in for a stream that returns the same clips each time, so that no decoding is measured."""
 
     def __init__(self, pixels: Tensor) -> None:
-        self.pixels, self.position, self.wait_s = pixels, 0, 0.0
+        self.pixels, self.position, self.seed, self.wait_s = pixels, 0, 0, 0.0
         self.broken: dict[int, str] = {}
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.clips import ClipBatch, ClipStream
+from tats_gym.envs.visible_count import VisibleCount
 from tats_gym.files.messages import shown
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 
@@ -21,16 +22,19 @@ class ClipBuffer:
         stream: Source of the clips.
         num_envs: B, the number of environments.
         masks_per_clip: G, the number of environments that share a clip; divides B.
+        visible: Gives the number of tokens that the next step shows of them.
         device: Device of the pixels.
 
     Raises:
         ValueError: If G does not divide B.
     """
 
-    def __init__(self, stream: ClipStream, num_envs: int, masks_per_clip: int, device: torch.device) -> None:
+    def __init__(
+        self, stream: ClipStream, num_envs: int, masks_per_clip: int, visible: VisibleCount, device: torch.device
+    ) -> None:
         if num_envs % masks_per_clip:
             raise ValueError(f"num_envs must be a multiple of masks_per_clip, got {num_envs} and {masks_per_clip}")
-        self.stream = stream
+        self.stream, self.visible = stream, visible
         self.masks_per_clip = masks_per_clip
         self.num_clips = num_envs // masks_per_clip
         """Number of clips, B / G."""
@@ -47,6 +51,11 @@ class ClipBuffer:
     def is_empty(self) -> bool:
         """Whether no clips have been taken yet."""
         return self._pixels is None
+
+    @property
+    def num_visible(self) -> int:
+        """K of these clips' masks."""
+        return self.visible.at(self.stream.seed, int(self.positions.max()))
 
     @property
     def pixels(self) -> Tensor:

@@ -28,6 +28,9 @@ class EnvConfig:
     """ids: K distinct token indices. scores: one number a token, the K highest become visible."""
     decode_ratio: float = 1.0
     """Share of the hidden tokens that the MAE predicts, drawn anew for each mask; the others have no error."""
+    visible_spread: float = 0.0
+    """Half-width, as a share of the grid's K, of the interval from which K is drawn uniformly for each batch of clips.
+    An action then holds the largest K of tokens, of which the step shows the first K, or the K highest scores."""
     masks_per_clip: int = 1
     """G: environments in a row that hold the same view of the same clip, which is decoded and embedded once."""
     shard: tuple[int, int] = (0, 1)
@@ -46,7 +49,7 @@ class EnvConfig:
         object.__setattr__(self, "autoreset_mode", _own_name(self.autoreset_mode))
         check_plain(self)
         check_reward_name(self.reward)
-        check_intervals(self, decode_ratio="(0, 1]", masks_per_clip="[1, inf)")
+        check_intervals(self, decode_ratio="(0, 1]", masks_per_clip="[1, inf)", visible_spread="[0, 1)")
         if self.masks_per_clip > 1 and self.autoreset_mode == "disabled":
             raise ValueError(
                 f"masks_per_clip {self.masks_per_clip} needs autoreset_mode 'same_step' or 'next_step', got "

@@ -17,6 +17,7 @@ from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.settings import EnvConfig, split_settings
 from tats_gym.envs.spaces import ScoreBox, Subset, TokenBox
+from tats_gym.envs.visible_count import VisibleCount
 from tats_gym.masks import random_ids
 from tats_gym.model.protocol import MaskedModel, is_own, own_model
 from tats_gym.model.videomae import Reconstruction, unmasked
@@ -36,7 +37,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
     ## Action Space
     `action="ids"`: `Subset`, K distinct token indices, numbered frame by frame, row by row. `action="scores"`:
-    `ScoreBox`, a Box(-5, 5, (L,)) for continuous agents, whose K highest scores become visible.
+    `ScoreBox`, a Box(-5, 5, (L,)) for continuous agents, whose K highest scores become visible. With `visible_spread`
+    K varies: `infos["num_visible"]` holds that of the next step, which shows the first K tokens of an action.
 
     ## Observation Space
     `TokenBox` (L, D): all tokens under the MAE's current patch embedding, with positions.
@@ -88,7 +90,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             shard=self.config.shard,
             pin_memory=self.device.type == "cuda",
         )
-        self.clip_buffer = ClipBuffer(stream, num_envs, self.config.masks_per_clip, self.device)
+        visible = VisibleCount(self.grid, self.config.visible_spread)
+        self.clip_buffer = ClipBuffer(stream, num_envs, self.config.masks_per_clip, visible, self.device)
         """The clips to be masked next."""
         if self._mae_source:
             self._set_spaces(self._mae_source.config.embed_dim)
@@ -102,7 +105,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self._drawn: tuple[Tensor, Reconstruction] | None = None
 
     def _set_spaces(self, embed_dim: int) -> None:
-        sizes = self.grid.num_tokens, self.grid.num_visible
+        sizes = self.grid.num_tokens, self.clip_buffer.visible.largest
         self._subset = Subset(*sizes)
         space: type[Subset | ScoreBox] = Subset if self.config.action == "ids" else ScoreBox
         self.single_action_space: spaces.Space[Any] = space(*sizes)
@@ -156,14 +159,16 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
 
         Args:
             ids_keep: (B, K) int64 on the device, distinct in each row; unchecked, since a check waits for the device.
+                Of more columns than this step's K the first K count.
         """
-        pixels = self.clip_buffer.pixels
+        pixels, num_visible = self.clip_buffer.pixels, self.clip_buffer.num_visible
+        ids_keep = ids_keep[:, :num_visible]
         reconstruction, errors = self._reconstruct(pixels, ids_keep, keep_graph=self.keep_graph)
         self.loss = errors.mean()
         errors = errors.detach()
         random_errors = None
         if self._reward.needs_random_mask:
-            random_errors = self._reconstruct(pixels, self._random_ids(), keep_graph=False)[1]
+            random_errors = self._reconstruct(pixels, self._random_ids(num_visible), keep_graph=False)[1]
         rewards = self.last_rewards = self._reward(errors, random_errors)
         if self.render_mode is not None:
             self._drawn = (self.clip_buffer.for_each_mask(pixels), reconstruction)
@@ -181,10 +186,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             reconstruction: Reconstruction = network(pixels, ids, self.config.decode_ratio)
             return reconstruction, reconstruction.errors
 
-    def _random_ids(self) -> Tensor:
+    def _random_ids(self, num_visible: int) -> Tensor:
         generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
-        ids = random_ids(self.num_envs, self.grid.num_tokens, self.grid.num_visible, generator=generator)
-        return ids.to(self.device)
+        return random_ids(self.num_envs, self.grid.num_tokens, num_visible, generator=generator).to(self.device)
 
     def resume(self, position: int, seed: int) -> None:
         """Load the clips from `position` of the stream with this seed, as when a run resumes."""
@@ -255,7 +259,7 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             ids = torch.from_numpy(checks.check_ids(actions, self.num_envs, self._subset)).to(self.device)
         else:
             scores = torch.from_numpy(checks.check_scores(actions, self.num_envs, self.grid.num_tokens))
-            ids = scores.to(self.device).topk(self.grid.num_visible, dim=1).indices
+            ids = scores.to(self.device).topk(self.clip_buffer.visible.largest, dim=1).indices
         outcome = self.step_tensors(ids)
         finished = {"errors": outcome.errors.cpu().numpy(), "clips": outcome.clips.numpy().copy()}
         finished["positions"] = outcome.positions.numpy().copy()
@@ -272,6 +276,8 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     def _infos(self) -> dict[str, Any]:
         infos: dict[str, Any] = {"clips": self.clip_buffer.clips.numpy().copy()}
         infos["positions"] = self.clip_buffer.positions.numpy().copy()
+        if self.config.visible_spread:
+            infos["num_visible"] = np.full(self.num_envs, self.clip_buffer.num_visible)
         return infos | {f"_{name}": np.ones(self.num_envs, dtype=np.bool_) for name in infos}
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:

@@ -71,7 +71,7 @@ class TokenSelectionTorchRL(EnvBase):
             device=device,
         )
         self.observation_spec = Composite(observation=tokens, shape=batch, device=device)
-        shape = (*batch, env.grid.num_visible)
+        shape = (*batch, env.clip_buffer.visible.largest)
         if env.config.action == "ids":
             self.action_spec = DistinctTokens(env.grid.num_tokens, torch.Size(shape), device, torch.int64)
         else:
@@ -94,7 +94,7 @@ class TokenSelectionTorchRL(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = tensordict["action"]
         if self.vector_env.config.action == "scores":
-            action = action.topk(self.vector_env.grid.num_visible, dim=1).indices
+            action = action.topk(self.vector_env.clip_buffer.visible.largest, dim=1).indices
         self.outcome = self.vector_env.step_tensors(action)
         following = self._tensordict(terminated=True)
         following["reward"] = self.outcome.rewards.float().view(-1, 1)

@@ -25,7 +25,7 @@ from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 pytestmark = pytest.mark.long
 
 # `frame` shows 16 tokens of the toy's 64, not 8.
-FIXED = {"random", "tube", "block", "motion", "constant", "expected_error"}
+FIXED = {"random", "random_ratio", "tube", "block", "motion", "constant", "expected_error"}
 LEARN = {
     "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
     "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],

@@ -21,8 +21,8 @@ C1, C2, C3 = 2e-3, 3e-3, 5e-3
 
 @pytest.fixture(name="env")
 def _env(clips_root, request):
-    decode_ratio = getattr(request, "param", 1.0)
-    vector_env = TokenSelectionVectorEnv(3, data="folder", root=str(clips_root), decode_ratio=decode_ratio, **SMALL)
+    settings = SMALL | getattr(request, "param", {})
+    vector_env = TokenSelectionVectorEnv(3, data="folder", root=str(clips_root), **settings)
     yield TokenSelectionVecEnv(vector_env)
     vector_env.close()
 
@@ -70,7 +70,7 @@ def _hand_written_step(policy, rollout, n_epochs, clip_range, lr):
                     parameter -= lr * parameter.grad
 
 
-@pytest.mark.parametrize("env", [1.0, 0.4], indirect=True)
+@pytest.mark.parametrize("env", [{}, {"decode_ratio": 0.4}, {"visible_spread": 0.4}], indirect=True)
 @pytest.mark.parametrize("n_epochs", [1, 3])
 def test_one_update_is_the_hand_written_one(env, n_epochs, monkeypatch):
     agent = _tats(env, n_epochs=n_epochs, clip_range=0.1)

@@ -1,6 +1,7 @@
 """Agents with fixed masking rules: the baselines of a learned sampler."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
+from tats_gym.envs.visible_count import VisibleCount
 from tats_gym.masks import block_ids, frame_ids, most_moving_ids, tube_ids, uniform_ids
 from tats_gym.tokens import TokenGrid
 
@@ -44,6 +46,11 @@ class FixedPolicy(BasePolicy):
         t, side, _ = observation_space.grid_shape
         # A grid of one pixel for each token, since most rules need only (t, h, w) and K.
         self.grid = TokenGrid(frames=t, size=side, tubelet_size=1, patch_size=1, visible=action_space.num_visible)
+
+    def show(self, num_visible: int) -> None:
+        """Show K tokens from now on, in place of the action space's number."""
+        if num_visible != self.grid.num_visible:
+            self.grid = replace(self.grid, visible=num_visible)
 
     @abstractmethod
     def ids_keep(self, clips: Tensor) -> Tensor:
@@ -131,7 +138,7 @@ class ConstantPolicy(RandomPolicy):
     def draw(self, count: int) -> Tensor:
         """Return the same visible tokens for `count` clips (count, K)."""
         assert isinstance(self.ids, Tensor)
-        return self.ids.expand(count, -1)
+        return self.ids[:, : self.grid.num_visible].expand(count, -1)
 
 
 class FixedMasks(TokenRollouts):
@@ -175,6 +182,14 @@ class FixedMasks(TokenRollouts):
             seed=seed,
             device=device,
         )
+        self._check_rule(env.vector_env.clip_buffer.visible)
+
+    def _check_rule(self, visible: VisibleCount) -> None:
+        """Raise the rule's ValueError if it cannot show one of the numbers of tokens that it will be asked for."""
+        if isinstance(self.policy, BlindPolicy):
+            for num_visible in range(visible.smallest, visible.largest + 1):
+                self.policy.show(num_visible)
+                self.policy.rule(self.policy.grid, 1, torch.Generator())
 
     @property
     def by_rule(self) -> bool:
@@ -184,6 +199,7 @@ class FixedMasks(TokenRollouts):
     def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Return the policy's visible tokens (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
+        self.policy.show(vector_env.clip_buffer.num_visible)
         return self.policy.ids_keep(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

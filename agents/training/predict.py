@@ -21,11 +21,12 @@ def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) 
     """
     with torch.no_grad():
         if isinstance(policy, FixedPolicy):
+            policy.show(num_visible)
             return policy.ids_keep(clips)
         actions = policy._predict(tokens, deterministic=False)
     if actions.shape[1] == tokens.shape[1]:
         return actions.topk(num_visible, dim=1).indices
-    return actions
+    return actions[:, :num_visible]
 
 
 def predict_masks(
