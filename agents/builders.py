@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,9 +35,24 @@ def build_tats(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
 
 
 def build_group(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
-    """Make TATS without a value network: the baseline of a mask is the mean reward of the clip's other masks."""
-    config = replace(config, sampler=replace(config.sampler, critic="none"), tats=replace(config.tats, vf_coef=0.0))
-    return _tats(env, config, baseline="group")
+    """Make TATS without a value network: the baseline of a mask is the mean reward of the clip's other masks (RLOO)."""
+    return _compared(env, config, "group")
+
+
+def build_grpo(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
+    """Make GRPO, with two departures: no divergence from a reference policy, and TATS's entropy term."""
+    return _compared(env, config, "grpo", credit="draw")
+
+
+def build_dr_grpo(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
+    """Make Dr. GRPO, whose advantages are not divided by their deviation, with the departures of `build_grpo`."""
+    return _compared(env, config, "dr_grpo", credit="draw")
+
+
+def _compared(env: TokenSelectionVecEnv, config: PretrainConfig, baseline: Baseline, **changes: Any) -> TATS:
+    """Make TATS without a value network, whose baseline compares the masks of a clip."""
+    tats = replace(config.tats, vf_coef=0.0, **changes)
+    return _tats(env, replace(config, sampler=replace(config.sampler, critic="none"), tats=tats), baseline)
 
 
 def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, baseline: Baseline | None = None) -> TATS:

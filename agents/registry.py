@@ -37,7 +37,7 @@ class Agent:
     """Settings of its environment, see `tats_gym.agents.needs`."""
     objective: Literal["tats", "adamae"] | None = None
     """The objective that trains its sampler; None for another's, and for masks that are not learned."""
-    baseline: Literal["group"] | None = None
+    baseline: Literal["group", "dr_grpo", "grpo"] | None = None
     """The baseline that it always takes; None for the one in the settings."""
     uses_gain: bool = True
     """Whether the reward `gain` trains it differently from `neg_error`: False for masks that are not learned, credit by
@@ -53,6 +53,20 @@ AGENTS = {
         needs={"masks_per_clip": 4},
         objective="tats",
         baseline="group",
+        uses_gain=False,
+    ),
+    "grpo": Agent(
+        builder="tats_gym.agents.builders:build_grpo",
+        needs={"masks_per_clip": 4},
+        objective="tats",
+        baseline="grpo",
+        uses_gain=False,
+    ),
+    "dr_grpo": Agent(
+        builder="tats_gym.agents.builders:build_dr_grpo",
+        needs={"masks_per_clip": 4},
+        objective="tats",
+        baseline="dr_grpo",
         uses_gain=False,
     ),
     "adamae": Agent(builder="tats_gym.agents.builders:build_adamae", objective="adamae", uses_gain=False),

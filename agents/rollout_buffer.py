@@ -16,7 +16,9 @@ from tats_gym.envs.spaces import TokenBox
 from tats_gym.files.messages import check_choice
 from tats_gym.masks import hidden_by
 
-Baseline = Literal["value", "group", "none"]
+Baseline = Literal["value", "group", "dr_grpo", "grpo", "none"]
+OF_REWARDS: tuple[Credit, ...] = ("draw", "position", "joint")
+"""Forms of credit in which a mask's advantage comes from its reward alone."""
 
 
 class MaskBatch(NamedTuple):
@@ -29,7 +31,7 @@ class MaskBatch(NamedTuple):
     old_values: Tensor
     """(B,), or (B, L) with credit "marginal"."""
     old_log_prob: Tensor
-    """(B, M) of hidden tokens with credit "token", (B, K) of draws with credit "marginal", else (B,) of masks."""
+    """(B, M) of hidden tokens with credit "token", (B, K) of draws with "draw" and "marginal", else (B,) of masks."""
     advantages: Tensor
     """In the shape of `old_log_prob`; meaningless where `predicted` is False."""
     returns: Tensor
@@ -48,10 +50,15 @@ class TokenRolloutBuffer(RolloutBuffer):
     `tats_gym.agents.marginal_credit`, and V regresses the error of every hidden token. With any other credit each mask
     has the advantage reward - V, and V regresses the reward.
 
+    Three baselines compare a mask with the clip's others. "group": the mean of the others, as RLOO (arXiv 2402.14740).
+    "dr_grpo": the mean of all, as Dr. GRPO (arXiv 2503.20783), which is (G - 1) / G of it. "grpo": that too, divided by
+    the deviation of the G rewards, as GRPO (arXiv 2402.03300), so that each clip counts alike, however much its masks
+    differ.
+
     Args:
         args: As SB3 passes them: buffer_size is k, the environment steps in a rollout.
         credit: As the policy's.
-        baseline: V: the value, the mean over the clip's other masks, or zero.
+        baseline: V: the value, a mean over the clip's masks, or zero.
         masks_per_clip: G, consecutive masks of the same clip.
         near: Reach and far weight of the neighbourhood, with credit "marginal".
         normalize_advantage: Whether a rollout's advantages are brought to mean 0 and deviation 1. Without it, c1 / c3
@@ -59,7 +66,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         kwargs: As SB3 passes them: n_envs is B; gamma and gae_lambda are unused, since an episode is one step.
 
     Raises:
-        ValueError: If the baseline is unknown, or "group" has a single mask of each clip.
+        ValueError: If the baseline is unknown or does not suit the credit, or masks are compared and there is a single
+            one of each clip.
     """
 
     def __init__(
@@ -75,8 +83,14 @@ class TokenRolloutBuffer(RolloutBuffer):
         self.credit, self.baseline, self.masks_per_clip = credit, baseline, masks_per_clip
         self.normalize_advantage = normalize_advantage
         check_choice("baseline", baseline, get_args(Baseline))
-        if baseline == "group" and masks_per_clip < 2:
-            raise ValueError(f"baseline 'group' needs at least two masks a clip, got masks_per_clip {masks_per_clip}")
+        if baseline in ("group", "dr_grpo", "grpo") and masks_per_clip < 2:
+            raise ValueError(
+                f"baseline {baseline!r} needs at least two masks a clip, got masks_per_clip {masks_per_clip}"
+            )
+        if baseline in ("dr_grpo", "grpo") and credit not in OF_REWARDS:
+            raise ValueError(
+                f"baseline {baseline!r} compares rewards: credit must be one of {OF_REWARDS}, got {credit!r}"
+            )
         super().__init__(*args, **kwargs)
         if credit == "marginal":
             assert isinstance(self.observation_space, TokenBox)
@@ -122,8 +136,14 @@ class TokenRolloutBuffer(RolloutBuffer):
             whole = torch.ones_like(returns, dtype=torch.bool)
             advantages = errors.gather(1, hidden) - self._baseline(values, returns, whole)[:, None]
             return advantages, predicted.gather(1, hidden), returns, whole
-        whole = torch.ones_like(outcome.rewards, dtype=torch.bool)
-        return outcome.rewards - self._baseline(values, outcome.rewards, whole), whole, outcome.rewards, whole
+        rewards, whole = outcome.rewards, torch.ones_like(outcome.rewards, dtype=torch.bool)
+        advantages = rewards - self._baseline(values, rewards, whole)
+        if self.baseline == "grpo":
+            deviations = rewards.unflatten(0, (-1, self.masks_per_clip)).std(1) + 1e-8
+            advantages = advantages / deviations.repeat_interleave(self.masks_per_clip)
+        if self.credit == "draw":
+            return advantages[:, None].expand(ids.shape), torch.ones_like(ids, dtype=torch.bool), rewards, whole
+        return advantages, whole, rewards, whole
 
     def _baseline(self, values: Tensor, returns: Tensor, returned: Tensor) -> Tensor:
         """Return V for returns (B,), or (B, L) which are zero where `returned` is False.
@@ -134,6 +154,9 @@ class TokenRolloutBuffer(RolloutBuffer):
             return values
         if self.baseline == "none":
             return torch.zeros_like(returns)
+        if self.baseline in ("dr_grpo", "grpo"):
+            means: Tensor = returns.unflatten(0, (-1, self.masks_per_clip)).mean(1)
+            return means.repeat_interleave(self.masks_per_clip)
         total, times = (self._sum_of_others(each) for each in (returns, returned.float()))
         return mean_by_token(total, times).view_as(returns)
 

@@ -20,7 +20,7 @@ from tats_gym.masks import hidden_by
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import Precision
 
-Credit = Literal["token", "position", "joint", "marginal"]
+Credit = Literal["token", "draw", "position", "joint", "marginal"]
 
 ADAMW = {"betas": MAEOptimConfig.betas, "weight_decay": MAEOptimConfig.weight_decay}
 """AdamW's settings for samplers, those of the MAE: betas of Table 1, weight decay of AdaMAE."""
@@ -52,7 +52,7 @@ class MaskDistribution(Distribution):
             first_draw = self.distribution.token_log_prob  # (B, L)
             return first_draw.gather(1, hidden_by(x.long(), first_draw.shape[1]))
         draws = self.distribution.log_prob(x.long())  # (B, K)
-        if self.credit == "marginal":
+        if self.credit in ("draw", "marginal"):
             return draws
         return draws.mean(1) if self.credit == "position" else draws.sum(1)
 
@@ -98,7 +98,8 @@ class SubsetPolicy(ActorCriticPolicy):
         lr_schedule: As SB3 passes it.
         credit: Form of the log-probability, and so of PPO's ratio. "token": one for each hidden token, (B, M), as in
             the paper, for advantages per token. "marginal": one for each draw, (B, K), for advantages per draw; values
-            are then one for each token. "position": the mean over the K draws, (B,), so that the ratio is the
+            are then one for each token. "draw": the same ratios, as GRPO has one for each token of an answer, for
+            advantages per mask. "position": the mean over the K draws, (B,), so that the ratio is the
             geometric mean of theirs; the default, since SB3's own algorithms take one number a mask. "joint": the sum
             over the K draws, (B,), whose ratio leaves the clip range after the smallest step.
         masks_per_clip: Masks that `forward` draws for each observation, in consecutive rows.

@@ -35,7 +35,7 @@ class TatsConfig:
     """PPO's; without effect at n_epochs 1 in one minibatch, where the ratio is 1."""
     credit: Credit = "token"
     """Credit: each hidden token has its own error (token, the paper's), each draw the errors that left its
-    neighbourhood (marginal), or the mask its reward (position, joint)."""
+    neighbourhood (marginal), or the mask its reward (draw, position, joint)."""
     reach: Reach = "place"
     """The neighbourhood of a drawn token with credit marginal: the token itself, its place at all times, the places
     beside it too (neighbours), or the whole clip."""
@@ -45,7 +45,8 @@ class TatsConfig:
     """Bring the advantages of a rollout to mean 0 and deviation 1, as PPO does, so that c1 / c3 is in units of their
     deviation; the paper does not."""
     baseline: Literal["value", "none"] = "value"
-    """Baseline of the advantage: the value or none; the agent `group` takes the mean over the clip's other masks."""
+    """Baseline of the advantage: the value or none; the agents `group`, `dr_grpo` and `grpo` compare a
+    clip's masks."""
     policy_coef: float = 1e-4
     """c1."""
     vf_coef: float = 1e-4
@@ -72,8 +73,8 @@ class TATS(TokenRollouts, PPO):
         policy: "TatsPolicy", or another `SubsetPolicy`.
         env: A `TokenSelectionVecEnv`.
         config: How the sampler learns; its epochs of warm-up are here `warmup_timesteps`.
-        baseline: Subtracted from the return: the value, the mean return of the clip's other masks (group), or zero;
-            None takes the config's.
+        baseline: Subtracted from the return: the value, zero, or a mean over the clip's masks, see
+            `TokenRolloutBuffer`; None takes the config's.
         masks_per_clip: Masks drawn of each clip; must equal the environment's.
         warmup_timesteps: Uniform masks, without an update, before the sampler starts; the paper's m_o.
         policy_kwargs: Further arguments of the policy, whose optimiser settings default to `ADAMW`.
@@ -132,14 +133,14 @@ class TATS(TokenRollouts, PPO):
 
         policy   -mean of min(r A, clip(r, 1 - eps, 1 + eps) A), with the ratio r = p / p_old and the advantage A of
                  `TokenRolloutBuffer`.
-                 Credit "token": over the hidden tokens that the MAE predicts, p that of the token; "marginal": over
-                 draws, p that of the draw; else over masks.
+                 Credit "token": over the hidden tokens that the MAE predicts, p that of the token; "draw" and
+                 "marginal": over draws, p that of the draw; else over masks.
         value    mean of (V - return)^2; credit "marginal": over hidden tokens that the MAE predicts
         entropy  mean entropy of the categorical over all L tokens, the first draw
 
         Args:
             batch: B masks; advantages and old log-probabilities are (B, M) with credit "token", (B, K) with
-                "marginal", else (B,).
+                "draw" and "marginal", else (B,).
             output: The policy's `score` of the batch's observations under the current weights.
         """
         assert isinstance(self.policy, SubsetPolicy)

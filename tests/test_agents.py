@@ -29,6 +29,8 @@ FIXED = {"random", "random_ratio", "tube", "block", "motion", "constant", "expec
 LEARN = {
     "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
     "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
+    "grpo": [{}],
+    "dr_grpo": [{}],
     "adamae": [{}],
     "ppo": [{}],
     "a2c": [{}],

@@ -2,6 +2,7 @@
 
 import copy
 import statistics
+from itertools import product
 
 import pytest
 import torch
@@ -124,6 +125,11 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
         mean_error = sum(outcome.errors[b, i].item() for i in hidden) / len(hidden)
         paid = mean_error if credit == "token" else outcome.rewards[b].item()
         subtracted = old_values[b].item() if baseline == "value" else 0.0
+        scale = 1.0
+        if "grpo" in baseline:
+            rewards = outcome.rewards[b // groups * groups : b // groups * groups + groups].tolist()
+            subtracted = statistics.mean(rewards)
+            scale = statistics.stdev(rewards) + 1e-8 if baseline == "grpo" else 1.0
         if baseline == "group":
             others = [c for c in range(b // groups * groups, b // groups * groups + groups) if c != b]
             of_others = outcome.rewards if credit != "token" else outcome.errors.sum(1) / len(hidden)
@@ -135,7 +141,7 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
             for token in ids[b].tolist():
                 draws.append(log_p[token] - torch.tensor([log_p[j] for j in left]).logsumexp(0).item())
                 left.remove(token)
-            policy_term = (paid - subtracted) * sum(draws) / (len(draws) if credit == "position" else 1)
+            policy_term = (paid - subtracted) / scale * sum(draws) / (1 if credit == "joint" else len(draws))
         value_error = (values[b // groups].item() - paid) ** 2
         entropy = -sum(torch.tensor(each).exp().item() * each for each in log_p)
         total += -c1 * policy_term + c2 * value_error - c3 * entropy
@@ -202,10 +208,15 @@ def _update(agent, clips_root, monkeypatch, masks_per_clip=1):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("credit", ["token", "position", "joint", "marginal"])
-@pytest.mark.parametrize("baseline", ["value", "none", "group"])
+@pytest.mark.parametrize(
+    ("credit", "baseline"),
+    [
+        *product(["token", "draw", "position", "joint", "marginal"], ["value", "none", "group"]),
+        *product(["draw", "joint"], ["dr_grpo", "grpo"]),
+    ],
+)
 def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
-    group = 2 if baseline == "group" else 1
+    group = 1 if baseline in ("value", "none") else 2
     sampler = SamplerConfig(head_dim=8, critic="separate")
     policy, kept, gradients = _update(
         lambda env: TATS(

@@ -80,10 +80,42 @@ def test_each_of_three_masks_is_compared_with_the_mean_of_two():
     assert next(buffer.get()).advantages.tolist() == [-3.0, -1.5, 4.5, 4.0, 4.0, -8.0]
 
 
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [
+        ("dr_grpo", [-2.0, -1.0, 3.0, 8 / 3, 8 / 3, -16 / 3]),
+        ("grpo", [-2 / 7**0.5, -1 / 7**0.5, 3 / 7**0.5, 3**-0.5, 3**-0.5, -2 * 3**-0.5]),  # variances 7 and 64 / 3
+    ],
+)
+def test_grpo_compares_with_all_masks_of_the_clip_and_divides_by_their_deviation(baseline, expected):
+    buffer = _buffer(n_envs=6, credit="draw", baseline=baseline, masks_per_clip=3)
+    rewards = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, -8.0])
+    ids = torch.tensor([[0, 1], [1, 2], [2, 3]] * 2)
+    outcome = Outcome(rewards, torch.zeros(6, 4), torch.ones(6, 4, dtype=torch.bool), torch.arange(6), torch.arange(6))
+    buffer.add_step(torch.zeros(2, 4, 8), ids, torch.full((6,), 9.0), torch.zeros(6, 2), outcome)
+    batch = next(buffer.get())
+    assert batch.predicted.all()
+    torch.testing.assert_close(batch.advantages, torch.tensor(expected)[:, None].expand(-1, 2))
+    torch.testing.assert_close(batch.returns, rewards)
+
+
+def test_alike_masks_of_a_clip_teach_nothing():
+    buffer = _buffer(n_envs=2, credit="joint", baseline="grpo", masks_per_clip=2)
+    outcome = _outcome()._replace(rewards=torch.tensor([-0.3, -0.3]))
+    buffer.add_step(torch.zeros(1, 4, 8), torch.tensor([[0], [1]]), torch.zeros(2), torch.zeros(2), outcome)
+    assert next(buffer.get()).advantages.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("credit", ["token", "marginal"])
+def test_grpo_needs_a_reward_for_each_mask(credit):
+    with pytest.raises(ValueError, match=rf"baseline 'grpo' compares rewards: credit must be one of .*got '{credit}'"):
+        _buffer(credit=credit, baseline="grpo", masks_per_clip=2)
+
+
 def test_a_group_of_one_has_no_others():
     with pytest.raises(ValueError, match="baseline 'group' needs at least two masks a clip, got masks_per_clip 1"):
         _buffer(credit="token", baseline="group")
-    with pytest.raises(ValueError, match="baseline must be one of value, group, none; got 'mean'"):
+    with pytest.raises(ValueError, match="baseline must be one of value, group, dr_grpo, grpo, none; got 'mean'"):
         _buffer(credit="token", baseline="mean")
 
 
