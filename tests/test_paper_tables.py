@@ -10,6 +10,7 @@ import filelock
 import pytest
 
 from tats_gym.agents.config import PRESETS
+from tats_gym.agents.experiments import sweep as sweep_module
 from tats_gym.agents.experiments import trials as trials_module
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.paper_tables import SWEEPS
@@ -19,7 +20,7 @@ from tats_gym.agents.experiments.variations import changed
 from tats_gym.runs import work_queue
 from tats_gym.runs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate
-from tests.runs import load_command, tiny_config
+from tests.runs import load_command, tiny_config, words_of
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -185,6 +186,7 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
     monkeypatch.setitem(SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
     tiny = changed(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, ProbePlan()))
+    monkeypatch.setattr(sweep_module, "with_demo_set", lambda *_: pytest.fail("this table has no probes"))
     arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "3", "--jobs", "2",
                  "--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]  # fmt: skip
     assert script.main(arguments) == 0
@@ -217,7 +219,6 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
         ),
         (["table6", "--visible", "8"], "--visible is not to be given here, got 8; use table6's own"),
         (["table2", "--base.mae-optim.epochs", "5"], "--base.mae-optim.epochs is not to be given here, got 5; use"),
-        (["table3", "--budget", "4000", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (
             ["table6", "--env", "TatsMask-folder-v0", "--root", "{clips}", "--size", "80"],
             "-folder-v0 have no classes; ",
@@ -231,3 +232,11 @@ def test_settings_that_cannot_be_swept_are_named_before_any_run(
     assert script.main([*arguments, "--out", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("config.json"))
+
+
+@pytest.mark.parametrize("option", ["jobs", "budget"])
+def test_numbers_are_checked_before_any_clip_is_drawn(script, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.setenv("TATS_GYM_DATA", str(tmp_path))
+    told = words_of(script.main, ["table6", f"--{option}", "0"], capsys, codes={2})
+    assert f"{option} must be at least 1, got 0" in told
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from tats_gym.agents.experiments.trials import Trial, read_row, run_trials
 from tats_gym.agents.experiments.variations import build_once, changed, sized, with_agent
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
+from tats_gym.files.intervals import check_intervals
 from tats_gym.runs.parallel_jobs import default_jobs
 from tats_gym.runs.results import aligned, origin_of, results_folder, write_results
 from tats_gym.statistics import Estimate, estimate
@@ -45,6 +46,9 @@ class SweepCommand:
     """Settings that all runs share, but for the swept ones."""
     probing: ProbePlan
     """Settings of the probes."""
+
+    def __post_init__(self) -> None:
+        check_intervals(self, jobs="[1, inf)", budget="[1, inf)")  # before the demo's clips are drawn
 
     @property
     def sweep(self) -> Sweep:
@@ -235,10 +239,11 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
     """
     make_folder(command.results)  # before hours of work
     sweep, data = command.sweep, command.base.clips.data
-    probing, label = with_demo_set(command.probing, command.base.clips), command.label or data
+    label = command.label or data
     trials = planned(
         sweep, command.base, command.out / f"{command.table}-{label}", command.seeds, budget=command.budget
     )
+    probing = with_demo_set(command.probing, command.base.clips) if sweep.probed else command.probing
     swept = run_sweep(sweep, trials, probing, jobs=command.jobs)
     found, rows = estimates(sweep, swept), [each.values for each in swept]
     about = f"{command.table}, {label}: {sweep.about}; {_in_common(command, rows)}"

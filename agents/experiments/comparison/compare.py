@@ -21,6 +21,7 @@ from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_
 from tats_gym.agents.experiments.variations import build_once, sized, with_agent
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
+from tats_gym.files.intervals import check_intervals
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 from tats_gym.runs.results import results_folder
@@ -85,6 +86,9 @@ class CompareCommand:
     """Settings that all runs share."""
     probing: ProbePlan
     """Settings of the probes."""
+
+    def __post_init__(self) -> None:
+        check_intervals(self, jobs="[1, inf)", forwards="[1, inf)")  # before the demo's clips are drawn
 
     @property
     def comparison(self) -> Comparison:
