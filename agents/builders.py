@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,13 +82,10 @@ def _batch_size(env: TokenSelectionVecEnv) -> int:
 @with_settings(AdaMAEConfig)
 def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig, settings: AdaMAEConfig) -> AdaMAE:
     """Make AdaMAE, whose sampler has the learning rate of the MAE at every step."""
-    optim, steps_per_epoch = config.mae_optim, _steps_per_epoch(env, config)
-    rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
-    steps = optim.epochs * steps_per_epoch
     sinusoidal = config.own_mae is None and config.mae.pos_embed == "sinusoid"
     return AdaMAE(
         env,
-        lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate),
+        _mae_rate(env, config),
         config=settings,
         policy_kwargs={"precision": config.precision, "sinusoidal": sinusoidal},
         masks_per_clip=env.vector_env.config.masks_per_clip,
@@ -96,11 +94,30 @@ def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig, settings: Ad
     )
 
 
-def _fixed(policy: type[FixedPolicy]) -> Callable[[TokenSelectionVecEnv, PretrainConfig], FixedMasks]:
-    def build(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
-        return FixedMasks(policy, env, n_steps=config.tats.n_steps, seed=config.seed, device=env.vector_env.device)
+def _mae_rate(env: TokenSelectionVecEnv, config: PretrainConfig) -> Callable[[float], float]:
+    """Return the MAE's learning rate as SB3 asks for it, by the share of the training that is left."""
+    optim, steps_per_epoch = config.mae_optim, _steps_per_epoch(env, config)
+    rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
+    steps = optim.epochs * steps_per_epoch
+    return lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate)
 
-    return build
+
+def _fixed_masks(
+    policy: type[FixedPolicy], env: TokenSelectionVecEnv, config: PretrainConfig, settings: Any = None
+) -> FixedMasks:
+    """Make a fixed policy, with settings of its own if it has some."""
+    return FixedMasks(
+        policy,
+        env,
+        n_steps=config.tats.n_steps,
+        seed=config.seed,
+        device=env.vector_env.device,
+        policy_kwargs=None if settings is None else {"config": settings},
+    )
+
+
+def _fixed(policy: type[FixedPolicy]) -> Callable[[TokenSelectionVecEnv, PretrainConfig], FixedMasks]:
+    return partial(_fixed_masks, policy)
 
 
 build_random = _fixed(RandomPolicy)
@@ -119,7 +136,7 @@ def build_expected_error(env: TokenSelectionVecEnv, config: PretrainConfig) -> F
         with torch.no_grad(), autocast(config.precision, env.vector_env.device):
             return errors_under(env.vector_env.mae, clips, ids)[1]
 
-    agent = _fixed(ExpectedErrorPolicy)(env, config)
+    agent = _fixed_masks(ExpectedErrorPolicy, env, config)
     assert isinstance(agent.policy, ExpectedErrorPolicy)
     agent.policy.errors = errors
     return agent

@@ -24,8 +24,10 @@ from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
 pytestmark = pytest.mark.long
 
+BY_CLIP = {"motion", "expected_error"}
+"""Fixed masks that depend on the clip."""
 # `frame` shows 16 tokens of the toy's 64, not 8.
-FIXED = {"random", "random_ratio", "tube", "block", "motion", "constant", "expected_error"}
+FIXED = BY_CLIP | {"random", "random_ratio", "tube", "block", "constant"}
 LEARN = {
     "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
     "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
@@ -90,7 +92,7 @@ def test_it_learns_to_show_the_hard_tokens(clips_root, name, tats):
     env.close()
 
 
-@pytest.mark.parametrize("name", sorted(FIXED - {"motion", "expected_error"}))
+@pytest.mark.parametrize("name", sorted(FIXED - BY_CLIP))
 def test_fixed_masks_err_as_uniform_ones_where_they_do_not_depend_on_the_clip(clips_root, name):
     agent, env = _make(clips_root, name)
     agent.learn(16 * 4)

@@ -86,9 +86,8 @@ class BlindPolicy(FixedPolicy):
         super().__init__(*args, **kwargs)
         self.rule(self.grid, 1, torch.Generator())  # rejects a K that does not fit before training
 
-    @staticmethod
     @abstractmethod
-    def rule(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    def rule(self, grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw visible tokens (B, K) of `batch_size` clips."""
 
     def draw(self, count: int) -> Tensor:
@@ -150,6 +149,7 @@ class FixedMasks(TokenRollouts):
         n_steps: Environment steps in a rollout; affects only the callbacks.
         seed: Seed of the masks.
         device: As in SB3.
+        policy_kwargs: Further arguments of the policy, such as settings of its own.
     """
 
     def __init__(
@@ -159,6 +159,8 @@ class FixedMasks(TokenRollouts):
         n_steps: int = 1,
         seed: int | None = None,
         device: torch.device | str = "auto",
+        *,
+        policy_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             policy,  # type: ignore[arg-type]
@@ -179,6 +181,7 @@ class FixedMasks(TokenRollouts):
                 "masks_per_clip": 1,
                 "normalize_advantage": False,
             },
+            policy_kwargs=policy_kwargs,
             seed=seed,
             device=device,
         )
