@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def _first_column(page: str, head: str) -> list[str]:
-    """The names in backquotes in the first column of the table that begins with this cell."""
-    text = (ROOT / "docs" / page).read_text()
-    rows = text[text.index(f"| {head} |") :].split("\n\n")[0].splitlines()[2:]
+    """The names in backquotes in the first column of the tables that begin with this cell."""
+    tables = (ROOT / "docs" / page).read_text().split(f"| {head} |")[1:]
+    rows = [row for table in tables for row in table.split("\n\n")[0].splitlines()[2:]]
     return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
 
 
