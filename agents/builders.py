@@ -21,6 +21,7 @@ from tats_gym.agents.peers.fixed import (
     RandomPolicy,
     TubePolicy,
 )
+from tats_gym.agents.peers.running_cells import CellPolicy
 from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import Baseline
 from tats_gym.agents.tats import TATS
@@ -125,6 +126,7 @@ build_random_ratio = _fixed(RandomPolicy)
 build_tube = _fixed(TubePolicy)
 build_frame = _fixed(FramePolicy)
 build_block = _fixed(BlockPolicy)
+build_cell = _fixed(CellPolicy)
 build_motion = _fixed(MotionPolicy)
 build_constant = _fixed(ConstantPolicy)
 

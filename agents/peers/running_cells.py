@@ -1,0 +1,40 @@
+"""Running cell masks (Qing et al. 2022; VideoMAE V2): a pattern that moves on by a place from tubelet to tubelet."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tats_gym.agents.peers.fixed import BlindPolicy
+from tats_gym.tokens import TokenGrid
+
+
+def cell_side(grid: TokenGrid) -> int:
+    """Return the side of the smallest cell, 2 x 2 or larger, that holds a visible token in each tubelet."""
+    return max(2, math.isqrt(math.ceil(grid.num_tokens / grid.num_visible) - 1) + 1)
+
+
+def cell_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Show the same places of every cell of the frame, shifted by one from tubelet to tubelet: (B, K).
+
+    The places of a cell are counted row by row, from one that is drawn for each clip. Every cell shows its first
+    places, as many as fit in K, and random cells the one after them, which makes K exact.
+    """
+    side, (t, h, w) = cell_side(grid), grid.shape
+    rows, columns = torch.arange(h)[:, None] % side, torch.arange(w) % side
+    places = (side * rows + columns).flatten()  # (h * w,) within the cell
+    phases = (places + torch.arange(t)[:, None]).flatten()  # (L,)
+    start = torch.randint(side**2, (batch_size, 1), generator=generator)
+    order = (phases + start) % side**2 + torch.rand(batch_size, grid.num_tokens, generator=generator)
+    return order.topk(grid.num_visible, dim=1, largest=False).indices
+
+
+class CellPolicy(BlindPolicy):
+    """Shows running cells.
+
+    Source: MAR (arXiv 2207.11660), whose encoder sees such cells, and the decoder masks of VideoMAE V2 (arXiv
+    2303.16727): 2 x 2 cells that show half of their places, so that no place stays hidden for more than two tubelets.
+    Departure: where K is below a quarter of the tokens, the cells are larger, and may be cut off at the frame's border.
+    """
+
+    rule = staticmethod(cell_ids)
