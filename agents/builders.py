@@ -21,6 +21,7 @@ from tats_gym.agents.peers.fixed import (
     RandomPolicy,
     TubePolicy,
 )
+from tats_gym.agents.peers.jepa import JEPAConfig, JEPAPolicy
 from tats_gym.agents.peers.running_cells import CellPolicy
 from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import Baseline
@@ -129,6 +130,12 @@ build_block = _fixed(BlockPolicy)
 build_cell = _fixed(CellPolicy)
 build_motion = _fixed(MotionPolicy)
 build_constant = _fixed(ConstantPolicy)
+
+
+@with_settings(JEPAConfig)
+def build_jepa(env: TokenSelectionVecEnv, config: PretrainConfig, settings: JEPAConfig) -> FixedMasks:
+    """Make V-JEPA's masks."""
+    return _fixed_masks(JEPAPolicy, env, config, settings)
 
 
 def build_expected_error(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
