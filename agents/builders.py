@@ -21,6 +21,7 @@ from tats_gym.agents.peers.fixed import (
     RandomPolicy,
     TubePolicy,
 )
+from tats_gym.agents.peers.green_noise import Green3DConfig, Green3DPolicy
 from tats_gym.agents.peers.jepa import JEPAConfig, JEPAPolicy
 from tats_gym.agents.peers.running_cells import CellPolicy
 from tats_gym.agents.requirements import with_settings
@@ -130,6 +131,12 @@ build_block = _fixed(BlockPolicy)
 build_cell = _fixed(CellPolicy)
 build_motion = _fixed(MotionPolicy)
 build_constant = _fixed(ConstantPolicy)
+
+
+@with_settings(Green3DConfig)
+def build_green3d(env: TokenSelectionVecEnv, config: PretrainConfig, settings: Green3DConfig) -> FixedMasks:
+    """Make masks of green noise."""
+    return _fixed_masks(Green3DPolicy, env, config, settings)
 
 
 @with_settings(JEPAConfig)

@@ -82,6 +82,7 @@ AGENTS = {
     "block": Agent(builder="tats_gym.agents.builders:build_block", uses_gain=False),
     "cell": Agent(builder="tats_gym.agents.builders:build_cell", uses_gain=False),
     "jepa": Agent(builder="tats_gym.agents.builders:build_jepa", uses_gain=False),
+    "green3d": Agent(builder="tats_gym.agents.builders:build_green3d", uses_gain=False),
     "motion": Agent(builder="tats_gym.agents.builders:build_motion", uses_gain=False),
     "expected_error": Agent(builder="tats_gym.agents.builders:build_expected_error", uses_gain=False),
     "constant": Agent(builder="tats_gym.agents.builders:build_constant", uses_gain=False),

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 BY_CLIP = {"motion", "expected_error"}
 """Fixed masks that depend on the clip."""
 # `frame` shows 16 tokens of the toy's 64, not 8.
-FIXED = BY_CLIP | {"random", "random_ratio", "tube", "block", "cell", "jepa", "constant"}
+FIXED = BY_CLIP | {"random", "random_ratio", "tube", "block", "cell", "jepa", "green3d", "constant"}
 LEARN = {
     "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
     "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
