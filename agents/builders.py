@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.adamae import AdaMAE, AdaMAEConfig
+from tats_gym.agents.peers.everest import EverestConfig, EverestPolicy
 from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy
 from tats_gym.agents.peers.fixed import (
     BlockPolicy,
@@ -143,6 +144,22 @@ def build_green3d(env: TokenSelectionVecEnv, config: PretrainConfig, settings: G
 def build_jepa(env: TokenSelectionVecEnv, config: PretrainConfig, settings: JEPAConfig) -> FixedMasks:
     """Make V-JEPA's masks."""
     return _fixed_masks(JEPAPolicy, env, config, settings)
+
+
+@with_settings(EverestConfig)
+def build_everest(env: TokenSelectionVecEnv, config: PretrainConfig, settings: EverestConfig) -> FixedMasks:
+    """Make EVEREST's masks, by the embedding of the environment's MAE."""
+
+    def embed(clips: Tensor) -> Tensor:
+        mae = env.vector_env.mae
+        with autocast("fp32", env.vector_env.device):  # in bf16, rounding would pass for change
+            # The embedding of a black clip holds the positions and biases that all clips share.
+            return mae.embed(clips) - mae.embed(torch.zeros_like(clips[:1]))
+
+    agent = _fixed_masks(EverestPolicy, env, config, settings)
+    assert isinstance(agent.policy, EverestPolicy)
+    agent.policy.embed = embed
+    return agent
 
 
 def build_expected_error(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:

@@ -84,6 +84,7 @@ AGENTS = {
     "jepa": Agent(builder="tats_gym.agents.builders:build_jepa", uses_gain=False),
     "green3d": Agent(builder="tats_gym.agents.builders:build_green3d", uses_gain=False),
     "motion": Agent(builder="tats_gym.agents.builders:build_motion", uses_gain=False),
+    "everest": Agent(builder="tats_gym.agents.builders:build_everest", uses_gain=False),
     "expected_error": Agent(builder="tats_gym.agents.builders:build_expected_error", uses_gain=False),
     "constant": Agent(builder="tats_gym.agents.builders:build_constant", uses_gain=False),
     "sac": Agent(builder="tats_gym.agents.stock.off_policy:build_sac", needs={"action": "scores"}),

@@ -24,7 +24,7 @@ from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
 pytestmark = pytest.mark.long
 
-BY_CLIP = {"motion", "expected_error"}
+BY_CLIP = {"motion", "everest", "expected_error"}
 """Fixed masks that depend on the clip."""
 # `frame` shows 16 tokens of the toy's 64, not 8.
 FIXED = BY_CLIP | {"random", "random_ratio", "tube", "block", "cell", "jepa", "green3d", "constant"}

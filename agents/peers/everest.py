@@ -1,0 +1,82 @@
+"""EVEREST's masks (Hwang et al. 2024): tokens whose embedding differs from that of the tubelet before."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tats_gym.agents.peers.fixed import FixedPolicy
+from tats_gym.files.config_io import check_plain
+from tats_gym.files.intervals import check_intervals
+
+ROUNDING = 1e-5
+"""Distances of embeddings that rounding alone makes; tokens that differ by less than this are ordered at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverestConfig:
+    """The tokens that may be shown."""
+
+    pool: float = 0.3
+    """Share of the tokens, those that change most, from which the K visible ones are drawn; at least K of them. 0.3 as
+    published; 0 shows the K that change most."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        check_intervals(self, pool="[0, 1]")
+
+
+def embedding_change(embedded: Tensor, num_tubelets: int) -> Tensor:
+    """Return each token's L2 distance (B, L) from the token at its place a tubelet earlier, of embeddings (B, L, D).
+
+    The first tubelet is compared with the second, so both have the same values.
+    """
+    distances = embedded.unflatten(1, (num_tubelets, -1)).diff(dim=1).norm(dim=-1)  # (B, t - 1, h * w)
+    return torch.cat((distances[:, :1], distances), dim=1).flatten(1)
+
+
+class EverestPolicy(FixedPolicy):
+    """Shows K random tokens of those whose embedding changes most from one tubelet to the next.
+
+    `motion` compares pixels, and shows the K that change most; here the MAE's embedding as it is now is compared,
+    without positions, and the visible tokens are drawn.
+
+    Source: "EVEREST: Efficient Masked Video Autoencoder by Removing Redundant Spatiotemporal Tokens" (arXiv
+    2211.10636), its token selection. Departures: the MAE predicts all hidden tokens, where there only the rest of
+    those that change most are predicted; frames are not selected.
+
+    Args:
+        config: The tokens that may be shown.
+        args: See `FixedPolicy`.
+        kwargs: See `FixedPolicy`.
+
+    Raises:
+        ValueError: If a clip is one tubelet long.
+    """
+
+    embed: Callable[[Tensor], Tensor] | None = None
+    """Maps clips (B, C, T, H, W) to the MAE's embeddings (B, L, D) without positions; set by the builder. A plain
+    function, so that a copy of the policy does not copy the MAE."""
+
+    def __init__(self, *args: Any, config: EverestConfig | None = None, **kwargs: Any) -> None:
+        self.config = config or EverestConfig()
+        super().__init__(*args, **kwargs)
+        if self.grid.shape[0] < 2:
+            raise ValueError("EVEREST's masks compare tubelets and need at least two of them; choose a longer clip")
+
+    def ids_keep(self, clips: Tensor) -> Tensor:
+        """Draw visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device.
+
+        Raises:
+            ValueError: If `embed` is not set.
+        """
+        if self.embed is None:
+            raise ValueError("EVEREST's masks need an MAE: build the agent with find_agent('everest')")
+        num_tokens, num_visible = self.grid.num_tokens, self.grid.num_visible
+        change = embedding_change(self.embed(clips), self.grid.shape[0])
+        noise = torch.rand(2, *change.shape).to(change.device)
+        pool = (change + ROUNDING * noise[0]).topk(max(num_visible, int(self.config.pool * num_tokens + 1e-6)), dim=1)
+        drawn = noise[1].gather(1, pool.indices).topk(num_visible, dim=1)
+        return pool.indices.gather(1, drawn.indices)
