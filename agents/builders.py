@@ -24,6 +24,7 @@ from tats_gym.agents.peers.fixed import (
 )
 from tats_gym.agents.peers.green_noise import Green3DConfig, Green3DPolicy
 from tats_gym.agents.peers.jepa import JEPAConfig, JEPAPolicy
+from tats_gym.agents.peers.loss_predictor import LossPredictor, LossPredictorConfig
 from tats_gym.agents.peers.running_cells import CellPolicy
 from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import Baseline
@@ -104,6 +105,22 @@ def _mae_rate(env: TokenSelectionVecEnv, config: PretrainConfig) -> Callable[[fl
     rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
     steps = optim.epochs * steps_per_epoch
     return lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate)
+
+
+@with_settings(LossPredictorConfig)
+def build_loss_predictor(
+    env: TokenSelectionVecEnv, config: PretrainConfig, settings: LossPredictorConfig
+) -> LossPredictor:
+    """Make Hard Patches Mining, whose predictor has the learning rate of the MAE at every step, as published."""
+    return LossPredictor(
+        env,
+        _mae_rate(env, config),
+        config=settings,
+        policy_kwargs={"precision": config.precision, "sampler": config.sampler},
+        masks_per_clip=env.vector_env.config.masks_per_clip,
+        seed=config.seed,
+        device=env.vector_env.device,
+    )
 
 
 def _fixed_masks(

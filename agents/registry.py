@@ -70,6 +70,7 @@ AGENTS = {
         uses_gain=False,
     ),
     "adamae": Agent(builder="tats_gym.agents.builders:build_adamae", objective="adamae", uses_gain=False),
+    "loss_predictor": Agent(builder="tats_gym.agents.builders:build_loss_predictor", uses_gain=False),
     "ppo": Agent(builder="tats_gym.agents.stock.on_policy:build_ppo"),
     "a2c": Agent(builder="tats_gym.agents.stock.on_policy:build_a2c"),
     "trpo": Agent(builder="tats_gym.agents.stock.trpo:build_trpo", extra="contrib"),

@@ -152,6 +152,9 @@ class SubsetPolicy(ActorCriticPolicy):
     estimates_value = True
     """Whether the values of `score` are estimates; otherwise they are zero."""
 
+    grades_tokens = True
+    """Whether tokens have graded probabilities, which `SamplerState` describes; False where a rule excludes some."""
+
     @abstractmethod
     def score(self, tokens: Tensor) -> PolicyOutput:
         """Return the distribution over masks for tokens (B, L, D), and the values of `PolicyOutput`, in one pass."""

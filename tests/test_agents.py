@@ -34,11 +34,14 @@ LEARN = {
     "grpo": [{}],
     "dr_grpo": [{}],
     "adamae": [{}],
+    "loss_predictor": [{}],
     "ppo": [{}],
     "a2c": [{}],
     "trpo": [{}],
 }
 """Agents that learn, and the settings with which they are tried."""
+OWN = {"loss_predictor": {"show": "hard", "end": 1.0}}
+"""Agents' own settings with which they show the hard tokens."""
 OFF_POLICY = {"sac", "td3", "tqc"}
 """Stock agents whose learning is tried with their networks."""
 
@@ -46,6 +49,7 @@ OFF_POLICY = {"sac", "td3", "tqc"}
 def _config(name, num_envs=16, **tats):
     config = PretrainConfig(
         agent=name,
+        agent_settings=OWN.get(name, {}),
         num_envs=num_envs,
         device="cpu",
         epoch_clips=16 * 60,

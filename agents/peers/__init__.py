@@ -1,1 +1,1 @@
-"""Agents to compare TATS with: AdaMAE, masks that are not learned, and an oracle of errors."""
+"""Agents to compare TATS with: AdaMAE, Hard Patches Mining, masks that are not learned, and an oracle of errors."""

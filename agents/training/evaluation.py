@@ -117,7 +117,7 @@ class HeldOut:
         self.random = torch.stack(masks)  # (S, B, K)
 
     def measure(self, policy: BasePolicy) -> tuple[HeldOutMetrics, SamplerState | None]:
-        """Measure the agent's masks, and the state of its distribution if the policy is a `SubsetPolicy`."""
+        """Measure the agent's masks, and the state of its distribution if its policy grades tokens."""
         chosen = self.choices(policy)
         self.shown = shown_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors_by_token(self.random)
@@ -176,7 +176,7 @@ class HeldOut:
 
     def _sampler_state(self, policy: BasePolicy, chosen: Tensor, errors: Tensor) -> SamplerState | None:
         """Return the statistics of the distribution from one draw (B, K) for each clip and the errors (B,) under it."""
-        if not isinstance(policy, SubsetPolicy):
+        if not isinstance(policy, SubsetPolicy) or not policy.grades_tokens:
             return None
         by_reward = policy.estimates_value and policy.credit not in ("token", "marginal")
         rows = []
