@@ -1,9 +1,11 @@
 """Names in the tables of agents, datasets and rewards: the command line and the pages know the same."""
 
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 import tyro
 
@@ -25,6 +27,18 @@ def _first_column(page: str, head: str) -> list[str]:
 def test_the_pages_name_every_agent_and_reward():
     assert sorted(_first_column("agents.md", "`--agent`")) == sorted(AGENTS)
     assert sorted(_first_column("rewards.md", "`--reward`")) == sorted(REWARDS)
+
+
+@pytest.mark.usefixtures("demo_root")
+def test_the_picture_of_masks_has_a_row_for_every_agent_by_a_rule(tmp_path):
+    text = (ROOT / "docs" / "agents.md").read_text()
+    table = text[text.index("## Masks by a rule") :].split("\n\n")[3]
+    zoo = runpy.run_path(str(ROOT / "docs" / "examples" / "mask_zoo.py"))
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert list(dict(zoo["ROWS"])) == [name for name in named if name != "random_ratio"]  # random tokens too
+    zoo["main"](zoo["Settings"](out=tmp_path / "zoo.png", clip=0))
+    drawn, kept = (matplotlib.image.imread(path) for path in (tmp_path / "zoo.png", ROOT / "docs" / "mask-zoo.png"))
+    assert drawn.shape == kept.shape
 
 
 def test_the_readme_names_every_dataset():
