@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.envs.settings import EnvConfig
-from tats_gym.files.config_io import check_plain, from_plain
+from tats_gym.settings.config_io import check_plain, from_plain
 
 Build = TypeVar("Build", bound=Callable[..., Any])
 

@@ -13,8 +13,8 @@ from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollout_buffer import Baseline, MaskBatch, TokenRolloutBuffer
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, Credit, PolicyOutput, SubsetPolicy
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 
 @dataclass(frozen=True, kw_only=True)

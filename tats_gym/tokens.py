@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from einops import rearrange
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 if TYPE_CHECKING:  # `import tats_gym` registers the ids without the seconds that torch takes
     from torch import Tensor

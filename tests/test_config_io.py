@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 
 from tats_gym.agents.config import PRESETS, OffPolicyConfig, config_from_dict
-from tats_gym.files.config_io import from_plain
 from tats_gym.finetune.config import FinetuneConfig, FinetuneOptimConfig
 from tats_gym.model.videomae import MAEConfig
+from tats_gym.settings.config_io import from_plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tats_gym.files.intervals import SEEDS, check_intervals
+from tats_gym.settings.intervals import SEEDS, check_intervals
 
 INSIDE = [
     ("[1, inf)", (1, 1.5, 2**70)),

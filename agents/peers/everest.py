@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.peers.fixed import FixedPolicy
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 ROUNDING = 1e-5
 """Distances of embeddings that rounding alone makes; tokens that differ by less than this are ordered at random."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.peers.fixed import BlindPolicy
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import TokenGrid
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.peers.fixed import BlindPolicy
-from tats_gym.files.config_io import check_plain
+from tats_gym.settings.config_io import check_plain
 from tats_gym.tokens import TokenGrid
 
 BLOCKS = {"short": (8, 0.15), "long": (2, 0.7)}

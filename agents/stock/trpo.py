@@ -9,8 +9,8 @@ from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.stock.on_policy import normalised_batch_size, shared_settings
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 
 @dataclass(frozen=True, kw_only=True)

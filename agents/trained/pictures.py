@@ -20,9 +20,9 @@ from tats_gym.clips.datasets.layout import Video, VideoList
 from tats_gym.figures.files import Form, Picture
 from tats_gym.figures.masks import ClipMasks, Scales
 from tats_gym.files.atomic import make_folder
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.runs.folder import names_apart
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.weight_files import check_weights, read_safetensors, read_torch, write_safetensors
 from tats_gym.export.loading import RAW
 from tats_gym.files.atomic import folder_written_whole
-from tats_gym.files.config_io import from_plain
 from tats_gym.hub.folder import HubFolder
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import PRETRAINING, check_kind
+from tats_gym.settings.config_io import from_plain
 from tats_gym.tokens import TokenGrid
 
 FILE = "sampler.safetensors"

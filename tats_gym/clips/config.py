@@ -10,8 +10,8 @@ from tats_gym.clips.datasets.listing import check_source
 from tats_gym.clips.readers import Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
 from tats_gym.files.atomic import make_paths_absolute
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 PixelAspect = Literal["ignore", "apply"]

@@ -35,7 +35,7 @@ from tats_gym.clips.distortions import DistortionError, RandAugment, distorting,
 from tats_gym.clips.paths import data_root
 from tats_gym.clips.published_views import published_squares, published_windows
 from tats_gym.clips.readers import VideoReader, VideoReadError, pixel_aspect_of
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.intervals import check_intervals
 
 ORDER_SEED, CLIP_SEED = 0, 1
 """First entries of the random seeds, which separate the numbers of an epoch's order from those of a clip."""

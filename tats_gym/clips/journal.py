@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tats_gym.files.atomic import complete_last_line
-from tats_gym.files.config_io import from_plain
 from tats_gym.files.text import parse_json
+from tats_gym.settings.config_io import from_plain
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from tats_gym.datasets import Dataset
 from tats_gym.encoders.description import read_mapping
 from tats_gym.encoders.names import unwrapped
 from tats_gym.encoders.weight_files import check_weights, read_json
-from tats_gym.files.config_io import check_plain, from_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.pooling import Pool
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.settings.config_io import check_plain, from_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)

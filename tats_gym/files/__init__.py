@@ -1,1 +1,1 @@
-"""File input and output: atomic writes, text and JSON, settings as plain values, error messages."""
+"""Reads and writes files: atomic writes, text and JSON of other origin, and the suffixes of videos and images."""

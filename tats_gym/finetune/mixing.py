@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 
 @dataclass(frozen=True, kw_only=True)

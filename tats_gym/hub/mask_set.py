@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tats_gym.encoders.weight_files import read_safetensors, write_safetensors
-from tats_gym.files.config_io import from_plain
 from tats_gym.hub.folder import HubFolder
 from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.settings.config_io import from_plain
 from tats_gym.tokens import TokenGrid
 
 FILE = "masks.safetensors"

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.block import Block
 from tats_gym.model.positions import POSITIONS, PositionKind
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import CHANNELS, TokenGrid
 from tats_gym.train.precision import to_float32
 

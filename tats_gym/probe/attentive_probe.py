@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.model.block import MLP
 from tats_gym.probe.adamw import Batches, train_by_adamw
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ from tats_gym.clips import ClipBatch, ClipConfig, ClipStream, VideoList, VideoRe
 from tats_gym.clips.decoder import Views
 from tats_gym.encoders.weight_files import read_safetensors, write_safetensors
 from tats_gym.files.atomic import file_written_whole, make_folder
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.probe.token_source import TokenSource
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.progress import progress_bar
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
 
 logger = logging.getLogger(__name__)

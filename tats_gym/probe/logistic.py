@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.standardise import mean_and_deviation
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.probe.standardise import mean_and_deviation
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.train.nonfinite import GradientGuard
 
 REFERENCE_BATCH = 256

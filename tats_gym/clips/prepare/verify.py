@@ -40,11 +40,11 @@ from tats_gym.clips.workers.pool import run_all
 from tats_gym.clips.workers.supervisor import TaskFailure
 from tats_gym.datasets import DATASETS, Split
 from tats_gym.files.atomic import write_whole
-from tats_gym.files.config_io import check_plain
-from tats_gym.files.intervals import check_intervals
 from tats_gym.files.text import parse_json
 from tats_gym.runs.kinds import refuse_to_replace
 from tats_gym.runs.progress import progress_bar
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)

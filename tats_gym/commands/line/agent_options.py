@@ -11,7 +11,7 @@ import tyro
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.registry import find_agent
 from tats_gym.agents.requirements import plain_settings, settings_kind
-from tats_gym.files.config_io import from_plain
+from tats_gym.settings.config_io import from_plain
 
 PREFIX = "--agent-settings"
 

@@ -1,0 +1,1 @@
+"""Guards of settings, and their building from plain values, with errors that name the field."""
