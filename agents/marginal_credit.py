@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from tats_gym.files.messages import check_choice
+from tats_gym.messages import check_choice
 
 Reach = Literal["token", "place", "neighbours", "clip"]
 

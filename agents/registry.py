@@ -19,8 +19,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import needs
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.files.messages import check_choice
-from tats_gym.files.user_modules import find_modules_here, load_function
+from tats_gym.messages import check_choice
+from tats_gym.plugs import find_modules_here, load_function
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 

@@ -13,8 +13,8 @@ from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_t
 from tats_gym.agents.subset_policy import Credit
 from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.files.messages import check_choice
 from tats_gym.masks import hidden_by
+from tats_gym.messages import check_choice
 
 Baseline = Literal["value", "group", "dr_grpo", "grpo", "none"]
 OF_REWARDS: tuple[Credit, ...] = ("draw", "position", "joint")

@@ -15,8 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.files.messages import check_choice
 from tats_gym.masks import hidden_by
+from tats_gym.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.train.precision import Precision
 

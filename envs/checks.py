@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from tats_gym.envs.spaces import Subset, first_invalid_index
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 
 
 def check_num_envs(num_envs: Any) -> int:

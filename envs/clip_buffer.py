@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tats_gym.clips import ClipBatch, ClipStream
 from tats_gym.envs.visible_count import VisibleCount
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 
 

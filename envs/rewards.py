@@ -11,8 +11,8 @@ from importlib.metadata import entry_points
 
 from torch import Tensor
 
-from tats_gym.files.messages import check_choice
-from tats_gym.files.user_modules import find_modules_here, load_function
+from tats_gym.messages import check_choice
+from tats_gym.plugs import find_modules_here, load_function
 
 ENTRY_POINTS = "tats_gym.rewards"
 

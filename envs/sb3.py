@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from tats_gym.envs.checks import check_seed
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 
 
 class TokenSelectionVecEnv(VecEnv):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gymnasium.vector import AutoresetMode
 
 from tats_gym.envs.rewards import check_reward_name
-from tats_gym.files.messages import did_you_mean
+from tats_gym.messages import did_you_mean
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.train.precision import Precision

@@ -24,8 +24,8 @@ from tats_gym.clips import ClipConfig, ClipStream, MissingDataError, VideoReadEr
 from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.files.messages import listed
 from tats_gym.masks import random_ids
+from tats_gym.messages import listed
 from tats_gym.model.protocol import MaskedModel
 from tats_gym.model.training import parameter_groups
 from tats_gym.registration import env_ids, import_env

@@ -6,8 +6,8 @@ from importlib.metadata import entry_points
 import gymnasium
 
 from tats_gym.datasets import DATASETS, Dataset, add_dataset
-from tats_gym.files.messages import check_choice
-from tats_gym.files.user_modules import find_modules_here, load_module
+from tats_gym.messages import check_choice
+from tats_gym.plugs import find_modules_here, load_module
 
 ENTRY_POINTS = "tats_gym.datasets"
 """The group of entry points of other packages: name of a dataset, and `module:object` of its `Dataset`."""

@@ -3,8 +3,8 @@
 import pytest
 
 from tats_gym.clips import MissingDataError, list_videos
-from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json, read_text
+from tats_gym.messages import shown
 from tests.fuzz.annotations import make_layout
 
 ROW = '{"id": "0", "template": "Run [something]"}'

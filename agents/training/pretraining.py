@@ -28,7 +28,7 @@ from tats_gym.agents.training.progress import Progress
 from tats_gym.agents.training.run_parts import mae_description, make_environment, make_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.files.messages import first_line
+from tats_gym.messages import first_line
 from tats_gym.model.protocol import as_module
 from tats_gym.model.training import mae_optimizer
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tats_gym.datasets import TRAIN_VALIDATION
 from tats_gym.files.atomic import folder_written_whole
-from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json
+from tats_gym.messages import shown
 
 VIDEO_FOLDER = "20bn-something-something-v2"
 LABEL_FOLDER = "labels"

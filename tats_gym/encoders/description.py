@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tats_gym.encoders.names import infer_config
 from tats_gym.encoders.weight_files import read_json
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.settings.config_io import from_plain

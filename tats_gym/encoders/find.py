@@ -39,7 +39,7 @@ from tats_gym.encoders.weight_files import (
     refuse_own_mae,
     state_dict_of,
 )
-from tats_gym.files.messages import did_you_mean, shown
+from tats_gym.messages import did_you_mean, shown
 from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig

@@ -13,7 +13,7 @@ from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import check_weights
 from tats_gym.files.atomic import absolute
-from tats_gym.files.messages import did_you_mean
+from tats_gym.messages import did_you_mean
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.encoders.weight_files import check_weights
-from tats_gym.files.messages import listed
+from tats_gym.messages import listed
 from tats_gym.model.encoder import VideoEncoder
 from tats_gym.model.positions import sinusoid
 from tats_gym.model.videomae import MAEConfig

@@ -13,8 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tats_gym.encoders.checksums import verify_checksum
-from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import parse_json
+from tats_gym.messages import listed, shown
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint, load_checkpoint
 
 DESCRIPTION = "tats_gym"

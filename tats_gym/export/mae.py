@@ -16,7 +16,7 @@ from tats_gym.export import hf
 from tats_gym.export.loading import RAW
 from tats_gym.export.writers import check_positions
 from tats_gym.files.atomic import as_os_error, folder_written_whole
-from tats_gym.files.messages import check_choice
+from tats_gym.messages import check_choice
 
 MAEFormat = Literal["mae", "mae-hf", "mae-videomae"]
 MAE_FORMATS: tuple[MAEFormat, ...] = get_args(MAEFormat)

@@ -9,7 +9,7 @@ from tats_gym.encoders.checksums import CHECKSUMS, write_checksums
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.export import hf, onnx, safetensors, timm, torchexport, videomae
 from tats_gym.files.atomic import folder_written_whole
-from tats_gym.files.messages import check_choice
+from tats_gym.messages import check_choice
 from tats_gym.model.videomae import MAEConfig
 
 Format = Literal["hf", "videomae", "timm", "safetensors", "onnx", "torchexport"]

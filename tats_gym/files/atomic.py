@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tats_gym.files.messages import first_line
+from tats_gym.messages import first_line
 
 ABANDONED_S = 86_400.0
 """Age at which a partial file counts as left behind by a killed process."""

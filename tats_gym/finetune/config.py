@@ -10,8 +10,8 @@ from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
 from tats_gym.encoders.head import HeadConfig
 from tats_gym.files.atomic import absolute, make_paths_absolute
-from tats_gym.files.messages import check_choice
 from tats_gym.finetune.mixing import MixConfig
+from tats_gym.messages import check_choice
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of

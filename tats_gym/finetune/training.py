@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from tats_gym.clips import ClipStream
 from tats_gym.clips.decoder import Views
-from tats_gym.files.messages import first_line
 from tats_gym.finetune.best import BEST, BestCheckpoint
 from tats_gym.finetune.config import FinetuneConfig
 from tats_gym.finetune.log import TrainingLog
@@ -19,6 +18,7 @@ from tats_gym.finetune.mixing import mix
 from tats_gym.finetune.older_checkpoints import counted_in_videos
 from tats_gym.finetune.start import first_encoder
 from tats_gym.finetune.testing import FinetuneResult, evaluate, write_test
+from tats_gym.messages import first_line
 from tats_gym.model.classifier import VideoClassifier, layer_groups
 from tats_gym.probe.labels import check_labels, labels_of
 from tats_gym.probe.scoring import Accuracy

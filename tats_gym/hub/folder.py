@@ -10,7 +10,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 
 from tats_gym.encoders.checksums import CHECKSUMS, write_checksums
 from tats_gym.encoders.weight_files import read_json
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 from tats_gym.runs.checkpoint import CheckpointError
 
 CARD = """---

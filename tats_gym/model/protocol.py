@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from tats_gym.files.user_modules import find_modules_here, load_function
 from tats_gym.model.videomae import Reconstruction
+from tats_gym.plugs import find_modules_here, load_function
 from tats_gym.tokens import TokenGrid
 
 

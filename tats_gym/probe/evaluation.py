@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 import torch
 from torch import Tensor
 
-from tats_gym.files.messages import check_choice
+from tats_gym.messages import check_choice
 from tats_gym.probe.attentive_probe import (
     AttentiveClassifier,
     AttentiveProbeConfig,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tats_gym.files.atomic import as_os_error, make_folder, sync_to_disk
-from tats_gym.files.messages import first_line
+from tats_gym.messages import first_line
 from tats_gym.train.distributed import Ranks, broadcast
 
 logger = logging.getLogger(__name__)

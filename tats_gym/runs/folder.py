@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tats_gym.files.atomic import explain_os_errors, make_folder, write_whole
-from tats_gym.files.messages import did_you_mean, listed
+from tats_gym.messages import did_you_mean, listed
 from tats_gym.runs.checkpoint import has_checkpoint, load_checkpoint
 from tats_gym.runs.kinds import RUNS, Kind, kind_hint, kind_of, kind_of_settings
 from tats_gym.runs.metrics import METRICS

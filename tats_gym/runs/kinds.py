@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from tats_gym.files.messages import listed
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.messages import listed
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError
 
 MAX_ENTRIES = 1000

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tats_gym.files.messages import did_you_mean, shown
+from tats_gym.messages import did_you_mean, shown
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 
 SEEDS = "[0, 2**32)"
 """The seeds that NumPy takes."""

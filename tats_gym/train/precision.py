@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from tats_gym.files.messages import check_choice
+from tats_gym.messages import check_choice
 
 Precision = Literal["auto", "fp32", "bf16"]
 

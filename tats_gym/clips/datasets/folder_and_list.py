@@ -25,9 +25,9 @@ from tats_gym.clips.paths import missing_data
 from tats_gym.clips.readers import split_span
 from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
-from tats_gym.files.messages import listed, shown
 from tats_gym.files.text import read_text
 from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from tats_gym.messages import listed, shown
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from tats_gym.clips.datasets.layout import Part
 from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
-from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json
+from tats_gym.messages import shown
 from tats_gym.settings.config_io import from_plain
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from tats_gym.clips.datasets.layout import Listing, Part, Tree, Video, VideoList
 from tats_gym.clips.datasets.subsets import check_subset, choose_subset
 from tats_gym.clips.paths import data_root, missing_data
 from tats_gym.datasets import DATASETS, Split
-from tats_gym.files.messages import check_choice, listed, shown
+from tats_gym.messages import check_choice, listed, shown
 
 __all__ = ["Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 

@@ -13,8 +13,8 @@ from typing import Any
 from tats_gym.clips.datasets.layout import Entry, Listing, Part, Tree, refuse_two_classes
 from tats_gym.clips.paths import missing_data
 from tats_gym.datasets import Split
-from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json, read_text
+from tats_gym.messages import shown
 
 KINETICS_FILES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
     {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tats_gym.clips.readers import TimeSpan, split_span
 from tats_gym.datasets import Split
-from tats_gym.files.messages import listed, shown
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.messages import listed, shown
 
 COLUMNS = ("path", "start", "end")
 """Columns of a table of segments; `label` may be a fourth."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tats_gym.clips.demo.drawing import Bytes, Floats, backdrop, cosine, ease, paste, place, sine, sprite
 from tats_gym.datasets import TRAIN_VALIDATION
-from tats_gym.files.messages import check_choice
+from tats_gym.messages import check_choice
 
 DEMO_VERSION = 2
 """Version of the generator; any change of a pixel or a label raises it."""

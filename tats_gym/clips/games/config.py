@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 

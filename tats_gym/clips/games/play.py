@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
-from tats_gym.files.messages import first_line, shown
-from tats_gym.files.user_modules import find_modules_here
+from tats_gym.messages import first_line, shown
+from tats_gym.plugs import find_modules_here
 
 Env = gymnasium.Env[Any, Any]
 Policy = Callable[[Any], Any]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tats_gym.clips.augment import view_windows
 from tats_gym.clips.stream import ClipStream
-from tats_gym.files.messages import check_choice, listed, shown
+from tats_gym.messages import check_choice, listed, shown
 
 RAM: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {

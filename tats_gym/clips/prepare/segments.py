@@ -22,9 +22,9 @@ from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.files.atomic import make_folder
-from tats_gym.files.messages import shown
 from tats_gym.files.text import parse_json
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.messages import shown
 from tats_gym.runs.progress import progress_bar
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals

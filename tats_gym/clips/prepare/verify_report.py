@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from tats_gym.clips.datasets.index import Header, Row, Status
 from tats_gym.datasets import DATASETS
-from tats_gym.files.messages import listed
+from tats_gym.messages import listed
 
 MAX_LISTED = 10
 """Most causes, sizes and empty classes listed in words; the numbers hold all."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.files.messages import first_line
+from tats_gym.messages import first_line
 
 if TYPE_CHECKING:  # PyAV is imported with the reader that uses it
     import av

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from tats_gym.files.messages import did_you_mean, shown
+from tats_gym.messages import did_you_mean, shown
 from tats_gym.runs.kinds import Kind, kind_of_settings
 from tats_gym.settings.config_io import converted
 

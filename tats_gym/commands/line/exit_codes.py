@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.workers.supervisor import WorkerError
-from tats_gym.files.messages import first_line
+from tats_gym.messages import first_line
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.parallel_jobs import ProcessDiedError
 from tats_gym.runs.work_queue import WorkFailedError

@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 
-from tats_gym.files.messages import did_you_mean
+from tats_gym.messages import did_you_mean
 
 
 def chosen(words: list[str], program: str, about: str, commands: Mapping[str, str]) -> tuple[str, list[str]]:

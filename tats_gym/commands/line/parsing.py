@@ -14,7 +14,7 @@ from tats_gym.agents.training.command_line import UNPREFIXED
 from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.help_text import wrapped
 from tats_gym.encoders.mae import MAESource
-from tats_gym.files.messages import shown
+from tats_gym.messages import shown
 from tats_gym.registration import DEFAULT_ENV, env_ids, import_env
 
 T = TypeVar("T")
