@@ -16,7 +16,7 @@ from tats_gym.agents.config import PRESETS
 from tats_gym.benchmarks.record import origin, write
 from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
-from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.jobs.parallel import side_by_side
 from tats_gym.runs.results import aligned, results_folder
 from tats_gym.train.precision import Precision
 

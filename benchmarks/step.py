@@ -20,9 +20,9 @@ from tats_gym.benchmarks.step_ours import JointStep
 from tats_gym.benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from tats_gym.benchmarks.step_report import ratio, report, summary
 from tats_gym.clips.demo.files import make_demo_data
+from tats_gym.jobs.parallel import side_by_side
 from tats_gym.messages import check_choice
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.runs.parallel_jobs import side_by_side
 from tats_gym.runs.results import results_folder
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals

@@ -82,7 +82,7 @@ RUNS_CODE = {
     "eval", "exec", "pickle.load", "pickle.Unpickler", "marshal.loads", "marshal.load", "shelve.open", "joblib.load",
     "yaml.load", "torch.jit.load", "torch.hub.load", "dill.loads", "cloudpickle.loads", "load_from_zip_file",
 }  # fmt: skip
-TRUSTED = {("tats_gym/runs/parallel_jobs.py", "pickle.loads")}  # of objects it has just pickled itself
+TRUSTED = {("tats_gym/jobs/parallel.py", "pickle.loads")}  # of objects it has just pickled itself
 
 
 def _calls(path):

@@ -17,8 +17,8 @@ from tats_gym.agents.experiments.paper_tables import SWEEPS
 from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_table
 from tats_gym.agents.experiments.trials import Trial, run_trials
 from tats_gym.agents.experiments.variations import changed
-from tats_gym.runs import work_queue
-from tats_gym.runs.work_queue import WorkFailedError, lock
+from tats_gym.jobs import work_queue
+from tats_gym.jobs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate
 from tests.runs import load_command, tiny_config, words_of
 

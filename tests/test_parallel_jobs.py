@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tats_gym.runs.parallel_jobs import ProcessDiedError, default_jobs, side_by_side
+from tats_gym.jobs.parallel import ProcessDiedError, default_jobs, side_by_side
 from tats_gym.train.signals import StoppedError, stop_on_signal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +104,7 @@ def test_processes_that_fail_or_are_killed_are_reported_and_take_no_other_with_t
 )
 def test_a_signal_ends_all_after_they_have_saved_and_no_job_begins(tmp_path, number, to, jobs):
     code = (
-        "from tats_gym.runs.parallel_jobs import side_by_side\n"
+        "from tats_gym.jobs.parallel import side_by_side\n"
         "from tests.test_parallel_jobs import train\n"
         "if __name__ == '__main__':\n"
         f"    list(side_by_side(train, [{str(tmp_path)!r}] * 4, jobs={jobs}, own_process=True))\n"

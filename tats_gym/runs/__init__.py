@@ -1,1 +1,1 @@
-"""A run's folder: its record, lock, checkpoints and metrics, and runs side by side."""
+"""Runs: the folder of each, its record, lock, checkpoints, metrics and progress."""

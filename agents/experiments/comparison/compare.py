@@ -21,8 +21,8 @@ from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_
 from tats_gym.agents.experiments.variations import build_once, sized, with_agent
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
+from tats_gym.jobs.parallel import default_jobs, side_by_side
 from tats_gym.registration import DEFAULT_ENV
-from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 from tats_gym.runs.results import results_folder
 from tats_gym.settings.intervals import check_intervals
 

@@ -18,6 +18,7 @@ from tats_gym.agents.experiments.trials import FINAL_MASKS, MASKS_FILE, Trial, l
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.jobs.work_queue import name_of, share_out
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.pooling import Pool
 from tats_gym.model.videomae import MaskedAutoencoder
@@ -26,7 +27,6 @@ from tats_gym.probe.features import FeatureConfig, features_of, weights_digest
 from tats_gym.probe.labels import check_labels, labels_of
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.runs.checkpoint import load_checkpoint
-from tats_gym.runs.work_queue import name_of, share_out
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import resolve_device
 

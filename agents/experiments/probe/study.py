@@ -17,6 +17,7 @@ from tats_gym.agents.experiments.variations import with_agent
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.files.atomic import make_folder, write_whole
+from tats_gym.jobs.parallel import default_jobs, side_by_side
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
@@ -24,7 +25,6 @@ from tats_gym.probe.features import FeatureConfig, Features, features_of
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
 from tats_gym.runs.folder import commit
-from tats_gym.runs.parallel_jobs import default_jobs, side_by_side
 from tats_gym.runs.results import command_of, origin_of, results_folder, write_results
 
 logger = logging.getLogger(__name__)

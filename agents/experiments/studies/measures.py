@@ -17,8 +17,8 @@ from tats_gym.agents.experiments.trials import FINAL_MASKS, latest_run, object_l
 from tats_gym.agents.experiments.variations import changed
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
+from tats_gym.jobs.parallel import side_by_side
 from tats_gym.model.errors import expected_errors
-from tats_gym.runs.parallel_jobs import side_by_side
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips, and masks for each, over which the credits' gradients are averaged."""

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from tats_gym.clips import VideoReadError
 from tats_gym.clips.workers.supervisor import WorkerError
+from tats_gym.jobs.parallel import ProcessDiedError
+from tats_gym.jobs.work_queue import WorkFailedError
 from tats_gym.messages import first_line
 from tats_gym.runs.checkpoint import CheckpointError
-from tats_gym.runs.parallel_jobs import ProcessDiedError
-from tats_gym.runs.work_queue import WorkFailedError
 from tats_gym.train.memory import out_of_memory
 from tats_gym.train.nonfinite import NonFiniteError
 from tats_gym.train.signals import StoppedError, exit_code_of, interrupt_on_system_signals

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import filelock
 
 from tats_gym.files.atomic import make_folder
-from tats_gym.runs.parallel_jobs import side_by_side
+from tats_gym.jobs.parallel import side_by_side
 
 logger = logging.getLogger(__name__)
 
