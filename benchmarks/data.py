@@ -20,7 +20,7 @@ from tats_gym.benchmarks.rates import (
 from tats_gym.benchmarks.record import origin, over_rounds, write
 from tats_gym.benchmarks.videos import COPIES, FORMATS, make_videos
 from tats_gym.clips.readers import READERS
-from tats_gym.runs.results import results_folder
+from tats_gym.results import results_folder
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)

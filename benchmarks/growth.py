@@ -17,7 +17,7 @@ from tats_gym.benchmarks.record import origin, write
 from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.jobs.parallel import side_by_side
-from tats_gym.runs.results import aligned, results_folder
+from tats_gym.results import aligned, results_folder
 from tats_gym.train.precision import Precision
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from tats_gym.files.atomic import make_folder
+from tats_gym.results import command_of
 from tats_gym.runs import folder
-from tats_gym.runs.results import command_of
 
 
 def origin(name: str, config: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.benchmarks.record import origin, write
-from tats_gym.runs.results import aligned, results_folder
+from tats_gym.results import aligned, results_folder
 from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.jobs.parallel import side_by_side
 from tats_gym.messages import check_choice
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.runs.results import results_folder
+from tats_gym.results import results_folder
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import CHANNELS, TokenGrid

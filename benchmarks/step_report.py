@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from tats_gym.benchmarks.record import over_rounds
-from tats_gym.runs.results import aligned
+from tats_gym.results import aligned
 
 Round = dict[str, Any]
 """One measurement of one variant: measure to value."""

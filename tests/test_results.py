@@ -9,7 +9,7 @@ from PIL import Image
 from tats_gym.agents.experiments.finetune_study import FinetuneDemo
 from tats_gym.agents.experiments.probe.study import ProbeDemo
 from tats_gym.clips.demo.single_frame import CheckConfig
-from tats_gym.runs.results import aligned, command_of, origin_of, write_results
+from tats_gym.results import aligned, command_of, origin_of, write_results
 
 
 def test_columns_stand_below_each_other():

@@ -19,7 +19,7 @@ from tats_gym.agents.experiments.variations import build_once, changed, sized, w
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
-from tats_gym.runs.results import aligned, origin_of, results_folder, write_results
+from tats_gym.results import aligned, origin_of, results_folder, write_results
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.statistics import Estimate, estimate
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tats_gym.agents.experiments.sweep import SweepCommand, planned
 from tats_gym.agents.training.plan import plan_run
-from tats_gym.runs.results import aligned
+from tats_gym.results import aligned
 
 
 def plan_sweep(command: SweepCommand) -> Iterator[str]:

@@ -23,7 +23,7 @@ from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.jobs.parallel import default_jobs, side_by_side
 from tats_gym.registration import DEFAULT_ENV
-from tats_gym.runs.results import results_folder
+from tats_gym.results import results_folder
 from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from tats_gym.agents.experiments.comparison.compare import CONTROL, CompareComma
 from tats_gym.agents.experiments.estimates import Row, as_plain, rounded, summarise
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
-from tats_gym.runs.results import aligned, origin_of, write_results
+from tats_gym.results import aligned, origin_of, write_results
 from tats_gym.statistics import Estimate
 
 Better = Literal["lower", "higher", "neither", "own MAE"]

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tats_gym.runs.results import aligned
+from tats_gym.results import aligned
 from tats_gym.statistics import Estimate, estimate
 
 Row = Mapping[str, Any]

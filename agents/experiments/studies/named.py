@@ -24,7 +24,7 @@ from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
 from tats_gym.messages import check_choice
 from tats_gym.registration import DEFAULT_ENV
-from tats_gym.runs.results import origin_of, results_folder, write_results
+from tats_gym.results import origin_of, results_folder, write_results
 
 _SHORT: dict[str, Any] = {"eval_masks": 2, "log_interval": 10, "keep_checkpoints": 1}
 """Settings of runs that are short and many."""
