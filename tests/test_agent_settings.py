@@ -12,8 +12,8 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, PretrainConfig, config_from_dict
-from tats_gym.agents.experiments.trials import Trial, run_trials
-from tats_gym.agents.experiments.variations import changed
+from tats_gym.agents.experiments.trials.trial import Trial, run_trials
+from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.agents.peers.adamae import AdaMAEConfig
 from tats_gym.agents.peers.fixed import FixedMasks, RandomPolicy
 from tats_gym.agents.requirements import needs, settled, with_settings

@@ -9,7 +9,7 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.experiments.variations import changed
+from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import command_for, differing
 from tats_gym.commands.line.exit_codes import exit_code

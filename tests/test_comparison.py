@@ -10,8 +10,8 @@ from tats_gym.agents.experiments.comparison import measures
 from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_for, run_comparison
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
-from tats_gym.agents.experiments.trials import MASKS_FILE, latest_run
-from tats_gym.agents.experiments.variations import sized
+from tats_gym.agents.experiments.trials.trial import MASKS_FILE, latest_run
+from tats_gym.agents.experiments.trials.variations import sized
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -119,7 +119,7 @@ def test_the_encoder_that_a_run_ended_with_is_probed(found, base, folder):
 
 def test_finished_runs_are_not_repeated(found, base, folder, monkeypatch):
     for name in (
-        "tats_gym.agents.experiments.trials.run_trial",
+        "tats_gym.agents.experiments.trials.trial.run_trial",
         "tats_gym.agents.experiments.comparison.measures.held_out_for",
     ):
         monkeypatch.setattr(name, None)

@@ -6,8 +6,8 @@ import torch
 from einops import rearrange
 from torch.nn.functional import max_pool2d
 
-from tats_gym.agents.experiments import demo_objects
-from tats_gym.agents.experiments.demo_objects import object_coverage
+from tats_gym.agents.experiments.trials import demo_objects
+from tats_gym.agents.experiments.trials.demo_objects import object_coverage
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.scenes import FRAMES, HEIGHT, WIDTH, DemoClip, render_demo_clip
 from tats_gym.motion import token_motion

@@ -19,10 +19,12 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from tats_gym.agents.experiments import finetune_study, sweep, sweep_plan
 from tats_gym.agents.experiments.comparison import compare
+from tats_gym.agents.experiments.finetune import study as finetune_study
 from tats_gym.agents.experiments.probe import study as probe_study
 from tats_gym.agents.experiments.studies import study
+from tats_gym.agents.experiments.sweeps import plan as sweep_plan
+from tats_gym.agents.experiments.sweeps import sweep
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.datasets import DATASETS
 from tests.layouts import moving_frames, write_layout

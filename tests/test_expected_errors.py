@@ -7,7 +7,7 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials import Trial, run_trial
+from tats_gym.agents.experiments.trials.trial import Trial, run_trial
 from tats_gym.agents.peers.expected_errors import ExpectedErrorPolicy
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.errors import errors_under, expected_errors

@@ -12,8 +12,8 @@ from tats_gym.agents.experiments.studies import game_positions
 from tats_gym.agents.experiments.studies.game_positions import Samples, decode, games_of, samples_of
 from tats_gym.agents.experiments.studies.named import STUDIES, on_folder
 from tats_gym.agents.experiments.studies.study import Study
-from tats_gym.agents.experiments.trials import Trial, run_trial
-from tats_gym.agents.experiments.variations import changed
+from tats_gym.agents.experiments.trials.trial import Trial, run_trial
+from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.encoders.mae import MAESource, build_mae

@@ -8,7 +8,7 @@ import gymnasium
 import pytest
 import torch
 
-from tats_gym.agents.experiments.trials import ROW, Trial, run_trials
+from tats_gym.agents.experiments.trials.trial import ROW, Trial, run_trials
 from tats_gym.agents.training.resume import begin_or_resume, resume
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.runs.checkpoint import load_checkpoint

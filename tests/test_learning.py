@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tats_gym.agents.config import OffPolicyConfig
-from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.experiments.run_report.page import report
 from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.agents.training import pretraining
 from tats_gym.agents.training.train import summary

@@ -10,13 +10,13 @@ import filelock
 import pytest
 
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.experiments import sweep as sweep_module
-from tats_gym.agents.experiments import trials as trials_module
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
-from tats_gym.agents.experiments.paper_tables import SWEEPS
-from tats_gym.agents.experiments.sweep import Swept, estimates, planned, sweep_table
-from tats_gym.agents.experiments.trials import Trial, run_trials
-from tats_gym.agents.experiments.variations import changed
+from tats_gym.agents.experiments.sweeps import sweep as sweep_module
+from tats_gym.agents.experiments.sweeps.paper_tables import SWEEPS
+from tats_gym.agents.experiments.sweeps.sweep import Swept, estimates, planned, sweep_table
+from tats_gym.agents.experiments.trials import trial as trials_module
+from tats_gym.agents.experiments.trials.trial import Trial, run_trials
+from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.jobs import work_queue
 from tats_gym.jobs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate

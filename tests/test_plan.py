@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tats_gym.agents.experiments import sweep_plan
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
-from tats_gym.agents.experiments.sweep import SweepCommand
+from tats_gym.agents.experiments.sweeps import plan as sweep_plan
+from tats_gym.agents.experiments.sweeps.sweep import SweepCommand
 from tats_gym.agents.training import plan as plan_module
 from tats_gym.agents.training.plan import Phase, RunPlan, plan_run
 from tats_gym.agents.training.pretraining import Pretraining

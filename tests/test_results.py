@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tats_gym.agents.experiments.finetune_study import FinetuneDemo
+from tats_gym.agents.experiments.finetune.study import FinetuneDemo
 from tats_gym.agents.experiments.probe.study import ProbeDemo
 from tats_gym.clips.demo.single_frame import CheckConfig
 from tats_gym.results import aligned, command_of, origin_of, write_results

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tats_gym.agents.config import config_from_dict
-from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.experiments.run_report.page import report
 from tats_gym.agents.training.command_line import run_config
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import begin_or_resume, resume

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.experiments.run_report.page import report
 from tats_gym.agents.training.pretraining import Pretraining
 from tests.runs import load_command, tiny_config
 

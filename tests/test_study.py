@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.estimates import as_plain, summarise
 from tats_gym.agents.experiments.studies.measures import measured
 from tats_gym.agents.experiments.studies.named import STUDIES, StudyConfig
 from tats_gym.agents.experiments.studies.report import study_figure, study_table
 from tats_gym.agents.experiments.studies.study import Study, run_study
-from tats_gym.agents.experiments.trials import MASKS_FILE, ROW, Trial, run_trial, run_trials
-from tats_gym.agents.experiments.variations import changed
+from tats_gym.agents.experiments.trials.estimates import as_plain, summarise
+from tats_gym.agents.experiments.trials.trial import MASKS_FILE, ROW, Trial, run_trial, run_trials
+from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption

@@ -4,7 +4,7 @@ Makes the data, pre-trains, fine-tunes twice with the same settings, and writes 
 stopped study continues by the same command.
 """
 
-from tats_gym.agents.experiments.finetune_study import FinetuneDemo, finetune_demo
+from tats_gym.agents.experiments.finetune.study import FinetuneDemo, finetune_demo
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import CommandLine, show_log
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from tats_gym.agents.experiments.run_report import report
+from tats_gym.agents.experiments.run_report.page import report
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import CommandLine
 from tats_gym.files.atomic import make_folder, write_whole

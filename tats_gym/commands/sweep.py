@@ -1,8 +1,8 @@
 """Sweep the settings of a table in the paper's supplement: tats-gym sweep table2|table3|table6 --env ID."""
 
 from tats_gym.agents.experiments.comparison.compare import defaults_for
-from tats_gym.agents.experiments.sweep import SweepCommand, report_sweep
-from tats_gym.agents.experiments.sweep_plan import plan_sweep
+from tats_gym.agents.experiments.sweeps.plan import plan_sweep
+from tats_gym.agents.experiments.sweeps.sweep import SweepCommand, report_sweep
 from tats_gym.commands.line.agent_options import refuse_agent_options
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, PRESET_HELP, CommandLine, check_mae, check_reserved, show_log

@@ -17,8 +17,8 @@ from tats_gym.agents.experiments.comparison.measures import (
     reference_mae,
 )
 from tats_gym.agents.experiments.probe.study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
-from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.experiments.variations import build_once, sized, with_agent
+from tats_gym.agents.experiments.trials.trial import Trial, latest_run, read_row, run_trials
+from tats_gym.agents.experiments.trials.variations import build_once, sized, with_agent
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.jobs.parallel import default_jobs, side_by_side

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tats_gym.agents.experiments.comparison.compare import CONTROL, CompareCommand, run_comparison
-from tats_gym.agents.experiments.estimates import Row, as_plain, rounded, summarise
+from tats_gym.agents.experiments.trials.estimates import Row, as_plain, rounded, summarise
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.results import aligned, origin_of, write_results

@@ -12,8 +12,8 @@ import torch
 
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.probe.report import effect_table, pretraining_effects, probe_figure
-from tats_gym.agents.experiments.trials import Trial, latest_run, run_trials
-from tats_gym.agents.experiments.variations import with_agent
+from tats_gym.agents.experiments.trials.trial import Trial, latest_run, run_trials
+from tats_gym.agents.experiments.trials.variations import with_agent
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.files.atomic import make_folder, write_whole

@@ -13,8 +13,8 @@ from tats_gym.agents.experiments.studies.credit_gradient import credit_gradients
 from tats_gym.agents.experiments.studies.game_positions import decoded_positions
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.studies.study import Study, run_starts
-from tats_gym.agents.experiments.trials import FINAL_MASKS, latest_run, object_lifts
-from tats_gym.agents.experiments.variations import changed
+from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, latest_run, object_lifts
+from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.jobs.parallel import side_by_side

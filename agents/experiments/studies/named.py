@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
-from tats_gym.agents.experiments.estimates import as_plain, rounded, summarise
 from tats_gym.agents.experiments.studies.measures import OWN, measured
 from tats_gym.agents.experiments.studies.report import (
     forwards_by_arm,
@@ -19,7 +18,8 @@ from tats_gym.agents.experiments.studies.report import (
     with_headroom_share,
 )
 from tats_gym.agents.experiments.studies.study import Study, run_study
-from tats_gym.agents.experiments.variations import Changes
+from tats_gym.agents.experiments.trials.estimates import as_plain, rounded, summarise
+from tats_gym.agents.experiments.trials.variations import Changes
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
 from tats_gym.messages import check_choice

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tats_gym.agents.experiments.estimates import DECIDING, FROM_ZERO, TABLE, Row
+from tats_gym.agents.experiments.trials.estimates import DECIDING, FROM_ZERO, TABLE, Row
 from tats_gym.results import aligned
 from tats_gym.statistics import Estimate
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.experiments.variations import Changes, changed
+from tats_gym.agents.experiments.trials.trial import Trial, latest_run, read_row, run_trials
+from tats_gym.agents.experiments.trials.variations import Changes, changed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.experiments.trials import Trial, latest_run, run_trials
+from tats_gym.agents.experiments.trials.trial import Trial, latest_run, run_trials
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.clips.demo.scenes import DEMO_CLASSES

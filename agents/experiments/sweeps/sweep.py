@@ -12,10 +12,10 @@ import tyro
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.comparison.compare import with_demo_set
 from tats_gym.agents.experiments.comparison.measures import ProbePlan, has_labels, probe_trials
-from tats_gym.agents.experiments.estimates import rounded
-from tats_gym.agents.experiments.paper_tables import SWEEPS, Sweep
-from tats_gym.agents.experiments.trials import Trial, read_row, run_trials
-from tats_gym.agents.experiments.variations import build_once, changed, sized, with_agent
+from tats_gym.agents.experiments.sweeps.paper_tables import SWEEPS, Sweep
+from tats_gym.agents.experiments.trials.estimates import rounded
+from tats_gym.agents.experiments.trials.trial import Trial, read_row, run_trials
+from tats_gym.agents.experiments.trials.variations import build_once, changed, sized, with_agent
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs

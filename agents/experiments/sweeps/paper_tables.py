@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tats_gym.agents.experiments.variations import Changes
+from tats_gym.agents.experiments.trials.variations import Changes
 
 Published = Mapping[str, Mapping[str, str]]
 """Name of a row to the paper's figures by column."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tats_gym.agents.experiments.sweep import SweepCommand, planned
+from tats_gym.agents.experiments.sweeps.sweep import SweepCommand, planned
 from tats_gym.agents.training.plan import plan_run
 from tats_gym.results import aligned
 

@@ -176,7 +176,7 @@ def report(folders: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("run_report.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         runs=list(zip(runs, colours, strict=True)),
         results={name: [each.get(name, "") for each in results] for name in names},
         differing={name: list(map(_shown, each)) for name, each in differing([run.config for run in runs]).items()},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.demo_objects import object_coverage
+from tats_gym.agents.experiments.trials.demo_objects import object_coverage
 from tats_gym.agents.peers.fixed import FixedPolicy
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import differing, run_config

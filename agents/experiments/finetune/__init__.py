@@ -1,0 +1,1 @@
+"""The benefit of pre-training for fine-tuning: its trainings, measures and picture."""
