@@ -11,7 +11,6 @@ Another package adds an agent by an entry point of the group "tats_gym.agents", 
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -19,8 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import needs
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.messages import check_choice
-from tats_gym.plugs import find_modules_here, load_function
+from tats_gym.plugs import find_plug, installed
 
 Builder = Callable[[TokenSelectionVecEnv, PretrainConfig], BaseAlgorithm]
 
@@ -101,15 +99,11 @@ def find_agent(name: str) -> Builder:
     Raises:
         ValueError: If there is none, with the nearest name.
     """
-    points = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-    if ":" in name:
-        find_modules_here()
-    else:
-        check_choice("--agent", name, (*points, *AGENTS))
-    path = AGENTS[name].builder if name in AGENTS else points.get(name, name)
+    known = installed(ENTRY_POINTS) | {key: agent.builder for key, agent in AGENTS.items()}
+    path = known.get(name, name)
     agent = next((each for each in AGENTS.values() if each.builder == path), Agent(builder=path))
     try:
-        builder: Builder = load_function(path, f"--agent {name}")
+        builder: Builder = find_plug(name, known, "--agent")
     except ValueError as err:
         missing = err.__cause__
         if agent.extra and isinstance(missing, ModuleNotFoundError):

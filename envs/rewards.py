@@ -6,13 +6,11 @@ Another package adds a reward by an entry point of the group "tats_gym.rewards",
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 
 from torch import Tensor
 
 from tats_gym.messages import check_choice
-from tats_gym.plugs import find_modules_here, load_function
+from tats_gym.plugs import find_plug, installed
 
 ENTRY_POINTS = "tats_gym.rewards"
 
@@ -65,7 +63,7 @@ REWARDS = {
 def check_reward_name(name: str) -> None:
     """Raise ValueError with the nearest name if there is no such reward; `module:object` is not imported yet."""
     if ":" not in name:
-        check_choice("reward", name, (*REWARDS, *_installed()))
+        check_choice("reward", name, (*REWARDS, *installed(ENTRY_POINTS)))
 
 
 def find_reward(name: str) -> Reward:
@@ -78,15 +76,7 @@ def find_reward(name: str) -> Reward:
     check_reward_name(name)
     if name in REWARDS:
         return REWARDS[name]
-    if ":" in name:
-        find_modules_here()
-    found = load_function(_installed().get(name, name), f"reward {name}")
+    found = find_plug(name, installed(ENTRY_POINTS), "reward")
     if not callable(found):
         raise TypeError(f"reward {name} must be a Reward or a function of errors, got {found!r}")
     return found if isinstance(found, Reward) else Reward(found)
-
-
-@cache
-def _installed() -> dict[str, str]:
-    """Return the rewards of installed packages: name to `module:object`."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}

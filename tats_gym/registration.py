@@ -7,7 +7,7 @@ import gymnasium
 
 from tats_gym.datasets import DATASETS, Dataset, add_dataset
 from tats_gym.messages import check_choice
-from tats_gym.plugs import find_modules_here, load_module
+from tats_gym.plugs import import_own
 
 ENTRY_POINTS = "tats_gym.datasets"
 """The group of entry points of other packages: name of a dataset, and `module:object` of its `Dataset`."""
@@ -55,8 +55,7 @@ def import_env(env_id: str) -> None:
     """
     module, _, _ = env_id.rpartition(":")
     if module:
-        find_modules_here()
-        load_module(module, f"--env {env_id}")
+        import_own(module, f"--env {env_id}")
 
 
 def register_dataset(name: str, dataset: Dataset) -> None:

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 import pytest
 import torch
 
-from tats_gym.envs import rewards
+from tats_gym import plugs
 from tats_gym.envs.rewards import REWARDS, Reward, find_reward
 
 ERRORS = torch.tensor([[1.0, 2.0, 6.0], [0.5, 0.5, 0.5]])  # means 3 and .5
@@ -37,10 +37,10 @@ _ACROSS = Reward(lambda errors, random_errors: random_errors.amax(1) - errors.am
 def _installed(monkeypatch):
     """Stand in for the metadata of installed packages: one has a reward in the group that docs/plugs.md names."""
     groups = {"tats_gym.rewards": [EntryPoint("neg_worst", f"{__name__}:_neg_worst", "tats_gym.rewards")]}
-    monkeypatch.setattr(rewards, "entry_points", lambda *, group: groups.get(group, []))
-    rewards._installed.cache_clear()
+    monkeypatch.setattr(plugs, "entry_points", lambda *, group: groups.get(group, []))
+    plugs.installed.cache_clear()
     yield
-    rewards._installed.cache_clear()
+    plugs.installed.cache_clear()
 
 
 @pytest.mark.usefixtures("installed")
@@ -59,7 +59,7 @@ def test_a_reward_object_is_taken_as_it_is():
 
 def test_modules_beside_the_command_are_looked_for_only_where_one_is_named(monkeypatch):
     asked = []
-    monkeypatch.setattr(rewards, "find_modules_here", lambda: asked.append(True))
+    monkeypatch.setattr(plugs, "find_modules_here", lambda: asked.append(True))
     find_reward("neg_error")
     assert not asked
     find_reward(f"{__name__}:_ACROSS")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tats_gym.model.videomae import Reconstruction
-from tats_gym.plugs import find_modules_here, load_function
+from tats_gym.plugs import load_own
 from tats_gym.tokens import TokenGrid
 
 
@@ -64,8 +64,7 @@ def find_own(name: str, option: str = "mae") -> Callable[[TokenGrid], nn.Module]
     """
     if ":" not in name:
         raise ValueError(f"{option} must be module:function, got {name!r}")
-    find_modules_here()
-    build: Callable[[TokenGrid], nn.Module] = load_function(name, f"{option} {name}")
+    build: Callable[[TokenGrid], nn.Module] = load_own(name, option)
     return build
 
 

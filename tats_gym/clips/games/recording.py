@@ -22,7 +22,7 @@ from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import Env, Moment, Policy, open_env, play, random_policy
 from tats_gym.clips.generated import VIDEO_FOLDER, encode, make_once, write_labels
 from tats_gym.datasets import TRAIN_VALIDATION, Split
-from tats_gym.plugs import find_modules_here, load_function
+from tats_gym.plugs import load_own
 
 FPS = 15
 """Frames per second at which a video is shown; clips do not depend on it."""
@@ -167,9 +167,8 @@ def _find_policy(name: str) -> Callable[[Env, int], Policy]:
     """
     if name == "random":
         return random_policy
-    find_modules_here()
-    found: Callable[[Env, int], Policy] = load_function(name, f"--policy {name}")
-    return found
+    make: Callable[[Env, int], Policy] = load_own(name, "--policy")
+    return make
 
 
 def _write_ahead(
