@@ -17,10 +17,10 @@ from tats_gym.benchmarks.rates import (
     their_loader,
     wait_share,
 )
-from tats_gym.benchmarks.record import origin, over_rounds, write
+from tats_gym.benchmarks.record import origin, over_rounds
 from tats_gym.benchmarks.videos import COPIES, FORMATS, make_videos
 from tats_gym.clips.readers import READERS
-from tats_gym.results import results_folder
+from tats_gym.results import results_folder, write_results
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def run(config: DataConfig) -> None:
         record["videos"][name] = found = measure(name, clips, config, normalisation)
         print("\n".join(report(found, config)), end="\n\n", flush=True)
     print(f"normalisation on the CPU, which a GPU does within the step: {1000 * normalisation:.2f} ms a clip")
-    print(f"numbers: {write(config.results, f'data_{config.label}', record)}")
+    print(write_results(config.results / f"data_{config.label}", record))
 
 
 def sources(config: DataConfig) -> dict[str, Clips]:

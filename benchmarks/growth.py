@@ -6,18 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tats_gym.agents.config import PRESETS
-from tats_gym.benchmarks.record import origin, write
+from tats_gym.benchmarks.record import origin
 from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.jobs.parallel import side_by_side
-from tats_gym.results import aligned, results_folder
+from tats_gym.results import aligned, results_folder, write_results
 from tats_gym.train.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -67,9 +66,8 @@ def run(config: GrowthConfig) -> None:
     for name, points in record["axes"].items():
         record[f"exponents_{name}"] = exponents(points)
     print("\n".join(report(record)))
-    path = write(config.results, f"growth_{config.label}", record)
-    matplotlib.image.imsave(path.with_suffix(".png"), picture(record, config.preset))
-    print(f"\nnumbers: {path}\npicture: {path.with_suffix('.png')}")
+    written = write_results(config.results / f"growth_{config.label}", record, picture(record, config.preset))
+    print(f"\n{written}")
 
 
 def _point(base: StepConfig, name: str, value: int, root: str) -> dict[str, Any]:

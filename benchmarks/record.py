@@ -1,12 +1,9 @@
-"""Writes the benchmarks' records, each with the origin of its numbers."""
+"""The origin of a benchmark's numbers, and their summary over rounds."""
 
-import json
 import os
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tats_gym.files.atomic import make_folder
 from tats_gym.results import command_of
 from tats_gym.runs import folder
 
@@ -26,11 +23,3 @@ def command(name: str, config: Any) -> str:
 def over_rounds(values: list[float]) -> dict[str, Any]:
     """Return the median over rounds and all values, to five significant digits."""
     return {"median": float(f"{median(values):.5g}"), "rounds": [float(f"{value:.5g}") for value in values]}
-
-
-def write(folder: Path, name: str, record: dict[str, Any]) -> Path:
-    """Write a record as JSON and return its path."""
-    make_folder(folder)
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return path

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tats_gym.benchmarks.record import origin, write
-from tats_gym.results import aligned, results_folder
+from tats_gym.benchmarks.record import origin
+from tats_gym.results import aligned, results_folder, write_results
 from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def run(config: StartupConfig) -> None:
         logger.info("round %d of %d", number + 1, config.rounds)
     record["starts"] = compared(seconds)
     print("\n".join(report(record["starts"])))
-    print(f"\nrecord: {write(config.results, 'startup', record)}")
+    print(f"\n{write_results(config.results / 'startup', record)}")
 
 
 def cpu_seconds(words: tuple[str, ...]) -> float:

@@ -15,7 +15,7 @@ from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.benchmarks.copies import CopyCount
 from tats_gym.benchmarks.published import PublishedTrajectoryAttention
-from tats_gym.benchmarks.record import origin, write
+from tats_gym.benchmarks.record import origin
 from tats_gym.benchmarks.step_ours import JointStep
 from tats_gym.benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from tats_gym.benchmarks.step_report import ratio, report, summary
@@ -23,7 +23,7 @@ from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.jobs.parallel import side_by_side
 from tats_gym.messages import check_choice
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
-from tats_gym.results import results_folder
+from tats_gym.results import results_folder, write_results
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import CHANNELS, TokenGrid
@@ -135,9 +135,9 @@ def run(config: StepConfig) -> None:
         for ours, theirs in RATIOS
         if ours in found and theirs in found
     }
-    path = write(config.results, f"step_{config.label}", record)
+    written = write_results(config.results / f"step_{config.label}", record)
     print("\n".join(report(record)))
-    print(f"\nnumbers: {path}")
+    print(f"\n{written}")
 
 
 def measured_variants(config: StepConfig) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.menu import chosen
 from tats_gym.commands.line.parsing import CommandLine, show_log
+from tats_gym.files.atomic import make_folder
 
 ABOUT = """Measure this project's speed beside that of its peers.
 
@@ -29,6 +30,7 @@ def main(words: list[str], program: str = "tats-gym benchmark") -> int:
         measure = import_module(f"tats_gym.benchmarks.{name}").run
         line = CommandLine(rest, f"{program} {name}", measure.__doc__)
         config: Any = line.settings(get_type_hints(measure)["config"])
+        make_folder(config.results)  # before minutes of work
         measure(config)
 
     return exit_code(run, "give the same command again")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
-from tats_gym.files.atomic import make_folder
+from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.results import results_folder
 from tats_gym.runs.folder import origin
 from tats_gym.statistics import wilson
@@ -121,6 +121,7 @@ def check(config: CheckConfig, command: str) -> Iterator[str]:
         config: The settings.
         command: The command line, recorded in the result.
     """
+    make_folder(config.out.parent)  # before minutes of work
     torch.manual_seed(config.seed)
     train, labels = render("train", config.train)
     test, test_labels = render("validation", config.validation)
@@ -148,6 +149,5 @@ def check(config: CheckConfig, command: str) -> Iterator[str]:
         **origin(),
     }
     text = json.dumps(result, indent=2)
-    make_folder(config.out.parent)
-    config.out.write_text(text + "\n")
+    write_whole(config.out, text + "\n")
     yield text
