@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
@@ -90,9 +90,9 @@ class PretrainConfig:
     """K token indices, or a score for each token, of which the K highest count; None takes the agent's form."""
     seed: int = 0
     """Seed of weights, clips, crops and draws."""
-    device: str = "auto"
+    device: str = EnvConfig.device
     """auto takes CUDA where it is present."""
-    precision: Precision = "auto"
+    precision: Precision = EnvConfig.precision
     """auto takes bf16 on a GPU that has it."""
     epoch_clips: int | None = None
     """Masks in an epoch; None takes masks_per_clip for each training clip."""
@@ -197,17 +197,15 @@ class PretrainConfig:
         """Return the settings as plain values, for config.json and checkpoints."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build the settings from the values of `as_dict`, as `from_plain` does.
 
-def config_from_dict(values: dict[str, Any]) -> PretrainConfig:
-    """Build the settings back from the values that `as_dict` returned (tuples may have become lists on the way).
-
-    Parts that did not exist yet have their defaults.
-
-    Raises:
-        TypeError: If a setting is unknown, or of another type; the message names it.
-        ValueError: If a setting is out of its range.
-    """
-    return from_plain(PretrainConfig, values)
+        Raises:
+            TypeError: If a setting is unknown, or of another type; the message names it.
+            ValueError: If a setting is out of its range.
+        """
+        return from_plain(cls, values)
 
 
 def _paper(data: str, epochs: int) -> PretrainConfig:
@@ -227,7 +225,6 @@ def _grid(data: str) -> TokenGrid:
 _FOLDER = PretrainConfig(
     env="TatsMask-folder-v0",
     agent="group",
-    reward="neg_error",
     clips=ClipConfig(data="folder", num_workers=2, cache_mib=512),
     grid=_grid("folder"),
     mae=MAE_PRESETS[DATASETS["folder"].settings["mae"]],

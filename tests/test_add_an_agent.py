@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.runs.folder import read_record
 from tests.packages import FILES, install
@@ -48,7 +48,7 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(
     settings = read_record(run)["config"]
     assert (settings["masks_per_clip"], settings["action"]) == (masks_per_clip, "ids")
     assert settings["agent_settings"] == ({} if agent == "detail" else {"learning_rate": 0.001, "temperature": 0.5})
-    loaded = SavedRun.read(run).agent(config_from_dict(settings).clips, device="cpu")
+    loaded = SavedRun.read(run).agent(PretrainConfig.from_dict(settings).clips, device="cpu")
     assert agent == "detail" or loaded.policy.temperature == 0.5
     more = [] if agent == "detail" else ["--agent", agent]
     assert load_command("train").main(["--resume", str(run), *more, "--mae-optim.epochs", "3"]) == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.config import PRESETS, PretrainConfig, config_from_dict
+from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.trials.trial import Trial, run_trials
 from tats_gym.agents.experiments.trials.variations import changed
 from tats_gym.agents.peers.adamae import AdaMAEConfig
@@ -161,7 +161,7 @@ def test_settings_in_python_are_completed_and_checked():
     with pytest.raises(ValueError, match=r"agent_settings.a.b must be finite, got inf"):
         replace(config, agent_settings={"a": {"b": float("inf")}})
     with pytest.raises(ValueError, match=r"agent_settings must not be nested so deeply"):
-        config_from_dict(config.as_dict() | {"agent_settings": json.loads('{"a": ' * 900 + "1" + "}" * 900)})
+        PretrainConfig.from_dict(config.as_dict() | {"agent_settings": json.loads('{"a": ' * 900 + "1" + "}" * 900)})
 
 
 @dataclass
@@ -257,7 +257,7 @@ def test_runs_that_differ_in_such_a_setting_are_told_apart(clips_root, tmp_path)
         run_trials([Trial(other, tmp_path / "trial")], jobs=1)
     configs = [replace(PRESETS["demo"], agent_settings=own) for own in ({"a": 1}, {}, {"a": 1, "seed": 2})]
     assert differing(configs) == {"agent_settings.a": [1, None, 1], "agent_settings.seed": [None, None, 2]}
-    assert config_from_dict(json.loads(json.dumps(configs[2].as_dict()))) == configs[2]
+    assert PretrainConfig.from_dict(json.loads(json.dumps(configs[2].as_dict()))) == configs[2]
 
 
 def test_equal_settings_of_a_run_are_found_again_in_a_table():

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from tats_gym.agents.config import PRESETS, OffPolicyConfig, config_from_dict
+from tats_gym.agents.config import PRESETS, OffPolicyConfig, PretrainConfig
 from tats_gym.finetune.config import FinetuneConfig, FinetuneOptimConfig
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.settings.config_io import from_plain
@@ -75,7 +75,7 @@ def test_a_whole_that_does_not_fit_is_named(values, message):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_comes_back(name):
-    assert config_from_dict(json.loads(json.dumps(PRESETS[name].as_dict()))) == PRESETS[name]
+    assert PretrainConfig.from_dict(json.loads(json.dumps(PRESETS[name].as_dict()))) == PRESETS[name]
 
 
 def test_a_recipe_of_fine_tuning_comes_back_and_is_checked():
@@ -103,7 +103,7 @@ def test_a_recipe_of_fine_tuning_comes_back_and_is_checked():
 )
 def test_settings_of_a_run_that_do_not_fit_are_named(change, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        config_from_dict(PRESETS["demo"].as_dict() | change)
+        PretrainConfig.from_dict(PRESETS["demo"].as_dict() | change)
 
 
 @pytest.mark.parametrize(

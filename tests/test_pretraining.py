@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
@@ -34,7 +34,8 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
     assert set(record["versions"]) >= {"python", "torch", "gymnasium", "stable-baselines3"}
     assert record["machine"]["cores"] == os.cpu_count()
     assert record["machine"]["processor"]
-    assert config_from_dict(record["config"]) == replace(config, action="ids", masks_per_clip=1)  # as tats needs
+    needed = replace(config, action="ids", masks_per_clip=1)  # by tats
+    assert PretrainConfig.from_dict(record["config"]) == needed
 
     logged = rows(result.folder)
     assert [row["step"] for row in logged if "mae/loss" in row] == [4, 8, 12, 16, 20, 24, 28, 32]
@@ -76,7 +77,8 @@ def test_a_run_takes_the_sizes_of_the_mae_that_it_starts_from(clips_root, tmp_pa
     config = tiny_config(clips_root, tmp_path, init_mae=str(first.folder), mae=MAE_PRESETS["tiny"])
     run, result = train(config)
     assert run.mae.config == first.config.mae != MAE_PRESETS["tiny"]
-    assert config_from_dict(json.loads((result.folder / "config.json").read_text())["config"]).mae == first.config.mae
+    recorded = json.loads((result.folder / "config.json").read_text())["config"]
+    assert PretrainConfig.from_dict(recorded).mae == first.config.mae
     assert load_checkpoint(result.folder)["mae_config"]["embed_dim"] == 64
 
 

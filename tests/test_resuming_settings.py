@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.run_report.page import report
 from tats_gym.agents.training.command_line import run_config
 from tats_gym.agents.training.pretraining import Pretraining
@@ -82,7 +82,7 @@ def test_going_on_with_other_networks_is_refused(clips_root, tmp_path):
 def test_settings_survive_the_run_folder(clips_root, tmp_path):
     run = Pretraining(tiny_config(clips_root, tmp_path))
     run.close()
-    assert config_from_dict(read_config(run.folder, PRETRAINING)) == run.config
+    assert PretrainConfig.from_dict(read_config(run.folder, PRETRAINING)) == run.config
     with pytest.raises(FileNotFoundError, match="did you mean"):
         read_config(run.folder.parent / "folder-tats-seed0-11", PRETRAINING)
     with pytest.raises(FileNotFoundError, match="holds no run"):

@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.config import PretrainConfig, config_from_dict
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.learning import updates
 from tats_gym.agents.training.predict import predict_masks
@@ -49,7 +49,7 @@ class SavedRun:
         state = read_torch(path)
         if "mae" not in state or "agent" not in state:
             raise CheckpointError(f"{path} is no run: only a run holds an agent")
-        return cls(path, config_from_dict(state["config"]), state)
+        return cls(path, PretrainConfig.from_dict(state["config"]), state)
 
     def agent(self, clips: ClipConfig, *, num_visible: int | None = None, device: str = "auto") -> "TrainedAgent":
         """Build agent and MAE as they were saved.

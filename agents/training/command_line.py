@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.agents import find_agent
-from tats_gym.agents.config import PretrainConfig, config_from_dict, preset_for
+from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.requirements import DEFAULTS, settled
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING
@@ -21,7 +21,7 @@ ELSEWHERE = ("out", "quiet", "device", "track")
 
 def run_config(folder: Path) -> PretrainConfig:
     """Return the settings that the run in `folder` was started with."""
-    return config_from_dict(read_config(folder, PRETRAINING))
+    return PretrainConfig.from_dict(read_config(folder, PRETRAINING))
 
 
 def without_paths(value: Any) -> Any:

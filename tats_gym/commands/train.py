@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tats_gym.agents import check_asked_for, find_agent
-from tats_gym.agents.config import PretrainConfig, config_from_dict, preset_for
+from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.requirements import settled
 from tats_gym.agents.training.command_line import run_config, unsettled
 from tats_gym.commands.line.agent_options import named_agent, options_of, plain
@@ -132,7 +132,7 @@ def _prepare(file: ConfigFile, preset: str | None) -> None:
         return
     if preset:
         raise ValueError(f"--preset {preset} has no effect beside {file.path}, which has every setting; leave it out")
-    file.values = unsettled(config_from_dict(file.values)).as_dict()
+    file.values = unsettled(PretrainConfig.from_dict(file.values)).as_dict()
 
 
 def _train(options: Options) -> int:

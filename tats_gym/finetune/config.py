@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
@@ -135,8 +135,8 @@ class FinetuneConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "FinetuneConfig":
-        """Build the settings from the values of `as_dict`; lists become tuples again.
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build the settings from the values of `as_dict`, as `from_plain` does.
 
         Raises:
             TypeError: If a setting is unknown, missing, or of another type; the message names it.

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tats_gym.agents.config import config_from_dict
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.clips.datasets.films import SETTINGS_FILE
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.clips.journal import Journal, Replacement
@@ -66,7 +66,7 @@ def make_record(root: Path) -> None:
 def check_record(root: Path, file: Path) -> str:
     """Read a run's settings as one that goes on does."""
     try:
-        config_from_dict(read_config(root, PRETRAINING))
+        PretrainConfig.from_dict(read_config(root, PRETRAINING))
     except (TypeError, ValueError) as err:
         return refused(err, (TypeError, ValueError), file.name, *setting_names())
     return READ

@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from tats_gym.agents.config import PRESETS, PretrainConfig, config_from_dict
+from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.finetune.config import FinetuneConfig
 from tests.fuzz.mutators import JSON, Mutation
 from tests.fuzz.target import READ, Target, expect, refused
@@ -92,7 +92,7 @@ TARGETS = [
     Target(
         "config",
         make_pretraining,
-        partial(check, PretrainConfig, config_from_dict),
+        partial(check, PretrainConfig, PretrainConfig.from_dict),
         ["*.json"],
         _json,
         share=5,

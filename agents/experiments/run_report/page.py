@@ -15,7 +15,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from tats_gym.agents.config import PretrainConfig, config_from_dict
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.training.command_line import command_for, differing
 from tats_gym.agents.training.learning import NOT_UPDATED
 from tats_gym.runs.folder import names_apart, read_config, read_record
@@ -104,7 +104,7 @@ class ReportedRun:
         """
         record, settings = read_record(folder), read_config(folder, PRETRAINING)
         try:
-            config = config_from_dict(settings)
+            config = PretrainConfig.from_dict(settings)
         except (KeyError, TypeError, ValueError) as err:
             raise ValueError(f"{folder} holds no pre-training that this version reads: {err!r}") from err
         return cls(folder, record, config, read_metrics(folder), name)
