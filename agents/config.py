@@ -23,7 +23,7 @@ from tats_gym.runs.trackers import TrackerName
 from tats_gym.settings.config_io import check_plain, from_plain
 from tats_gym.settings.intervals import SEEDS, check_intervals
 from tats_gym.tokens import TokenGrid
-from tats_gym.train.precision import Precision
+from tats_gym.train.precision import AUTO, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,9 @@ class PretrainConfig:
     """K token indices, or a score for each token, of which the K highest count; None takes the agent's form."""
     seed: int = 0
     """Seed of weights, clips, crops and draws."""
-    device: str = EnvConfig.device
+    device: str = AUTO
     """auto takes CUDA where it is present."""
-    precision: Precision = EnvConfig.precision
+    precision: Precision = AUTO
     """auto takes bf16 on a GPU that has it."""
     epoch_clips: int | None = None
     """Masks in an epoch; None takes masks_per_clip for each training clip."""

@@ -18,7 +18,7 @@ from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
 from tats_gym.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
-from tats_gym.train.precision import Precision
+from tats_gym.train.precision import AUTO, Precision
 
 Credit = Literal["token", "draw", "position", "joint", "marginal"]
 
@@ -121,7 +121,7 @@ class SubsetPolicy(ActorCriticPolicy):
         *,
         credit: Credit = "position",
         masks_per_clip: int = 1,
-        precision: Precision = "auto",
+        precision: Precision = AUTO,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,

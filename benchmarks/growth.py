@@ -17,7 +17,7 @@ from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.jobs.parallel import side_by_side
 from tats_gym.results import aligned, results_folder, write_results
-from tats_gym.train.precision import Precision
+from tats_gym.train.precision import AUTO, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ class GrowthConfig:
     """Heights and widths of a clip, at one clip a step."""
     recompute: bool = False
     """Recompute the activations within the MAE's blocks in the backward pass."""
-    precision: Precision = "auto"
+    precision: Precision = AUTO
     """Precision of the forward passes."""
-    device: str = "auto"
+    device: str = AUTO
     """auto takes CUDA where it is available."""
     label: str = "cpu"
     """Name of the machine, for the name of the record."""

@@ -28,7 +28,7 @@ from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import CHANNELS, TokenGrid
 from tats_gym.train.memory import peak_memory_mib
-from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
+from tats_gym.train.precision import AUTO, Precision, autocast, resolve_device, resolve_precision
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,9 @@ class StepConfig:
     mask_ratio: float | None = None
     """Mask ratio of the joint step and of AdaMAE; None takes the preset's. VideoMAE's tubes show a tenth of the places,
     as published."""
-    precision: Precision = "auto"
+    precision: Precision = AUTO
     """Precision of the forward passes."""
-    device: str = "auto"
+    device: str = AUTO
     """auto takes CUDA where it is available."""
     variants: tuple[str, ...] = VARIANTS
     """Steps to measure, by name."""

@@ -10,7 +10,7 @@ from tats_gym.envs.rewards import check_reward_name
 from tats_gym.messages import did_you_mean
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
-from tats_gym.train.precision import Precision
+from tats_gym.train.precision import AUTO, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class EnvConfig:
     the caller resets. Gymnasium's `AutoresetMode` and its values are taken too."""
     render_mode: Literal["rgb_array"] | None = None
     """rgb_array: `render` draws clip, reconstruction, error and mask."""
-    device: str = "auto"
+    device: str = AUTO
     """Where clips, MAE and tensors live; auto takes CUDA where it is present."""
-    precision: Precision = "auto"
+    precision: Precision = AUTO
     """Arithmetic of the MAE's forward pass; auto takes bf16 on a GPU that has it."""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic, TanhScores
 from tats_gym.envs.spaces import ScoreBox, TokenBox
-from tats_gym.train.precision import Precision
+from tats_gym.train.precision import AUTO, Precision
 
 LOG_STD_INIT = -1.0
 """A standard deviation of 0.37 before tanh: enough for uniform first masks, with scores far from saturation."""
@@ -47,7 +47,7 @@ class ScorePolicy(BasePolicy):
         lr_schedule: Schedule,
         *,
         sampler: SamplerConfig | None = None,
-        precision: Precision = "auto",
+        precision: Precision = AUTO,
         use_sde: bool = False,
         **settings: Any,
     ) -> None:

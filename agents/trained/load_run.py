@@ -24,7 +24,7 @@ from tats_gym.figures.masks import ClipMasks
 from tats_gym.model.protocol import MaskedModel, as_module, device_of, own_model
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import PRETRAINING, check_kind
-from tats_gym.train.precision import autocast
+from tats_gym.train.precision import AUTO, autocast
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SavedRun:
             raise CheckpointError(f"{path} is no run: only a run holds an agent")
         return cls(path, PretrainConfig.from_dict(state["config"]), state)
 
-    def agent(self, clips: ClipConfig, *, num_visible: int | None = None, device: str = "auto") -> "TrainedAgent":
+    def agent(self, clips: ClipConfig, *, num_visible: int | None = None, device: str = AUTO) -> "TrainedAgent":
         """Build agent and MAE as they were saved.
 
         Args:

@@ -8,12 +8,13 @@ from torch import Tensor
 from tats_gym.agents.trained.load_run import SavedRun, TrainedAgent
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.hub.mask_set import MaskSet
+from tats_gym.train.precision import AUTO
 
 BATCH = 16
 """Clips decoded at once."""
 
 
-def mask_set(run: SavedRun, clips: ClipConfig, *, seed: int = 0, device: str = "auto") -> MaskSet:
+def mask_set(run: SavedRun, clips: ClipConfig, *, seed: int = 0, device: str = AUTO) -> MaskSet:
     """Mask the centre view of each video of a dataset's part, with the agent and the MAE of a run.
 
     Args:

@@ -24,6 +24,7 @@ from tats_gym.runs.folder import names_apart
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import TokenGrid
+from tats_gym.train.precision import AUTO
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class PictureConfig:
     """Agents of yours, `module:function`, that the runs were made by: their modules are imported."""
     own_mae: tuple[str, ...] = ()
     """MAEs of yours, `module:function`, that the runs were trained with: their modules are imported."""
-    device: str = "auto"
+    device: str = AUTO
     """auto takes CUDA where it is present."""
     out: Path = Path("pictures")
     """Folder of the pictures; those of the same names are replaced."""

@@ -18,7 +18,7 @@ from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
 from tats_gym.settings.config_io import check_plain, from_plain
 from tats_gym.settings.intervals import SEEDS, check_intervals
 from tats_gym.train.optimizer import OptimConfig
-from tats_gym.train.precision import Precision
+from tats_gym.train.precision import AUTO, Precision
 
 RANDAUG = "rand-m9-n2-mstd0.5-inc1"
 """Table 4's "RandAug 9, 0.5" in timm's notation: two operations, magnitude 9, standard deviation 0.5."""
@@ -80,9 +80,9 @@ class FinetuneConfig:
     """Drop rate of the residual branches in the last block; it rises linearly over the blocks."""
     seed: int = 0
     """Seed of the head, clips, crops, mixing and drop path."""
-    device: str = "auto"
+    device: str = AUTO
     """auto takes CUDA where it is available."""
-    precision: Precision = "auto"
+    precision: Precision = AUTO
     """auto takes bf16 on a GPU that supports it."""
     out: str = "runs"
     """Folder in which the run's own folder is made."""

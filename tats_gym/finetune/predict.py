@@ -19,12 +19,15 @@ from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
 from tats_gym.finetune.testing import class_probabilities
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
-from tats_gym.train.precision import Precision, resolve_device
+from tats_gym.train.precision import AUTO, Precision, resolve_device
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-    """The videos, the classifier, and the views of each video."""
+    """The videos, the classifier, and the views of each video.
+
+    Views that a classifier's file does not record are those of `HeadConfig`.
+    """
 
     videos: tyro.conf.Positional[tuple[Path, ...]]
     """Videos, or folders with videos anywhere below them."""
@@ -35,20 +38,21 @@ class PredictConfig:
     json: bool = False
     """Print a line of JSON for each video."""
     temporal_views: int | None = None
-    """Windows of each video. None takes the test of the classifier's run, or 2 where the file does not record it."""
+    """Windows of each video; None takes the classifier's own."""
     spatial_views: int | None = None
-    """Squares of each window. None takes the test of the classifier's run, or 3 where the file does not record it."""
+    """Squares of each window; None takes the classifier's own."""
     stride: int | None = None
-    """Frames of the video from one frame of a clip to the next. None takes the run's, or 2 where it is not recorded."""
+    """Frames of the video from one frame of a clip to the next; None takes the classifier's own."""
     sampling: Sampling | None = None
-    """See tats-gym finetune. None takes the run's, or stride where it is not recorded."""
+    """stride: windows of frames `stride` apart. segments: frames spread over the whole video. None takes the
+    classifier's own."""
     batch_size: int = 4
     """Videos in one forward pass, with all their views."""
     num_workers: int = 0
     """Processes that decode ahead; 0 decodes in the calling process, without a time limit."""
-    device: str = "auto"
+    device: str = AUTO
     """auto takes CUDA where it is available."""
-    precision: Precision = "auto"
+    precision: Precision = AUTO
     """auto takes bf16 on a GPU that supports it."""
 
     def __post_init__(self) -> None:

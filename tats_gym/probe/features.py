@@ -25,7 +25,7 @@ from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.progress import progress_bar
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
-from tats_gym.train.precision import Precision, autocast, resolve_device, resolve_precision
+from tats_gym.train.precision import AUTO, Precision, autocast, resolve_device, resolve_precision
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class FeatureConfig:
     places, (D,); frames, the mean of each tubelet, (t * D,), which keeps their order; tokens, all tokens, (L * D,)."""
     batch_size: int = 32
     """Views in one forward pass."""
-    device: str = "auto"
+    device: str = AUTO
     """auto takes CUDA where it is available."""
-    precision: Precision = "auto"
+    precision: Precision = AUTO
     """auto takes bf16 on a GPU that supports it; features are stored in float32."""
     cache: str | None = None
     """Folder of the cached features; None takes `features` beside the datasets, see `data_root`."""

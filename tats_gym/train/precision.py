@@ -9,12 +9,14 @@ from torch import Tensor
 from tats_gym.messages import check_choice
 
 Precision = Literal["auto", "fp32", "bf16"]
+AUTO: Literal["auto"] = "auto"
+"""Default device and precision of all settings: CUDA where it is available, bf16 on a GPU that supports it."""
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
     """Resolve "auto": bf16 on a GPU that supports it, fp32 elsewhere (few CPUs have bf16 instructions)."""
     check_choice("precision", precision, get_args(Precision))
-    if precision != "auto":
+    if precision != AUTO:
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
@@ -36,7 +38,7 @@ def resolve_device(device: str) -> torch.device:
     Raises:
         ValueError: If the device is neither CPU nor CUDA, or this machine does not have it.
     """
-    if device == "auto":
+    if device == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = re.fullmatch("cpu|cuda(?::(0|[1-9][0-9]*))?", device)
     if not named:
