@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,25 +117,11 @@ class ProbeCommand:
     @property
     def clips(self) -> ClipConfig:
         """The training clips."""
-        names = (
-            "root",
-            "fold",
-            "subset",
-            "subset_seed",
-            "index",
-            "sampling",
-            "antialias",
-            "pixel_aspect",
-            "reader",
-            "num_workers",
-            "max_broken",
-            "crop",
-        )
-        return ClipConfig(
-            data=self.settings["data"],
-            stride=self.settings["stride"] if self.stride is None else self.stride,
-            **{name: getattr(self, name) for name in names},
-        )
+        shared = {each.name for each in fields(ClipConfig)} & {each.name for each in fields(self)}
+        values = {name: getattr(self, name) for name in shared}
+        if self.stride is None:
+            values["stride"] = self.settings["stride"]
+        return ClipConfig(data=self.settings["data"], **values)
 
     @property
     def grid(self) -> TokenGrid:
