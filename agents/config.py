@@ -14,7 +14,6 @@ from tats_gym.datasets import DATASETS
 from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import REWARDS, check_reward_name
 from tats_gym.envs.settings import EnvConfig
-from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.messages import check_choice
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
@@ -22,6 +21,7 @@ from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
 from tats_gym.runs.trackers import TrackerName
 from tats_gym.settings.config_io import check_plain, from_plain
 from tats_gym.settings.intervals import SEEDS, check_intervals
+from tats_gym.settings.paths import absolute, make_paths_absolute
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import AUTO, Precision
 

@@ -11,9 +11,9 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.encoders.description import parse_mae_config, read_state_dict
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import check_weights, read_torch
-from tats_gym.files.atomic import absolute
 from tats_gym.model.protocol import MaskedModel, as_module, own_model
 from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.settings.paths import absolute
 from tats_gym.train.distributed import Ranks
 
 

@@ -9,9 +9,9 @@ from tats_gym.clips.augment import Sampling
 from tats_gym.clips.datasets.listing import check_source
 from tats_gym.clips.readers import Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
-from tats_gym.files.atomic import make_paths_absolute
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
+from tats_gym.settings.paths import make_paths_absolute
 
 Crop = Literal["multiscale", "random_resized", "centre"]
 PixelAspect = Literal["ignore", "apply"]

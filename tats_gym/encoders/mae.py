@@ -12,10 +12,10 @@ from tats_gym.encoders.description import parse_mae_config
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import check_weights
-from tats_gym.files.atomic import absolute
 from tats_gym.messages import did_you_mean
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.settings.paths import absolute
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)

@@ -8,24 +8,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from tats_gym.messages import first_line
 
 ABANDONED_S = 86_400.0
 """Age at which a partial file counts as left behind by a killed process."""
-
-
-def absolute(path: str) -> str:
-    """Return a path as an absolute one; `~` is the user's home."""
-    return str(Path(os.path.expanduser(path)).absolute())
-
-
-def make_paths_absolute(settings: Any, *names: str) -> None:
-    """Make these path fields of frozen settings absolute, so that a run can resume elsewhere; None stays None."""
-    for name in names:
-        if (path := getattr(settings, name)) is not None:
-            object.__setattr__(settings, name, absolute(path))
 
 
 def make_folder(path: Path) -> None:

@@ -9,7 +9,6 @@ import tyro
 from tats_gym.clips import ClipConfig
 from tats_gym.datasets import DATASETS
 from tats_gym.encoders.head import HeadConfig
-from tats_gym.files.atomic import absolute, make_paths_absolute
 from tats_gym.finetune.mixing import MixConfig
 from tats_gym.messages import check_choice
 from tats_gym.model.pooling import POOLS, Pool
@@ -17,6 +16,7 @@ from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
 from tats_gym.settings.config_io import check_plain, from_plain
 from tats_gym.settings.intervals import SEEDS, check_intervals
+from tats_gym.settings.paths import absolute, make_paths_absolute
 from tats_gym.train.optimizer import OptimConfig
 from tats_gym.train.precision import AUTO, Precision
 

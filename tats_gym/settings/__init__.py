@@ -1,1 +1,1 @@
-"""Guards of settings, and their building from plain values, with errors that name the field."""
+"""Guards of settings: their types, intervals and paths, and their building from plain values."""
