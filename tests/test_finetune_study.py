@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tats_gym.agents.experiments.finetune.study import demo_finetune_study, finetune_figure, run_finetune_study
+from tats_gym.agents.experiments.finetune.report import finetune_figure
+from tats_gym.agents.experiments.finetune.study import demo_finetune_study, run_finetune_study
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.finetune.training import Finetuning
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint

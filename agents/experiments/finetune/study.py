@@ -2,18 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from tats_gym.agents.config import PretrainConfig, preset_for
+from tats_gym.agents.experiments.finetune.report import finetune_figure
 from tats_gym.agents.experiments.trials.trial import Trial, latest_run, run_trials
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
@@ -144,30 +141,6 @@ def _outcome(folder: Path) -> dict[str, Any]:
     measured = [line for line in lines if "held_out/top1" in line]
     curve = [(line["step"] * step_clips, line["held_out/top1"]) for line in measured]
     return {"curve": curve, "test": json.loads((run / "test.json").read_text())}
-
-
-def finetune_figure(outcomes: dict[str, dict[str, Any]], chance: float, title: str) -> NDArray[np.uint8]:
-    """Draw held-out top-1 over clips seen, a line for each arm; chance is dotted.
-
-    Returns:
-        The picture (height, width, 3).
-    """
-    figure = Figure(figsize=(6.5, 4), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    for arm, outcome in outcomes.items():
-        clips, top1 = _columns(outcome["curve"])
-        axis.plot(clips, [100 * share for share in top1], lw=2, label=arm)
-    axis.axhline(100 * chance, color="0.5", ls=":", label="chance")
-    axis.set(xlabel="clips of fine-tuning", ylabel="top-1 on held-out clips, per cent", ylim=(0, 100))
-    axis.legend()
-    figure.suptitle(title, fontsize=10)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    return [clips for clips, _ in pairs], [top1 for _, top1 in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)
