@@ -1,1 +1,1 @@
-"""The joint training of a sampler and an MAE: runs, callbacks, evaluation, and the loading of trained agents."""
+"""The joint training of a sampler and an MAE: runs, callbacks and evaluation."""
