@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from tats_gym.agents.config import PRESETS
 from tats_gym.benchmarks.record import origin
 from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
+from tats_gym.figures.canvas import pixels_of
 from tats_gym.jobs.parallel import side_by_side
 from tats_gym.results import aligned, results_folder, write_results
 from tats_gym.train.precision import AUTO, Precision
@@ -129,7 +129,6 @@ def report(record: dict[str, Any]) -> list[str]:
 def picture(record: dict[str, Any], title: str) -> NDArray[np.uint8]:
     """Draw seconds and memory over each axis: (height, width, 3)."""
     figure = Figure(figsize=(10, 5.5), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     rows = (("s_a_step", 1.0, "seconds a step"), ("peak_memory_mib", 2**-10, "peak memory, GiB"))
     axes = figure.subplots(2, len(record["axes"]), squeeze=False)
     for column, (name, points) in zip(axes.T, record["axes"].items(), strict=True):
@@ -140,5 +139,4 @@ def picture(record: dict[str, Any], title: str) -> NDArray[np.uint8]:
             axis.grid(alpha=0.3)
         column[-1].set_xlabel(AXES[name])
     figure.suptitle(f"joint step, {title}")
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)

@@ -1,1 +1,1 @@
-"""Figures and animations of masks."""
+"""Figures and animations of masks, and figures as pixels."""

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tats_gym.figures.canvas import pixels_of
 from tats_gym.model.videomae import Reconstruction
 from tats_gym.tokens import CHANNELS, TokenGrid
 
@@ -202,7 +202,6 @@ def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray
     laid_out = shown.float().cpu().reshape(grid.shape).numpy()
     chance = float(laid_out.mean())
     figure = Figure(figsize=(8, 3.4), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12))
-    canvas = FigureCanvasAgg(figure)
     over_time, over_space = figure.subplots(1, 2, width_ratios=(1.3, 1))
     over_time.bar(range(len(laid_out)), laid_out.mean((1, 2)))
     over_time.axhline(chance, color="0.4", ls="--", lw=1, label="chance")
@@ -214,8 +213,7 @@ def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray
     bar.ax.axhline(chance, color="white")
     bar.set_label("white line: chance", fontsize=8)
     figure.suptitle(title, fontsize=10)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)
 
 
 def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> NDArray[np.uint8]:
@@ -224,7 +222,6 @@ def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> 
     width = len(shown) + 1.9
     head = 0.35 + 0.15 * len(title_lines(title, width))
     figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=dpi)
-    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     figure.subplots_adjust(
         left=1.25 / width,
@@ -243,8 +240,7 @@ def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> 
         if row.top is not None:
             add_scale(across[-1], drawn)
     write_title(figure, title, y=1 - 0.06 / (len(rows) + head))
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)
 
 
 def title_lines(title: str, width_inches: float) -> list[str]:

@@ -8,7 +8,6 @@ from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from tats_gym.agents.experiments.comparison.compare import CONTROL, CompareCommand, run_comparison
 from tats_gym.agents.experiments.trials.estimates import Row, as_plain, rounded, summarise
 from tats_gym.agents.training.command_line import without_paths
+from tats_gym.figures.canvas import pixels_of
 from tats_gym.files.atomic import make_folder
 from tats_gym.results import aligned, origin_of, write_results
 from tats_gym.statistics import Estimate
@@ -189,7 +189,6 @@ def comparison_figure(summary: Summary, title: str) -> NDArray[np.uint8]:
     across = max(map(len, rows))
     size = (3.6 * across + 1, (0.34 * len(summary) + 1.25) * len(rows) + 0.8)
     figure = Figure(figsize=size, dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), across, squeeze=False, sharey=True)
     for row, names in zip(axes, rows, strict=True):
         for axis, name in zip_longest(row, names):
@@ -197,8 +196,7 @@ def comparison_figure(summary: Summary, title: str) -> NDArray[np.uint8]:
     figure.suptitle(
         f"{title}\ndot: mean, bar: its 95 % interval over seeds, ticks: the seeds, dashed: {CONTROL}", fontsize=11
     )
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)
 
 
 def _draw(axis: Any, name: str, summary: Summary) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from tats_gym.figures.canvas import pixels_of
 
 
 def finetune_figure(outcomes: dict[str, dict[str, Any]], chance: float, title: str) -> NDArray[np.uint8]:
@@ -16,7 +17,6 @@ def finetune_figure(outcomes: dict[str, dict[str, Any]], chance: float, title: s
         The picture (height, width, 3).
     """
     figure = Figure(figsize=(6.5, 4), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axis = figure.subplots()
     for arm, outcome in outcomes.items():
         clips, top1 = _columns(outcome["curve"])
@@ -25,8 +25,7 @@ def finetune_figure(outcomes: dict[str, dict[str, Any]], chance: float, title: s
     axis.set(xlabel="clips of fine-tuning", ylabel="top-1 on held-out clips, per cent", ylim=(0, 100))
     axis.legend()
     figure.suptitle(title, fontsize=10)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)
 
 
 def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tats_gym.figures.canvas import pixels_of
 from tats_gym.results import aligned
 from tats_gym.statistics import Estimate, estimate
 
@@ -79,7 +79,6 @@ def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
     """
     methods, pools = (list(dict.fromkeys(row[name] for row in rows)) for name in ("method", "pool"))
     figure = Figure(figsize=(4.5 * len(methods) + 1, 2.4 * len(pools) + 0.8), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(pools), len(methods), squeeze=False, sharex=True, sharey=True)
     lines = list(dict.fromkeys((row["agent"], row["norm"]) for row in rows))
     for across, pool in zip(axes, pools, strict=True):
@@ -94,8 +93,7 @@ def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
         axis.set_xlabel("clips of pre-training", fontsize=8)
     axes[0, 0].legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)
 
 
 def _draw(axis: Any, rows: Sequence[Row], colour: str, label: str) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tats_gym.agents.experiments.trials.estimates import DECIDING, FROM_ZERO, TABLE, Row
+from tats_gym.figures.canvas import pixels_of
 from tats_gym.results import aligned
 from tats_gym.statistics import Estimate
 
@@ -64,7 +64,6 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
     """
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     figure = Figure(figsize=(11, 1.5 * len(arms) + 0.8), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(arms), 3, squeeze=False, width_ratios=(2, 2, 3))
     shown = {arm: np.mean([row["shown"] for row in rows if row["arm"] == arm], axis=0) for arm in arms}
     uniform = 1 / grid_shape[0] / grid_shape[1] / grid_shape[2] * float(np.sum(shown[arms[0]]))
@@ -87,8 +86,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
     bar.ax.axhline(uniform, color="white")
     bar.set_label("white line: uniform", fontsize=8)
     figure.suptitle(title, fontsize=10)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)
 
 
 def _in_a_row(values: NDArray[Any], grid_shape: tuple[int, int, int]) -> NDArray[Any]:
