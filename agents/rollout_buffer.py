@@ -60,7 +60,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         credit: As the policy's.
         baseline: V: the value, a mean over the clip's masks, or zero.
         masks_per_clip: G, consecutive masks of the same clip.
-        near: Reach and far weight of the neighbourhood, with credit "marginal".
+        reach: Of credit "marginal", see `neighbourhood`.
+        far_weight: Likewise.
         normalize_advantage: Whether a rollout's advantages are brought to mean 0 and deviation 1. Without it, c1 / c3
             times the advantage is the sampler's inverse temperature.
         kwargs: As SB3 passes them: n_envs is B; gamma and gae_lambda are unused, since an episode is one step.
@@ -77,7 +78,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         baseline: Baseline,
         masks_per_clip: int,
         normalize_advantage: bool,
-        near: tuple[Reach, float] | None = None,
+        reach: Reach | None = None,
+        far_weight: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.credit, self.baseline, self.masks_per_clip = credit, baseline, masks_per_clip
@@ -94,8 +96,9 @@ class TokenRolloutBuffer(RolloutBuffer):
         super().__init__(*args, **kwargs)
         if credit == "marginal":
             assert isinstance(self.observation_space, TokenBox)
-            assert near is not None
-            weights = neighbourhood(self.observation_space.grid_shape, *near)  # (L, L)
+            assert reach is not None
+            assert far_weight is not None
+            weights = neighbourhood(self.observation_space.grid_shape, reach, far_weight)  # (L, L)
             self.weights = weights.to(self.device)
 
     def reset(self) -> None:

@@ -119,7 +119,8 @@ class TATS(TokenRollouts, PPO):
             rollout_buffer_kwargs=shared
             | {
                 "baseline": baseline or config.baseline,
-                "near": (config.reach, config.far_weight),
+                "reach": config.reach,
+                "far_weight": config.far_weight,
                 "normalize_advantage": config.normalize_advantage,
             },
             policy_kwargs=shared | {"optimizer_kwargs": ADAMW} | (policy_kwargs or {}),

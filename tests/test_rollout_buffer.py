@@ -160,7 +160,7 @@ def test_an_unfinished_rollout_is_not_handed_out():
 
 def _rollout(**settings):
     """Store two masks of a clip, 0 and 3 of four tokens visible; return the batch."""
-    buffer = _buffer(grid=(2, 1, 2), credit="marginal", near=("place", 0.0), **settings)
+    buffer = _buffer(grid=(2, 1, 2), credit="marginal", reach="place", far_weight=0.0, **settings)
     errors = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 2.0, 6.0, 0.0]])
     mask = torch.tensor([[False, True, True, True], [True, True, True, False]])
     which = torch.tensor([0, 0])
