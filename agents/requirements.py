@@ -80,7 +80,7 @@ def settings_kind(build: Callable[..., Any]) -> type[Any] | None:
     return getattr(build, "settings", None)
 
 
-def settled(config: PretrainConfig, build: Callable[..., Any]) -> PretrainConfig:
+def resolve_settings(config: PretrainConfig, build: Callable[..., Any]) -> PretrainConfig:
     """Return the settings, those that are None filled in with the agent's, and its own with their defaults.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.clips import ClipBatch, ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -56,7 +56,7 @@ class JointStep:
 
     def __init__(self, config: PretrainConfig, pixels: Tensor, root: str) -> None:
         build_agent = find_agent(config.agent)
-        config = settled(replace(config, tats=replace(config.tats, warmup_epochs=0)), build_agent)
+        config = resolve_settings(replace(config, tats=replace(config.tats, warmup_epochs=0)), build_agent)
         clips = asdict(ClipConfig(data="demo", root=root))
         vector_env = TokenSelectionVectorEnv(config.num_envs, **config.env_settings | clips)
         vector_env.clip_buffer.stream.close()

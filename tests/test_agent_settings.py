@@ -13,10 +13,10 @@ import torch
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.experiments.trials.trial import Trial, run_trials
-from tats_gym.agents.experiments.trials.variations import changed
+from tats_gym.agents.experiments.trials.variations import with_changes
 from tats_gym.agents.peers.adamae import AdaMAEConfig
 from tats_gym.agents.peers.fixed import FixedMasks, RandomPolicy
-from tats_gym.agents.requirements import needs, settled, with_settings
+from tats_gym.agents.requirements import needs, resolve_settings, with_settings
 from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.agents.training.command_line import command_for, differing, run_config
 from tats_gym.agents.training.pretraining import Pretraining
@@ -149,13 +149,13 @@ def test_an_agent_without_settings_says_so(capsys, option):
 
 def test_settings_in_python_are_completed_and_checked():
     config = PretrainConfig(agent="adamae", agent_settings={"num_heads": 4})
-    assert settled(config, find_agent("adamae")).agent_settings == asdict(AdaMAEConfig(num_heads=4))
+    assert resolve_settings(config, find_agent("adamae")).agent_settings == asdict(AdaMAEConfig(num_heads=4))
     with pytest.raises(TypeError, match=r"agent_settings has no field 'num_head'; did you mean 'num_heads'\?"):
-        settled(replace(config, agent_settings={"num_head": 4}), find_agent("adamae"))
+        resolve_settings(replace(config, agent_settings={"num_head": 4}), find_agent("adamae"))
     with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got 2"):
-        settled(replace(config, agent_settings={"dropout": 2.0}), find_agent("adamae"))
+        resolve_settings(replace(config, agent_settings={"dropout": 2.0}), find_agent("adamae"))
     with pytest.raises(ValueError, match=r"--agent tats has no settings of its own, got --agent-settings.num-heads"):
-        settled(replace(config, agent="tats"), find_agent("tats"))
+        resolve_settings(replace(config, agent="tats"), find_agent("tats"))
     with pytest.raises(TypeError, match=r"agent_settings.a must be a number, text, true, false, null, or a list"):
         replace(config, agent_settings={"a": Path()})
     with pytest.raises(ValueError, match=r"agent_settings.a.b must be finite, got inf"):
@@ -197,11 +197,11 @@ def test_what_cannot_be_settings_is_refused_where_it_is_declared(kind, message):
 def test_the_command_gives_the_settings_back(agent):
     own = {"num_heads": 4} if agent == "adamae" else json.loads(json.dumps(asdict(CHOSEN)))
     asked = replace(PRESETS["demo"], agent=agent, agent_settings=own)
-    ran = settled(asked, find_agent(agent))
+    ran = resolve_settings(asked, find_agent(agent))
     command = command_for(ran)
     assert ("--agent-settings.num-heads 4" if agent == "adamae" else " ".join(WORDS)) in command
     assert "dropout" not in command
-    assert settled(parse(command.split()[2:]).config, find_agent(agent)) == ran
+    assert resolve_settings(parse(command.split()[2:]).config, find_agent(agent)) == ran
 
 
 def test_a_file_gives_settings_below_those_of_the_line(tmp_path, capsys):
@@ -266,7 +266,9 @@ def test_equal_settings_of_a_run_are_found_again_in_a_table():
 
 
 def test_an_arm_of_a_study_may_change_one():
-    arm = changed(PRESETS["demo"], {"agent": "adamae", "agent_settings.num_heads": 4, "agent_settings.dropout": 0.0})
+    arm = with_changes(
+        PRESETS["demo"], {"agent": "adamae", "agent_settings.num_heads": 4, "agent_settings.dropout": 0.0}
+    )
     assert arm == replace(PRESETS["demo"], agent="adamae", agent_settings={"num_heads": 4, "dropout": 0.0})
 
 

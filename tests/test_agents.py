@@ -15,7 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from tats_gym.agents import AGENTS, TatsPolicy, find_agent
 from tats_gym.agents.config import PRESETS, OffPolicyConfig, PretrainConfig, TatsConfig
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs.spaces import first_invalid_index
@@ -58,7 +58,7 @@ def _config(name, num_envs=16, **tats):
     )
     off_policy = OffPolicyConfig(learning_starts=4, batch_size=4, buffer_size=64)
     optim = {"epochs": 1, "warmup_epochs": 0, "base_lr": 3e-3 * 256 / 16, "min_lr": 3e-3 * 256 / 16}
-    return settled(replace(config, off_policy=off_policy, mae_optim=MAEOptimConfig(**optim)), find_agent(name))
+    return resolve_settings(replace(config, off_policy=off_policy, mae_optim=MAEOptimConfig(**optim)), find_agent(name))
 
 
 def _make(root, name, num_envs=16, **tats):

@@ -9,8 +9,8 @@ import torch
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, PretrainConfig
-from tats_gym.agents.experiments.trials.variations import changed
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.experiments.trials.variations import with_changes
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.training.command_line import command_for, differing
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.train import parse as parse_training
@@ -81,17 +81,17 @@ def _parse():
 @pytest.mark.parametrize("changes", CHANGES)
 @pytest.mark.parametrize("preset", ["paper-k400", "folder"])
 def test_the_command_gives_the_settings_back(parse, preset, changes):
-    config = changed(PRESETS[preset], changes)
+    config = with_changes(PRESETS[preset], changes)
     assert parse(command_for(config)) == config
 
 
 @pytest.mark.parametrize("agent", ["tats", "group", "sac"])
 def test_the_needs_of_an_agent_are_left_to_it(parse, agent):
     config = replace(PRESETS["demo"], agent=agent)
-    ran = settled(config, find_agent(agent))
+    ran = resolve_settings(config, find_agent(agent))
     words = [] if agent == "group" else [f" --agent {agent}"]
     assert command_for(ran) == "tats-gym train --env TatsMask-demo-v0" + "".join(words)
-    assert settled(parse(command_for(ran)), find_agent(agent)) == ran
+    assert resolve_settings(parse(command_for(ran)), find_agent(agent)) == ran
     assert "--masks-per-clip 2" in command_for(replace(ran, masks_per_clip=2))
 
 
@@ -102,7 +102,8 @@ def test_where_a_run_lies_and_is_watched_is_no_part_of_its_command():
 
 def test_settings_that_differ_are_named_with_the_value_of_each_run():
     configs = [
-        changed(PRESETS["demo"], {"out": str(seed), "seed": seed, "tats.ent_coef": 1 / (1 + seed)}) for seed in (0, 1)
+        with_changes(PRESETS["demo"], {"out": str(seed), "seed": seed, "tats.ent_coef": 1 / (1 + seed)})
+        for seed in (0, 1)
     ]
     assert differing(configs) == {"seed": [0, 1], "tats.ent_coef": [1.0, 0.5]}
     assert differing(configs[:1]) == {}

@@ -11,7 +11,7 @@ from tats_gym.agents.experiments.comparison.compare import Comparison, defaults_
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.comparison.report import compare, comparison_tables
 from tats_gym.agents.experiments.trials.trial import MASKS_FILE, latest_run
-from tats_gym.agents.experiments.trials.variations import sized
+from tats_gym.agents.experiments.trials.variations import with_forwards
 from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -34,7 +34,7 @@ def _base(tmp_path_factory):
     root = write_two_classes(tmp_path_factory.mktemp("labelled"))
     clips = ClipConfig(data="list", root=str(root), stride=1)
     config = tiny_config(root, tmp_path_factory.mktemp("unused"), env="TatsMask-list-v0", clips=clips, reward="gain")
-    return sized(replace(config, tats=replace(config.tats, credit="joint")), 32)
+    return with_forwards(replace(config, tats=replace(config.tats, credit="joint")), 32)
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -200,22 +200,23 @@ def test_agents_are_named_once():
 
 def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
     demo, plan = defaults_for("TatsMask-demo-v0")
-    base = sized(demo, 16_000)
+    base = with_forwards(demo, 16_000)
     assert (base.grid.num_visible, base.grid.num_tokens, base.epoch_clips) == (48, 512, 1600)  # of 51
     assert (plan.pool, plan.config.knn.centre) == ("change", True)
-    assert sized(defaults_for("TatsMask-ssv2-v0")[0], 64 * 800 * 10).grid.num_visible == 80  # of 1568; tubes of 8
-    assert sized(replace(demo, grid=replace(demo.grid, visible=17)), 320).grid.num_visible == 17
-    assert sized(demo, 1600).log_interval == 5
-    assert sized(demo, 320).epoch_clips == 32
+    paper = with_forwards(defaults_for("TatsMask-ssv2-v0")[0], 64 * 800 * 10)
+    assert paper.grid.num_visible == 80  # of 1568; tubes of 8
+    assert with_forwards(replace(demo, grid=replace(demo.grid, visible=17)), 320).grid.num_visible == 17
+    assert with_forwards(demo, 1600).log_interval == 5
+    assert with_forwards(demo, 320).epoch_clips == 32
     with pytest.raises(ValueError, match=r"epochs \* num_envs = 10 \* 32 = 320, got 400; take 320 or 640"):
-        sized(demo, 400)
+        with_forwards(demo, 400)
     with pytest.raises(ValueError, match=r"got 100; take 320$"):
-        sized(demo, 100)
+        with_forwards(demo, 100)
 
 
 def test_forwards_that_are_not_named_are_those_of_the_settings(base):
     config = replace(base, epoch_clips=None)  # eight clips, twice four at a time
-    assert sized(config).epoch_clips == 8
+    assert with_forwards(config).epoch_clips == 8
 
 
 def test_the_attentive_probe_is_asked_for_and_kept_results_of_the_others_stay_valid():

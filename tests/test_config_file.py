@@ -12,7 +12,7 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PRESETS, preset_for
 from tats_gym.agents.experiments.comparison.compare import CompareCommand, defaults_for
 from tats_gym.agents.experiments.studies.named import StudyConfig
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.benchmarks.data import DataConfig
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.commands.export import ExportConfig
@@ -111,7 +111,7 @@ def test_the_options_that_choose_the_defaults_may_stand_in_the_file(file):
 @pytest.mark.parametrize("agent", ["group", "sac", "random"])
 def test_a_runs_own_file_starts_another_run_with_its_settings(clips_root, tmp_path, agent):
     asked = tiny_config(clips_root, tmp_path / "out", agent=agent, seed=5)
-    begin_run(tmp_path / "run", settled(asked, find_agent(agent)).as_dict())
+    begin_run(tmp_path / "run", resolve_settings(asked, find_agent(agent)).as_dict())
     words = ["--config", str(tmp_path / "run" / "config.json")]
     options = parse(words)
     assert (options.resume, options.folder) == (None, None)

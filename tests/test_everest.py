@@ -8,7 +8,7 @@ import torch
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.everest import EverestConfig, EverestPolicy, embedding_change
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import most_moving_ids
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
@@ -64,7 +64,7 @@ def test_without_change_any_token_is_shown():
 def _agent(clips_root):
     config = PretrainConfig(agent="everest", num_envs=4, device="cpu", agent_settings={"pool": 0.0})
     env = toy_env(clips_root, 4)
-    agent = find_agent("everest")(env, settled(config, find_agent("everest")))
+    agent = find_agent("everest")(env, resolve_settings(config, find_agent("everest")))
     yield agent, env.vector_env
     env.close()
 

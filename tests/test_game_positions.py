@@ -13,7 +13,7 @@ from tats_gym.agents.experiments.studies.game_positions import Samples, decode, 
 from tats_gym.agents.experiments.studies.named import STUDIES, on_folder
 from tats_gym.agents.experiments.studies.study import Study
 from tats_gym.agents.experiments.trials.trial import Trial, run_trial
-from tats_gym.agents.experiments.trials.variations import changed
+from tats_gym.agents.experiments.trials.variations import with_changes
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -157,7 +157,7 @@ def test_an_untrained_arm_keeps_the_weights_from_which_the_others_start(study, t
         return {"Pong ball_x": {"ridge": 0.0, "attentive": 0.0}}
 
     monkeypatch.setattr(game_positions, "_decoded", noted)
-    trial = Trial(changed(study.base, study.arms["untrained"]), tmp_path / "trial")
+    trial = Trial(with_changes(study.base, study.arms["untrained"]), tmp_path / "trial")
     row = run_trial(trial)
     assert row["mae_steps"] == 0
     (run,) = trial.folder.glob("*/")

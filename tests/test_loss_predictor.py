@@ -16,7 +16,7 @@ from tats_gym.agents.peers.loss_predictor import (
     pairwise_loss,
 )
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.model.training import MAEOptimConfig
@@ -178,7 +178,7 @@ def test_hidden_hard_tokens_make_the_task_harder(clips_root):
         sampler=SamplerConfig(), mae_optim=MAEOptimConfig(epochs=1, warmup_epochs=0, base_lr=0.05, min_lr=0.05),
     )  # fmt: skip
     env = toy_env(clips_root)
-    agent = find_agent("loss_predictor")(env, settled(config, find_agent("loss_predictor")))
+    agent = find_agent("loss_predictor")(env, resolve_settings(config, find_agent("loss_predictor")))
     agent.learn(16 * 60)
     assert agent.logger.name_to_value["train/pair_accuracy"] > 0.95
     with torch.no_grad():

@@ -16,7 +16,7 @@ from tats_gym.agents.experiments.sweeps.paper_tables import SWEEPS
 from tats_gym.agents.experiments.sweeps.sweep import Swept, estimates, planned, sweep_table
 from tats_gym.agents.experiments.trials import trial as trials_module
 from tats_gym.agents.experiments.trials.trial import Trial, run_trials
-from tats_gym.agents.experiments.trials.variations import changed
+from tats_gym.agents.experiments.trials.variations import with_changes
 from tats_gym.jobs import work_queue
 from tats_gym.jobs.work_queue import WorkFailedError, lock
 from tats_gym.statistics import estimate
@@ -39,7 +39,7 @@ def test_every_trial_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_
 
 
 def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_every_row(clips_root, tmp_path):
-    base = changed(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_clips": 1616})
+    base = with_changes(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_clips": 1616})
     lengths = {}
     for table in ("table2", "table3"):
         trials = planned(SWEEPS[table], base, tmp_path, [0], budget=None)
@@ -48,7 +48,7 @@ def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_ev
 
 
 def test_rows_hold_the_settings_of_their_names(tmp_path):
-    base = changed(PRESETS["folder"], {"grid.size": 96})
+    base = with_changes(PRESETS["folder"], {"grid.size": 96})
     two, three, six = (planned(SWEEPS[f"table{n}"], base, tmp_path, [0], budget=16_000) for n in (2, 3, 6))
     tats = two["(50, 25)", "TATS", 0].config
     assert (tats.tats.warmup_epochs, tats.tats.n_steps, tats.mae_optim.epochs) == (50, 25, 125)
@@ -163,14 +163,14 @@ def test_a_trial_goes_on_where_clips_lie_elsewhere_and_no_setting_changes_unseen
     row = json.loads((trial.folder / "row.json").read_text())
     (trial.folder / "row.json").unlink()
     shutil.copytree(clips_root, tmp_path / "elsewhere")
-    moved = changed(trial.config, {"clips.root": str(tmp_path / "elsewhere"), "clips.cache_mib": 1})
+    moved = with_changes(trial.config, {"clips.root": str(tmp_path / "elsewhere"), "clips.cache_mib": 1})
     run_trials([replace(trial, config=moved)], jobs=1)
     again = json.loads((trial.folder / "row.json").read_text())
     assert again["error_own"] == row["error_own"]
     assert again["cost_s"] > row["cost_s"]
     (run,) = trial.folder.glob("*/checkpoints")
     shutil.rmtree(run)
-    other = changed(trial.config, {"grid.visible": 4})
+    other = with_changes(trial.config, {"grid.visible": 4})
     with pytest.raises(ValueError, match=r"other settings than are asked for now \(grid.visible 3, now 4\)"):
         run_trials([replace(trial, config=other)], jobs=1)
 
@@ -184,7 +184,7 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
     sweep = SWEEPS["table2"]
     rows = {name: sweep.rows[name] for name in ("(0, 1)", "(1, 1)")}
     monkeypatch.setitem(SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
-    tiny = changed(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
+    tiny = with_changes(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, ProbePlan()))
     monkeypatch.setattr(sweep_module, "with_demo_set", lambda *_: pytest.fail("this table has no probes"))
     arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "3", "--jobs", "2",

@@ -14,7 +14,7 @@ from tats_gym.agents import AGENTS, find_agent
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
@@ -116,7 +116,7 @@ def test_masks_of_every_agent_are_k_distinct_tokens(clips_root, agent, data):
         tats=TatsConfig(warmup_epochs=0),
         off_policy=OffPolicyConfig(buffer_size=8),
     )
-    config = settled(config, find_agent(agent))
+    config = resolve_settings(config, find_agent(agent))
     vector_env = TokenSelectionVectorEnv(
         4, data="folder", root=str(clips_root), stride=1, num_workers=0, device="cpu", **shape,
         visible=grid.num_visible, action=config.action, masks_per_clip=config.masks_per_clip,

@@ -15,7 +15,7 @@ from tats_gym.agents.experiments.studies.report import study_figure, study_table
 from tats_gym.agents.experiments.studies.study import Study, run_study
 from tats_gym.agents.experiments.trials.estimates import as_plain, summarise
 from tats_gym.agents.experiments.trials.trial import MASKS_FILE, ROW, Trial, run_trial, run_trials
-from tats_gym.agents.experiments.trials.variations import changed
+from tats_gym.agents.experiments.trials.variations import with_changes
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.runs.folder import record_resumption
@@ -203,16 +203,16 @@ def test_runs_on_other_data_lie_elsewhere():
 
 
 def test_settings_are_changed_by_dotted_names():
-    config = changed(STUDIES["content"].base, {"reward": "gain", "tats.credit": "joint"})
+    config = with_changes(STUDIES["content"].base, {"reward": "gain", "tats.credit": "joint"})
     assert (config.reward, config.tats.credit) == ("gain", "joint")
     assert config.tats.learning_rate == STUDIES["content"].base.tats.learning_rate
     with pytest.raises(TypeError, match="credits"):
-        changed(config, {"tats.credits": "joint"})
+        with_changes(config, {"tats.credits": "joint"})
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_of_every_study_is_a_valid_run(name):
     study = STUDIES[name]
     assert study.control in study.arms if study.base.train_mae else study.control is None
-    configs = [changed(study.base, changes) for changes in study.arms.values()]
+    configs = [with_changes(study.base, changes) for changes in study.arms.values()]
     assert all(config not in configs[:i] for i, config in enumerate(configs))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.training.learning import updates
 from tats_gym.agents.training.predict import predict_masks
 from tats_gym.agents.training.run_parts import load_own_mae
@@ -64,7 +64,7 @@ class SavedRun:
             ValueError: If the agent cannot show K tokens.
         """
         build_agent = find_agent(self.config.agent)
-        config = settled(replace(self.config, device=device), build_agent)
+        config = resolve_settings(replace(self.config, device=device), build_agent)
         if num_visible is not None:
             config = replace(config, grid=replace(config.grid, visible=num_visible))
         vector_env = _environment(config, clips)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.requirements import DEFAULTS, settled
+from tats_gym.agents.requirements import DEFAULTS, resolve_settings
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import PRETRAINING
 
@@ -40,18 +40,18 @@ def command_for(config: PretrainConfig, processes: int = 1) -> str:
     base = preset_for(config.env)
     if config.own_mae is not None:
         base = replace(base, mae=config.mae)  # no settings of ours are given beside another MAE
-    for option in _options(base, unsettled(config), ""):
+    for option in _options(base, as_asked(config), ""):
         words += option
     return shlex.join(words)
 
 
-def unsettled(config: PretrainConfig) -> PretrainConfig:
+def as_asked(config: PretrainConfig) -> PretrainConfig:
     """Return a run's settings as they were asked for: those that its agent takes by itself are left to it."""
     if ":" in config.agent:  # a module, which a word of a file must not run
         return config
     preset = preset_for(config.env)
     try:
-        asked = settled(replace(preset, agent=config.agent), find_agent(config.agent))
+        asked = resolve_settings(replace(preset, agent=config.agent), find_agent(config.agent))
     except ValueError:  # an agent of a package that is not here
         return config
     left = {name: getattr(preset, name) for name in DEFAULTS if getattr(asked, name) == getattr(config, name)}

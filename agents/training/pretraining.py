@@ -14,7 +14,7 @@ from stable_baselines3.common.utils import set_random_seed
 from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.nonfinite import FiniteWatch
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.agent_state import agent_state, restore_agent
 from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, StopRequestedError
@@ -91,7 +91,7 @@ class Pretraining:
         state: dict[str, Any] | None = None,
     ) -> None:
         build_agent = find_agent(config.agent)
-        config = settled(config, build_agent)
+        config = resolve_settings(config, build_agent)
         self.ranks = ranks = ranks or Ranks.alone(config.device)
         self._resumed = state is not None
         vector_env = make_environment(config, ranks)

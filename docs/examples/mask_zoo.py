@@ -16,7 +16,7 @@ from torch import Tensor
 import tats_gym  # noqa: F401 (registers the ids)
 from tats_gym.agents import FixedMasks, find_agent
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.masks import mask_from_ids
 
@@ -61,7 +61,7 @@ def rows(settings: Settings) -> Iterator[tuple[str, Tensor]]:
     for seed, (name, own) in enumerate(ROWS, settings.seed):
         build = find_agent(name)
         config = replace(PRESETS["demo"], agent=name, agent_settings=own, num_envs=1, seed=seed)
-        agent = build(TokenSelectionVecEnv(vector_env), settled(config, build))
+        agent = build(TokenSelectionVecEnv(vector_env), resolve_settings(config, build))
         assert isinstance(agent, FixedMasks)
         hidden = mask_from_ids(agent.rule_ids(vector_env).cpu(), grid.num_tokens)
         yield "\n".join([name, *own.values()]), grid.join(grid.cut(pixels).masked_fill(hidden[..., None], 128))[0]

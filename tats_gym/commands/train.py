@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from tats_gym.agents import check_asked_for, find_agent
 from tats_gym.agents.config import PretrainConfig, preset_for
-from tats_gym.agents.requirements import settled
-from tats_gym.agents.training.command_line import run_config, unsettled
+from tats_gym.agents.requirements import resolve_settings
+from tats_gym.agents.training.command_line import as_asked, run_config
 from tats_gym.commands.line.agent_options import named_agent, options_of, plain
 from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.exit_codes import exit_code
@@ -121,7 +121,7 @@ def _settings(line: CommandLine, start: PretrainConfig, *, from_file: bool) -> P
         line.file.values.pop("agent_settings", None)  # of the agent that --agent replaces
     options = options_of(agent, start, line.rest, named=bool(asked or in_file))
     config = plain(line.settings(options.kind, options.default))
-    settled(config, find_agent(config.agent))
+    resolve_settings(config, find_agent(config.agent))
     return config
 
 
@@ -132,7 +132,7 @@ def _prepare(file: ConfigFile, preset: str | None) -> None:
         return
     if preset:
         raise ValueError(f"--preset {preset} has no effect beside {file.path}, which has every setting; leave it out")
-    file.values = unsettled(PretrainConfig.from_dict(file.values)).as_dict()
+    file.values = as_asked(PretrainConfig.from_dict(file.values)).as_dict()
 
 
 def _train(options: Options) -> int:

@@ -18,7 +18,7 @@ from tats_gym.agents.experiments.comparison.measures import (
 )
 from tats_gym.agents.experiments.probe.study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
 from tats_gym.agents.experiments.trials.trial import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.experiments.trials.variations import build_once, sized, with_agent
+from tats_gym.agents.experiments.trials.variations import build_once, with_agent, with_forwards
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.jobs.parallel import default_jobs, side_by_side
@@ -37,7 +37,7 @@ class Comparison:
     """The agents that are compared, and the settings that they share."""
 
     base: PretrainConfig
-    """Settings of all runs, as `sized` returns them; agent, seed and folder are set for each run."""
+    """Settings of all runs, as `with_forwards` returns them; agent, seed and folder are set for each run."""
     agents: tuple[str, ...]
     """Names of agents, or `module:function`."""
     reference: str | None = None
@@ -95,9 +95,9 @@ class CompareCommand:
         """The comparison, at the size that is asked for; the demo set that its encoders are probed on is made here.
 
         Raises:
-            ValueError: If `sized` or `Comparison` refuses the settings.
+            ValueError: If `with_forwards` or `Comparison` refuses the settings.
         """
-        base = sized(self.base, self.forwards)
+        base = with_forwards(self.base, self.forwards)
         probe = with_demo_set(self.probing, base.clips) if self.probe else None
         return Comparison(base=base, agents=self.agents, reference=self.reference, probe=probe)
 

@@ -14,7 +14,7 @@ from tats_gym.agents.experiments.studies.game_positions import decoded_positions
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.studies.study import Study, run_starts
 from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, latest_run, object_lifts
-from tats_gym.agents.experiments.trials.variations import changed
+from tats_gym.agents.experiments.trials.variations import with_changes
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.jobs.parallel import side_by_side
@@ -48,7 +48,7 @@ def measured(
     arms = dict.fromkeys(configs, "start")
     if study.start is None and study.base.init_mae is None:
         arms = {
-            replace(changed(base, changes), init_mae=str(latest_run(folder / arm / f"seed{base.seed}"))): arm
+            replace(with_changes(base, changes), init_mae=str(latest_run(folder / arm / f"seed{base.seed}"))): arm
             for base in configs
             for arm, changes in study.arms.items()
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials.trial import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.experiments.trials.variations import Changes, changed
+from tats_gym.agents.experiments.trials.variations import Changes, with_changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def run_study(study: Study, folder: Path, starts: Path, seeds: Sequence[int], *,
     trials = []
     for base in run_starts(study, starts, seeds, jobs=jobs):
         for arm, changes in study.arms.items():
-            trials.append(Trial(changed(base, changes), folder / arm / f"seed{base.seed}"))
+            trials.append(Trial(with_changes(base, changes), folder / arm / f"seed{base.seed}"))
     run_trials(trials, jobs=jobs)
     return [{"arm": trial.folder.parent.name, **read_row(trial.folder)} for trial in trials]
 

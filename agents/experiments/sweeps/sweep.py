@@ -15,7 +15,7 @@ from tats_gym.agents.experiments.comparison.measures import ProbePlan, has_label
 from tats_gym.agents.experiments.sweeps.paper_tables import SWEEPS, Sweep
 from tats_gym.agents.experiments.trials.estimates import rounded
 from tats_gym.agents.experiments.trials.trial import Trial, read_row, run_trials
-from tats_gym.agents.experiments.trials.variations import build_once, changed, sized, with_agent
+from tats_gym.agents.experiments.trials.variations import build_once, with_agent, with_changes, with_forwards
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
@@ -87,11 +87,11 @@ def planned(
         optim = base.mae_optim
         warmup = round(optim.warmup_epochs * sweep.epochs / optim.epochs)
         base = replace(base, mae_optim=replace(optim, epochs=sweep.epochs, warmup_epochs=warmup))
-    budget = _fitting(base, [changed(base, changes) for changes in sweep.rows.values()], budget)
+    budget = _fitting(base, [with_changes(base, changes) for changes in sweep.rows.values()], budget)
     trials: dict[tuple[str, str, int], Trial] = {}
     made: dict[PretrainConfig, str] = {}
     for row, changes in sweep.rows.items():
-        common = sized(changed(base, changes), budget)
+        common = with_forwards(with_changes(base, changes), budget)
         alike = made.setdefault(replace(common, grid=replace(common.grid, mask_ratio=0.5)), row)
         if alike != row:
             grid = common.grid
@@ -122,7 +122,7 @@ def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int |
     epochs = base.mae_optim.epochs
     unit = base.num_envs * math.lcm(epochs, *(row.tats.n_steps for row in rows))
     if budget is None:
-        return -(-(sized(base).epoch_clips or 0) * epochs // unit) * unit
+        return -(-(with_forwards(base).epoch_clips or 0) * epochs // unit) * unit
     if budget < unit or budget % unit:
         near = [number for number in (budget // unit * unit, (budget // unit + 1) * unit) if number > 0]
         raise ValueError(

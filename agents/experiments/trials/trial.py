@@ -19,7 +19,7 @@ from tats_gym.agents import find_agent
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials.demo_objects import object_coverage
 from tats_gym.agents.peers.fixed import FixedPolicy
-from tats_gym.agents.requirements import settled
+from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.training.command_line import differing, run_config
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
@@ -81,7 +81,7 @@ def _check_settings(trial: Trial) -> None:
     runs = sorted(trial.folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
     if not runs:
         return
-    before, now = run_config(runs[-1].parent), settled(trial.config, find_agent(trial.config.agent))
+    before, now = run_config(runs[-1].parent), resolve_settings(trial.config, find_agent(trial.config.agent))
     if now.init_mae is not None:
         now = replace(now, mae=before.mae)  # a run records the sizes of the MAE that it starts from
     if other := differing([_portable(before), _portable(now)]):
@@ -167,7 +167,7 @@ def _open(trial: Trial) -> Pretraining:
     except FileNotFoundError:
         shutil.rmtree(trial.folder, ignore_errors=True)  # a run that ended before its first checkpoint
         return Pretraining(replace(trial.config, out=str(trial.folder), quiet=True))
-    here = replace(settled(trial.config, find_agent(trial.config.agent)), out=str(trial.folder), quiet=True)
+    here = replace(resolve_settings(trial.config, find_agent(trial.config.agent)), out=str(trial.folder), quiet=True)
     return resume(found, here)  # on another machine the clips may lie elsewhere
 
 

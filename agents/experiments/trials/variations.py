@@ -16,7 +16,7 @@ Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
 
 
-def changed(config: PretrainConfig, changes: Changes) -> PretrainConfig:
+def with_changes(config: PretrainConfig, changes: Changes) -> PretrainConfig:
     """Return the settings with some replaced.
 
     Raises:
@@ -36,7 +36,7 @@ def with_agent(config: PretrainConfig, agent: str) -> PretrainConfig:
     return replace(config, agent=agent, reward="neg_error" if unused else config.reward)
 
 
-def sized(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
+def with_forwards(base: PretrainConfig, forwards: int | None = None) -> PretrainConfig:
     """Return the settings for a number of training forwards of the MAE, with a K that tube masks can show too.
 
     Args:
