@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials.kept_results import keep, kept
+from tats_gym.agents.experiments.trials.stored_results import keep, kept
 from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, MASKS_FILE, Trial, latest_run
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials.kept_results import keep, kept
+from tats_gym.agents.experiments.trials.stored_results import keep, kept
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.ram import RAM, centre_positions, game_ids
 from tats_gym.encoders.mae import MAESource
