@@ -222,14 +222,14 @@ def test_forwards_that_are_not_named_are_those_of_the_settings(base):
 def test_the_attentive_probe_is_asked_for_and_kept_results_of_the_others_stay_valid():
     plain, more = ProbePlan(), ProbePlan(attentive=True)
     assert (plain.methods, more.methods) == (("logistic", "knn"), ("logistic", "knn", "attentive"))
-    assert measures._of(plain).keys() == {
+    assert measures._inputs(plain).keys() == {
         "root",
         "pool",
         "norm",
         "config",
         "measures",
     }  # as before there was this probe
-    assert measures._of(plain)["config"].keys() == {"logistic", "sgd", "knn"}
-    assert measures._of(more)["config"]["attentive"]["epochs"] == 20
+    assert measures._inputs(plain)["config"].keys() == {"logistic", "sgd", "knn"}
+    assert measures._inputs(more)["config"]["attentive"]["epochs"] == 20
     other = ProbePlan(attentive=True, config=ProbeConfig(attentive=AttentiveProbeConfig(epochs=3)))
-    assert measures._of(other) != measures._of(more) != measures._of(plain)
+    assert measures._inputs(other) != measures._inputs(more) != measures._inputs(plain)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials.stored_results import keep, kept
+from tats_gym.agents.experiments.trials.stored_results import read_result, store_result
 from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, MASKS_FILE, Trial, latest_run
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
@@ -48,8 +48,8 @@ class ReferenceMeasurement:
     """A run or a checkpoint."""
     runs: dict[str, Path]
     """Agent to the folder of its trial."""
-    kept: Path
-    """File that keeps the result."""
+    file: Path
+    """File of the result."""
 
 
 def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, float]]:
@@ -61,7 +61,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
     """
     masks = {agent: np.load(folder / MASKS_FILE) for agent, folder in work.runs.items()}  # (S, B, K)
     mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
-    of = {"mae": weights_digest(mae), "measures": "gain, content gain"} | {
+    inputs = {"mae": weights_digest(mae), "measures": "gain, content gain"} | {
         agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()
     }
 
@@ -80,7 +80,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
             }
         return found
 
-    return kept(work.kept, of) or keep(work.kept, of, measure())
+    return read_result(work.file, inputs) or store_result(work.file, inputs, measure())
 
 
 def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
@@ -147,24 +147,24 @@ def probe_trials(trials: Sequence[Trial], plan: ProbePlan, *, jobs: int) -> list
     """
     for trial, _ in share_out(partial(_probe_trial, plan), trials, partial(_is_probed, plan), jobs=jobs):
         logger.info("probed %s", name_of(trial))
-    found = [kept(trial.folder / PROBES, _of(plan)) for trial in trials]
+    found = [read_result(trial.folder / PROBES, _inputs(plan)) for trial in trials]
     return [each for each in found if each is not None]
 
 
-def _of(plan: ProbePlan) -> dict[str, Any]:
+def _inputs(plan: ProbePlan) -> dict[str, Any]:
     root = None if plan.root is None else Path(plan.root).name  # it may lie elsewhere on another machine
     values = asdict(plan)
-    if not values.pop("attentive"):  # results that were kept before there was this probe are still those of the plan
+    if not values.pop("attentive"):  # results from before there was this probe are still those of the plan
         del values["config"]["attentive"]
     return {**values, "root": root, "measures": ["top1", "top5"]}
 
 
 def _is_probed(plan: ProbePlan, trial: Trial) -> bool:
-    return kept(trial.folder / PROBES, _of(plan)) is not None
+    return read_result(trial.folder / PROBES, _inputs(plan)) is not None
 
 
 def _probe_trial(plan: ProbePlan, trial: Trial) -> dict[str, float]:
-    return keep(trial.folder / PROBES, _of(plan), _probe(trial, plan))
+    return store_result(trial.folder / PROBES, _inputs(plan), _probe(trial, plan))
 
 
 def _probe(trial: Trial, plan: ProbePlan) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
-from tats_gym.agents.experiments.trials.stored_results import keep, kept
+from tats_gym.agents.experiments.trials.stored_results import read_result, store_result
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.games.ram import RAM, centre_positions, game_ids
 from tats_gym.encoders.mae import MAESource
@@ -59,8 +59,8 @@ def decoded_positions(config: PretrainConfig) -> list[dict[str, Any]]:
     assert weights is not None
     encoder = VideoEncoder(config.mae, config.grid)
     load_encoder_weights(encoder, encoder_weights(weights))
-    path, of = Path(config.init_mae, POSITIONS), {"encoder": weights_digest(encoder), **_settings()}
-    by_coordinate = kept(path, of) or keep(path, of, _decoded(encoder, config))
+    path, inputs = Path(config.init_mae, POSITIONS), {"encoder": weights_digest(encoder), **_settings()}
+    by_coordinate = read_result(path, inputs) or store_result(path, inputs, _decoded(encoder, config))
     if not by_coordinate:
         raise ValueError(f"the clips must hold a game of {', '.join(RAM)} in which things move")
     return [{**_means(by_coordinate), "by_coordinate": by_coordinate}]

@@ -1,4 +1,4 @@
-"""Results that are kept in files, so that work that was stopped goes on: each beside the inputs that it came from."""
+"""Results stored beside the inputs that they were measured from, so that work that was stopped goes on."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 from tats_gym.files.atomic import write_whole
 
 
-def kept(path: Path, of: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the result in a file if it was measured from the same inputs, else None."""
+def read_result(path: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the result in a file, None if there is none or it was measured from other inputs."""
     if not path.is_file():
         return None
-    before = json.loads(path.read_text())
-    found: dict[str, Any] | None = before["found"] if before["of"] == json.loads(json.dumps(of)) else None
-    return found
+    stored = json.loads(path.read_text())
+    result: dict[str, Any] | None = stored["found"] if stored["of"] == json.loads(json.dumps(inputs)) else None
+    return result
 
 
-def keep(path: Path, of: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def store_result(path: Path, inputs: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """Write a result and its inputs, and return the result."""
-    write_whole(path, json.dumps({"of": of, "found": found}))
-    return found
+    write_whole(path, json.dumps({"of": inputs, "found": result}))
+    return result
