@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tats_gym.agents.experiments.studies import game_positions
-from tats_gym.agents.experiments.studies.game_positions import Samples, decode, games_of, samples_of
+from tats_gym.agents.experiments.studies import game_coordinates
+from tats_gym.agents.experiments.studies.game_coordinates import Samples, decode, games_of, samples_of
 from tats_gym.agents.experiments.studies.named import STUDIES, on_folder
 from tats_gym.agents.experiments.studies.study import Study
 from tats_gym.agents.experiments.trials.trial import Trial, run_trial
@@ -95,11 +95,11 @@ def test_means_count_a_decoder_that_is_worse_than_the_mean_as_zero():
         "Pong ball_x": {"ridge": -3.0, "attentive": 0.3},
         "Riverraid missile_x": {"ridge": 0.4, "attentive": 0.0},
     }
-    found = game_positions._means(scores)
+    found = game_coordinates._means(scores)
     assert found == pytest.approx(
         {"r2_ridge": 0.3, "r2_ridge_small": 0.2, "r2_attentive": 0.4, "r2_attentive_small": 0.15}
     )
-    assert set(game_positions._means({"Qbert player_x": {"ridge": 1.0, "attentive": 1.0}})) == {
+    assert set(game_coordinates._means({"Qbert player_x": {"ridge": 1.0, "attentive": 1.0}})) == {
         "r2_ridge", "r2_attentive"
     }  # fmt: skip
 
@@ -144,7 +144,7 @@ def test_a_study_decodes_the_encoders_of_its_arms_once(study, tmp_path, monkeypa
     assert "r2_ridge_rise" not in found["random"]
     assert len({row["r2_ridge"] for row in rows}) > 3
 
-    monkeypatch.setattr(game_positions, "_decoded", None)  # a second call finds the results
+    monkeypatch.setattr(game_coordinates, "_decoded", None)  # a second call finds the results
     assert load_command("study").main(words) == 0
     assert json.loads(path.read_text())["decoded_positions_rows"] == rows
 
@@ -156,12 +156,12 @@ def test_an_untrained_arm_keeps_the_weights_from_which_the_others_start(study, t
         weights.append({name: value.clone() for name, value in encoder.state_dict().items()})
         return {"Pong ball_x": {"ridge": 0.0, "attentive": 0.0}}
 
-    monkeypatch.setattr(game_positions, "_decoded", noted)
+    monkeypatch.setattr(game_coordinates, "_decoded", noted)
     trial = Trial(with_changes(study.base, study.arms["untrained"]), tmp_path / "trial")
     row = run_trial(trial)
     assert row["mae_steps"] == 0
     (run,) = trial.folder.glob("*/")
-    game_positions.decoded_positions(replace(trial.config, init_mae=str(run)))
+    game_coordinates.decoded_positions(replace(trial.config, init_mae=str(run)))
     fresh = build_mae(MAESource(study.base.mae), study.base.grid, seed=study.base.seed).state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in weights[0].items())
 
