@@ -20,7 +20,7 @@ finetune-demo: $(VENV)/.installed
 compare-demo: $(VENV)/.installed
 	$(BIN)/python scripts/compare_agents.py
 
-# Compares masks by the positions in games that encoders know, at two visible shares. Half a day on two cores;
+# Compares masks by the coordinates in games that encoders know, at two visible shares. Half a day on two cores;
 # continues after a stop.
 study-games: $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[atari]'

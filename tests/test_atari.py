@@ -12,7 +12,7 @@ from tats_gym.clips.datasets.listing import list_videos
 from tats_gym.clips.games.atari import ATARI_GAMES, atari_config, make_atari_data
 from tats_gym.clips.games.config import RecordConfig
 from tats_gym.clips.games.play import open_env, play, random_policy
-from tats_gym.clips.games.ram import RAM, centre_positions, centre_ram, game_ids
+from tats_gym.clips.games.ram import RAM, centre_coordinates, centre_ram, game_ids
 from tats_gym.clips.games.recording import make_recording
 from tests.video_files import decode, folder_bytes
 
@@ -163,16 +163,16 @@ def test_the_memory_of_a_centre_clip_is_that_of_its_frames(pong, settings, rows)
     ram = centre_ram(stream, [2, 0])
     assert (ram.shape, ram.dtype) == ((2, 16, 128), np.uint8)
     np.testing.assert_array_equal(ram[0], whole[list(rows)])
-    positions = centre_positions(stream, [0, 2])
-    assert positions.names == ("player_y", "enemy_y", "ball_x", "ball_y")
-    np.testing.assert_array_equal(positions.values[1], whole[list(rows)][:, [51, 50, 49, 54]])
+    coordinates = centre_coordinates(stream, [0, 2])
+    assert coordinates.names == ("player_y", "enemy_y", "ball_x", "ball_y")
+    np.testing.assert_array_equal(coordinates.values[1], whole[list(rows)][:, [51, 50, 49, 54]])
     stream.videos.videos[0].path.with_suffix(".npy").rename(pong / "hidden")
     with pytest.raises(FileNotFoundError, match=r"train-00000\.npy should hold the memory"):
         centre_ram(stream, [0])
     (pong / "hidden").rename(stream.videos.videos[0].path.with_suffix(".npy"))
 
 
-def test_positions_are_those_of_one_game(tmp_path):
+def test_coordinates_are_those_of_one_game(tmp_path):
     games = ("ALE/Boxing-v5", "ALE/Pong-v5", "ALE/Alien-v5")
     root = tmp_path / "games"
     make_recording(root, RecordConfig(env=games, videos=2, held_out=1, frames=4, size=32))
@@ -182,14 +182,14 @@ def test_positions_are_those_of_one_game(tmp_path):
 
     named = stream("ssv2")
     assert (game_ids(named, "Boxing"), game_ids(named, "Pong")) == ([0, 1], [2, 3])
-    assert centre_positions(named, game_ids(named, "Boxing")).values.shape == (2, 4, 4)
+    assert centre_coordinates(named, game_ids(named, "Boxing")).values.shape == (2, 4, 4)
     with pytest.raises(ValueError, match=r"ids must be clips of one game, .* got 'Boxing', 'Pong'"):
-        centre_positions(named, [0, 2])
+        centre_coordinates(named, [0, 2])
     with pytest.raises(ValueError, match=r"game must be one of Pong, .*; got 'Alien'"):
-        centre_positions(named, [4, 5])
+        centre_coordinates(named, [4, 5])
     with pytest.raises(ValueError, match=r"game must be one of .*; did you mean 'Pong'"):
         game_ids(named, "Ping")
     with pytest.raises(ValueError, match=r"must be a game such as ALE/Pong-v5, got '0'; .* or 'ssv2'"):
-        centre_positions(stream("list"), [0])
+        centre_coordinates(stream("list"), [0])
     with pytest.raises(ValueError, match=r"must be a game such as ALE/Pong-v5, got None; data='atari'"):
-        centre_positions(stream("folder"), [0])
+        centre_coordinates(stream("folder"), [0])

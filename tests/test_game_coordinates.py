@@ -1,4 +1,4 @@
-"""Positions in games, decoded from features: they belong to the frames of the clips, and a study reports them."""
+"""Coordinates in games, decoded from features: they belong to the frames of the clips, and a study reports them."""
 
 import json
 from dataclasses import replace
@@ -71,17 +71,17 @@ def test_samples_hold_the_memory_of_their_frames(pong):
     whole = np.load(stream.videos.videos[2].path.with_suffix(".npy"))  # 24 frames, of which the middle 8 are the clip
     last = [8 + 1, 8 + 3, 8 + 5, 8 + 7]
     assert samples.names == ("player_y", "enemy_y", "ball_x", "ball_y")
-    np.testing.assert_array_equal(samples.positions[8:12], whole[last][:, [51, 50, 49, 54]])
+    np.testing.assert_array_equal(samples.coordinates[8:12], whole[last][:, [51, 50, 49, 54]])
 
 
 def test_coordinates_that_do_not_vary_are_left_out():
     generator = torch.Generator().manual_seed(0)
 
     def samples(constant):
-        positions = torch.randn(40, 3, generator=generator)
-        positions[:, constant] = 3
-        tokens = torch.cat((positions, torch.randn(40, 5, generator=generator)), dim=1)[:, None].expand(-1, 4, -1)
-        return Samples(tokens, positions, torch.arange(40) // 4, ("here", "there", "ball_x"))
+        coordinates = torch.randn(40, 3, generator=generator)
+        coordinates[:, constant] = 3
+        tokens = torch.cat((coordinates, torch.randn(40, 5, generator=generator)), dim=1)[:, None].expand(-1, 4, -1)
+        return Samples(tokens, coordinates, torch.arange(40) // 4, ("here", "there", "ball_x"))
 
     found = decode(samples(0), samples(1), seed=0)
     assert list(found) == ["ball_x"]
@@ -161,7 +161,7 @@ def test_an_untrained_arm_keeps_the_weights_from_which_the_others_start(study, t
     row = run_trial(trial)
     assert row["mae_steps"] == 0
     (run,) = trial.folder.glob("*/")
-    game_coordinates.decoded_positions(replace(trial.config, init_mae=str(run)))
+    game_coordinates.decoded_coordinates(replace(trial.config, init_mae=str(run)))
     fresh = build_mae(MAESource(study.base.mae), study.base.grid, seed=study.base.seed).state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in weights[0].items())
 

@@ -1,4 +1,4 @@
-"""Attentive decoder of numbers, such as positions in games; for classes see `tats_gym.probe.attentive_probe`."""
+"""Attentive decoder of numbers, such as coordinates in games; for classes see `tats_gym.probe.attentive_probe`."""
 
 import math
 from collections.abc import Iterator

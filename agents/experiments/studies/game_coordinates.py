@@ -1,4 +1,4 @@
-"""Positions in Atari games, decoded from a frozen encoder's tokens: the test of the features that pre-training made."""
+"""Coordinates in Atari games, decoded from a frozen encoder's tokens: a test of the features that it learned."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +12,7 @@ from torch import Tensor
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials.stored_results import read_result, store_result
 from tats_gym.clips import ClipConfig, ClipStream
-from tats_gym.clips.games.ram import RAM, centre_positions, game_ids
+from tats_gym.clips.games.ram import RAM, centre_coordinates, game_ids
 from tats_gym.encoders.mae import MAESource
 from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.probe import AttentiveDecoderConfig, RidgeConfig, fit_attentive_decoder, fit_ridge
@@ -20,7 +20,7 @@ from tats_gym.probe.features import weights_digest
 from tats_gym.probe.scoring import r_squared
 from tats_gym.train.precision import Precision, autocast, resolve_device
 
-POSITIONS = "positions.json"
+RESULT = "positions.json"
 """In a run's folder: R² of every coordinate, by decoder."""
 SMALL = ("ball_", "missile_", "missiles_")
 """Beginnings of the names of things of a few pixels, which random masks seldom show."""
@@ -30,11 +30,11 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Samples:
-    """A game's clips, tubelet by tubelet: the encoder's features, and the positions at the tubelet's end."""
+    """A game's clips, tubelet by tubelet: the encoder's features, and the coordinates at the tubelet's end."""
 
     tokens: Tensor
     """(E, n, D) features of one tubelet's n = h * w tokens, from an encoder that saw the whole clip."""
-    positions: Tensor
+    coordinates: Tensor
     """(E, coordinates) float32 at the tubelet's last frame."""
     clips: Tensor
     """(E,) clip of the sample; each has t of them, one after another."""
@@ -42,8 +42,8 @@ class Samples:
     """Name of each coordinate, as in `RAM`."""
 
 
-def decoded_positions(config: PretrainConfig) -> list[dict[str, Any]]:
-    """Decode the positions from the encoder of the run `config.init_mae`: one row, kept in the run's folder.
+def decoded_coordinates(config: PretrainConfig) -> list[dict[str, Any]]:
+    """Decode the coordinates from the encoder of the run `config.init_mae`: one row, kept in the run's folder.
 
     `r2_ridge` and `r2_attentive` are means of R² over all coordinates of all games; `r2_ridge_small` and
     `r2_attentive_small` over those of balls and missiles alone. An R² below zero, a decoder that is worse than the
@@ -59,7 +59,7 @@ def decoded_positions(config: PretrainConfig) -> list[dict[str, Any]]:
     assert weights is not None
     encoder = VideoEncoder(config.mae, config.grid)
     load_encoder_weights(encoder, encoder_weights(weights))
-    path, inputs = Path(config.init_mae, POSITIONS), {"encoder": weights_digest(encoder), **_settings()}
+    path, inputs = Path(config.init_mae, RESULT), {"encoder": weights_digest(encoder), **_settings()}
     by_coordinate = read_result(path, inputs) or store_result(path, inputs, _decoded(encoder, config))
     if not by_coordinate:
         raise ValueError(f"the clips must hold a game of {', '.join(RAM)} in which things move")
@@ -102,15 +102,15 @@ def samples_of(encoder: VideoEncoder, stream: ClipStream, game: str, precision: 
         precision: Arithmetic of the forward passes.
     """
     ids = game_ids(stream, game)
-    positions = centre_positions(stream, ids)
+    found = centre_coordinates(stream, ids)
     t, tubelet_size = encoder.grid.shape[0], encoder.grid.tubelet_size
     tokens = torch.cat(list(_tokens(encoder, stream, ids, precision)))  # (B, L, D)
-    last = torch.from_numpy(positions.values[:, tubelet_size - 1 :: tubelet_size].astype(np.float32))  # (B, t, Q)
+    last = torch.from_numpy(found.values[:, tubelet_size - 1 :: tubelet_size].astype(np.float32))  # (B, t, Q)
     return Samples(
         tokens.unflatten(1, (t, -1)).flatten(0, 1),
         last.flatten(0, 1).to(tokens.device),
         torch.tensor(ids, device=tokens.device).repeat_interleave(t),
-        positions.names,
+        found.names,
     )
 
 
@@ -127,20 +127,20 @@ def decode(train: Samples, test: Samples, *, seed: int) -> dict[str, dict[str, f
 
     Coordinates that are constant in either part are left out.
     """
-    varied = torch.stack([part.positions.std(0, correction=0) > 0 for part in (train, test)]).all(0)
+    varied = torch.stack([part.coordinates.std(0, correction=0) > 0 for part in (train, test)]).all(0)
     if not varied.any():
         return {}
-    wanted = train.positions[:, varied]
+    wanted = train.coordinates[:, varied]
     ridge = fit_ridge(train.tokens.flatten(1), wanted, train.clips, RidgeConfig(), seed=seed)
     attentive = fit_attentive_decoder(train.tokens, wanted, AttentiveDecoderConfig(), seed=seed)
     predicted = {"ridge": ridge.predict(test.tokens.flatten(1)), "attentive": attentive.predict(test.tokens)}
-    scores = {name: r_squared(each, test.positions[:, varied]).tolist() for name, each in predicted.items()}
+    scores = {name: r_squared(each, test.coordinates[:, varied]).tolist() for name, each in predicted.items()}
     names = [train.names[i] for i in varied.nonzero().flatten().tolist()]
     return {name: {decoder: each[i] for decoder, each in scores.items()} for i, name in enumerate(names)}
 
 
 def _means(by_coordinate: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the means over coordinates, see `decoded_positions`; without those of small things if there are none."""
+    """Return the means over coordinates, see `decoded_coordinates`; without those of small things if there are none."""
     small = [name for name in by_coordinate if name.split()[1].startswith(SMALL)]
     means = {}
     for decoder in ("ridge", "attentive"):

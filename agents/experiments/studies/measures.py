@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.studies.credit_gradient import credit_gradients
-from tats_gym.agents.experiments.studies.game_coordinates import decoded_positions
+from tats_gym.agents.experiments.studies.game_coordinates import decoded_coordinates
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
 from tats_gym.agents.experiments.studies.study import Study, run_starts
 from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, latest_run, object_lifts
@@ -118,7 +118,7 @@ MEASURES: Mapping[str, Measure] = {
     "hand_masks": hand_masks,
     "gradients_at_uniform": gradients,
     "decoded_in_part": decoded_in_part,
-    "decoded_positions": decoded_positions,
+    "decoded_positions": decoded_coordinates,
 }
 
 

@@ -205,7 +205,7 @@ def on_folder(study: Study, root: str) -> Study:
     """
     if study.base.init_mae is not None:
         study = replace(study, start=_START, base=replace(study.base, init_mae=None))
-    data = "atari" if study.base.clips.data == "atari" else "folder"  # in a folder no clip has positions
+    data = "atari" if study.base.clips.data == "atari" else "folder"  # in a folder no clip has coordinates
 
     def moved(config: PretrainConfig) -> PretrainConfig:
         return replace(config, env=f"TatsMask-{data}-v0", clips=replace(config.clips, data=data, root=root))

@@ -8,7 +8,7 @@ from tats_gym.clips.games.recording import VERSION, make_recording
 from tats_gym.clips.paths import data_root
 
 ATARI_GAMES = tuple(RAM)
-"""The twelve games, whose positions in the console's memory are published."""
+"""The twelve games, whose coordinates in the console's memory are published."""
 
 
 def atari_config(games: tuple[str, ...] = ATARI_GAMES, *, videos: int = 200, held_out: int = 32) -> RecordConfig:

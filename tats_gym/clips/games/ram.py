@@ -1,4 +1,4 @@
-"""Positions of things in Atari games: the bytes of the console's memory that hold them, for the clips of a stream."""
+"""Coordinates of things in Atari games: the bytes of the console's memory that hold them, for the clips of a stream."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ RAM: Mapping[str, Mapping[str, int]] = MappingProxyType(
         },
     }
 )  # fmt: skip
-"""Game to the index of the byte that holds each position, as the Atari Annotated RAM Interface names them (Anand et al.
-2019, Unsupervised State Representation Learning in Atari, https://arxiv.org/abs/1906.08226, its file
+"""Game to the index of each coordinate's byte, as the Atari Annotated RAM Interface names them (Anand et al. 2019,
+Unsupervised State Representation Learning in Atari, https://arxiv.org/abs/1906.08226, its file
 atariari/benchmark/ram_annotations.py), without those that never change under random play."""
 
 
-class Positions(NamedTuple):
-    """Positions in clips of one game."""
+class Coordinates(NamedTuple):
+    """Coordinates in clips of one game."""
 
     names: tuple[str, ...]
     """Name of each coordinate, as in `RAM`."""
@@ -50,7 +50,7 @@ class Positions(NamedTuple):
 
 
 def game_ids(stream: ClipStream, game: str) -> list[int]:
-    """Return the ids of a game's clips: their places in the stream's list of videos.
+    """Return the ids of a game's clips: their indices in the stream's list of videos.
 
     Args:
         stream: Clips of recorded Atari games.
@@ -63,8 +63,8 @@ def game_ids(stream: ClipStream, game: str) -> list[int]:
     return [id_ for id_ in range(len(stream.videos)) if _game(stream, id_) == game]
 
 
-def centre_positions(stream: ClipStream, ids: Sequence[int]) -> Positions:
-    """Return the positions at each frame of the clips that `stream.centre(ids)` shows.
+def centre_coordinates(stream: ClipStream, ids: Sequence[int]) -> Coordinates:
+    """Return the coordinates at each frame of the clips that `stream.centre(ids)` shows.
 
     Args:
         stream: Clips of recorded Atari games.
@@ -78,8 +78,8 @@ def centre_positions(stream: ClipStream, ids: Sequence[int]) -> Positions:
     if len(games) != 1:
         raise ValueError(f"ids must be clips of one game, as game_ids returns them; got {listed(games)}")
     check_choice("the game", games[0], RAM)
-    names, places = zip(*RAM[games[0]].items(), strict=True)
-    return Positions(names, centre_ram(stream, ids)[..., list(places)])
+    names, indices = zip(*RAM[games[0]].items(), strict=True)
+    return Coordinates(names, centre_ram(stream, ids)[..., list(indices)])
 
 
 def centre_ram(stream: ClipStream, ids: Sequence[int]) -> NDArray[np.uint8]:
@@ -87,7 +87,7 @@ def centre_ram(stream: ClipStream, ids: Sequence[int]) -> NDArray[np.uint8]:
 
     Args:
         stream: Clips of recorded Atari games.
-        ids: Places in the stream's list of videos.
+        ids: Indices in the stream's list of videos.
 
     Raises:
         FileNotFoundError: If the memory was not recorded with a video.
