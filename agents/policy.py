@@ -11,7 +11,7 @@ from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.model.positions import LearnedPositions
+from tats_gym.model.pos_embed import LearnedPositions
 from tats_gym.model.videomae import initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tats_gym.model.positions import sinusoid
+from tats_gym.model.pos_embed import sinusoid
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import CHANNELS, TokenGrid
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tats_gym.agents.peers.adamae import AdaMAE, AdaMAEConfig, AdaMAEPolicy
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.model.positions import sinusoid
+from tats_gym.model.pos_embed import sinusoid
 from tests.toy import toy_env
 
 

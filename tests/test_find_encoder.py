@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tats_gym.encoders.find import EncoderSource
-from tats_gym.model.positions import interpolate_table, sinusoid
+from tats_gym.model.pos_embed import interpolate_table, sinusoid
 from tats_gym.model.videomae import MAE_PRESETS
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import TokenGrid

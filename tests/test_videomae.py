@@ -7,7 +7,7 @@ import torch
 
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import mask_from_ids, random_ids
-from tats_gym.model.positions import sinusoid
+from tats_gym.model.pos_embed import sinusoid
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.checkpoint import CheckpointError

@@ -15,7 +15,7 @@ from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.block import Block
-from tats_gym.model.positions import sinusoid
+from tats_gym.model.pos_embed import sinusoid
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import initialise
 from tats_gym.settings.config_io import check_plain

@@ -26,7 +26,7 @@ from tats_gym.encoders.description import (
 )
 from tats_gym.encoders.head import HEAD_NAMES, Head, check_head, hf_head_settings, read_head, run_head_settings
 from tats_gym.encoders.names import check_encoder_weights, has_biases, kernel_of, our_names, with_zero_biases
-from tats_gym.encoders.positions import fit_positions
+from tats_gym.encoders.pos_embed import fit_positions
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import (
     HF_FILES,

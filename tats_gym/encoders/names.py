@@ -11,7 +11,7 @@ from torch import Tensor
 from tats_gym.encoders.weight_files import check_weights
 from tats_gym.messages import listed
 from tats_gym.model.encoder import VideoEncoder
-from tats_gym.model.positions import sinusoid
+from tats_gym.model.pos_embed import sinusoid
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.tokens import CHANNELS, TokenGrid

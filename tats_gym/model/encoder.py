@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from tats_gym.messages import check_choice
-from tats_gym.model.positions import POSITIONS
+from tats_gym.model.pos_embed import POSITIONS
 from tats_gym.model.videomae import Encoder, MAEConfig, initialise
 from tats_gym.tokens import TokenGrid
 

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.block import Block
-from tats_gym.model.positions import POSITIONS, PositionKind
+from tats_gym.model.pos_embed import POSITIONS, PositionKind
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals

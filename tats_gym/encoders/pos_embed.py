@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from tats_gym.model.positions import interpolate_learned, interpolate_table, sinusoid
+from tats_gym.model.pos_embed import interpolate_learned, interpolate_table, sinusoid
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid
 
