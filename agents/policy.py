@@ -11,7 +11,7 @@ from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.model.pos_embed import LearnedPositions
+from tats_gym.model.pos_embed import LearnedPosEmbed
 from tats_gym.model.videomae import initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -33,10 +33,10 @@ class SamplerConfig:
     mlp_ratio: float = 0.0
     """Width of an MLP after each attention, in widths; 0 for none."""
     positions: Literal["tokens", "learned"] = "tokens"
-    """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned positions."""
+    """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned embeddings."""
     position_std: float = 0.5
-    """Standard deviation of learned positions at the start, where the content of a token has 1: the smaller, the more
-    the scores depend on content."""
+    """Standard deviation of learned position embeddings at the start, where the content of a token has 1: the smaller,
+    the more the scores depend on content."""
     differences: bool = False
     """Let the sampler see beside each token its difference from the same place in the frames before and after."""
     critic: Critic = "pooled"
@@ -51,8 +51,8 @@ class SamplerConfig:
         check_intervals(self, position_std="(0, inf)", temperature="(0, inf)")
 
 
-class NormAndPositions(nn.Module):
-    """Normalises tokens to unit variance and adds learned positions.
+class NormAndPosEmbed(nn.Module):
+    """Normalises tokens to unit variance and adds learned position embeddings.
 
     In clips where a place looks the same at all times, a good mask spreads over places, which only positions tell
     apart.
@@ -61,7 +61,7 @@ class NormAndPositions(nn.Module):
     def __init__(self, grid_shape: tuple[int, int, int], width: int, std: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.positions = LearnedPositions(grid_shape, width, std=std)
+        self.positions = LearnedPosEmbed(grid_shape, width, std=std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, L, width) to (B, L, width)."""
@@ -85,7 +85,7 @@ class WithDifferences(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Maps tokens to tokens: optional differences, linear layer and positions, trajectory attention and a norm.
+    """Maps tokens to tokens: optional differences, a linear layer, position embeddings, attention and a norm.
 
     With `pool`, the last block returns one token for each frame.
     """
@@ -101,7 +101,7 @@ class Trunk(nn.Module):
         given = 3 * embed_dim if config.differences else embed_dim
         self.resize = nn.Identity() if width == given else nn.Linear(given, width)
         learned = config.positions == "learned"
-        self.place = NormAndPositions(grid_shape, width, config.position_std) if learned else nn.Identity()
+        self.place = NormAndPosEmbed(grid_shape, width, config.position_std) if learned else nn.Identity()
         self.blocks = nn.Sequential(
             *(
                 TrajectoryBlock(

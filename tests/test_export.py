@@ -177,7 +177,7 @@ def test_the_published_fine_tuning_misses_the_classifier_alone(source, tmp_path)
     assert set(missing) == {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
     assert set(unused) == {"norm.weight", "norm.bias"}
     with torch.no_grad():
-        tokens = model.patch_embed.proj(normalised(clips_for())).flatten(2).transpose(1, 2) + source.positions()
+        tokens = model.patch_embed.proj(normalised(clips_for())).flatten(2).transpose(1, 2) + source.pos_embed()
         for block in model.blocks:
             tokens = block(tokens)
     torch.testing.assert_close(tokens, features(source, "none"), **CLOSE)

@@ -104,7 +104,7 @@ def test_frames_can_be_spread_over_the_whole_video(main, labelled, run_folder, t
         (["--encoder", "nowhere"], "got 'nowhere'"),
         (["--env", "TatsMask-ucf101-v0", "--root", "/nowhere"], "(?s)/nowhere.*UCF101"),
         (["--add", "README.md"], "README.md holds no records of tats-gym probe"),
-        (["--size", "64"], "has positions for 4 frames of 32 x 32, but the clips have 4 frames of 64 x 64"),
+        (["--size", "64"], "has position embeddings for 4 frames of 32 x 32, but the clips have 4 frames of 64 x 64"),
     ],
 )
 def test_bad_arguments_are_answered_without_a_traceback(

@@ -40,14 +40,14 @@ class AdaMAEConfig:
 
 
 class AdaMAEPolicy(SubsetPolicy):
-    """Scores tokens by learned positions, one transformer block and a linear layer; has no value network.
+    """Scores tokens by learned position embeddings, one transformer block and a linear layer; has no value network.
 
-    As in the published code: no biases on queries, keys and values, positions that start at zero, a head that starts at
-    random. The published sampler sees embeddings without positions: fixed sinusoidal ones are subtracted here, learned
-    ones stay.
+    As in the published code: no biases on queries, keys and values, position embeddings that start at zero, a head that
+    starts at random. The published sampler sees tokens without the MAE's: fixed sinusoidal ones are subtracted here,
+    learned ones stay.
 
     Args:
-        sinusoidal: Whether the tokens carry VideoMAE's sinusoidal positions.
+        sinusoidal: Whether the tokens carry VideoMAE's sinusoidal position embeddings.
         config: The settings; the published ones if left out.
         args: See `SubsetPolicy`.
         kwargs: See `SubsetPolicy`.

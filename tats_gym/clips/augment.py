@@ -30,7 +30,7 @@ OFFSETS = (
     *((0, 2), (2, 0), (2, 2), (2, 4), (4, 2)),  # centre and middles of the edges
     *product((1, 3), (1, 3)),  # quarter points
 )
-"""The 13 positions of a crop as (top, left), in quarters of the free space."""
+"""The 13 places of a crop as (top, left), in quarters of the free space."""
 
 
 def random_start(num_frames: int, frames: int, stride: int, rng: np.random.Generator) -> int:
@@ -105,7 +105,7 @@ def view_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, 
 
 
 def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Generator) -> Box:
-    """A box of VideoMAE's MultiScaleCrop: one of 10 shapes at one of 13 positions, both drawn uniformly.
+    """A box of VideoMAE's MultiScaleCrop: one of 10 shapes at one of 13 places, both drawn uniformly.
 
     A side is a share (`CROP_SCALES`) of the frame's shorter side, or `size` if it differs from that by less than 3
     pixels. Departure: a box never exceeds the frame, where the original would pad with black.
@@ -127,7 +127,7 @@ def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Gene
 def random_box(
     height: int, width: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Box | None:
-    """A box of random area, aspect ratio and position, or None if none of 10 fits; see `random_resized_crop_box`."""
+    """A box of random area, aspect ratio and place, or None if none of 10 fits; see `random_resized_crop_box`."""
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
         shape = np.exp(rng.uniform(*np.log(ratio)))

@@ -14,7 +14,7 @@ class ClipBatch:
     pixels: Tensor
     """(B, C, T, H, W), uint8."""
     ids: Tensor
-    """Positions in the list of videos (B,), int64."""
+    """Indices in the list of videos (B,), int64."""
     labels: Tensor
     """Classes (B,), int64; -1 where unknown."""
     positions: Tensor

@@ -165,7 +165,7 @@ class ClipStream:
         part can be read. Prefetched clips take the memory of (batch_size + 2 * num_workers) * R clips.
 
         Args:
-            ids: Positions in the list of videos.
+            ids: Indices in the list of videos.
             batch_size: Videos in a batch.
             temporal: See `views`.
             spatial: See `views`.

@@ -57,7 +57,7 @@ class EvalCut:
     """The test views of a video."""
 
     id: int
-    """Position in the list of videos."""
+    """Index in the list of videos."""
     views: Views
     """The test views."""
 

@@ -17,7 +17,7 @@ class Loaded(NamedTuple):
     """A decoded draw."""
 
     id: int
-    """Position in the list of videos."""
+    """Index in the list of videos."""
     views: Tensor
     """(R, C, T, H, W), uint8, valid until the draw is dropped."""
 

@@ -24,7 +24,7 @@ class DecoderSource:
     """The weights of a decoder, and its number of heads, which they do not show."""
 
     weights: dict[str, Tensor]
-    """float32, under the names of `MaskedAutoencoder`: decoder, projection, mask token, and positions if stored."""
+    """float32, under the names of `MaskedAutoencoder`: decoder, projection, mask token, and embeddings if stored."""
     num_heads: int | None = None
     """None takes the published number for the width, else heads 64 wide."""
 

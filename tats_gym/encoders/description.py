@@ -16,7 +16,7 @@ from tats_gym.settings.config_io import from_plain
 from tats_gym.tokens import TokenGrid
 
 MAX_TOKENS = 2**20
-"""Most tokens of a clip: no encoder sees nearly as many, and a table of positions for more fills the memory."""
+"""Most tokens of a clip: no encoder sees nearly as many, and a table of embeddings for more fills the memory."""
 
 
 ClipShape = tuple[int, int]

@@ -26,7 +26,7 @@ from tats_gym.encoders.description import (
 )
 from tats_gym.encoders.head import HEAD_NAMES, Head, check_head, hf_head_settings, read_head, run_head_settings
 from tats_gym.encoders.names import check_encoder_weights, has_biases, kernel_of, our_names, with_zero_biases
-from tats_gym.encoders.pos_embed import fit_positions
+from tats_gym.encoders.pos_embed import fit_pos_embed
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import (
     HF_FILES,
@@ -55,7 +55,7 @@ class EncoderSource:
     config: MAEConfig
     """Widths and depths; those of its decoder are `decoder.sizes`."""
     grid: TokenGrid
-    """Geometry of the positions."""
+    """Geometry of the position embeddings."""
     weights: dict[str, Tensor]
     """float32, under the names of `VideoEncoder`; those of the last norm may be missing."""
     origin: dict[str, Any]
@@ -83,7 +83,7 @@ class EncoderSource:
             name: A preset; "demo" (shipped); a run's folder or checkpoint; an export; a Hugging Face VideoMAE folder;
                 or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
             grid: Geometry of the clips that it will encode; None takes the source's.
-            interpolate: Interpolate the positions where `grid` has other frames or another size than the source.
+            interpolate: Interpolate the position embeddings where `grid` has other frames or another size.
             seed: Seed of a preset's weights.
             source_grid: Geometry for files without a description; by default that of the command line in a published
                 file, else 16 frames of 224 x 224.
@@ -150,10 +150,10 @@ class EncoderSource:
                 "fine-tuned encoders have not; their classifier's norm comes after the mean over tokens"
             )
 
-    def positions(self) -> Tensor:
+    def pos_embed(self) -> Tensor:
         """Return the position embeddings (L, D)."""
-        positions: Tensor = self.build(norm="none").pos_embed()
-        return positions.detach()
+        embeddings: Tensor = self.build(norm="none").pos_embed()
+        return embeddings.detach()
 
     @property
     def shared_origin(self) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class EncoderSource:
     def _at(self, grid: TokenGrid, interpolate: bool) -> Self:
         """Return the same weights for clips of another geometry."""
         name = str(self.origin.get("path"))
-        config, weights = fit_positions(self.config, self.weights, self.grid, grid, interpolate=interpolate, name=name)
+        config, weights = fit_pos_embed(self.config, self.weights, self.grid, grid, interpolate=interpolate, name=name)
         return replace(self, config=config, grid=grid, weights=weights)
 
 

@@ -140,8 +140,9 @@ def _load(mae: MaskedAutoencoder, source: MAESource) -> None:
     old = source.grid or mae.grid
     if (old.frames, old.size) != (mae.grid.frames, mae.grid.size):
         raise CheckpointError(
-            f"its positions are for clips of {old.frames} frames of {old.size} x {old.size}, got {mae.grid.frames} of "
-            f"{mae.grid.size} x {mae.grid.size}; give it such clips (frames {old.frames}, size {old.size})"
+            f"its position embeddings are for clips of {old.frames} frames of {old.size} x {old.size}, got "
+            f"{mae.grid.frames} of {mae.grid.size} x {mae.grid.size}; give it such clips "
+            f"(frames {old.frames}, size {old.size})"
         )
     mae.load_state_dict(new | source.weights)
     if source.drawn:

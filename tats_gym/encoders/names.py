@@ -57,8 +57,8 @@ def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pick the encoder's weights from any known layout, in float32 and under the names of `VideoEncoder`.
 
     Known are ours and VideoMAE's (pre-training, with a prefix or without; fine-tuned), transformers' and timm's.
-    Decoders, classifiers and AdaMAE's sampler are left out. A table of positions becomes `pos_embed.table`, unless it
-    is the fixed sinusoid, which is not stored.
+    Decoders, classifiers and AdaMAE's sampler are left out. A table of position embeddings becomes `pos_embed.table`,
+    unless it is the fixed sinusoid, which is not stored.
 
     Raises:
         CheckpointError: If the weights are not a video transformer's, or contradict themselves.
@@ -79,7 +79,7 @@ def our_decoder_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pick the decoder's weights from any layout that `our_names` knows, in float32, as `MaskedAutoencoder` names them.
 
     Returns:
-        Those of the decoder, of the projection before it, the mask token, and positions if they are stored.
+        Those of the decoder, of the projection before it, the mask token, and position embeddings if they are stored.
 
     Raises:
         CheckpointError: If they contradict themselves.
@@ -128,13 +128,13 @@ def infer_config(weights: Mapping[str, Tensor], num_heads: int | None = None) ->
     width = len(weights["encoder.patch_embed.proj.weight"])
     blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
     hidden = weights.get("encoder.blocks.0.mlp.fc1.weight")
-    positions = {name.split(".")[1] for name in weights if name.startswith("pos_embed.")}
+    kinds = {name.split(".")[1] for name in weights if name.startswith("pos_embed.")}
     return MAEConfig(
         embed_dim=width,
         depth=len(blocks),
         num_heads=num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("encoder", width, TOLD_HEADS),
         mlp_ratio=4.0 if hidden is None else len(hidden) / width,
-        pos_embed="table" if "table" in positions else "learned" if positions else "sinusoid",
+        pos_embed="table" if "table" in kinds else "learned" if kinds else "sinusoid",
     )
 
 

@@ -1,4 +1,4 @@
-"""Fits the positions of an encoder to clips of another geometry."""
+"""Fits the position embeddings of an encoder to clips of another geometry."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid
 
 
-def fit_positions(
+def fit_pos_embed(
     config: MAEConfig, weights: dict[str, Tensor], old: TokenGrid, new: TokenGrid, *, interpolate: bool, name: str
 ) -> tuple[MAEConfig, dict[str, Tensor]]:
     """Return the architecture and the weights of an encoder for clips of another geometry.
@@ -17,13 +17,13 @@ def fit_positions(
     Args:
         config: Its architecture.
         weights: Its weights.
-        old: The geometry of its positions.
+        old: The geometry of its position embeddings.
         new: The geometry of the clips.
-        interpolate: Interpolate the positions where the clips have other frames or another size.
+        interpolate: Interpolate the position embeddings where the clips have other frames or another size.
         name: Its name, for messages.
 
     Raises:
-        ValueError: If tokens are of another size, or positions differ that may not be interpolated.
+        ValueError: If tokens are of another size, or position embeddings differ that may not be interpolated.
     """
     kernel = (old.tubelet_size, old.patch_size)
     if (new.tubelet_size, new.patch_size) != kernel:
@@ -35,8 +35,8 @@ def fit_positions(
         return config, weights
     if not interpolate:
         raise ValueError(
-            f"{name} has positions for {_geometry(old)}, but the clips have {_geometry(new)}: give it such clips, or "
-            "let its positions be interpolated (--interpolate; in Python interpolate=True)"
+            f"{name} has position embeddings for {_geometry(old)}, but the clips have {_geometry(new)}: give it "
+            "such clips, or let them be interpolated (--interpolate; in Python interpolate=True)"
         )
     fitted = {name: value for name, value in weights.items() if not name.startswith("pos_embed.")}
     if config.pos_embed == "learned":

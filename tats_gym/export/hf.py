@@ -139,7 +139,7 @@ tags:
 
 A VideoMAE {source.part}: {config.depth} blocks of width {config.embed_dim} with {config.num_heads} heads.
 Clips have {grid.frames} frames of {grid.size} x {grid.size} pixels; a token is {token}.
-Positions are the fixed sinusoid.
+Position embeddings are the fixed sinusoid.
 {classifier}
 
 ## How it was trained

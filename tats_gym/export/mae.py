@@ -14,7 +14,7 @@ from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import DESCRIPTION, write_safetensors
 from tats_gym.export import hf
 from tats_gym.export.loading import RAW
-from tats_gym.export.writers import check_positions
+from tats_gym.export.writers import check_pos_embed
 from tats_gym.files.atomic import as_os_error, folder_written_whole
 from tats_gym.messages import check_choice
 
@@ -35,7 +35,7 @@ def export_mae(path: Path, format: MAEFormat, out: Path, *, half: bool = False) 
         half: Round the weights of format mae to float16; they are read back as float32.
 
     Raises:
-        ValueError: If there is no such source, or it has no decoder, or the format cannot hold its positions.
+        ValueError: If there is no such source, or it has no decoder, or the format cannot hold its position embeddings.
         CheckpointError: If the source is broken.
         FileExistsError: If `out` exists and is not empty.
     """
@@ -44,7 +44,7 @@ def export_mae(path: Path, format: MAEFormat, out: Path, *, half: bool = False) 
     found = MAESource.of_encoder(encoder, str(path), encoder.config)
     if found.drawn:
         raise ValueError(f"{path} has no weights of {' and '.join(found.drawn)}; format {format} is for whole MAEs")
-    check_positions(found.config, format, MAE_FORMATS)
+    check_pos_embed(found.config, format, MAE_FORMATS)
     build_mae(found, encoder.grid, seed=0)  # finds damage
     source = replace(encoder, config=found.config)
     with folder_written_whole(out) as folder:
@@ -67,7 +67,7 @@ def _whole(source: EncoderSource, dtype: torch.dtype = torch.float32) -> dict[st
 
 
 def _write_torch(source: EncoderSource, folder: Path) -> None:
-    """Write mae.pth: plain tensors under `model`, without positions, which are the fixed sinusoid."""
+    """Write mae.pth: plain tensors under `model`, without position embeddings, which are the fixed sinusoid."""
     path = folder / TORCH
     with path.open("wb") as file, as_os_error(path):
         torch.save({"model": _whole(source), DESCRIPTION: describe(source)}, file)

@@ -80,8 +80,8 @@ def build(
 
 
 def timm_weights(source: EncoderSource) -> dict[str, Tensor]:
-    """Convert an encoder's weights to timm's: one bias for queries, keys (zero) and values; positions as a table."""
-    weights = {"pos_embed": source.positions()[None].contiguous()}  # (1, L, D)
+    """Convert an encoder's weights to timm's: one bias for queries, keys (zero) and values; a table of embeddings."""
+    weights = {"pos_embed": source.pos_embed()[None].contiguous()}  # (1, L, D)
     for name, value in source.weights.items():
         name, bias = name.removeprefix("encoder."), name.removesuffix("q_bias")
         if name.endswith("attn.q_bias"):

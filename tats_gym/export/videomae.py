@@ -10,7 +10,7 @@ from tats_gym.files.atomic import as_os_error
 
 
 def write(source: EncoderSource, folder: Path) -> None:
-    """Write encoder.pth or classifier.pth, without positions, which are the fixed sinusoid.
+    """Write encoder.pth or classifier.pth, without position embeddings, which are the fixed sinusoid.
 
     Weights are under `model`: those of an encoder as pre-training names them, `encoder.*`; those of a classifier as
     fine-tuning does, without the prefix.

@@ -24,7 +24,7 @@ WRITERS: dict[Format, Callable[[EncoderSource, Path], None]] = {
     "torchexport": torchexport.write,
 }
 SINUSOID_ONLY = ("hf", "videomae", "mae-hf", "mae-videomae")
-"""Formats without positions: their libraries compute the fixed sinusoid."""
+"""Formats without position embeddings: their libraries compute the fixed sinusoid."""
 MEAN_POOL_ONLY: tuple[Format, ...] = ("hf", "videomae")
 """Formats whose classifiers read the mean of all tokens."""
 ENCODER_ONLY: tuple[Format, ...] = ("timm",)
@@ -43,12 +43,12 @@ def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Pat
         The paths of the files, without SHA256SUMS.
 
     Raises:
-        ValueError: If the format is unknown, or cannot hold this encoder's positions or its classifier's pool.
+        ValueError: If the format is unknown, or cannot hold the encoder's position embeddings or the classifier's pool.
         FileExistsError: If `out` exists and is not empty.
         ModuleNotFoundError: If onnx is not installed.
     """
     check_choice("format", format, FORMATS)
-    check_positions(source.config, format, FORMATS)
+    check_pos_embed(source.config, format, FORMATS)
     if format in ENCODER_ONLY:
         source = replace(source, head=None)
     if format in MEAN_POOL_ONLY and source.head is not None and source.head.config.pool != "mean":
@@ -62,8 +62,8 @@ def export_encoder(source: EncoderSource, format: Format, out: Path) -> list[Pat
     return sorted(path for path in out.iterdir() if path.name != CHECKSUMS)
 
 
-def check_positions(config: MAEConfig, format: str, formats: Sequence[str]) -> None:
-    """Check that a format can hold the positions of an architecture.
+def check_pos_embed(config: MAEConfig, format: str, formats: Sequence[str]) -> None:
+    """Check that a format can hold the position embeddings of an architecture.
 
     Args:
         config: The architecture.
@@ -77,7 +77,7 @@ def check_positions(config: MAEConfig, format: str, formats: Sequence[str]) -> N
         return
     others = ", ".join(other for other in formats if other not in SINUSOID_ONLY)
     raise ValueError(
-        f"format {format} holds the fixed sinusoid alone, but the encoder's positions are {config.pos_embed!r} "
+        f"format {format} holds the fixed sinusoid alone, but the encoder's embeddings are {config.pos_embed!r} "
         f"(learned, or interpolated from another geometry); these can hold it: {others}; a run with "
         "--mae.pos-embed sinusoid leaves in every format"
     )

@@ -61,7 +61,7 @@ class FinetuneConfig:
     size: int | None = None
     """Height and width of a clip in pixels; None takes the encoder's."""
     interpolate: bool = False
-    """Interpolate the positions where `frames` or `size` are not the encoder's."""
+    """Interpolate the position embeddings where `frames` or `size` are not the encoder's."""
     scratch: bool = False
     """Draw the encoder's weights anew from `seed`: the same architecture without pre-training, as a baseline."""
     test_only: bool = False

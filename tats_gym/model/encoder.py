@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from tats_gym.messages import check_choice
-from tats_gym.model.pos_embed import POSITIONS
+from tats_gym.model.pos_embed import POS_EMBEDS
 from tats_gym.model.videomae import Encoder, MAEConfig, initialise
 from tats_gym.tokens import TokenGrid
 
@@ -32,7 +32,7 @@ class VideoEncoder(nn.Module):
             raise ValueError(f"drop_path must lie in [0, 1), got {drop_path}")
         self.config, self.grid = config, grid
         self.encoder = Encoder(config, grid, drop_path)
-        self.pos_embed = POSITIONS[config.pos_embed](grid.shape, config.embed_dim)
+        self.pos_embed = POS_EMBEDS[config.pos_embed](grid.shape, config.embed_dim)
         self.apply(initialise)
         if norm == "none":
             self.encoder.norm = nn.Identity()

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GridShape = tuple[int, int, int]
-PositionKind = Literal["sinusoid", "learned", "table"]
+PosEmbedKind = Literal["sinusoid", "learned", "table"]
 
 
-class SinusoidPositions(nn.Module):
-    """The fixed 1-D sine and cosine positions of VideoMAE; not in the state dict."""
+class SinusoidPosEmbed(nn.Module):
+    """The fixed 1-D sine and cosine embeddings of VideoMAE; not in the state dict."""
 
     table: Tensor
 
@@ -26,7 +26,7 @@ class SinusoidPositions(nn.Module):
         return self.table
 
 
-class LearnedPositions(nn.Module):
+class LearnedPosEmbed(nn.Module):
     """A trainable vector for every time plus one for every place, as in MAE-ST.
 
     They start at random, so that places differ from the first step: a sinusoid over a few dozen tokens is nearly the
@@ -49,8 +49,8 @@ class LearnedPositions(nn.Module):
         return (self.time + self.place).flatten(0, 1)
 
 
-class TablePositions(nn.Module):
-    """A fixed vector for every token, stored in the state dict: positions interpolated from another grid."""
+class TablePosEmbed(nn.Module):
+    """A fixed vector for every token, stored in the state dict: interpolated from another grid."""
 
     table: Tensor
 
@@ -63,11 +63,11 @@ class TablePositions(nn.Module):
         return self.table
 
 
-POSITIONS = {"sinusoid": SinusoidPositions, "learned": LearnedPositions, "table": TablePositions}
+POS_EMBEDS = {"sinusoid": SinusoidPosEmbed, "learned": LearnedPosEmbed, "table": TablePosEmbed}
 
 
 def sinusoid(length: int, width: int) -> Tensor:
-    """Return the fixed 1-D sine (even) and cosine (odd columns) positions (L, D) of VideoMAE."""
+    """Return the fixed 1-D sine (even) and cosine (odd columns) position embeddings (L, D) of VideoMAE."""
     position = torch.arange(length, dtype=torch.float64)[:, None]
     column = torch.arange(width, dtype=torch.float64)
     angle = position / 10_000 ** (2 * (column // 2) / width)

@@ -36,7 +36,7 @@ def mae_optimizer(
 ) -> ScheduledAdamW:
     """Build the optimiser of an MAE.
 
-    Norms, positions and the mask token have no weight decay, unless the MAE has `parameter_groups` of its own.
+    Norms, position embeddings and the mask token do not decay, unless the MAE has `parameter_groups` of its own.
 
     Args:
         mae: The model to train.
@@ -56,7 +56,7 @@ def parameter_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]
 
 
 def decay_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the parameter groups of an MAE: vectors, positions and the mask token, without decay; then matrices."""
+    """Return an MAE's parameter groups: vectors, position embeddings and mask token, without decay; then matrices."""
     groups: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}  # one group where the decay is 0
     for name, weights in mae.named_parameters():
         undecayed = weights.ndim <= 1 or name == "mask_token" or "pos_embed." in name

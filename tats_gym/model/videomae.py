@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.block import Block
-from tats_gym.model.pos_embed import POSITIONS, PositionKind
+from tats_gym.model.pos_embed import POS_EMBEDS, PosEmbedKind
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -36,9 +36,9 @@ class MAEConfig:
     """Attention heads in the decoder; must divide decoder_embed_dim."""
     mlp_ratio: float = 4.0
     """Width of the hidden layer of every MLP, in widths of its block."""
-    pos_embed: PositionKind = "sinusoid"
+    pos_embed: PosEmbedKind = "sinusoid"
     """sinusoid: VideoMAE's, fixed. learned: a vector a time plus one a place (MAE-ST's), for small grids. table: fixed
-    and stored with the weights, for positions interpolated from another grid."""
+    and stored with the weights, for embeddings interpolated from another grid."""
 
     def __post_init__(self) -> None:
         check_plain(self)
@@ -171,7 +171,7 @@ class MaskedAutoencoder(nn.Module):
     """Encodes the visible tokens of a clip and predicts the pixels of the hidden ones.
 
     Parameter names are those of the published VideoMAE, so that weights travel both ways. Source: Table 5;
-    targets and positions as in VideoMAE.
+    targets and position embeddings as in VideoMAE.
 
     Args:
         config: Widths and depths.
@@ -185,9 +185,9 @@ class MaskedAutoencoder(nn.Module):
         self.encoder_to_decoder = nn.Linear(config.embed_dim, config.decoder_embed_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_embed_dim))
         self.decoder = Decoder(config, grid)
-        positions = POSITIONS[config.pos_embed]
-        self.pos_embed = positions(grid.shape, config.embed_dim)
-        self.decoder_pos_embed = positions(grid.shape, config.decoder_embed_dim)
+        pos_embed = POS_EMBEDS[config.pos_embed]
+        self.pos_embed = pos_embed(grid.shape, config.embed_dim)
+        self.decoder_pos_embed = pos_embed(grid.shape, config.decoder_embed_dim)
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
@@ -197,7 +197,7 @@ class MaskedAutoencoder(nn.Module):
         return self.config.embed_dim
 
     def embed(self, clips: Tensor) -> Tensor:
-        """Embed every token of clips (B, C, T, H, W) in uint8: (B, L, D), positions added, no gradient."""
+        """Embed every token of clips (B, C, T, H, W) in uint8: (B, L, D), position embeddings added, no gradient."""
         with torch.no_grad():
             return self.encoder.embed(self.grid.cut(clips), self.pos_embed())
 

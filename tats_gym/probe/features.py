@@ -78,7 +78,7 @@ class Features:
     labels: Tensor
     """(R, E) int64; -1 where unknown."""
     ids: Tensor
-    """(R, E) int64: positions in the list of videos; fixed views share one order, each pass has its own."""
+    """(R, E) int64: indices in the list of videos; fixed views share one order, each pass has its own."""
     videos: VideoList
     """The split's videos."""
     broken: tuple[str, ...]

@@ -73,7 +73,7 @@ class ProbeCommand:
     size: int | None = None
     """Height and width of a clip in pixels; None takes each encoder's."""
     interpolate: bool = False
-    """Interpolate the positions where `frames` or `size` are not the encoder's."""
+    """Interpolate the position embeddings where `frames` or `size` are not the encoder's."""
     reader: Reader = ClipConfig.reader
     """Library that decodes."""
     num_workers: int = ClipConfig.num_workers

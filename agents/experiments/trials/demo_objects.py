@@ -32,7 +32,7 @@ def object_coverage(stream: ClipStream, ids: Sequence[int], grid: TokenGrid) -> 
 
     Args:
         stream: Clips of the demo data.
-        ids: Positions in the stream's list of videos.
+        ids: Indices in the stream's list of videos.
         grid: How the stream's clips divide into tokens.
 
     Raises:

@@ -27,10 +27,10 @@ def choose_subset(videos: Sequence[Video], subset: float | None, seed: int) -> l
     if subset is None:
         return list(videos)
     classes = defaultdict(list)
-    for position, video in enumerate(videos):
-        classes[video.label].append((name_hash(video.name, f"{seed}:"), video.name, position))
+    for index, video in enumerate(videos):
+        classes[video.label].append((name_hash(video.name, f"{seed}:"), video.name, index))
     chosen: set[int] = set()
     for members in classes.values():
         count = max(1, round(subset * len(members))) if subset < 1 else int(subset)
-        chosen.update(position for _, _, position in sorted(members)[:count])
-    return [video for position, video in enumerate(videos) if position in chosen]
+        chosen.update(index for _, _, index in sorted(members)[:count])
+    return [video for index, video in enumerate(videos) if index in chosen]

@@ -39,7 +39,7 @@ DEMO_CLASSES = (
     "Moving [something] and [something] away from each other",
     "Moving [something] and [something] closer to each other",
 )
-"""Templates in Something-Something's notation; a class's label is its position here."""
+"""Templates in Something-Something's notation; a class's label is its index here."""
 
 NOUNS = (
     "apple",
@@ -76,7 +76,7 @@ class DemoClip:
     acting: NDArray[np.bool_]
     """Pixels of the one or two objects that the label describes, (T, H, W)."""
     label: int
-    """Position of the template in `DEMO_CLASSES`."""
+    """Index of the template in `DEMO_CLASSES`."""
     template: str
     text: str
     """The template in lower case with nouns in place of [something]."""
