@@ -9,13 +9,13 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from tats_gym.envs.spaces import Subset, first_invalid_index
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 
 
 def check_num_envs(num_envs: Any) -> int:
     """Return the number of environments, or raise TypeError or ValueError if it is not a whole number of at least 1."""
     if not isinstance(num_envs, int | np.integer):
-        raise TypeError(f"num_envs must be a whole number, got {shown(num_envs)}")
+        raise TypeError(f"num_envs must be a whole number, got {brief(num_envs)}")
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
     return int(num_envs)
@@ -25,7 +25,7 @@ def check_episode_limit(max_episode_steps: Any) -> int | None:
     """Return a limit of steps, or raise as Gymnasium's TimeLimit does if it is neither None, -1 nor at least 1."""
     limit = max_episode_steps
     if limit is not None and (not isinstance(limit, int) or limit == 0 or limit < -1):
-        raise ValueError(f"max_episode_steps must be at least 1, or -1 or None for no limit, got {shown(limit)}")
+        raise ValueError(f"max_episode_steps must be at least 1, or -1 or None for no limit, got {brief(limit)}")
     return limit
 
 
@@ -34,7 +34,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError, OverflowError) as err:  # lists, objects and tensors raise their own
-        raise InvalidAction(f"{name} must be an array of numbers, got {shown(values)} ({err})") from err
+        raise InvalidAction(f"{name} must be an array of numbers, got {brief(values)} ({err})") from err
 
 
 def check_ids(actions: Any, num_envs: int, space: Subset) -> NDArray[np.int64]:
@@ -72,9 +72,9 @@ def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.flo
 def check_seed(seed: Any) -> int:
     """Return a seed as int, or raise TypeError or ValueError if it is not a whole number of at least 0."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be a whole number or None, got {shown(seed)}")
+        raise TypeError(f"seed must be a whole number or None, got {brief(seed)}")
     if seed < 0:
-        raise ValueError(f"seed must not be negative, got {shown(seed)}")
+        raise ValueError(f"seed must not be negative, got {brief(seed)}")
     return int(seed)
 
 
@@ -83,7 +83,7 @@ def check_seeds(seed: Any, num_envs: int) -> int | None:
     if not isinstance(seed, list):
         return None if seed is None else check_seed(seed)
     if len(seed) != num_envs:
-        raise ValueError(f"seed must be one number, or {num_envs} in a list, got {shown(seed)}")
+        raise ValueError(f"seed must be one number, or {num_envs} in a list, got {brief(seed)}")
     first, *_ = (None if each is None else check_seed(each) for each in seed)
     return first
 
@@ -91,10 +91,10 @@ def check_seeds(seed: Any, num_envs: int) -> int | None:
 def check_options(options: Any) -> Mapping[str, Any]:
     """Return the options of reset, at most one of `clips` and `reset_mask`, or raise gymnasium's Error."""
     if options is not None and not isinstance(options, Mapping):
-        raise Error(f"options must be a dict or None, got {shown(options)}")
+        raise Error(f"options must be a dict or None, got {brief(options)}")
     given: Mapping[str, Any] = options or {}
     if len(given) > 1 or any(name not in ("clips", "reset_mask") for name in given):
-        raise Error(f"the options of reset must be 'clips' or 'reset_mask', one of them, got {shown([*given])}")
+        raise Error(f"the options of reset must be 'clips' or 'reset_mask', one of them, got {brief([*given])}")
     return given
 
 
@@ -104,5 +104,5 @@ def check_reset_mask(given: Any, num_envs: int, mode: AutoresetMode) -> NDArray[
         raise Error("the option reset_mask needs autoreset_mode 'disabled': here steps load the next clips")
     reset_mask = as_array(given, "reset_mask")
     if reset_mask.dtype != np.bool_ or reset_mask.shape != (num_envs,) or not reset_mask.any():
-        raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {shown(given)}")
+        raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {brief(given)}")
     return reset_mask

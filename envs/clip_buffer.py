@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tats_gym.clips import ClipBatch, ClipStream
 from tats_gym.envs.visible_count import VisibleCount
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.train.device_copy import DeviceCopy, copy_stream
 
 
@@ -95,12 +95,12 @@ class ClipBuffer:
         try:
             ids = np.asarray(clips).reshape(-1)
         except (ValueError, TypeError, RuntimeError) as err:
-            raise error.Error(f"options['clips'] must be a list of clip ids, got {shown(clips)}") from err
+            raise error.Error(f"options['clips'] must be a list of clip ids, got {brief(clips)}") from err
         if len(ids) != self.num_clips:
             each = "environment" if self.masks_per_clip == 1 else f"{self.masks_per_clip} environments"
             raise error.Error(f"options['clips'] must name {self.num_clips} clips, one for each {each}, got {len(ids)}")
         if not np.issubdtype(ids.dtype, np.integer):
-            raise error.Error(f"options['clips'] must be whole numbers, got {shown(clips)}")
+            raise error.Error(f"options['clips'] must be whole numbers, got {brief(clips)}")
         number = len(self.stream.videos)
         outside = ids[(ids < 0) | (ids >= number)]
         if len(outside):

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from tats_gym.envs.checks import check_seed
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 
 
 class TokenSelectionVecEnv(VecEnv):
@@ -105,7 +105,7 @@ class TokenSelectionVecEnv(VecEnv):
         """
         each = options if isinstance(options, list) else [{} if options is None else options] * self.num_envs
         if len(each) != self.num_envs or not all(isinstance(one, dict) for one in each):
-            raise TypeError(f"options must be a dict, or {self.num_envs} in a list, got {shown(options)}")
+            raise TypeError(f"options must be a dict, or {self.num_envs} in a list, got {brief(options)}")
         super().set_options(options)
 
     def close(self) -> None:

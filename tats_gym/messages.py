@@ -6,14 +6,14 @@ import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = 160
-_SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxdict = _SHOWN.maxset = 8
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 160
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 8
 
 
-def shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """Return `repr(value)`, shortened where it is long, as values from damaged files may be."""
-    return _SHOWN.repr(value)
+    return _REPR.repr(value)
 
 
 def first_line(err: BaseException) -> str:
@@ -24,7 +24,7 @@ def first_line(err: BaseException) -> str:
 
 def listed(values: Sequence[Any], most: int = 4) -> str:
     """List the first values, each shortened, and the number of the others."""
-    first = ", ".join(map(shown, values[:most]))
+    first = ", ".join(map(brief, values[:most]))
     return f"{first} and {len(values) - most} more" if len(values) > most else first or "none"
 
 
@@ -38,4 +38,4 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Raise ValueError with the most similar choice if `value` is none of them."""
     if value not in choices:
         near = did_you_mean(value, choices)
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}{near}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {brief(value)}{near}")

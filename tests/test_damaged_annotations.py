@@ -4,7 +4,7 @@ import pytest
 
 from tats_gym.clips import MissingDataError, list_videos
 from tats_gym.files.text import parse_json, read_text
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tests.fuzz.annotations import make_layout
 
 ROW = '{"id": "0", "template": "Run [something]"}'
@@ -99,6 +99,6 @@ def test_text_is_read_with_or_without_a_mark_and_json_by_its_place(tmp_path):
 
 
 def test_long_values_are_shortened_in_messages():
-    assert shown({"a": [1, "b"]}) == "{'a': [1, 'b']}"
-    assert len(shown("x" * 10_000)) == 160
-    assert len(shown([["x" * 1000] * 100] * 100)) < 12_000
+    assert brief({"a": [1, "b"]}) == "{'a': [1, 'b']}"
+    assert len(brief("x" * 10_000)) == 160
+    assert len(brief([["x" * 1000] * 100] * 100)) < 12_000

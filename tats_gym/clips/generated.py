@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tats_gym.datasets import TRAIN_VALIDATION
 from tats_gym.files.atomic import folder_written_whole
 from tats_gym.files.text import parse_json
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 
 VIDEO_FOLDER = "20bn-something-something-v2"
 LABEL_FOLDER = "labels"
@@ -81,7 +81,7 @@ def holds(root: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
 
 
 def _mismatch(root: Path, kind: str, wanted: Mapping[str, Any], found: Any) -> FileExistsError:
-    return FileExistsError(f"{root} should hold the {kind} {wanted}, but holds {shown(found)}; choose another folder")
+    return FileExistsError(f"{root} should hold the {kind} {wanted}, but holds {brief(found)}; choose another folder")
 
 
 def write_labels(root: Path, classes: Sequence[str], splits: Mapping[str, Sequence[Mapping[str, object]]]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tats_gym.encoders.names import infer_config
 from tats_gym.encoders.weight_files import read_json
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.settings.config_io import from_plain
@@ -42,7 +42,7 @@ def read_mapping(contents: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     part = contents.get(name, {})
     if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
-        raise CheckpointError(f"its part {name!r} must be an object, got {shown(part)}")
+        raise CheckpointError(f"its part {name!r} must be an object, got {brief(part)}")
     return part
 
 
@@ -55,7 +55,7 @@ def read_state_dict(contents: Mapping[str, Any], name: str) -> dict[str, Tensor]
     weights = read_mapping(contents, name)
     wrong = next((key for key, value in weights.items() if not isinstance(value, Tensor)), None)
     if wrong is not None:
-        raise CheckpointError(f"{shown(wrong)} in its part {name!r} must be a tensor, got {shown(weights[wrong])}")
+        raise CheckpointError(f"{brief(wrong)} in its part {name!r} must be a tensor, got {brief(weights[wrong])}")
     return weights
 
 
@@ -155,7 +155,7 @@ def read_number(contents: Mapping[str, Any], name: str, default: int) -> int:
     """
     value = contents.get(name, default)
     if type(value) is not int or value < 1:
-        raise CheckpointError(f"{name} must be a whole number above 0, got {shown(value)}")
+        raise CheckpointError(f"{name} must be a whole number above 0, got {brief(value)}")
     return value
 
 
@@ -169,7 +169,7 @@ def read_image_size(contents: Mapping[str, Any]) -> int:
     if not isinstance(size, list):
         return read_number(contents, "image_size", 224)
     if len(size) != 2 or size[0] != size[1]:
-        raise CheckpointError(f"clips must be square, got image_size {shown(size)}")
+        raise CheckpointError(f"clips must be square, got image_size {brief(size)}")
     return read_number({"image_size": size[0]}, "image_size", 224)
 
 

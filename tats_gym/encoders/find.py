@@ -39,7 +39,7 @@ from tats_gym.encoders.weight_files import (
     refuse_own_mae,
     state_dict_of,
 )
-from tats_gym.messages import did_you_mean, shown
+from tats_gym.messages import brief, did_you_mean
 from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
@@ -230,7 +230,7 @@ class EncoderSource:
     def _from_hf(cls, folder: Path, config: dict[str, Any]) -> Self:
         """Read the encoder in a Hugging Face folder."""
         if config["model_type"] != "videomae":
-            raise CheckpointError(f"its config.json says model_type {shown(config['model_type'])}, not 'videomae'")
+            raise CheckpointError(f"its config.json says model_type {brief(config['model_type'])}, not 'videomae'")
         file = read_hf(folder)
         weights, decoder = our_names(file.weights), DecoderSource.of_hf(config, file.weights)
         if not has_biases(config):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tats_gym.encoders.checksums import verify_checksum
 from tats_gym.files.text import parse_json
-from tats_gym.messages import listed, shown
+from tats_gym.messages import brief, listed
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError, latest_checkpoint, load_checkpoint
 
 DESCRIPTION = "tats_gym"
@@ -88,7 +88,7 @@ def read_safetensors(path: Path) -> WeightFile:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
             metadata = file.metadata() or {}
     except SafetensorError as err:
-        raise CheckpointError(f"{path} is not a complete safetensors file: {shown(str(err))}") from err
+        raise CheckpointError(f"{path} is not a complete safetensors file: {brief(str(err))}") from err
     return WeightFile(weights, _description_in(metadata.get(DESCRIPTION), path))
 
 
@@ -140,11 +140,11 @@ def read_hf(folder: Path) -> WeightFile:
         return _read(path)
     shards = read_json(path).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise CheckpointError(f"{path} must say under 'weight_map' in which file each weight is, got {shown(shards)}")
+        raise CheckpointError(f"{path} must say under 'weight_map' in which file each weight is, got {brief(shards)}")
     weights: dict[str, Tensor] = {}
     for shard in sorted(set(shards.values())):
         if Path(shard).name != shard or not os.path.isfile(folder / shard):
-            raise CheckpointError(f"{path} names {shown(shard)}, which is missing there")
+            raise CheckpointError(f"{path} names {brief(shard)}, which is missing there")
         weights |= _read(folder / shard).weights
     return WeightFile(weights)
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 
 from tats_gym.encoders.checksums import CHECKSUMS, write_checksums
 from tats_gym.encoders.weight_files import read_json
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.runs.checkpoint import CheckpointError
 
 CARD = """---
@@ -73,4 +73,4 @@ class HubFolder(
         config = folder / "config.json"
         holds = read_json(config).get("holds", cls.__name__) if config.is_file() else cls.__name__
         if holds != cls.__name__:
-            raise CheckpointError(f"{folder} holds a {shown(holds)}, load it by that class, not as {cls.__name__}")
+            raise CheckpointError(f"{folder} holds a {brief(holds)}, load it by that class, not as {cls.__name__}")

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tats_gym.messages import did_you_mean, shown
+from tats_gym.messages import brief, did_you_mean
 
 T = TypeVar("T")
 
@@ -41,12 +41,12 @@ def from_plain(kind: type[T], values: Any, name: str = "") -> T:
     """
     whole = name or kind.__name__
     if not isinstance(values, Mapping):
-        raise TypeError(f"{whole} must be an object with the fields of {kind.__name__}, got {shown(values)}")
+        raise TypeError(f"{whole} must be an object with the fields of {kind.__name__}, got {brief(values)}")
     owner: Any = kind  # type[T] does not say that it is a dataclass
     hints = _hints(owner)
     for key in values:
         if key not in hints:
-            raise TypeError(f"{whole} has no field {shown(key)}{did_you_mean(str(key), hints)}")
+            raise TypeError(f"{whole} has no field {brief(key)}{did_you_mean(str(key), hints)}")
     lacking = [
         field.name
         for field in fields(owner)
@@ -97,7 +97,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         if not any(type(value) is type(choice) and value == choice for choice in arguments):
             choices = [str(choice) for choice in arguments]
             near = did_you_mean(str(value), choices)
-            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}{near}")
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {brief(value)}{near}")
         return value
     if origin is tuple:
         return _tuple(value, arguments, name)
@@ -105,7 +105,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         try:
             return _mapping(value, name)
         except RecursionError as err:
-            raise ValueError(f"{name} must not be nested so deeply, got {shown(value)}") from err
+            raise ValueError(f"{name} must not be nested so deeply, got {brief(value)}") from err
     if isinstance(hint, type) and is_dataclass(hint):
         return value if isinstance(value, hint) else from_plain(hint, value, name)
     if hint is Path and isinstance(value, str | Path):
@@ -121,11 +121,11 @@ def _joined(choices: list[Any]) -> Any:
 
 def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise TypeError(f"{name} must be a list, got {shown(value)}")
+        raise TypeError(f"{name} must be a list, got {brief(value)}")
     if arguments[-1] is Ellipsis:
         arguments = arguments[:1] * len(value)
     if len(value) != len(arguments):
-        raise ValueError(f"{name} must have {len(arguments)} values, got {shown(value)}")
+        raise ValueError(f"{name} must have {len(arguments)} values, got {brief(value)}")
     return tuple(
         converted(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
     )
@@ -134,9 +134,9 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     """Check a mapping of settings whose dataclass is not known, and return it as JSON has it: lists for tuples."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be an object of settings, got {shown(value)}")
+        raise TypeError(f"{name} must be an object of settings, got {brief(value)}")
     if others := [key for key in value if not isinstance(key, str)]:
-        raise TypeError(f"{name} must have text as names, got {shown(others[0])}")
+        raise TypeError(f"{name} must have text as names, got {brief(others[0])}")
     return {key: _plain(each, f"{name}.{key}") for key, each in value.items()}
 
 
@@ -149,7 +149,7 @@ def _plain(value: Any, name: str) -> Any:
         return value
     if not isinstance(value, Real):
         raise TypeError(
-            f"{name} must be a number, text, true, false, null, or a list or object of these, got {shown(value)}"
+            f"{name} must be a number, text, true, false, null, or a list or object of these, got {brief(value)}"
         )
     _check(value, int if isinstance(value, Integral) else float, name)
     return value
@@ -159,8 +159,8 @@ def _check(value: Any, kind: Any, name: str) -> None:
     """Raise unless a value is of the field's type: bool, int, float or str."""
     abstract = {int: Integral, float: Real}.get(kind, kind)
     if not isinstance(value, abstract) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{name} must be {TYPE_NAMES[kind]}, got {shown(value)}")
+        raise TypeError(f"{name} must be {TYPE_NAMES[kind]}, got {brief(value)}")
     if isinstance(value, Integral) and abs(int(value)) > INT64_MAX:
-        raise ValueError(f"{name} must lie within 64 bits, got {shown(value)}")
+        raise ValueError(f"{name} must lie within 64 bits, got {brief(value)}")
     if isinstance(value, Real) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")

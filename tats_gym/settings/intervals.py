@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 
 SEEDS = "[0, 2**32)"
 """The seeds that NumPy takes."""
@@ -20,7 +20,7 @@ def check_intervals(settings: Any, **intervals: str) -> None:
         if value is not None and not _lies_in(value, interval):
             finite = isinstance(value, int) or math.isfinite(value)
             rule = _rule(interval) if finite else "be finite"
-            raise ValueError(f"{name} must {rule}, got {shown(value)}")
+            raise ValueError(f"{name} must {rule}, got {brief(value)}")
 
 
 def _lies_in(value: float, interval: str) -> bool:

@@ -27,7 +27,7 @@ from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import read_text
 from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from tats_gym.messages import listed, shown
+from tats_gym.messages import brief, listed
 
 logger = logging.getLogger(__name__)
 
@@ -146,13 +146,13 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
     checked = []
     for (place, line), (name, label) in zip(lines, parsed, strict=True):
         if labelled and label is None:
-            raise ValueError(f"{place}: expected `path label`, a class number, got {shown(line)}{of_line(line)}")
+            raise ValueError(f"{place}: expected `path label`, a class number, got {brief(line)}{of_line(line)}")
         name = with_equal_times(name, path.parent, place)
         video = str(split_span(path.parent / name)[0])
         if not labelled and not video.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
             raise ValueError(
                 f"{place}: expected `path label`, or the path of a video in every line, "
-                f"got {shown(line)}{of_line(line)}"
+                f"got {brief(line)}{of_line(line)}"
             )
         checked.append((name, label))
     return checked

@@ -10,7 +10,7 @@ from tats_gym.clips.datasets.layout import Part
 from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import parse_json
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.settings.config_io import from_plain
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             place = f"{path}, line {number}"
             content = parse_json(line, place)
             if not isinstance(content, dict):
-                raise ValueError(f"{place}: expected a JSON object, got {shown(content)}")
+                raise ValueError(f"{place}: expected a JSON object, got {brief(content)}")
             yield number, content
 
 
@@ -175,10 +175,10 @@ def _read_header(content: dict[str, Any], place: str) -> Header:
             f"{place}: expected a header, but it lacks {sorted(names - content.keys())}; verify the data again"
         )
     if content["format"] != FORMAT:
-        raise ValueError(f"{place}: format must be {FORMAT}, got {shown(content['format'])}; verify the data again")
+        raise ValueError(f"{place}: format must be {FORMAT}, got {brief(content['format'])}; verify the data again")
     header = _built(Header, {name: content[name] for name in names}, place)
     if len(set(header.classes)) < len(header.classes) or not all(map(str.strip, header.classes)):
-        raise ValueError(f"{place}: expected classes with a name each, got {shown(header.classes)}")
+        raise ValueError(f"{place}: expected classes with a name each, got {brief(header.classes)}")
     if min(header.annotated, header.missing) < 0:
         raise ValueError(
             f"{place}: annotated and missing must not be negative, got {header.annotated} and {header.missing}"
@@ -193,9 +193,9 @@ def _read_row(content: dict[str, Any], place: str, num_classes: int) -> Row:
     except KeyError as err:
         raise ValueError(f"{place}: expected a video, but it lacks {err}") from err
     if not all(isinstance(text, str) and text.strip() for text in (row.path, row.name)):
-        raise ValueError(f"{place}: expected a path and a name, got {shown(row.path)} and {shown(row.name)}")
+        raise ValueError(f"{place}: expected a path and a name, got {brief(row.path)} and {brief(row.name)}")
     if row.label is not None and not (type(row.label) is int and 0 <= row.label < num_classes):
-        raise ValueError(f"{place}: label must lie in [0, {num_classes}), got {shown(row.label)}")
+        raise ValueError(f"{place}: label must lie in [0, {num_classes}), got {brief(row.label)}")
     return row
 
 

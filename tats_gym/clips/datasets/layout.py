@@ -12,7 +12,7 @@ from tats_gym.clips.paths import missing_data
 from tats_gym.clips.readers import split_span
 from tats_gym.datasets import Split
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 
 
 class Part(NamedTuple):
@@ -148,7 +148,7 @@ def contradiction(entries: Iterable[Entry]) -> str | None:
     for name, _, label in entries:
         first = classes.setdefault(name, label)
         if first != label:
-            return f"{shown(name)} has the class {first}, and further on {label}"
+            return f"{brief(name)} has the class {first}, and further on {label}"
     return None
 
 

@@ -11,7 +11,7 @@ from tats_gym.clips.datasets.layout import Listing, Part, Tree, Video, VideoList
 from tats_gym.clips.datasets.subsets import check_subset, choose_subset
 from tats_gym.clips.paths import data_root, missing_data
 from tats_gym.datasets import DATASETS, Split
-from tats_gym.messages import check_choice, listed, shown
+from tats_gym.messages import brief, check_choice, listed
 
 __all__ = ["Video", "VideoList", "check_source", "dataset_folder", "list_videos"]
 
@@ -66,7 +66,7 @@ def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subs
     split, listing = part.split, read(Tree(data, folder), part)
     videos = [Video(path, label, name) for name, path, label in listing.entries if path is not None]
     absent = [name for name, path, _ in listing.entries if path is None]
-    first = ", ".join(map(shown, absent[:3]))
+    first = ", ".join(map(brief, absent[:3]))
     if not listing.entries:
         raise missing_data(data, folder, f"the annotations of {split} name no video")
     if not videos:

@@ -14,7 +14,7 @@ from tats_gym.clips.datasets.layout import Entry, Listing, Part, Tree, refuse_tw
 from tats_gym.clips.paths import missing_data
 from tats_gym.datasets import Split
 from tats_gym.files.text import parse_json, read_text
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 
 KINETICS_FILES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
     {
@@ -45,12 +45,12 @@ def read_ssv2(tree: Tree, part: Part) -> Listing:
     for item in _read_json(split_path, list):
         if not isinstance(item, dict) or not all(_is_one_of(item.get(field), kinds) for field, kinds in fields.items()):
             wanted = " and ".join(map(repr, sorted(fields)))
-            raise ValueError(f"{split_path}: expected {wanted} in each entry, got {shown(item)}")
+            raise ValueError(f"{split_path}: expected {wanted} in each entry, got {brief(item)}")
         label = None
         if part.split != "test":
             template = item["template"].replace("[", "").replace("]", "")
             if template not in numbers:
-                raise ValueError(f"{split_path}: the template {shown(template)} is not in {labels_path}")
+                raise ValueError(f"{split_path}: the template {brief(template)} is not in {labels_path}")
             label = numbers[template]
         name = str(item["id"])
         entries.append(_entry(name, videos.get(name), label))
@@ -61,7 +61,7 @@ def read_ssv2(tree: Tree, part: Part) -> Listing:
 def _class_number(number: Any, name: str, path: Path) -> int:
     """Read the number of a class, which SSv2 writes as text."""
     if not re.fullmatch("[0-9]{1,6}", str(number)) or not name.strip():
-        raise ValueError(f"{path}: expected a class and its number, as text, got {shown(name)}: {shown(number)}")
+        raise ValueError(f"{path}: expected a class and its number, as text, got {brief(name)}: {brief(number)}")
     return int(number)
 
 
@@ -93,7 +93,7 @@ def read_k400(tree: Tree, part: Part) -> Listing:
     for line, row in _read_kinetics_csv(path, times if part.split == "test" else times | {"label"}):
         label = row.get("label")
         if label is not None and label not in numbers:
-            raise ValueError(f"{path}, line {line}: {shown(label)} is not a class of {train_path}")
+            raise ValueError(f"{path}, line {line}: {brief(label)} is not a class of {train_path}")
         start, end = (_seconds(row[field], f"{path}, line {line}") for field in ("time_start", "time_end"))
         name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
         found = by_stem.get(name) or by_id.get(row["youtube_id"])
@@ -108,7 +108,7 @@ def _seconds(text: str, place: str) -> int:
     except ValueError:
         time = math.nan
     if not 0 <= time < 10**6:  # false for NaN too
-        raise ValueError(f"{place}: expected times in seconds, of up to six digits, got {shown(text)}")
+        raise ValueError(f"{place}: expected times in seconds, of up to six digits, got {brief(text)}")
     return int(time)
 
 
@@ -118,10 +118,10 @@ def _read_kinetics_csv(path: Path, fields: set[str]) -> Iterator[tuple[int, dict
     try:
         header = list(reader.fieldnames or ())
         if not fields.issubset(header) or len(set(header)) < len(header):
-            raise ValueError(f"{path}: expected a header with {sorted(fields)}, each column once, got {shown(header)}")
+            raise ValueError(f"{path}: expected a header with {sorted(fields)}, each column once, got {brief(header)}")
         for row in reader:
             if any(row[field] is None for field in fields) or None in row:  # None is the key of surplus columns
-                raise ValueError(f"{path}, line {reader.line_num}: expected {len(header)} columns, got {shown(row)}")
+                raise ValueError(f"{path}, line {reader.line_num}: expected {len(header)} columns, got {brief(row)}")
             if not all(row[field].strip() for field in fields):
                 raise ValueError(f"{path}, line {reader.line_num}: expected a value for each of {sorted(fields)}")
             yield reader.line_num, row
@@ -137,7 +137,7 @@ def read_ucf101(tree: Tree, part: Part) -> Listing:
         match = re.fullmatch(r"([0-9]{1,6})\s+(\S+)", text)
         if not match or match[2] in classes:
             raise ValueError(
-                f"{index_path}, line {line}: expected `number class`, another class in each line, got {shown(text)}"
+                f"{index_path}, line {line}: expected `number class`, another class in each line, got {brief(text)}"
             )
         classes[match[2]] = int(match[1]) - 1
     if sorted(classes.values()) != list(range(len(classes))):
@@ -150,11 +150,11 @@ def read_ucf101(tree: Tree, part: Part) -> Listing:
         name, *numbers = text.split()
         folder = name.split("/")[0]
         if folder not in classes:
-            raise ValueError(f"{list_path}, line {line}: the class {shown(folder)} is not in {index_path}")
+            raise ValueError(f"{list_path}, line {line}: the class {brief(folder)} is not in {index_path}")
         if numbers not in ([], [str(classes[folder] + 1)]):
             raise ValueError(
                 f"{list_path}, line {line}: expected `class/file.avi` and perhaps {classes[folder] + 1}, the number of "
-                f"{folder} in {index_path}, got {shown(text)}"
+                f"{folder} in {index_path}, got {brief(text)}"
             )
         entries.append(_entry(name, videos.get(os.path.splitext(name)[0]), classes[folder]))
     return Listing(tuple(sorted(classes, key=classes.__getitem__)), entries)
@@ -177,11 +177,11 @@ def read_hmdb51(tree: Tree, part: Part) -> Listing:
             file, mark = [*text.rsplit(None, 1), ""][:2]  # file names hold # & ( ) ! ; and may hold spaces
             if mark not in ("0", "1", "2"):
                 raise ValueError(
-                    f"{lists[name]}, line {line}: expected a name and 0, 1 or 2 in each line, got {shown(text)}"
+                    f"{lists[name]}, line {line}: expected a name and 0, 1 or 2 in each line, got {brief(text)}"
                 )
             if marks.setdefault(file, mark) != mark:
                 raise ValueError(
-                    f"{lists[name]}, line {line}: {shown(file)} has {mark} here and {marks[file]} above, so it would "
+                    f"{lists[name]}, line {line}: {brief(file)} has {mark} here and {marks[file]} above, so it would "
                     "be trained on and tested; leave one of the lines"
                 )
             if mark == wanted:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tats_gym.clips.readers import TimeSpan, split_span
 from tats_gym.datasets import Split
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
-from tats_gym.messages import listed, shown
+from tats_gym.messages import brief, listed
 
 COLUMNS = ("path", "start", "end")
 """Columns of a table of segments; `label` may be a fourth."""
@@ -44,7 +44,7 @@ def read_table(text: str, place: Path) -> list[tuple[str, int | None]] | None:
     if not set(COLUMNS) <= set(header):
         return None
     if sorted(header) not in (sorted(COLUMNS), sorted((*COLUMNS, "label"))):
-        raise ValueError(f"{place}: expected the columns path,start,end or path,start,end,label, got {shown(header)}")
+        raise ValueError(f"{place}: expected the columns path,start,end or path,start,end,label, got {brief(header)}")
     rows, above = csv.reader(io.StringIO(text[blank:], newline="")), text.count("\n", 0, blank)
     next(rows)
     try:
@@ -56,13 +56,13 @@ def read_table(text: str, place: Path) -> list[tuple[str, int | None]] | None:
 def _parse(header: list[str], row: list[str], place: str) -> tuple[str, int | None]:
     """Return the path and the class in a line of a table."""
     if len(row) != len(header):
-        raise ValueError(f"{place}: expected {len(header)} values, for {','.join(header)}, got {shown(row)}; {WAY_OUT}")
+        raise ValueError(f"{place}: expected {len(header)} values, for {','.join(header)}, got {brief(row)}; {WAY_OUT}")
     values = dict(zip(header, row, strict=True))
     if not values["path"].strip():
-        raise ValueError(f"{place}: path must name a video, got {shown(values['path'])}; {WAY_OUT}")
+        raise ValueError(f"{place}: path must name a video, got {brief(values['path'])}; {WAY_OUT}")
     label = values.get("label")
     if label is not None and not re.fullmatch(r"\s*[0-9]{1,6}\s*", label):
-        raise ValueError(f"{place}: label must be a class number of at most six digits, got {shown(label)}; {WAY_OUT}")
+        raise ValueError(f"{place}: label must be a class number of at most six digits, got {brief(label)}; {WAY_OUT}")
     span = TimeSpan(*(_seconds(name, values[name].strip(), place) for name in ("start", "end")))
     return _checked(values["path"], span, place), None if label is None else int(label)
 
@@ -78,7 +78,7 @@ def with_equal_times(name: str, folder: Path, place: str) -> str:
         return name
     times = found[2].split(",")
     if len(times) != 2:
-        raise ValueError(f"{place}: expected `#t=start,end` after the path, got {shown('#t=' + found[2])}; {WAY_OUT}")
+        raise ValueError(f"{place}: expected `#t=start,end` after the path, got {brief('#t=' + found[2])}; {WAY_OUT}")
     span = TimeSpan(*(_seconds(which, time, place) for which, time in zip(("start", "end"), times, strict=True)))
     return _checked(found[1], span, place)
 
@@ -87,7 +87,7 @@ def _seconds(which: str, text: str, place: str) -> Decimal:
     if not (SECONDS.fullmatch(text) or MINUTES.fullmatch(text)):
         raise ValueError(
             f"{place}: {which} must be a time from the video's first frame on, in seconds or as HH:MM:SS.mmm, "
-            f"got {shown(text)}; {WAY_OUT}"
+            f"got {brief(text)}; {WAY_OUT}"
         )
     seconds = Decimal(0)
     for part in text.split(":"):

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
@@ -36,13 +36,13 @@ class RecordConfig:
     def __post_init__(self) -> None:
         check_plain(self)
         if not self.env or len(set(self.classes)) < len(self.env):
-            raise ValueError(f"--env must name different environments, got {shown(self.env)}")
+            raise ValueError(f"--env must name different environments, got {brief(self.env)}")
         check_intervals(self, videos="[1, inf)", held_out="[1, inf)", frames="[1, inf)", skip="[1, inf)")
         check_intervals(self, seed="[0, inf)")
         if self.size < 16 or self.size % 2:
             raise ValueError(f"size must be even, as the encoder requires, and at least 16, got {self.size}")
         if self.policy != "random" and not all(self.policy.partition(":")):
-            raise ValueError(f"policy must be random or module:function, got {shown(self.policy)}")
+            raise ValueError(f"policy must be random or module:function, got {brief(self.policy)}")
         self.arguments()
 
     @property
@@ -69,7 +69,7 @@ class RecordConfig:
             elif value and name.isidentifier():
                 found[name] = _json(value)
             else:
-                raise ValueError(f"make takes name=value, or a JSON object, got {shown(word)}")
+                raise ValueError(f"make takes name=value, or a JSON object, got {brief(word)}")
         return found
 
     def as_dict(self) -> dict[str, Any]:

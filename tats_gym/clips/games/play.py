@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
-from tats_gym.messages import first_line, shown
+from tats_gym.messages import brief, first_line
 from tats_gym.plugs import find_modules_here
 
 Env = gymnasium.Env[Any, Any]
@@ -121,7 +121,7 @@ def _frame(env: Env, observation: Any, name: str) -> NDArray[np.uint8]:
     if seen.dtype != np.uint8 or seen.ndim != 3 or seen.shape[2] not in (1, 3):
         raise ValueError(
             f"--env {name} must draw by render_mode='rgb_array' or observe pixels, uint8 of shape (H, W), (H, W, 1) or "
-            f"(H, W, 3); {source} is {seen.dtype} of shape {shown(seen.shape)}"
+            f"(H, W, 3); {source} is {seen.dtype} of shape {brief(seen.shape)}"
         )
     return seen.repeat(3, axis=2) if seen.shape[2] == 1 else seen
 

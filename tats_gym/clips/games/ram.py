@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tats_gym.clips.augment import view_windows
 from tats_gym.clips.stream import ClipStream
-from tats_gym.messages import check_choice, listed, shown
+from tats_gym.messages import brief, check_choice, listed
 
 RAM: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
@@ -114,7 +114,7 @@ def _game(stream: ClipStream, id_: int) -> str:
     found = re.fullmatch(r"ALE/(\w+)-v\d+", name or "")
     if found is None:
         raise ValueError(
-            f"the class of a clip must be a game such as ALE/Pong-v5, got {shown(name)}; data='atari', or 'ssv2' for a "
+            f"the class of a clip must be a game such as ALE/Pong-v5, got {brief(name)}; data='atari', or 'ssv2' for a "
             "recording, reads the classes by their names"
         )
     return found[1]

@@ -24,7 +24,7 @@ from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.text import parse_json
 from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.runs.progress import progress_bar
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -116,7 +116,7 @@ def claim_folder(out: Path, config: CutConfig) -> None:
         note.write_text(json.dumps(settings) + "\n")
     found = parse_json(note.read_bytes(), str(note))
     if found != settings:
-        raise ValueError(f"{out} holds segments cut with {shown(found)}, not {settings}; choose another folder for out")
+        raise ValueError(f"{out} holds segments cut with {brief(found)}, not {settings}; choose another folder for out")
 
 
 class Segments:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from tats_gym.messages import did_you_mean, shown
+from tats_gym.messages import brief, did_you_mean
 from tats_gym.runs.kinds import Kind, kind_of_settings
 from tats_gym.settings.config_io import converted
 
@@ -35,7 +35,7 @@ class ConfigFile:
         self.path = path
         values = _read(path)
         if not isinstance(values, Mapping):
-            raise ValueError(f"--config: {path} must hold an object of settings, got {shown(values)}")
+            raise ValueError(f"--config: {path} must hold an object of settings, got {brief(values)}")
         self.from_run = isinstance(values.get("config"), Mapping) and "versions" in values
         """Whether it is the config.json of a run, which holds every setting."""
         self.values: dict[str, Any] = deepcopy(dict(values["config"] if self.from_run else values))
@@ -115,7 +115,7 @@ def _laid_over(kind: type[T], default: T | None, values: Mapping[str, Any], pref
             part_kind: Any = hint
             part = before if is_dataclass(before) else None
             if not isinstance(values.get(field.name, {}), Mapping):
-                raise TypeError(f"{name} must be an object of settings, got {shown(value)}")
+                raise TypeError(f"{name} must be an object of settings, got {brief(value)}")
             value = _laid_over(part_kind, part, values.get(field.name, {}), f"{name}.")
         elif field.name in values:
             value = converted(value, hint, name)

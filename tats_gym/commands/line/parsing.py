@@ -14,7 +14,7 @@ from tats_gym.agents.training.command_line import UNPREFIXED
 from tats_gym.commands.line.config_file import ConfigFile
 from tats_gym.commands.line.help_text import wrapped
 from tats_gym.encoders.mae import MAESource
-from tats_gym.messages import shown
+from tats_gym.messages import brief
 from tats_gym.registration import DEFAULT_ENV, env_ids, import_env
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class CommandLine:
     def _in_file(self, name: str) -> str | None:
         value = None if self.file is None or name == "resume" else self.file.values.get(name)
         if value is not None and not isinstance(value, str):
-            raise TypeError(f"--config: {name} must be text, got {shown(value)}")
+            raise TypeError(f"--config: {name} must be text, got {brief(value)}")
         return value
 
     @property
