@@ -10,7 +10,7 @@ import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.training.evaluation import _clip_statistics, _evenly_spaced, as_metrics
-from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
+from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, visible_share
 
 
 def test_overlap_by_hand():
@@ -27,7 +27,7 @@ def test_masks_of_two_clips_overlap_fully_or_not_at_all():
 
 def test_the_share_of_masks_that_show_a_token():
     ids = torch.tensor([[[0, 1], [0, 2]], [[0, 3], [1, 0]]])  # 2 draws, 2 clips
-    assert shown_share(ids, 5).tolist() == [1, 1 / 2, 1 / 4, 1 / 4, 0]
+    assert visible_share(ids, 5).tolist() == [1, 1 / 2, 1 / 4, 1 / 4, 0]
 
 
 def test_the_lift_is_a_mean_over_clips_that_move_and_draws():

@@ -116,9 +116,9 @@ def straight_through_top_k(scores: Tensor, num_visible: int) -> Tensor:
     for a shift of all scores, since the threshold shifts with them.
     """
     highest = scores.topk(num_visible, dim=1)
-    shown = torch.zeros_like(scores).scatter(1, highest.indices, 1.0)
+    visible = torch.zeros_like(scores).scatter(1, highest.indices, 1.0)
     soft = torch.sigmoid((scores - highest.values[:, -1:]) / SIGMOID_TEMPERATURE)
-    return shown + (soft - soft.detach())
+    return visible + (soft - soft.detach())
 
 
 class SetValue(nn.Module):
@@ -134,10 +134,10 @@ class SetValue(nn.Module):
         self.each = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
         self.both = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, outputs))
 
-    def forward(self, features: Tensor, shown: Tensor) -> Tensor:
+    def forward(self, features: Tensor, visible: Tensor) -> Tensor:
         """Map features (B, L, width) and visibility (B, L), 1 for visible tokens and 0 for others, to (B, outputs)."""
         tokens = self.each(features)  # (B, L, width)
-        chosen = einsum(tokens, shown / shown.sum(1, keepdim=True), "b l w, b l -> b w")
+        chosen = einsum(tokens, visible / visible.sum(1, keepdim=True), "b l w, b l -> b w")
         values: Tensor = self.both(torch.cat([chosen, tokens.mean(1)], dim=1))
         return values
 
@@ -183,7 +183,7 @@ class ScoreCritic(BaseModel):
 
     def q_values(self, tokens: Tensor, scores: Tensor, networks: int) -> tuple[Tensor, ...]:
         """Return Q-values (B, outputs) of scores (B, L) in [-1, 1], one tensor for each of the first `networks`."""
-        shown = straight_through_top_k(scores, self.num_visible)
+        visible = straight_through_top_k(scores, self.num_visible)
         with autocast(self.precision, tokens.device):
             features = self.trunk(tokens)  # (B, L, width)
-            return tuple(network(features, shown).float() for network in self.q_networks[:networks])
+            return tuple(network(features, visible).float() for network in self.q_networks[:networks])

@@ -89,9 +89,9 @@ class Evaluation(BaseCallback):
             self.last_picture = self.folder / f"masks-{self.num_timesteps:09d}-clip{clip}.png"
             matplotlib.image.imsave(self.last_picture, image)
             self.logger.record(f"masks/clip{clip}", Image(image, "HWC"), exclude=TEXT_FORMATS)
-        if self.held_out.shown is not None:
+        if self.held_out.visible_share is not None:
             image = choice_figure(
-                self.held_out.mae.grid, self.held_out.shown, title=f"after {self.num_timesteps} masks"
+                self.held_out.mae.grid, self.held_out.visible_share, title=f"after {self.num_timesteps} masks"
             )
             matplotlib.image.imsave(self.folder / f"chosen-{self.num_timesteps:09d}.png", image)
             self.logger.record("masks/chosen", Image(image, "HWC"), exclude=TEXT_FORMATS)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, shown_share
+from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, visible_share
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.envs.rewards import find_reward
@@ -109,7 +109,7 @@ class HeldOut:
         self.stream = stream
         self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (B, C, T, H, W)
         self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (B, L)
-        self.shown: Tensor | None = None
+        self.visible_share: Tensor | None = None
         """(L,) share of the last measurement's masks in which a token is visible."""
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
@@ -119,7 +119,7 @@ class HeldOut:
     def measure(self, policy: BasePolicy) -> tuple[HeldOutMetrics, SamplerState | None]:
         """Measure the agent's masks, and the state of its distribution if its policy grades tokens."""
         chosen = self.choices(policy)
-        self.shown = shown_share(chosen, self.mae.grid.num_tokens)
+        self.visible_share = visible_share(chosen, self.mae.grid.num_tokens)
         own, random = self.errors(chosen), self.errors_by_token(self.random)
         return self.metrics(chosen, own, random), self._sampler_state(policy, chosen[0], own[0])
 

@@ -25,7 +25,7 @@ def deviation_within(errors: Tensor) -> float:
     return torch.stack(deviations).mean().item()
 
 
-def shown_share(ids: Tensor, num_tokens: int) -> Tensor:
+def visible_share(ids: Tensor, num_tokens: int) -> Tensor:
     """Return the share (L,) of all masks, ids (S, B, K), in which each token is visible."""
     return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
 

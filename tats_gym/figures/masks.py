@@ -188,18 +188,18 @@ def sharp_dpi(grid: TokenGrid) -> float:
     return float(np.clip(1.1 * grid.size / COLUMN_INCHES, DPI, SHARPEST_DPI))
 
 
-def choice_figure(grid: TokenGrid, shown: Tensor, *, title: str = "") -> NDArray[np.uint8]:
+def choice_figure(grid: TokenGrid, visible_share: Tensor, *, title: str = "") -> NDArray[np.uint8]:
     """Draw how often masks show each tubelet and each place, beside chance.
 
     Args:
         grid: The clips' geometry.
-        shown: (L,) share of the masks that show a token.
+        visible_share: (L,) share of the masks that show a token.
         title: A line above the picture.
 
     Returns:
         The picture (height, width, 3).
     """
-    laid_out = shown.float().cpu().reshape(grid.shape).numpy()
+    laid_out = visible_share.float().cpu().reshape(grid.shape).numpy()
     chance = float(laid_out.mean())
     figure = Figure(figsize=(8, 3.4), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12))
     over_time, over_space = figure.subplots(1, 2, width_ratios=(1.3, 1))

@@ -146,14 +146,14 @@ def _tables(summary: Summary) -> Iterator[str]:
                 continue
             line = [agent, str(max(len(found[name].values) for name in names if name in found))]
             for name in names:
-                line.append(shown(found[name], measures[name]) if name in found else "")
+                line.append(as_text(found[name], measures[name]) if name in found else "")
                 if measures[name].deciding:
                     line.append(_number(found[name].detectable, measures[name]) if name in found else "")
             lines.append(line)
         yield "\n".join([title, *aligned(lines)])
 
 
-def shown(found: Estimate, measure: Measure) -> str:
+def as_text(found: Estimate, measure: Measure) -> str:
     """Return an estimate's mean and, if the seeds differ, its interval as text."""
     sign = "+" if measure.deciding else ""
     mean, low, high = (_number(value, measure, sign) for value in (found.mean, found.low, found.high))

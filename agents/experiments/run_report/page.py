@@ -179,7 +179,7 @@ def report(folders: Sequence[Path]) -> str:
     return environment.get_template("page.html.j2").render(
         runs=list(zip(runs, colours, strict=True)),
         results={name: [each.get(name, "") for each in results] for name in names},
-        differing={name: list(map(_shown, each)) for name, each in differing([run.config for run in runs]).items()},
+        differing={name: list(map(_as_text, each)) for name, each in differing([run.config for run in runs]).items()},
         curves=[
             (panel.title, _as_url(_curves(panel, runs, colours), "image/svg+xml"))
             for panel in PANELS
@@ -220,7 +220,7 @@ def _hex(number: int) -> str:
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -65,9 +65,9 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     figure = Figure(figsize=(11, 1.5 * len(arms) + 0.8), dpi=100, layout="constrained")
     axes = figure.subplots(len(arms), 3, squeeze=False, width_ratios=(2, 2, 3))
-    shown = {arm: np.mean([row["shown"] for row in rows if row["arm"] == arm], axis=0) for arm in arms}
-    uniform = 1 / grid_shape[0] / grid_shape[1] / grid_shape[2] * float(np.sum(shown[arms[0]]))
-    top = max(float(map_.max()) for map_ in shown.values())
+    visible = {arm: np.mean([row["shown"] for row in rows if row["arm"] == arm], axis=0) for arm in arms}
+    uniform = 1 / grid_shape[0] / grid_shape[1] / grid_shape[2] * float(np.sum(visible[arms[0]]))
+    top = max(float(map_.max()) for map_ in visible.values())
     for (curve, deviation, places), arm in zip(axes, arms, strict=True):
         for row in (row for row in rows if row["arm"] == arm):
             steps = [point["step"] for point in row["curve"]]
@@ -75,7 +75,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
             deviation.plot(steps, [point.get("logit_deviation", 0.0) for point in row["curve"]], lw=0.8)
         curve.axhline(0, color="0.6", lw=0.5)
         curve.set_ylabel(arm, rotation=0, ha="right", va="center", fontsize=9)
-        drawn = places.imshow(_in_a_row(shown[arm], grid_shape), cmap="magma", vmin=0, vmax=top)
+        drawn = places.imshow(_in_a_row(visible[arm], grid_shape), cmap="magma", vmin=0, vmax=top)
         places.set(xticks=[], yticks=[])
     _share_y(axes[:, 0])
     for axis, name in zip(

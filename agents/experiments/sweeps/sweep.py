@@ -209,7 +209,7 @@ def sweep_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estim
         for column in sweep.agents:
             cell = found[row, column]
             line += [
-                _shown(cell[name], sweep.digits) + " *" * (name == deciding and cell[name].mean == best)
+                _as_text(cell[name], sweep.digits) + " *" * (name == deciding and cell[name].mean == best)
                 if name in cell
                 else ""
                 for name in measures
@@ -219,7 +219,7 @@ def sweep_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estim
     return "\n".join(aligned(lines))
 
 
-def _shown(value: Estimate, digits: int) -> str:
+def _as_text(value: Estimate, digits: int) -> str:
     count = len(value.values)
     interval = f" [{value.low:.{digits}f}, {value.high:.{digits}f}] n {count}" if count > 1 else ""
     return f"{value.mean:.{digits}f}{interval}"

@@ -23,7 +23,7 @@ from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.training.command_line import differing, run_config
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
-from tats_gym.agents.training.mask_statistics import mean_lift, shown_share
+from tats_gym.agents.training.mask_statistics import mean_lift, visible_share
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.encoders.shipped import MAE_NAMES
@@ -177,7 +177,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     metrics, state = held_out.measure(run.agent.policy)
     chosen = held_out.choices(run.agent.policy)
-    shown = shown_share(chosen, config.grid.num_tokens)
+    visible = visible_share(chosen, config.grid.num_tokens)
     logged = read_metrics(run.folder)
     row = {
         "seed": config.seed,
@@ -188,7 +188,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         **asdict(metrics),
         **({} if state is None else asdict(state)),
         **object_lifts(held_out, chosen),
-        "shown": [round(share, 4) for share in shown.tolist()],
+        "shown": [round(share, 4) for share in visible.tolist()],
         **speed(logged),
         "extra_forwards": run.agent.num_timesteps * _forwards_beside(run),
         "curve": list(_curve(logged)),
