@@ -17,7 +17,7 @@ from tats_gym.benchmarks.rates import (
     their_loader,
     wait_share,
 )
-from tats_gym.benchmarks.record import origin, over_rounds
+from tats_gym.benchmarks.record import benchmark_origin, over_rounds
 from tats_gym.benchmarks.videos import COPIES, FORMATS, make_videos
 from tats_gym.clips.readers import READERS
 from tats_gym.results import results_folder, write_results
@@ -69,7 +69,7 @@ class DataConfig:
 def run(config: DataConfig) -> None:
     """Readers, our loader and a loader like the published VideoMAE's, in clips a second."""
     normalisation = normalisation_s(config.grid, batch_size=8, rounds=config.rounds)
-    record = origin("data", config) | {
+    record = benchmark_origin("data", config) | {
         "settings": {"num_workers": config.num_workers, "batch_size": config.batch_size, "clip": config.grid.clip_shape}
         | {"seconds": config.seconds, "step_s": config.step_s},
         "normalisation_ms_a_clip": round(1000 * normalisation, 3),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tats_gym.agents.config import PRESETS
-from tats_gym.benchmarks.record import origin
+from tats_gym.benchmarks.record import benchmark_origin
 from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.figures.canvas import pixels_of
@@ -51,7 +51,7 @@ class GrowthConfig:
 def run(config: GrowthConfig) -> None:
     """Time and memory of the joint step as batch, frames and size grow."""
     record: dict[str, Any] = {"about": "seconds and peak memory of a joint step; each in a process of its own"}
-    record |= origin("growth", config)
+    record |= benchmark_origin("growth", config)
     root = str(make_demo_data())
     base = StepConfig(
         preset=config.preset,

@@ -4,13 +4,13 @@ import os
 from statistics import median
 from typing import Any
 
+from tats_gym.provenance import origin
 from tats_gym.results import command_of
-from tats_gym.runs import folder
 
 
-def origin(name: str, config: Any) -> dict[str, Any]:
+def benchmark_origin(name: str, config: Any) -> dict[str, Any]:
     """Return the command, code version, time and machine of a measurement."""
-    record = {"command": command(name, config), **folder.origin()}
+    record = {"command": command(name, config), **origin()}
     record["machine"]["load_before"] = round(os.getloadavg()[0], 2)  # of other processes: near 0 on a quiet machine
     return record
 

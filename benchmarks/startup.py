@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tats_gym.benchmarks.record import origin
+from tats_gym.benchmarks.record import benchmark_origin
 from tats_gym.results import aligned, results_folder, write_results
 from tats_gym.settings.intervals import check_intervals
 
@@ -43,7 +43,7 @@ class StartupConfig:
 def run(config: StartupConfig) -> None:
     """CPU seconds until `tats-gym train` answers, beside those of importing Stable-Baselines3."""
     record: dict[str, Any] = {"about": "CPU seconds (user and system) of a process, the least of all rounds"}
-    record |= origin("startup", config)
+    record |= benchmark_origin("startup", config)
     seconds: dict[str, list[float]] = {name: [] for name in STARTS}
     for number in range(config.rounds):
         for name, words in STARTS.items():

@@ -15,7 +15,7 @@ from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.agents.trajectory_attention import TrajectoryAttention
 from tats_gym.benchmarks.copies import CopyCount
 from tats_gym.benchmarks.published import PublishedTrajectoryAttention
-from tats_gym.benchmarks.record import origin
+from tats_gym.benchmarks.record import benchmark_origin
 from tats_gym.benchmarks.step_ours import JointStep
 from tats_gym.benchmarks.step_peers import AdaMAEStep, VideoMAEStep
 from tats_gym.benchmarks.step_report import ratio, report, summary
@@ -120,7 +120,7 @@ class Work:
 def run(config: StepConfig) -> None:
     """Seconds a clip of our joint step, its parts and the peers' steps."""
     record: dict[str, Any] = {"about": "seconds a clip of training steps; clips lie ready, none are decoded"}
-    record |= origin("step", config)
+    record |= benchmark_origin("step", config)
     root = str(make_demo_data())
     variants = measured_variants(config)
     found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.files.atomic import write_whole
-from tats_gym.runs.folder import origin
+from tats_gym.provenance import origin
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -26,8 +26,8 @@ from tats_gym.probe.features import FeatureConfig, features_of
 from tats_gym.probe.knn import KnnConfig
 from tats_gym.probe.logistic import LogisticConfig
 from tats_gym.probe.sgd import SgdConfig
+from tats_gym.provenance import origin
 from tats_gym.registration import DEFAULT_ENV, check_env_id
-from tats_gym.runs.folder import origin
 from tats_gym.runs.kinds import kind_hint, refuse_to_replace
 from tats_gym.tokens import TokenGrid
 

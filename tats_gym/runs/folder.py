@@ -2,20 +2,15 @@
 
 import json
 import logging
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tats_gym.files.atomic import explain_os_errors, make_folder, write_whole
 from tats_gym.messages import did_you_mean, listed
+from tats_gym.provenance import commit, machine, versions
 from tats_gym.runs.checkpoint import has_checkpoint, load_checkpoint
 from tats_gym.runs.kinds import RUNS, Kind, kind_hint, kind_of, kind_of_settings
 from tats_gym.runs.metrics import METRICS
@@ -25,7 +20,6 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 REPLACED = "replaced_clips.jsonl"
 """In a run's folder: the journal of clips that replaced unreadable ones."""
-RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "numpy")
 
 
 def create_run(parent: Path, name: str, config: dict[str, Any], *, processes: int = 1) -> Path:
@@ -196,52 +190,3 @@ def names_apart(folders: Sequence[Path]) -> list[str]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in RECORDED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def commit() -> str | None:
-    """Return the commit of this checkout, with "-dirty" if files have changed; None outside a git checkout."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        run = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return run.stdout.strip() or None if run.returncode == 0 else None
-
-
-def origin() -> dict[str, Any]:
-    """Return the provenance of a result: commit, date, machine and versions."""
-    return {
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Return this machine's cores, processor, and GPUs if it has any."""
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return {"cores": os.cpu_count(), "processor": processor()} | ({"gpus": gpus} if gpus else {})
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

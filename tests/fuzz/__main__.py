@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tats_gym.runs.folder import origin
+from tats_gym.provenance import origin
 from tats_gym.runs.progress import progress_bar
 from tests.fuzz.campaign import DEATH, TIME_OUT, Judge, Result, run
 from tests.fuzz.minimise import fault_of, once_each, save, smaller

@@ -135,7 +135,7 @@ def recorded(out: Path) -> dict[str, Any]:
 
 def renew(out: Path, file: str, result: dict[str, Any]) -> None:
     """Write the result of a module into the record, and the score of all."""
-    from tats_gym.runs.folder import origin  # not before the trials: it is imported anew for each module
+    from tats_gym.provenance import origin  # not before the trials: it is imported anew for each module
 
     record = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {"modules": {}}
     origin_of_it = {name: origin()[name] for name in ("commit", "date")}

@@ -22,9 +22,9 @@ import tyro
 
 from tats_gym.agents import find_agent
 from tats_gym.files.atomic import write_whole
+from tats_gym.provenance import origin
 from tats_gym.runs import checkpoint
 from tats_gym.runs.checkpoint import load_checkpoint
-from tats_gym.runs.folder import origin
 from tats_gym.runs.metrics import read_metrics
 from tats_gym.train.signals import INTERRUPTED, PREEMPTED
 from tests.layouts import write_layout

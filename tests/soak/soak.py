@@ -19,8 +19,9 @@ import psutil
 from tats_gym.clips import list_videos
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.files.atomic import write_whole
+from tats_gym.provenance import origin
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
-from tats_gym.runs.folder import REPLACED, origin
+from tats_gym.runs.folder import REPLACED
 from tats_gym.runs.metrics import read_metrics
 from tats_gym.train.signals import PREEMPTED
 from tests.soak import command

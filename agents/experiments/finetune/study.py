@@ -20,9 +20,9 @@ from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import resume, run_config
 from tats_gym.finetune.training import Finetuning
 from tats_gym.jobs.parallel import default_jobs, side_by_side
+from tats_gym.provenance import origin
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.results import command_of, results_folder, write_results
-from tats_gym.runs.folder import origin
 from tats_gym.runs.metrics import read_metrics
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.distributed import Ranks

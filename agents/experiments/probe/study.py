@@ -22,10 +22,10 @@ from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, l
 from tats_gym.model.pooling import POOLS, Pool
 from tats_gym.probe import KnnConfig, LogisticConfig, Method, ProbeConfig, evaluate
 from tats_gym.probe.features import FeatureConfig, Features, features_of
+from tats_gym.provenance import commit
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.results import command_of, origin_of, results_folder, write_results
 from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
-from tats_gym.runs.folder import commit
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import find_reward
 from tats_gym.files.atomic import write_whole
 from tats_gym.jobs.work_queue import name_of, share_out
-from tats_gym.runs.folder import commit
+from tats_gym.provenance import commit
 from tats_gym.runs.metrics import read_metrics, speed
 from tats_gym.train.signals import StoppedError
 

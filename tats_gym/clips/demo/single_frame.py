@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.files.atomic import make_folder, write_whole
+from tats_gym.provenance import origin
 from tats_gym.results import results_folder
-from tats_gym.runs.folder import origin
 from tats_gym.statistics import wilson
 
 SHOTS = 8
