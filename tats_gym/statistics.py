@@ -55,7 +55,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, 95 %; made for proportions, it holds for few videos too."""
+    """Return Wilson's score interval (95 %) of a proportion, which holds for few videos too."""
     z = NormalDist().inv_cdf(0.975)
     share = hits / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)

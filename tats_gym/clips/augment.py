@@ -39,17 +39,17 @@ def random_start(num_frames: int, frames: int, stride: int, rng: np.random.Gener
 
 
 def start_at(num_frames: int, frames: int, stride: int, where: float) -> int:
-    """First frame of the window at the fraction `where`, in [0, 1), of all that fit; 0 in a video that is too short."""
+    """Return the first frame of the window at the fraction `where`, in [0, 1), of all that fit; 0 if none fits."""
     return int(where * (max(num_frames - frames * stride, 0) + 1))
 
 
 def centre_start(num_frames: int, frames: int, stride: int) -> int:
-    """First frame of the window in the middle; 0 in a video that is too short."""
+    """Return the first frame of the window in the middle; 0 in a video that is too short."""
     return max(num_frames - frames * stride, 0) // 2
 
 
 def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDArray[np.int64]:
-    """Every `stride`-th frame from `start` on; past the end of the video, its last frame repeats.
+    """Return every `stride`-th frame from `start` on; past the end of the video, its last frame repeats.
 
     Returns:
         Indices of shape (T,).
@@ -58,7 +58,7 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> NDA
 
 
 def segment_indices(num_frames: int, frames: int, places: float | NDArray[np.float64]) -> NDArray[np.int64]:
-    """One frame from each of T equal segments of a video of any length; in a short one, frames repeat.
+    """Take one frame from each of T equal segments of a video of any length; in a short one, frames repeat.
 
     Args:
         num_frames: Frames in the video.
@@ -74,21 +74,21 @@ def segment_indices(num_frames: int, frames: int, places: float | NDArray[np.flo
 def random_window(
     num_frames: int, frames: int, stride: int, sampling: Sampling, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Indices (T,) of a random window: its start is drawn, or the place of each frame in its segment."""
+    """Draw a window: its start, or the place of each frame in its segment; indices (T,)."""
     if sampling == "segments":
         return segment_indices(num_frames, frames, rng.random(frames))
     return window_indices(num_frames, frames, stride, random_start(num_frames, frames, stride, rng))
 
 
 def window_at(num_frames: int, frames: int, stride: int, sampling: Sampling, where: float) -> NDArray[np.int64]:
-    """Indices (T,) of the window at `where`, in [0, 1): a fraction of all starts, or of every segment."""
+    """Return the indices (T,) of the window at `where`, in [0, 1): a fraction of all starts, or of every segment."""
     if sampling == "segments":
         return segment_indices(num_frames, frames, where)
     return window_indices(num_frames, frames, stride, start_at(num_frames, frames, stride, where))
 
 
 def view_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, count: int) -> NDArray[np.int64]:
-    """Windows for testing; a single one lies in the middle of the video or of every segment.
+    """Return windows for testing; a single one lies in the middle of the video or of every segment.
 
     With a stride, several windows are evenly spaced from the first that fits to the last. With segments, window k takes
     the frames at k/count of each segment: two windows are the starts and the centres, as VideoMAE tests on SSv2.
@@ -105,7 +105,7 @@ def view_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, 
 
 
 def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Generator) -> Box:
-    """A box of VideoMAE's MultiScaleCrop: one of 10 shapes at one of 13 places, both drawn uniformly.
+    """Draw a box of VideoMAE's MultiScaleCrop: one of 10 shapes at one of 13 places, both drawn uniformly.
 
     A side is a share (`CROP_SCALES`) of the frame's shorter side, or `size` if it differs from that by less than 3
     pixels. Departure: a box never exceeds the frame, where the original would pad with black.
@@ -127,7 +127,7 @@ def multi_scale_crop_box(height: int, width: int, size: int, rng: np.random.Gene
 def random_box(
     height: int, width: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Box | None:
-    """A box of random area, aspect ratio and place, or None if none of 10 fits; see `random_resized_crop_box`."""
+    """Draw a box of random area, aspect ratio and place; None if none of 10 fits. See `random_resized_crop_box`."""
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
         shape = np.exp(rng.uniform(*np.log(ratio)))
@@ -145,7 +145,7 @@ def random_resized_crop_box(
     scale: tuple[float, float] = (0.5, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A box of random area and aspect ratio, anywhere in the frame.
+    """Draw a box of random area and aspect ratio, anywhere in the frame.
 
     The paper (supplement, 2.1) names random resized crops and the range of `scale`. It leaves `ratio` open, and the
     case that no box fits; both follow torchvision's RandomResizedCrop: the logarithm of width over height is drawn
@@ -167,13 +167,13 @@ def random_resized_crop_box(
 
 
 def centre_crop_box(height: int, width: int) -> Box:
-    """The largest square in the middle of the frame."""
+    """Return the largest square in the middle of the frame."""
     (box,) = view_boxes(height, width, 1)
     return box
 
 
 def view_boxes(height: int, width: int, count: int) -> list[Box]:
-    """The largest squares for testing, evenly spaced along the frame's longer side; a single one in the middle.
+    """Return the largest squares for testing, evenly spaced along the frame's longer side; a single one in the middle.
 
     Three are left, centre and right in a wide frame, top, centre and bottom in a tall one.
     """
@@ -184,7 +184,7 @@ def view_boxes(height: int, width: int, count: int) -> list[Box]:
 
 
 def displayed_width(width: int, pixel_aspect: float) -> int:
-    """Width of a frame on the screen, in heights of a row.
+    """Return the width of a frame on the screen, in heights of a row.
 
     Args:
         width: Width of the frame in stored pixels.

@@ -85,7 +85,7 @@ class EpochOrder:
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        """Number of videos that this rank takes per epoch."""
+        """Return the number of videos that this rank takes per epoch."""
         return -(-self._length // self._shard[1])
 
     def __getitem__(self, number: int) -> Draw:

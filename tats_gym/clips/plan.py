@@ -43,7 +43,7 @@ class Plan:
         self._pending.clear()
 
     def __len__(self) -> int:
-        """Number of draws in an epoch."""
+        """Return the number of draws in an epoch."""
         return len(self._order)
 
     def cut(self, number: int, count: int | None = None) -> TrainCut:

@@ -10,7 +10,7 @@ from tats_gym.clips.augment import Sampling, view_windows
 
 
 def published_windows(num_frames: int, frames: int, stride: int, sampling: Sampling, count: int) -> NDArray[np.int64]:
-    """Windows for testing, see `view_windows`: of frames 0, stride, 2 * stride, ..., of which the last may repeat.
+    """Return windows for testing, see `view_windows`: of frames 0, stride, 2 * stride, ...; the last may repeat.
 
     `view_windows` may start at any frame, within `stride` of these. With segments both are the same.
 

@@ -78,7 +78,7 @@ class ClipStream:
         self.seek(0, seed)
 
     def __len__(self) -> int:
-        """Number of clips in an epoch of this rank: `repeats` views of every video."""
+        """Return the number of clips in an epoch of this rank: `repeats` views of every video."""
         return len(self._plan) * self.config.repeats
 
     @property

@@ -133,7 +133,7 @@ def write_index(path: Path, header: Header, rows: list[Row]) -> None:
 
 
 def header_line(header: Header) -> str:
-    """The first line of an index."""
+    """Return the first line of an index."""
     return json.dumps(asdict(header))
 
 

@@ -23,23 +23,23 @@ SPRITE_REACH = 1.05
 
 
 def cosine(angle: Floats | float) -> Floats:
-    """Cosine, rounded to a grid on which all mathematics libraries agree."""
+    """Compute a cosine, rounded to a grid on which all mathematics libraries agree."""
     return np.asarray(np.rint(np.cos(angle) * 2**20) / 2**20)
 
 
 def sine(angle: Floats | float) -> Floats:
-    """Sine, rounded like `cosine`."""
+    """Compute a sine, rounded like `cosine`."""
     return cosine(np.asarray(angle) - np.pi / 2)
 
 
 def ease(fraction: Floats) -> Floats:
-    """Smoothstep: rise from 0 to 1 with `fraction`, flat outside [0, 1]."""
+    """Rise smoothly (smoothstep) from 0 to 1 with `fraction`, flat outside [0, 1]."""
     fraction = np.clip(fraction, 0, 1)
     return fraction * fraction * (3 - 2 * fraction)
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Floats:
-    """Value noise: random values on a lattice of `cell` pixels, smoothly interpolated; (height, width) in [0, 1]."""
+    """Draw value noise: values on a lattice of `cell` pixels, smoothly interpolated; (height, width) in [0, 1]."""
     rows, cols = np.arange(height) / cell, np.arange(width) / cell
     top, left = rows.astype(np.intp), cols.astype(np.intp)
     lattice = rng.random((top[-1] + 2, left[-1] + 2))
@@ -50,7 +50,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Flo
 
 
 def texture(rng: np.random.Generator, height: int, width: int, cell: float) -> Floats:
-    """A random kind of texture with features of about `cell` pixels; (height, width) in [0, 1]."""
+    """Draw a texture of a random kind, with features of about `cell` pixels; (height, width) in [0, 1]."""
     kind = TEXTURES[rng.integers(len(TEXTURES))]
     angle = rng.random() * 2 * np.pi
     y, x = np.arange(height)[:, None] - height / 2, np.arange(width) - width / 2
@@ -91,7 +91,7 @@ def backdrop(rng: np.random.Generator, height: int, width: int) -> Bytes:
 
 
 def shape_depth(name: str) -> Floats:
-    """Depth of each texel inside a shape in object radii, negative outside; (SPRITE_SIZE, SPRITE_SIZE)."""
+    """Return the depth of each texel inside a shape in object radii, negative outside; (SPRITE_SIZE, SPRITE_SIZE)."""
     grid = ((np.arange(SPRITE_SIZE) + 0.5) / SPRITE_SIZE * 2 - 1) * SPRITE_REACH
     x, y = np.meshgrid(grid, grid)
     r = np.sqrt(x * x + y * y)
@@ -119,7 +119,7 @@ def shape_depth(name: str) -> Floats:
 
 
 def sprite(rng: np.random.Generator) -> Bytes:
-    """A random shape with a bright texture, darker at its rim; RGB and opacity, (SPRITE_SIZE, SPRITE_SIZE, 4)."""
+    """Draw a random shape with a bright texture, darker at its rim; RGB and opacity, (SPRITE_SIZE, SPRITE_SIZE, 4)."""
     depth = shape_depth(SHAPES[rng.integers(len(SHAPES))])
     field = texture(rng, SPRITE_SIZE, SPRITE_SIZE, cell=int(rng.integers(14, 29)))
     rim = 0.35 + 0.65 * np.clip(depth / 0.16, 0, 1)
@@ -131,7 +131,7 @@ def sprite(rng: np.random.Generator) -> Bytes:
 
 
 def _bright_colour(rng: np.random.Generator) -> NDArray[np.int64]:
-    """A saturated RGB colour: one strong, one weak and one arbitrary channel, in random order."""
+    """Draw a saturated RGB colour: one strong, one weak and one arbitrary channel, in random order."""
     levels = np.array([rng.integers(200, 256), rng.integers(0, 60), rng.integers(0, 256)])
     return levels[np.argsort(rng.random(3))]
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def demo_root() -> Path:
-    """The default folder: demo-v2 (the generator's version) under $TATS_GYM_DATA, else under the user's cache."""
+    """Return the default folder: demo-v2, by the generator's version, under $TATS_GYM_DATA or the user's cache."""
     return data_root(f"demo-v{DEMO_VERSION}")
 
 

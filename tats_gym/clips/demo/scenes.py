@@ -144,7 +144,7 @@ class _Scene:
         return [bodies[i] for i in np.argsort(self.rng.random(len(bodies)))]
 
     def main(self) -> _Body:
-        """An object anywhere in the frame, which may move, grow or turn."""
+        """Draw an object anywhere in the frame, which may move, grow or turn."""
         return self.body(
             x=12 + 120 * self.track("x"),
             y=12 + 88 * self.track("y"),
@@ -155,7 +155,7 @@ class _Scene:
         )
 
     def guest(self) -> _Body:
-        """A still object anywhere in the frame, which may be absent."""
+        """Draw a still object anywhere in the frame, which may be absent."""
         return self.body(
             x=12 + 120 * self.still(),
             y=12 + 88 * self.still(),
@@ -166,7 +166,7 @@ class _Scene:
         )
 
     def pair(self) -> tuple[_Body, _Body]:
-        """Two objects side by side, which touch at gap 0."""
+        """Draw two objects side by side, which touch at gap 0."""
         rng = self.rng
         sizes = self.still(), self.still()
         reach = 0.42 * (_radius(sizes[0]) + _radius(sizes[1])) + 26 * self.track("gap")
@@ -188,7 +188,7 @@ class _Scene:
     def body(
         self, *, x: Floats, y: Floats, size: Floats, angle: Floats, presence: Floats | None, acting: bool
     ) -> _Body:
-        """An object on its path, with a slight sway around it."""
+        """Draw an object on its path, with a slight sway around it."""
         rng = self.rng
         turn = 2 * np.pi * rng.random() + (2 + 3 * rng.random()) * angle
         threshold = 0.4 + 0.2 * rng.random()
@@ -203,14 +203,14 @@ class _Scene:
         )
 
     def track(self, motion: str) -> Floats:
-        """A path from 0 to 1, or from 1 to 0, if `motion` is the moving parameter; else like `still`; (T,)."""
+        """Draw a path from 0 to 1, or from 1 to 0, if `motion` is the moving parameter; else like `still`; (T,)."""
         path, still = self.path()
         if motion != self.moving:
             return still
         return path[::-1] if self.falling else path
 
     def still(self) -> Floats:
-        """One random moment of a path, at all times; (T,)."""
+        """Draw one random moment of a path, at all times; (T,)."""
         return self.path()[1]
 
     def path(self) -> tuple[Floats, Floats]:
@@ -223,12 +223,12 @@ class _Scene:
 
 
 def _radius(size: Floats) -> Floats:
-    """Radius from 8 to 18 pixels for a size from 0 to 1."""
+    """Return a radius from 8 to 18 pixels for a size from 0 to 1."""
     return 8 + 10 * size
 
 
 def _sway(rng: np.random.Generator, max_amplitude: float) -> Floats:
-    """A slow oscillation around zero with a random amplitude of up to `max_amplitude`; (T,)."""
+    """Draw a slow oscillation around zero with a random amplitude of up to `max_amplitude`; (T,)."""
     period = 16 + 32 * rng.random()
     return max_amplitude * rng.random() * sine(2 * np.pi * (np.arange(FRAMES) / period + rng.random()))
 

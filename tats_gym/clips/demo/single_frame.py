@@ -47,7 +47,7 @@ class CheckConfig:
 
 
 def shots(split: str, index: int) -> Tensor:
-    """Evenly spaced frames of one clip at half the size; uint8 (SHOTS, 3, H / 2, W / 2)."""
+    """Render evenly spaced frames of one clip at half the size; uint8 (SHOTS, 3, H / 2, W / 2)."""
     frames = torch.from_numpy(render_demo_clip(split, index).frames)
     step = FRAMES // SHOTS
     first = int(np.random.default_rng([index, len(split)]).integers(step))
@@ -56,20 +56,20 @@ def shots(split: str, index: int) -> Tensor:
 
 
 def render(split: str, count: int) -> tuple[Tensor, Tensor]:
-    """Shots of the first `count` clips, uint8 (count, SHOTS, 3, H / 2, W / 2), and their labels (count,)."""
+    """Render the first `count` clips: shots, uint8 (count, SHOTS, 3, H / 2, W / 2), and labels (count,)."""
     with ThreadPoolExecutor(2) as pool:
         clips = list(pool.map(lambda index: shots(split, index), range(count)))
     return torch.stack(clips), torch.arange(count) % len(DEMO_CLASSES)
 
 
 def changes(clips: Tensor) -> Tensor:
-    """Halved differences between successive frames around a grey of 128; uint8 (E, 3 * (SHOTS - 1), H, W)."""
+    """Halve the differences between successive frames, around grey 128; uint8 (E, 3 * (SHOTS - 1), H, W)."""
     wide = clips.to(torch.int16)
     return ((wide[:, 1:] - wide[:, :-1]) // 2 + 128).to(torch.uint8).flatten(1, 2)
 
 
 def network(in_channels: int) -> nn.Sequential:
-    """Four strided convolutions and a linear layer that sees where things are."""
+    """Make four strided convolutions and a linear layer that sees where things are."""
     layers: list[nn.Module] = []
     widths = [in_channels, 16, 32, 64, 64]
     for before, after in itertools.pairwise(widths):

@@ -60,11 +60,11 @@ class CutConfig:
         return self.frames if self.stride is None else self.stride
 
     def starts(self, length: int) -> range:
-        """First frame of each segment of a video of `length` frames."""
+        """Return the first frame of each segment of a video of `length` frames."""
         return range(0, length - self.frames + 1, self.step)[: self.limit]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the segments of a video of this size, both even."""
+        """Return height and width of the segments of a video of this size, both even."""
         scale = min(1.0, self.short_side / min(height, width))
         return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 

@@ -58,7 +58,7 @@ class ImageReader:
             raise frame_error(self._files[index], index, len(self), err) from err
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """No-op: no file is held open."""
 
 
 def _by_numbers(name: str) -> list[tuple[int, str]]:

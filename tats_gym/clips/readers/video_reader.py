@@ -89,10 +89,10 @@ def check_indices(indices: Sequence[int], length: int, path: Path) -> None:
 
 
 def frame_error(path: Path, index: int, length: int, err: Exception | None) -> VideoReadError:
-    """The error for a frame that does not decode, with the library's reason if there is one."""
+    """Return the error for a frame that does not decode, with the library's reason if there is one."""
     return VideoReadError(f"{path}: frame {index} of {length} does not decode{f' ({first_line(err)})' if err else ''}")
 
 
 def decode_error(path: Path, err: Exception) -> VideoReadError:
-    """The error for a file that a library cannot decode, with the library's reason."""
+    """Return the error for a file that a library cannot decode, with the library's reason."""
     return VideoReadError(f"{path}: it does not decode ({first_line(err)})")

@@ -134,7 +134,7 @@ def _run_tasks(function: Callable[[Any], Any], tasks: Connection, memory_limit: 
 
 
 def _private_memory() -> int:
-    """Private memory of this process in bytes; 0 where the system does not report it."""
+    """Return this process's private memory in bytes; 0 where the system does not report it."""
     return _process_status("RssAnon:")  # without mapped files, such as the clips that workers share
 
 
@@ -150,7 +150,7 @@ def _limit_memory(size: int) -> None:
 
 
 def _process_status(name: str) -> int:
-    """A size from /proc/self/status in bytes; 0 where the system does not report it."""
+    """Read a size from /proc/self/status, in bytes; 0 where the system does not report it."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith(name):

@@ -48,7 +48,7 @@ class TaskFailure:
     """Message of the error, or how the worker ended."""
 
     def cause_at(self, path: str) -> str:
-        """The cause, prefixed with the path of the video unless it begins with it."""
+        """Return the cause, prefixed with the path of the video unless it begins with it."""
         return self.cause if self.cause.startswith(path) else f"{path}: {self.cause}"
 
 
