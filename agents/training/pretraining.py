@@ -230,20 +230,17 @@ class Pretraining:
         """
         config, first = self.config, self.ranks.first
         ended_before = self._resumed and self.finished and broadcast(self._is_measured())
-        folder = self.folder if first and not ended_before else None
-        self.agent.set_logger(run_logger(folder, self.step, flat(config), config.track))
+        log_folder = self.folder if first and not ended_before else None
+        self.agent.set_logger(run_logger(log_folder, self.step, flat(config), config.track))
         joint = JointTraining(self.optimizer if config.train_mae else None, log_interval=config.log_interval)
         name = str(self.folder) if first else None
         progress = Progress(
             joint, self.total_timesteps, log_interval=config.log_interval, name=name, quiet=config.quiet
         )
-        interval = config.checkpoint_interval or self.epoch_timesteps
-        checkpoints = Checkpoints(progress.paused()(self.save), interval=interval, optimizer=self.optimizer)
-        callbacks, evaluation = [self.finite, checkpoints, joint, progress], None
-        if self.held_out is not None:
-            interval = config.eval_interval or self.epoch_timesteps
-            folder, probe = self.folder / "pictures", self.online_probe
-            evaluation = Evaluation(self.held_out, folder, interval=interval, progress=progress, probe=probe)
+        save, interval = progress.paused()(self.save), config.checkpoint_interval or self.epoch_timesteps
+        checkpoints = Checkpoints(save, interval=interval, optimizer=self.optimizer)
+        callbacks: list[BaseCallback] = [self.finite, checkpoints, joint, progress]
+        if evaluation := self._evaluation(progress):
             callbacks += [evaluation, CollapseWatch(evaluation, config)]
         try:
             with stop_on_signal(checkpoints.request_stop):
@@ -257,6 +254,14 @@ class Pretraining:
             self.agent.logger.close()
         metrics, picture = broadcast(measured)
         return PretrainingResult(config, self.folder, metrics, picture, exit_code, updates(self.agent))
+
+    def _evaluation(self, progress: Progress) -> Evaluation | None:
+        """Make the callback that measures on held-out clips; None in all processes but the first."""
+        if self.held_out is None:
+            return None
+        interval = self.config.eval_interval or self.epoch_timesteps
+        pictures = self.folder / "pictures"
+        return Evaluation(self.held_out, pictures, interval=interval, progress=progress, probe=self.online_probe)
 
     def _is_measured(self) -> bool:
         """Whether the log holds a measurement at the current step."""
