@@ -113,6 +113,14 @@ class SubsetPolicy(ActorCriticPolicy):
         ValueError: If the credit is unknown, or `use_sde` is True.
     """
 
+    estimates_value = True
+    """Whether the values of `score` are estimates; otherwise they are zero."""
+    grades_tokens = True
+    """Whether tokens have graded probabilities, which `SamplerState` describes; False where a rule excludes some."""
+    scores_alike_in_training = False
+    """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
+    update reuse the output that drew the masks."""
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -149,19 +157,9 @@ class SubsetPolicy(ActorCriticPolicy):
         """Whether the values of `score` are (B, L), one for each token, instead of (B, 1)."""
         return self.credit == "marginal"
 
-    estimates_value = True
-    """Whether the values of `score` are estimates; otherwise they are zero."""
-
-    grades_tokens = True
-    """Whether tokens have graded probabilities, which `SamplerState` describes; False where a rule excludes some."""
-
     @abstractmethod
     def score(self, tokens: Tensor) -> PolicyOutput:
         """Return the distribution over masks for tokens (B, L, D), and the values of `PolicyOutput`, in one pass."""
-
-    scores_alike_in_training = False
-    """Whether `score` computes the same in training mode, as without dropout and batch statistics. Only then can an
-    update reuse the output that drew the masks."""
 
     def concatenated(self, outputs: Sequence[PolicyOutput]) -> PolicyOutput:
         """Concatenate the results of several calls of `score`, in the order of the clips."""
@@ -171,10 +169,10 @@ class SubsetPolicy(ActorCriticPolicy):
     def make_optimizer(self, lr_schedule: Schedule) -> None:
         """Make the optimiser of all parameters, without weight decay for vectors (biases, norms).
 
-        Learned positions decay, as in AdaMAE's sampler; those of an MAE do not, see `tats_gym.model.training`.
+        Learned position embeddings decay, as in AdaMAE's sampler; an MAE's do not, see `tats_gym.model.training`.
         """
         parameters = list(self.parameters())
-        order = sorted(range(len(parameters)), key=lambda place: parameters[place].ndim < 2)
+        order = sorted(range(len(parameters)), key=lambda index: parameters[index].ndim < 2)
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
             {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},

@@ -143,7 +143,7 @@ def test_a_run_says_at_its_start_where_its_mae_cannot_go(clips_root, tmp_path, m
     monkeypatch.setattr("tats_gym.agents.training.pretraining.Pretraining.run", _stop)
     with pytest.raises(KeyboardInterrupt):
         command.train(config)
-    told = "positions are learned: it cannot be exported to transformers" in caplog.text
+    told = "position embeddings are learned: it cannot be exported to transformers" in caplog.text
     assert told == (pos_embed == "learned")
     assert ("--mae.pos-embed sinusoid" in caplog.text) == told
 

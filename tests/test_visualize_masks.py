@@ -67,7 +67,7 @@ def _drawn(runs, videos, **settings):
     saved = [SavedRun.read(path) for path in runs]
     with pictures.clips_to_draw(config, saved[0]) as clips:
         _, pixels = pictures.read_clips(config, clips, saved[0].config.grid)
-        return saved, pixels, pictures.masked(config, saved, clips, pixels, saved[0].config.grid)
+        return saved, pixels, pictures.mask_clips(config, saved, clips, pixels, saved[0].config.grid)
 
 
 def test_two_runs_of_one_agent_go_by_the_names_of_their_folders(script, runs, videos, tmp_path, capsys):

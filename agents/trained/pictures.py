@@ -82,7 +82,7 @@ def draw(config: PictureConfig) -> Iterator[str]:
 
 @contextmanager
 def clips_to_draw(config: PictureConfig, run: SavedRun) -> Iterator[ClipConfig]:
-    """Give the settings of a stream that holds the clips to be drawn.
+    """Yield the settings of a stream that holds the clips to be drawn.
 
     Raises:
         FileNotFoundError: If a video is not there.
@@ -103,14 +103,14 @@ def clips_to_draw(config: PictureConfig, run: SavedRun) -> Iterator[ClipConfig]:
 
 
 def draw_all(config: PictureConfig, runs: list[SavedRun], clips: ClipConfig) -> Iterator[str]:
-    """Draw every clip with every mask ratio; yield each picture's path, and the errors in it."""
+    """Draw every clip with every mask ratio; yield as `draw` does."""
     base = runs[0].config.grid
     grids = [replace(base, mask_ratio=ratio, visible=None) for ratio in config.mask_ratio] or [base]
-    shown = [grid.num_visible for grid in grids]
-    if len(set(shown)) < len(shown):
-        raise ValueError(f"each --mask-ratio must show another number of tokens, got {shown} of {base.num_tokens}")
+    visible = [grid.num_visible for grid in grids]
+    if len(set(visible)) < len(visible):
+        raise ValueError(f"each --mask-ratio must show another number of tokens, got {visible} of {base.num_tokens}")
     names, pixels = read_clips(config, clips, base)
-    seen = [masked(config, runs, clips, pixels, grid) for grid in grids]
+    seen = [mask_clips(config, runs, clips, pixels, grid) for grid in grids]
     scales = Scales.of([each for batch in seen for each in batch])
     make_folder(config.out)
     for grid, batch in zip(grids, seen, strict=True):
@@ -124,7 +124,7 @@ def draw_all(config: PictureConfig, runs: list[SavedRun], clips: ClipConfig) -> 
 
 
 def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tuple[list[str], Tensor]:
-    """Return a name for each clip and the clips (B, C, T, H, W); a video that cannot be read is named and left out.
+    """Read the clips: names, and pixels (B, C, T, H, W). A video that cannot be read is logged and left out.
 
     Raises:
         VideoReadError: If none can be read.
@@ -144,7 +144,7 @@ def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tup
     return names, torch.cat(found)
 
 
-def masked(
+def mask_clips(
     config: PictureConfig, runs: list[SavedRun], clips: ClipConfig, pixels: Tensor, grid: TokenGrid
 ) -> list[ClipMasks]:
     """Have every run's agent mask the clips with the grid's K; the first run's MAE reconstructs.

@@ -13,9 +13,9 @@ def overlap(ids: Tensor, num_tokens: int) -> float:
     draws, clips, num_visible = ids.shape
     if clips < 2:
         return math.nan
-    shown = torch.zeros(clips, num_tokens)  # share of a clip's masks that show a token
-    shown.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
-    every, same = shown.sum(0).square().sum(), shown.square().sum()
+    visible = torch.zeros(clips, num_tokens)  # share of a clip's masks in which a token is visible
+    visible.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
+    every, same = visible.sum(0).square().sum(), visible.square().sum()
     return ((every - same) / (clips * (clips - 1) * num_visible)).item()
 
 

@@ -74,7 +74,7 @@ def load_own_mae(mae: MaskedModel, state: dict[str, Any], origin: str) -> None:
 
 
 def mae_description(config: PretrainConfig) -> dict[str, Any]:
-    """Return the entry of checkpoints that tells which MAE the weights are of."""
+    """Return the entry of checkpoints that describes the MAE of the weights."""
     return {"mae_config": asdict(config.mae)} if config.own_mae is None else {"own_mae": config.own_mae}
 
 

@@ -13,19 +13,19 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: PretrainConfig, resumed: Path | None = None, folder: Path | None = None) -> int:
-    """Train, print where the run lies and its result, and return the exit code.
+    """Train, print the run's folder and its result, and return the exit code.
 
     Args:
         config: The run's settings.
         resumed: Folder of the run that goes on, from its newest checkpoint.
-        folder: The run's own folder, with a run that goes on or without; None makes a new one below `config.out`.
+        folder: The run's own folder; a run in it goes on. None makes a new one below `config.out`.
     """
     with process_group(config.device) as ranks:
         run = resume(resumed, config, ranks) if resumed else begin_or_resume(folder, config, ranks)
         try:
             if ranks.first:
                 print(f"run folder: {run.folder}\nwatch it:   tensorboard --logdir {run.folder}", flush=True)
-                _name_closed_exports(run.config)
+                _log_unsupported_exports(run.config)
             result = run.run()
         finally:
             run.close()
@@ -34,17 +34,17 @@ def train(config: PretrainConfig, resumed: Path | None = None, folder: Path | No
     return result.exit_code
 
 
-def _name_closed_exports(config: PretrainConfig) -> None:
+def _log_unsupported_exports(config: PretrainConfig) -> None:
     if config.mae.pos_embed != "sinusoid":
         logger.info(
-            "this MAE's positions are %s: it cannot be exported to transformers or the published VideoMAE, which know "
-            "the sinusoid alone (--mae.pos-embed sinusoid)",
+            "this MAE's position embeddings are %s: it cannot be exported to transformers or the published VideoMAE, "
+            "which know the sinusoid alone (--mae.pos-embed sinusoid)",
             config.mae.pos_embed,
         )
 
 
 def summary(result: PretrainingResult) -> str:
-    """Return the lines that tell a run's result on held-out clips, and where it lies."""
+    """Describe a run's result on held-out clips, and its files."""
     metrics, chance = result.metrics, result.config.grid.num_visible / result.config.grid.num_tokens
     lines = [
         f"held-out clips, one MAE (as this run left it): error {metrics.error_own:.4f} under the agent's masks, "
