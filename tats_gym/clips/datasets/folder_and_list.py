@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tats_gym.clips.datasets.conversions import of_folder, of_line
+from tats_gym.clips.datasets.advice import of_folder, of_line
 from tats_gym.clips.datasets.films import SETTINGS_FILE, films_of
 from tats_gym.clips.datasets.layout import (
     Entry,
