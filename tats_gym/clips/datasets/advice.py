@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
-def of_line(line: str) -> str:
+def advice_for_line(line: str) -> str:
     """Return advice for a line of a list that is neither `path label` nor a path; "" for an unknown form."""
     if "youtube_id" in line or re.search(r",\d+,\d+,(train|val|validate|validation|test)\b", line):
         return "; it is a Kinetics list: TatsMask-k400-v0 reads it, beside its videos"
@@ -19,7 +19,7 @@ def of_line(line: str) -> str:
     return ""
 
 
-def of_folder(paths: Sequence[str]) -> str:
+def advice_for_folder(paths: Sequence[str]) -> str:
     """Describe a folder without a video: images, with the ids that read them, or other files."""
     images = sum(path.lower().endswith(IMAGE_SUFFIXES) for path in paths)
     if not images:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tats_gym.clips.datasets.advice import of_folder, of_line
+from tats_gym.clips.datasets.advice import advice_for_folder, advice_for_line
 from tats_gym.clips.datasets.films import SETTINGS_FILE, films_of
 from tats_gym.clips.datasets.layout import (
     Entry,
@@ -61,7 +61,7 @@ def read_folder(tree: Tree, part: Part) -> Listing:
     root = str(tree.root)
     names = {os.path.relpath(path, root): path for path in tree.videos(str).values()}
     if not names:
-        raise missing_data(tree.data, tree.root, of_folder(tree.paths))
+        raise missing_data(tree.data, tree.root, advice_for_folder(tree.paths))
     films = films_of(tree.paths)
     sources = {name: films.get(path, name) for name, path in names.items()}
     if films and len(names) > 1 and len(set(sources.values())) == 1:
@@ -146,13 +146,15 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
     checked = []
     for (place, line), (name, label) in zip(lines, parsed, strict=True):
         if labelled and label is None:
-            raise ValueError(f"{place}: expected `path label`, a class number, got {brief(line)}{of_line(line)}")
+            raise ValueError(
+                f"{place}: expected `path label`, a class number, got {brief(line)}{advice_for_line(line)}"
+            )
         name = with_equal_times(name, path.parent, place)
         video = str(split_span(path.parent / name)[0])
         if not labelled and not video.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
             raise ValueError(
                 f"{place}: expected `path label`, or the path of a video in every line, "
-                f"got {brief(line)}{of_line(line)}"
+                f"got {brief(line)}{advice_for_line(line)}"
             )
         checked.append((name, label))
     return checked

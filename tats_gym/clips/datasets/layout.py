@@ -1,4 +1,4 @@
-"""Types and helpers of all dataset readers: from annotations and a tree of files to a listing of videos."""
+"""The types of all dataset readers: from annotations and a tree of files to a listing of videos."""
 
 import hashlib
 import os
