@@ -15,7 +15,7 @@ from tats_gym.runs.checkpoint import CheckpointError
 PUBLISHED_HEADS = {192: 3, 384: 6, 512: 8, 640: 8}
 """Heads of every published VideoMAE's decoder, by its width."""
 
-TOLD_HEADS = "bring it as a Hugging Face VideoMAE folder, whose config.json tells them"
+NAME_HEADS = "bring it as a Hugging Face VideoMAE folder, whose config.json tells them"
 """A way out for a decoder whose heads are not known."""
 
 
@@ -64,7 +64,7 @@ class DecoderSource:
             raise CheckpointError("weights are missing: mask_token; the file may be cut short, or of another model")
         width = self.weights["mask_token"].shape[-1]
         blocks = {int(found[1]) for name in self.weights if (found := re.match(r"decoder\.blocks\.(\d+)\.", name))}
-        heads = self.num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("decoder", width, TOLD_HEADS)
+        heads = self.num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("decoder", width, NAME_HEADS)
         try:
             return replace(encoder, decoder_embed_dim=width, decoder_depth=len(blocks), decoder_num_heads=heads)
         except ValueError as err:

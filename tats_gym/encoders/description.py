@@ -22,7 +22,7 @@ MAX_TOKENS = 2**20
 ClipShape = tuple[int, int]
 """Frames of a clip, and pixels of its side."""
 PUBLISHED_CLIPS: ClipShape = (16, 224)
-"""Those of published files that do not give them."""
+"""The clips of published files that do not give a shape."""
 
 
 def clips_of_command_line(contents: Mapping[str, Any]) -> ClipShape | None:
@@ -69,7 +69,7 @@ def classifier_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def finetuned_weights(contents: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of the encoder in a fine-tuning's checkpoint, which has no last norm; see above."""
+    """Return the encoder's weights, without a last norm, in a fine-tuning's checkpoint; see `classifier_weights`."""
     weights = classifier_weights(contents)
     return {name.removeprefix("video."): each for name, each in weights.items() if name.startswith("video.")}
 

@@ -23,7 +23,7 @@ PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 HEAD_WIDTH = 64
 """Width of a head in all other encoders and decoders, unless the file gives their number."""
 
-TOLD_HEADS = "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
+NAME_HEADS = "read it in Python by EncoderSource.find with num_heads, and export that as safetensors, which keeps it"
 """A way out for an encoder whose heads are not known."""
 
 HF_PREFIX = "videomae."
@@ -132,7 +132,7 @@ def infer_config(weights: Mapping[str, Tensor], num_heads: int | None = None) ->
     return MAEConfig(
         embed_dim=width,
         depth=len(blocks),
-        num_heads=num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("encoder", width, TOLD_HEADS),
+        num_heads=num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("encoder", width, NAME_HEADS),
         mlp_ratio=4.0 if hidden is None else len(hidden) / width,
         pos_embed="table" if "table" in kinds else "learned" if kinds else "sinusoid",
     )
