@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_average(root, tmp_path, monkeypa
     assert _same(found["ema"], whole["ema"])
     assert _same(found["classifier"], whole["classifier"])
     unaveraged = resume(folder, replace(config, ema=None))
-    assert unaveraged.tested is unaveraged.model
+    assert unaveraged.evaluated is unaveraged.model
     unaveraged.close()
 
 
@@ -154,7 +154,9 @@ def test_the_last_weights_are_tested_by_default(root, tmp_path, monkeypatch):
 def test_a_resumed_run_knows_its_best_and_repeats_later_ones(root, tmp_path, monkeypatch):
     _scored(monkeypatch, [2, 5, 3])
     run = Finetuning(_long_config(root, tmp_path), ALONE)
-    monkeypatch.setattr(run, "_end_epoch", lambda epoch, end=run._end_epoch: (end(epoch), epoch == 3 and run._ask(1)))
+    monkeypatch.setattr(
+        run, "_end_epoch", lambda epoch, end=run._end_epoch: (end(epoch), epoch == 3 and run._request_stop(1))
+    )
     folder = run.run().folder
     run.close()
     best = (folder / BEST).read_bytes()

@@ -83,7 +83,7 @@ def _stopped_at_4(run, monkeypatch):
 
     def stop_at_4(self, loss, step=ScheduledAdamW.step):
         if self.steps == 3:
-            run._ask(PREEMPTED)
+            run._request_stop(PREEMPTED)
         return step(self, loss)
 
     with monkeypatch.context() as patch:
@@ -140,7 +140,7 @@ def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_pa
     run = Finetuning(_config(root, tmp_path), ALONE)
 
     def agree(code, device):
-        run._ask(PREEMPTED)  # after the code was read
+        run._request_stop(PREEMPTED)  # after the code was read
         return code
 
     monkeypatch.setattr("tats_gym.finetune.training.maximum", agree)

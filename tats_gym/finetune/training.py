@@ -103,7 +103,7 @@ class Finetuning:
         self.step = 0
         """Steps so far, of each rank."""
         self.total_steps = config.optim.epochs * self.steps_per_epoch
-        self._asked = 0
+        self._stop = 0
         self._copy_stream = copy_stream(ranks.device)
         if state is not None:
             self._load(state)
@@ -130,7 +130,7 @@ class Finetuning:
         )
 
     @property
-    def tested(self) -> VideoClassifier:
+    def evaluated(self) -> VideoClassifier:
         """The classifier that is evaluated: the moving average of the weights if there is one."""
         averaged: VideoClassifier = self.model if self._average is None else self._average.module
         return averaged
@@ -144,13 +144,13 @@ class Finetuning:
             NonFiniteError: If a weight is NaN or infinite; no file is written.
         """
         check_weights_finite("classifier", self.model, f"step {self.step}")
-        average = {} if self._average is None else {"ema": self.tested.state_dict()}
-        state = {**self._described(self.model), **average, "optim": self.optimizer.state_dict()}
+        average = {} if self._average is None else {"ema": self.evaluated.state_dict()}
+        state = {**self._classifier_state(self.model), **average, "optim": self.optimizer.state_dict()}
         if self.ranks.first:
             save_checkpoint(self.folder / "checkpoints", self.step, state, keep=self.config.keep_checkpoints)
 
-    def _described(self, model: VideoClassifier) -> dict[str, Any]:
-        """Return a classifier with all that is needed to build it."""
+    def _classifier_state(self, model: VideoClassifier) -> dict[str, Any]:
+        """Return the weights of a classifier, with all that is needed to build it."""
         return {
             "step": self.step,
             "step_clips": self.step_clips,
@@ -193,10 +193,10 @@ class Finetuning:
         accuracy = None
         self._log = self._open_log()
         try:
-            with stop_on_signal(self._ask):
+            with stop_on_signal(self._request_stop):
                 self._train()
                 self.save()
-                exit_code = maximum(self._asked, self.ranks.device)
+                exit_code = maximum(self._stop, self.ranks.device)
             if not exit_code:
                 self.train.close()  # ends its workers before the test starts its own
                 step = self._load_best() if self.config.test_checkpoint == "best" else self.step
@@ -219,8 +219,8 @@ class Finetuning:
             quiet=config.quiet,
         )
 
-    def _ask(self, exit_code: int) -> None:
-        self._asked = max(self._asked, exit_code)
+    def _request_stop(self, exit_code: int) -> None:
+        self._stop = max(self._stop, exit_code)
 
     def _train(self) -> None:
         if self.finished:
@@ -248,7 +248,7 @@ class Finetuning:
             if self.finished:
                 return
             if self.step % self.config.optim.accumulate == 0:
-                stopping = maximum(self._asked, self.ranks.device)
+                stopping = maximum(self._stop, self.ranks.device)
 
     def _next(self) -> tuple[DeviceCopy, Tensor]:
         batch = self.train.take(self.config.step_clips)
@@ -271,7 +271,7 @@ class Finetuning:
         if epoch % self.config.eval_interval == 0:
             accuracy = self.evaluate()
             if self.ranks.first:
-                self._best.offer(accuracy.top1, self._described(self.tested))
+                self._best.offer(accuracy.top1, self._classifier_state(self.evaluated))
             self._log.show(f"top-1 {accuracy.top1:.1%}")
             self._log.record("held_out", top1=accuracy.top1, top5=accuracy.top5, broken=accuracy.broken)
             self._log.dump()
@@ -279,13 +279,13 @@ class Finetuning:
     def _load_best(self) -> int:
         """Take the best weights so far, and return their step."""
         state = load_checkpoint(self._best.path)
-        self.tested.load_state_dict(state["classifier"])
+        self.evaluated.load_state_dict(state["classifier"])
         step: int = state["step"]
         return step
 
     def evaluate(self, temporal: int = 1, spatial: int = 1) -> Accuracy:
         """Score the held-out videos, see `testing.evaluate`."""
-        return evaluate(self.tested, self.held_out, self.config, self.ranks, Views(temporal, spatial))
+        return evaluate(self.evaluated, self.held_out, self.config, self.ranks, Views(temporal, spatial))
 
     def close(self) -> None:
         """Stop the worker processes, and release the run's folder."""
