@@ -49,7 +49,7 @@ def run(config: StartupConfig) -> None:
         for name, words in STARTS.items():
             seconds[name].append(cpu_seconds(words))
         logger.info("round %d of %d", number + 1, config.rounds)
-    record["starts"] = compared(seconds)
+    record["starts"] = compare(seconds)
     print("\n".join(report(record["starts"])))
     print(f"\n{write_results(config.results / 'startup', record)}")
 
@@ -62,7 +62,7 @@ def cpu_seconds(words: tuple[str, ...]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def compared(seconds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+def compare(seconds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     """Return the minimum of each start, its ratio to the reference's, and the seconds of all rounds."""
     reference = min(seconds[REFERENCE])
     return {

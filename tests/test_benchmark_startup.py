@@ -1,10 +1,10 @@
 """The arithmetic of the start-up benchmark."""
 
-from tats_gym.benchmarks.startup import REFERENCE, compared, cpu_seconds, report
+from tats_gym.benchmarks.startup import REFERENCE, compare, cpu_seconds, report
 
 
 def test_ratios_are_of_the_least_seconds():
-    starts = compared({REFERENCE: [2.5, 2.0], "tats-gym train --help": [3.0, 4.0]})
+    starts = compare({REFERENCE: [2.5, 2.0], "tats-gym train --help": [3.0, 4.0]})
     assert starts["tats-gym train --help"] == {"least_s": 3.0, "ratio": 1.5, "rounds_s": [3.0, 4.0]}
     assert [line.split()[-2:] for line in report(starts)[-2:]] == [["2.00", "1.00"], ["3.00", "1.50"]]
 

@@ -13,7 +13,7 @@ from tats_gym.agents.config import PRESETS
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.sweeps import sweep as sweep_module
 from tats_gym.agents.experiments.sweeps.paper_tables import SWEEPS
-from tats_gym.agents.experiments.sweeps.sweep import Swept, estimates, planned, sweep_table
+from tats_gym.agents.experiments.sweeps.sweep import Swept, estimates, sweep_table, sweep_trials
 from tats_gym.agents.experiments.trials import trial as trials_module
 from tats_gym.agents.experiments.trials.trial import Trial, run_trials
 from tats_gym.agents.experiments.trials.variations import with_changes
@@ -27,7 +27,7 @@ from tests.runs import load_command, tiny_config, words_of
 def test_every_trial_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_path):
     sweep = SWEEPS[name]
     base = PRESETS["paper-ucf101"]
-    trials = planned(sweep, base, tmp_path, [0, 1], budget=32_000)
+    trials = sweep_trials(sweep, base, tmp_path, [0, 1], budget=32_000)
     assert len(trials) == {"table2": 9, "table3": 8, "table6": 9}[name] * 2
     assert len({trial.folder for trial in trials.values()}) == len(trials)
     for (row, column, seed), trial in trials.items():
@@ -42,14 +42,14 @@ def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_ev
     base = with_changes(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_clips": 1616})
     lengths = {}
     for table in ("table2", "table3"):
-        trials = planned(SWEEPS[table], base, tmp_path, [0], budget=None)
+        trials = sweep_trials(SWEEPS[table], base, tmp_path, [0], budget=None)
         (lengths[table],) = {trial.config.epoch_clips * 125 for trial in trials.values()}
     assert lengths == {"table2": 208_000, "table3": 204_000}  # 202,000 rounded up to multiples of 8,000 and 4,000
 
 
 def test_rows_hold_the_settings_of_their_names(tmp_path):
     base = with_changes(PRESETS["folder"], {"grid.size": 96})
-    two, three, six = (planned(SWEEPS[f"table{n}"], base, tmp_path, [0], budget=16_000) for n in (2, 3, 6))
+    two, three, six = (sweep_trials(SWEEPS[f"table{n}"], base, tmp_path, [0], budget=16_000) for n in (2, 3, 6))
     tats = two["(50, 25)", "TATS", 0].config
     assert (tats.tats.warmup_epochs, tats.tats.n_steps, tats.mae_optim.epochs) == (50, 25, 125)
     assert tats.mae_optim.warmup_epochs == 12  # the preset's share

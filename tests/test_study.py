@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tats_gym.agents.experiments.studies.measures import measured
+from tats_gym.agents.experiments.studies.measures import measure_study
 from tats_gym.agents.experiments.studies.named import STUDIES, StudyConfig
 from tats_gym.agents.experiments.studies.report import study_figure, study_table
 from tats_gym.agents.experiments.studies.study import Study, run_study
@@ -137,14 +137,14 @@ def test_measures_need_no_run_of_an_arm(study, tmp_path):
     study = replace(study, base=replace(study.base, train_mae=False))
     folders = tmp_path / "study", tmp_path / "starts"
     run_study(replace(study, arms={}), *folders, [0, 1], jobs=1)
-    by_hand = measured("hand_masks", study, *folders, [0, 1], jobs=1)
+    by_hand = measure_study("hand_masks", study, *folders, [0, 1], jobs=1)
     kinds = summarise(by_hand)
     assert [row["seed"] for row in by_hand] == [0] * len(kinds) + [1] * len(kinds)
     for row in by_hand:
         assert math.isfinite(row["gain"])
         assert row["error_own"] > 0
     assert kinds["p ~ motion"]["motion_lift"].mean > kinds["uniform"]["motion_lift"].mean
-    table = study_table(summarise(measured("gradients_at_uniform", study, *folders, [0], jobs=1)))
+    table = study_table(summarise(measure_study("gradients_at_uniform", study, *folders, [0], jobs=1)))
     assert table.splitlines()[0].split()[:5] == ["arm", "seeds", "cosine", "[95", "%]"]
     assert table.splitlines()[1].startswith("token  ")
 
@@ -156,7 +156,7 @@ def test_a_decoder_of_a_part_is_compared_with_one_of_all_under_the_mae_of_each_a
     rows = run_study(study, *folders, [0, 1], jobs=1)
     assert not folders[1].exists()
     assert set(summarise(rows, study.control)["half"]) >= {"error_random_drop", "gain"}
-    found = summarise(measured("decoded_in_part", study, *folders, [0, 1], jobs=1))
+    found = summarise(measure_study("decoded_in_part", study, *folders, [0, 1], jobs=1))
     whole, half = found["1 decoded: p ~ motion"], found["0.5 decoded: p ~ motion"]
     assert whole["gain_in_part"] == whole["gain"]
     assert whole["agreement"].values == pytest.approx([1, 1])

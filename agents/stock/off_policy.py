@@ -17,17 +17,18 @@ Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 
 def build_sac(env: TokenSelectionVecEnv, config: PretrainConfig) -> SAC:
     """Make SB3's SAC."""
-    return with_replay(SAC(TokenSACPolicy, env, **shared_settings(env, config), **entropy_settings(env, config)), env)
+    agent = SAC(TokenSACPolicy, env, **off_policy_settings(env, config), **entropy_settings(env, config))
+    return with_replay(agent, env)
 
 
 def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
     """Make SB3's TD3, which explores by Gaussian noise on its scores."""
     deviation = np.full(env.vector_env.grid.num_tokens, config.off_policy.action_noise)
     noise = NormalActionNoise(np.zeros_like(deviation), deviation)
-    return with_replay(TD3(TokenTD3Policy, env, action_noise=noise, **shared_settings(env, config)), env)
+    return with_replay(TD3(TokenTD3Policy, env, action_noise=noise, **off_policy_settings(env, config)), env)
 
 
-def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
+def off_policy_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
     """Return the arguments common to the off-policy algorithms."""
     off_policy = config.off_policy
     warmup_steps = config.tats.warmup_epochs * config.steps_per_epoch(len(env.vector_env.clip_buffer.stream))

@@ -18,13 +18,13 @@ def build_ppo(env: TokenSelectionVecEnv, config: PretrainConfig) -> PPO:
         n_epochs=tats.n_epochs,
         batch_size=normalised_batch_size(config),
         clip_range=tats.clip_range,
-        **shared_settings(env, config),
+        **on_policy_settings(env, config),
     )
 
 
 def build_a2c(env: TokenSelectionVecEnv, config: PretrainConfig) -> A2C:
     """Make SB3's A2C with AdamW."""
-    return A2C(TatsPolicy, env, use_rms_prop=False, **shared_settings(env, config))
+    return A2C(TatsPolicy, env, use_rms_prop=False, **on_policy_settings(env, config))
 
 
 def normalised_batch_size(config: PretrainConfig) -> int:
@@ -43,7 +43,7 @@ def normalised_batch_size(config: PretrainConfig) -> int:
     return batch_size
 
 
-def shared_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
+def on_policy_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
     """Return the arguments common to the on-policy algorithms."""
     return {
         "learning_rate": config.tats.learning_rate,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.stock.networks import GaussianScores, ScoreCritic
-from tats_gym.agents.stock.off_policy import entropy_settings, shared_settings, with_replay
+from tats_gym.agents.stock.off_policy import entropy_settings, off_policy_settings, with_replay
 from tats_gym.agents.stock.policies import LOG_STD_INIT, ScorePolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 
@@ -44,4 +44,5 @@ class TokenTQCPolicy(ScorePolicy, TQCPolicy):
 
 def build_tqc(env: TokenSelectionVecEnv, config: PretrainConfig) -> TQC:
     """Make sb3-contrib's TQC."""
-    return with_replay(TQC(TokenTQCPolicy, env, **shared_settings(env, config), **entropy_settings(env, config)), env)
+    agent = TQC(TokenTQCPolicy, env, **off_policy_settings(env, config), **entropy_settings(env, config))
+    return with_replay(agent, env)

@@ -7,7 +7,7 @@ from sb3_contrib import TRPO
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.requirements import with_settings
-from tats_gym.agents.stock.on_policy import normalised_batch_size, shared_settings
+from tats_gym.agents.stock.on_policy import normalised_batch_size, on_policy_settings
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -37,5 +37,5 @@ def build_trpo(env: TokenSelectionVecEnv, config: PretrainConfig, settings: TRPO
         env,
         batch_size=normalised_batch_size(config),
         target_kl=settings.target_kl_per_draw * env.vector_env.grid.num_visible,
-        **shared_settings(env, config),
+        **on_policy_settings(env, config),
     )

@@ -8,7 +8,7 @@ a baseline. Features are cached, so that another method takes seconds. docs/prob
 from tats_gym.agents.experiments.probe.report import record_tables
 from tats_gym.commands.line.exit_codes import exit_code
 from tats_gym.commands.line.parsing import ENV_HELP, CommandLine, show_log
-from tats_gym.probe.records import ProbeCommand, line_of, read_records, recorded
+from tats_gym.probe.records import ProbeCommand, line_of, read_records, run_probes
 
 
 def main(words: list[str], program: str = "tats-gym probe") -> int:
@@ -20,7 +20,7 @@ def main(words: list[str], program: str = "tats-gym probe") -> int:
 def _probe(words: list[str], program: str) -> None:
     command = CommandLine(words, program, f"{__doc__}\n{ENV_HELP}", progress=True).settings(ProbeCommand)
     records = [record for path in command.add for record in read_records(path)]
-    for record in recorded(command, words):
+    for record in run_probes(command, words):
         records.append(record)
         print(line_of(record), flush=True)
     print(f"\n{record_tables(records)}")

@@ -193,8 +193,8 @@ def line_of(record: dict[str, Any]) -> str:
     )
 
 
-def recorded(command: ProbeCommand, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the record of each probe, after writing all records so far.
+def run_probes(command: ProbeCommand, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Run the probes; yield the record of each, after writing all records so far.
 
     Args:
         command: The probes, and the file of the records.

@@ -55,7 +55,7 @@ def from_plain(kind: type[T], values: Any, name: str = "") -> T:
     if lacking:
         raise TypeError(f"{whole} lacks {', '.join(lacking)}")
     prefix = f"{name}." if name else ""
-    return kind(**{key: converted(value, hints[key], prefix + key) for key, value in values.items()})
+    return kind(**{key: convert(value, hints[key], prefix + key) for key, value in values.items()})
 
 
 def check_plain(config: Any, name: str = "") -> None:
@@ -72,7 +72,7 @@ def check_plain(config: Any, name: str = "") -> None:
         if is_dataclass(value):
             check_plain(value, f"{name}{field.name}.")
         else:
-            converted(value, hints[field.name], name + field.name)
+            convert(value, hints[field.name], name + field.name)
 
 
 @cache
@@ -80,7 +80,7 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def converted(value: Any, hint: Any, name: str) -> Any:
+def convert(value: Any, hint: Any, name: str) -> Any:
     """Convert a plain value to the type of its field.
 
     Raises:
@@ -92,7 +92,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         kinds = [each for each in arguments if each is not type(None)]
-        return converted(value, kinds[0] if len(kinds) == 1 else _joined(kinds), name)
+        return convert(value, kinds[0] if len(kinds) == 1 else _joined(kinds), name)
     if origin is Literal:
         if not any(type(value) is type(choice) and value == choice for choice in arguments):
             choices = [str(choice) for choice in arguments]
@@ -127,7 +127,7 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]
     if len(value) != len(arguments):
         raise ValueError(f"{name} must have {len(arguments)} values, got {brief(value)}")
     return tuple(
-        converted(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
+        convert(each, hint, f"{name}[{i}]") for i, (each, hint) in enumerate(zip(value, arguments, strict=True))
     )
 
 

@@ -28,7 +28,7 @@ OWN, ONE_FOR_ALL = "each clip's own mask, searched", "one mask for all, searched
 Measure = Callable[[PretrainConfig], list[dict[str, Any]]]
 
 
-def measured(
+def measure_study(
     name: str, study: Study, folder: Path, starts: Path, seeds: Sequence[int], *, jobs: int
 ) -> list[dict[str, Any]]:
     """Take a measure under every MAE of a finished study, `jobs` at a time, and return all rows.

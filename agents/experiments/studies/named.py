@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tats_gym.agents.config import PRESETS, PretrainConfig, preset_for
-from tats_gym.agents.experiments.studies.measures import OWN, measured
+from tats_gym.agents.experiments.studies.measures import OWN, measure_study
 from tats_gym.agents.experiments.studies.report import (
     forwards_by_arm,
     forwards_table,
@@ -224,7 +224,7 @@ def report_study(config: StudyConfig) -> Iterator[str]:
     study, seeds = config.study, range(config.seeds)
     folder, starts = (config.out / f"{name}-{config.data}" for name in (config.name, "start"))
     rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
-    found = {name: measured(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
+    found = {name: measure_study(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
     if searched := {row["seed"]: row["gain"] for row in found.get("hand_masks", ()) if row["arm"] == OWN}:
         rows = with_headroom_share(rows, searched)
     summary = summarise(rows, control=study.control)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tats_gym.agents.experiments.sweeps.sweep import SweepCommand, planned
+from tats_gym.agents.experiments.sweeps.sweep import SweepCommand, sweep_trials
 from tats_gym.agents.training.plan import plan_run
 from tats_gym.results import aligned
 
@@ -13,10 +13,10 @@ def plan_sweep(command: SweepCommand) -> Iterator[str]:
     Runs that are done already are counted too; probes are not measured.
 
     Raises:
-        ValueError: If `planned` refuses the settings, or a run cannot be built.
+        ValueError: If `sweep_trials` refuses the settings, or a run cannot be built.
     """
     sweep, seeds = command.sweep, command.seeds
-    trials = planned(sweep, command.base, command.out / command.table, seeds[:1], budget=command.budget)
+    trials = sweep_trials(sweep, command.base, command.out / command.table, seeds[:1], budget=command.budget)
     lines = [[sweep.corner, "agent", "masks", "hours a run", "GiB a run"]]
     hours = disk = 0.0
     for (row, column, _), trial in trials.items():

@@ -68,7 +68,7 @@ class Swept:
     """Its row of measures, see `read_row`."""
 
 
-def planned(
+def sweep_trials(
     sweep: Sweep, base: PretrainConfig, folder: Path, seeds: Sequence[int], *, budget: int | None
 ) -> dict[tuple[str, str, int], Trial]:
     """Return the trials of a sweep by row, column and seed.
@@ -141,7 +141,7 @@ def run_sweep(
 
     Args:
         sweep: The sweep.
-        trials: As `planned` returns them.
+        trials: As `sweep_trials` returns them.
         probe: The probes of a sweep that has some.
         jobs: Parallel processes; each takes its share of the cores.
 
@@ -233,14 +233,14 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
         arguments: The words of the command line, for the record.
 
     Raises:
-        ValueError: If `planned` or `run_sweep` refuses the settings.
+        ValueError: If `sweep_trials` or `run_sweep` refuses the settings.
         WorkFailedError: If some runs failed; the others are done.
         StoppedError: If one was stopped; the next call resumes it.
     """
     make_folder(command.results)  # before hours of work
     sweep, data = command.sweep, command.base.clips.data
     label = command.label or data
-    trials = planned(
+    trials = sweep_trials(
         sweep, command.base, command.out / f"{command.table}-{label}", command.seeds, budget=command.budget
     )
     probing = with_demo_set(command.probing, command.base.clips) if sweep.probed else command.probing

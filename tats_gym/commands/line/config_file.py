@@ -12,7 +12,7 @@ import tyro
 
 from tats_gym.messages import brief, did_you_mean
 from tats_gym.runs.kinds import Kind, kind_of_settings
-from tats_gym.settings.config_io import converted
+from tats_gym.settings.config_io import convert
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ def _laid_over(kind: type[T], default: T | None, values: Mapping[str, Any], pref
                 raise TypeError(f"{name} must be an object of settings, got {brief(value)}")
             value = _laid_over(part_kind, part, values.get(field.name, {}), f"{name}.")
         elif field.name in values:
-            value = converted(value, hint, name)
+            value = convert(value, hint, name)
         object.__setattr__(made, field.name, value)
     return made
 
