@@ -15,7 +15,7 @@ from tats_gym.clips.datasets.layout import Video, VideoList
 from tats_gym.clips.decoder import Views
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.head import HeadConfig
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_files import VIDEO_SUFFIXES
 from tats_gym.finetune.testing import class_probabilities
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_files import VIDEO_SUFFIXES
 from tats_gym.messages import listed
 from tats_gym.runs.checkpoint import PATTERN, CheckpointError
 

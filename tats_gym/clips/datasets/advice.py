@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from tats_gym.files.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def advice_for_line(line: str) -> str:

@@ -26,7 +26,7 @@ from tats_gym.clips.readers import split_span
 from tats_gym.datasets import Split
 from tats_gym.files.atomic import write_whole
 from tats_gym.files.text import read_text
-from tats_gym.files.video_suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from tats_gym.files.video_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from tats_gym.messages import brief, listed
 
 logger = logging.getLogger(__name__)

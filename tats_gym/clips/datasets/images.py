@@ -7,7 +7,7 @@ from pathlib import Path
 from tats_gym.clips.datasets.folder_and_list import held_out_names
 from tats_gym.clips.datasets.layout import Entry, Listing, Part, Tree
 from tats_gym.clips.paths import missing_data
-from tats_gym.files.video_suffixes import IMAGE_SUFFIXES
+from tats_gym.files.video_files import IMAGE_SUFFIXES
 
 
 def read_images(tree: Tree, part: Part) -> Listing:

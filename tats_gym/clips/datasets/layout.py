@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tats_gym.clips.paths import missing_data
 from tats_gym.clips.readers import split_span
 from tats_gym.datasets import Split
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_files import VIDEO_SUFFIXES
 from tats_gym.messages import brief
 
 

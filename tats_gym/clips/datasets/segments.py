@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tats_gym.clips.readers import TimeSpan, split_span
 from tats_gym.datasets import Split
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_files import VIDEO_SUFFIXES
 from tats_gym.messages import brief, listed
 
 COLUMNS = ("path", "start", "end")

@@ -23,7 +23,7 @@ from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.files.atomic import make_folder
 from tats_gym.files.text import parse_json
-from tats_gym.files.video_suffixes import VIDEO_SUFFIXES
+from tats_gym.files.video_files import VIDEO_SUFFIXES
 from tats_gym.messages import brief
 from tats_gym.runs.progress import progress_bar
 from tats_gym.settings.config_io import check_plain

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tats_gym.clips.readers.video_reader import VideoReadError, check_indices, frame_error
-from tats_gym.files.video_suffixes import IMAGE_SUFFIXES
+from tats_gym.files.video_files import IMAGE_SUFFIXES
 
 
 class ImageReader:

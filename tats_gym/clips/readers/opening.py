@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from tats_gym.clips.readers.time_span import SpanReader, split_span
 from tats_gym.clips.readers.video_reader import VideoReader, VideoReadError, file_status
-from tats_gym.files.video_suffixes import IMAGE_SUFFIXES
+from tats_gym.files.video_files import IMAGE_SUFFIXES
 from tats_gym.messages import check_choice
 
 Reader = Literal["auto", "decord", "pyav", "torchcodec"]
