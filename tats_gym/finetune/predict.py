@@ -1,7 +1,7 @@
 """Predicts the classes of videos with a fine-tuned classifier, by the mean of its test views."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tats_gym.clips.datasets.layout import Video, VideoList
 from tats_gym.clips.decoder import Views
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.head import HeadConfig
-from tats_gym.files.video_files import VIDEO_SUFFIXES
+from tats_gym.files.video_files import find_videos
 from tats_gym.finetune.testing import class_probabilities
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -104,6 +104,8 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
         CheckpointError: If the classifier is damaged, or there is none.
         VideoReadError: If no video can be read.
     """
+    if not config.videos:
+        raise ValueError("videos must name at least one file or folder, got none")
     paths = find_videos(config.videos)
     if not Path(config.classifier).expanduser().exists():
         raise ValueError(f"classifier must be a path that exists, got {config.classifier!r}")
@@ -128,26 +130,6 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
                     yield Prediction(paths[id_], top)
         finally:
             stream.close()
-
-
-def find_videos(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among `paths`, and the videos below the folders among them, except hidden ones.
-
-    Raises:
-        FileNotFoundError: If a path does not exist, or no file is a video.
-        ValueError: If no path is given.
-    """
-    if not paths:
-        raise ValueError("videos must name at least one file or folder, got none")
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: there is no such file or folder")
-        below = sorted(path.rglob("[!.]*")) if path.is_dir() else []
-        found += [each for each in below if each.suffix.lower() in VIDEO_SUFFIXES] if path.is_dir() else [path]
-    if not found:
-        raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(VIDEO_SUFFIXES)})")
-    return found
 
 
 def _top(probabilities: Tensor, classes: tuple[str, ...], count: int) -> tuple[tuple[str, float], ...]:

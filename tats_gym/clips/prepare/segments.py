@@ -21,9 +21,9 @@ from tats_gym.clips.generated import encode
 from tats_gym.clips.readers import VideoReadError, open_video
 from tats_gym.clips.readers.container import Container
 from tats_gym.clips.readers.orientation import orientation_of
-from tats_gym.files.atomic import make_folder
+from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.files.text import parse_json
-from tats_gym.files.video_files import VIDEO_SUFFIXES
+from tats_gym.files.video_files import find_videos
 from tats_gym.messages import brief
 from tats_gym.runs.progress import progress_bar
 from tats_gym.settings.config_io import check_plain
@@ -69,8 +69,8 @@ class CutConfig:
         return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
-def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
-    """Return the files among `paths` and every video below the folders among them, except hidden ones.
+def videos_to_cut(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Return the videos of `find_videos` whose segments can lie side by side in `out`.
 
     Raises:
         FileNotFoundError: If a path does not exist, or no file is a video.
@@ -79,28 +79,17 @@ def find_videos(paths: Sequence[Path], out: Path) -> list[Path]:
     """
     if not paths:
         raise ValueError("paths must name at least one file or folder, got none")
-    found: dict[str, Path] = {}
     for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: there is no such file or folder")
         if out.resolve().is_relative_to(path.resolve()):
             raise ValueError(f"out must lie outside the videos' folder {path}, got {out}")
-        for video in sorted(_videos_below(path)) if path.is_dir() else [path]:
-            other = found.setdefault(video.stem, video)
-            if other.resolve() != video.resolve():
-                raise ValueError(
-                    f"{other} and {video} would give segments of one name; rename one, or cut it into another folder"
-                )
-    if not found:
-        raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(VIDEO_SUFFIXES)})")
-    return list(found.values())
-
-
-def _videos_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not hidden:
-            yield path
+    by_name: dict[str, Path] = {}
+    for video in find_videos(paths):
+        other = by_name.setdefault(video.stem, video)
+        if other.resolve() != video.resolve():
+            raise ValueError(
+                f"{other} and {video} would give segments of one name; rename one, or cut it into another folder"
+            )
+    return list(by_name.values())
 
 
 def claim_folder(out: Path, config: CutConfig) -> None:
@@ -113,7 +102,7 @@ def claim_folder(out: Path, config: CutConfig) -> None:
     note = out / SETTINGS_FILE
     if not note.exists():
         make_folder(out)
-        note.write_text(json.dumps(settings) + "\n")
+        write_whole(note, json.dumps(settings) + "\n")
     found = parse_json(note.read_bytes(), str(note))
     if found != settings:
         raise ValueError(f"{out} holds segments cut with {brief(found)}, not {settings}; choose another folder for out")
@@ -220,7 +209,7 @@ def cut_all(paths: Sequence[Path], out: Path, config: CutConfig) -> Totals:
         ValueError: If `out` lies among the videos or holds other segments; or no video gave a segment.
     """
     totals = Totals()
-    videos = find_videos(paths, out)
+    videos = videos_to_cut(paths, out)
     claim_folder(out, config)
     for number, video in enumerate(videos, start=1):
         try:
