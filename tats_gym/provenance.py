@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,12 +17,15 @@ RECORDED = ("gymnasium", "stable-baselines3", "torch", "timm", "decord", "av", "
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in RECORDED:
-        try:
+    return {"python": platform.python_version(), **versions_of(*RECORDED)}
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Return the versions of the installed packages among these."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from tats_gym.clips.games.play import Env, Moment, Policy, open_env, play, rando
 from tats_gym.clips.generated import VIDEO_FOLDER, encode, make_once, write_labels
 from tats_gym.datasets import TRAIN_VALIDATION, Split
 from tats_gym.plugs import load_own
+from tats_gym.provenance import versions_of
 
 FPS = 15
 """Frames per second at which a video is shown; clips do not depend on it."""
@@ -75,7 +75,7 @@ def make_recording(
 
     def write(folder: Path) -> dict[str, Any]:
         _record(folder, config)
-        return origin | config.as_dict() | {"versions": _versions("gymnasium", "ale-py", "av")}
+        return origin | config.as_dict() | {"versions": versions_of("gymnasium", "ale-py", "av")}
 
     make_once(root, kind, origin | config.as_dict() if wanted is None else wanted, write)
 
@@ -202,14 +202,3 @@ def _write(folder: Path, video: RecordedVideo, size: int) -> None:
 
 def _entry(name: str, template: str) -> dict[str, object]:
     return {"id": name, "label": template, "template": template, "placeholders": []}
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    """Return the versions of the installed packages among these."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
