@@ -49,13 +49,13 @@ def check_reward(name: str) -> None:
     """
     reward = find_reward(name)
     errors, random_errors = (torch.rand(6, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    kept = errors.clone(), random_errors.clone()
+    before = errors.clone(), random_errors.clone()
     first, second = (reward(errors, random_errors) for _ in range(2))
     assert isinstance(first, torch.Tensor), f"{name} must return a tensor, got {type(first).__name__}"
     assert first.shape == (6,), f"{name} must return one number a clip, (B,), got the shape {tuple(first.shape)}"
     assert first.isfinite().all(), f"{name} must be finite, got {first.tolist()}"
     assert torch.equal(first, second), f"{name} must return the same for the same errors"
-    same = torch.equal(errors, kept[0]) and torch.equal(random_errors, kept[1])
+    same = torch.equal(errors, before[0]) and torch.equal(random_errors, before[1])
     assert same, f"{name} must not change the errors that it is given"
     alone = torch.cat([reward(errors[b : b + 1], random_errors[b : b + 1]) for b in range(6)])
     assert torch.allclose(first, alone, atol=1e-6), f"{name} must not depend on the other clips of the batch"

@@ -79,7 +79,7 @@ class EvalClips:
     def each(self, ids: Sequence[int], batch_size: int, views: Views, total: int) -> Iterator[ClipBatch]:
         """See `ClipStream.each`."""
         pixels = self._empty_views(batch_size, views)
-        shown: list[int] = []
+        readable: list[int] = []
         missing: list[int] = []
         lost = 0
         cuts = (EvalCut(id_, views) for id_ in ids)
@@ -92,15 +92,15 @@ class EvalClips:
                 # Of all, not of those read so far: the broken ones may come first.
                 self._plan.check_broken_share(lost, total)
                 continue
-            if len(shown) == batch_size:  # yielded no earlier, so that ids missing at the end have a batch too
-                yield self._view_batch(pixels, shown, missing)
-                pixels, shown, missing = self._empty_views(batch_size, views), [], []
-            pixels.numpy()[len(shown)] = found.numpy()
-            shown.append(id_)
+            if len(readable) == batch_size:  # yielded no earlier, so that ids missing at the end have a batch too
+                yield self._view_batch(pixels, readable, missing)
+                pixels, readable, missing = self._empty_views(batch_size, views), [], []
+            pixels.numpy()[len(readable)] = found.numpy()
+            readable.append(id_)
         if missing and lost == total:
             raise VideoReadError(f"none of the {total} videos could be read; they are named above")
-        if shown or missing:
-            yield self._view_batch(pixels, shown, missing)
+        if readable or missing:
+            yield self._view_batch(pixels, readable, missing)
 
     def close(self) -> None:
         """Stop the worker processes; a later call starts them again."""
@@ -123,9 +123,9 @@ class EvalClips:
         return pixels.view(count, views.count, *pixels.shape[1:])
 
     def _view_batch(self, pixels: Tensor, ids: Sequence[int], missing: Sequence[int] = ()) -> ClipBatch:
-        shown = torch.tensor(ids, dtype=torch.int64).repeat_interleave(pixels.shape[1])
-        no_positions = torch.full_like(shown, -1)
-        return ClipBatch(pixels[: len(ids)].flatten(0, 1), shown, self._labels[shown], no_positions, tuple(missing))
+        of_views = torch.tensor(ids, dtype=torch.int64).repeat_interleave(pixels.shape[1])  # (B * R,)
+        positions = torch.full_like(of_views, -1)
+        return ClipBatch(pixels[: len(ids)].flatten(0, 1), of_views, self._labels[of_views], positions, tuple(missing))
 
     def _open_loader(self) -> InlineEvalLoader | PrefetchEvalLoader:
         if self._loader is None:

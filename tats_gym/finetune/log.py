@@ -39,7 +39,7 @@ class TrainingLog:
         self._stream, self._step_clips, self._interval = stream, step_clips, interval
         self._step = step
         self._losses: list[float] = []
-        self._shown = ""
+        self._note = ""
         self._bar: tqdm[Any] = progress_bar(
             total=total_steps, initial=step, unit="step", name=str(folder), quiet=quiet, disable=folder is None
         )
@@ -53,7 +53,7 @@ class TrainingLog:
         """Count a step; every `interval` steps, log the mean loss with these values."""
         self._step += 1
         self._losses.append(loss)
-        self._bar.set_description_str(f"loss {loss:.4f}{self._shown}", refresh=False)
+        self._bar.set_description_str(f"loss {loss:.4f}{self._note}", refresh=False)
         self._bar.update()
         if self._step % self._interval:
             return
@@ -68,7 +68,7 @@ class TrainingLog:
 
     def show(self, text: str) -> None:
         """Show a text beside the loss from now on."""
-        self._shown = f", {text}"
+        self._note = f", {text}"
 
     def record(self, group: str, **values: float | None) -> None:
         """Add values to the next line of the log; None is left out."""

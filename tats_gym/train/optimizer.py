@@ -31,7 +31,7 @@ class OptimConfig:
     betas: tuple[float, float]
     """AdamW's decay rates."""
     weight_decay: float = 0.05
-    """AdamW's weight decay; none on biases, norms, positions and tokens."""
+    """AdamW's weight decay; none on biases, norms, position embeddings and tokens."""
     accumulate: int = 1
     """Steps whose gradients are accumulated for one optimiser step."""
     shard_state: bool = False
