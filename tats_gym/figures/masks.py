@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +27,10 @@ COLUMNS = 8
 """Most columns of a figure; of a longer clip, evenly spaced tubelets are shown."""
 CHARACTER_INCHES = 0.08
 """Approximate width of a character of a title."""
+GAP = 0.04
+"""Space between the pictures of a figure, as a share of their width."""
+MAP_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.85")
+"""Colours of a map, with grey where it is NaN, not predicted."""
 TITLE_LINES = 3
 NAME_CHARACTERS = 17
 """Most characters of an agent's name on a line."""
@@ -201,15 +206,17 @@ def choice_figure(grid: TokenGrid, visible_share: Tensor, *, title: str = "") ->
     """
     laid_out = visible_share.float().cpu().reshape(grid.shape).numpy()
     chance = float(laid_out.mean())
-    figure = Figure(figsize=(8, 3.4), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12))
-    over_time, over_space = figure.subplots(1, 2, width_ratios=(1.3, 1))
+    figure = Figure(figsize=(8, 3.4), dpi=100)
+    over_time = figure.add_axes((0.08, 0.14, 0.44, 0.73))
+    over_space = figure.add_axes((0.575, 0.11, 0.3, 0.74))
     over_time.bar(range(len(laid_out)), laid_out.mean((1, 2)))
     over_time.axhline(chance, color="0.4", ls="--", lw=1, label="chance")
     over_time.legend(fontsize=8, loc="lower right")
     over_time.set(xlabel="tubelet, in the order of time", ylabel="share of its tokens that masks show")
+    over_time.set_xticks(range(0, len(laid_out), math.ceil(len(laid_out) / 8)))
     drawn = draw(over_space, laid_out.mean(0), max(2 * chance, float(laid_out.mean(0).max())))
     over_space.set_title("share of masks that show a place", fontsize=9)
-    bar = figure.colorbar(drawn, ax=over_space)
+    bar = figure.colorbar(drawn, cax=figure.add_axes((0.89, 0.12, 0.018, 0.72)))
     bar.ax.axhline(chance, color="white")
     bar.set_label("white line: chance", fontsize=8)
     figure.suptitle(title, fontsize=10)
@@ -222,23 +229,20 @@ def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> 
     width = len(shown) + 1.9
     head = 0.35 + 0.15 * len(title_lines(title, width))
     figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=dpi)
-    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    strips = figure.subplots(len(rows), squeeze=False)[:, 0]  # one axis a row: axes are slow to make
     figure.subplots_adjust(
-        left=1.25 / width,
-        right=1 - 0.65 / width,
-        bottom=0.01,
-        top=1 - head / (len(rows) + head),
-        wspace=0.04,
-        hspace=0.04,
+        left=1.25 / width, right=1 - 0.65 / width, bottom=0.01, top=1 - head / (len(rows) + head), hspace=GAP
     )
-    for axis, step in zip(axes[0], shown, strict=True):
-        axis.set_title(f"frame {step * tubelet_size}", fontsize=7, pad=3)
-    for across, row in zip(axes, rows, strict=True):
-        for axis, image in zip(across, row.images[shown], strict=True):
-            drawn = draw(axis, image, row.top, COLUMN_INCHES * dpi)
-        across[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=8)
+    for strip, row in zip(strips, rows, strict=True):
+        for column, image in enumerate(row.images[shown]):
+            drawn = draw(strip, image, row.top, COLUMN_INCHES * dpi, left=column * (1 + GAP))
+        strip.set(xlim=(0, strip_width(len(shown))), ylim=(0, 1))
+        strip.set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=8)
         if row.top is not None:
-            add_scale(across[-1], drawn)
+            add_scale(strip, drawn, across=strip_width(len(shown)))
+    for column, step in enumerate(shown):
+        at = column * (1 + GAP) + 0.5, 1.03
+        strips[0].text(*at, f"frame {step * tubelet_size}", fontsize=7, ha="center", va="bottom")
     write_title(figure, title, y=1 - 0.06 / (len(rows) + head))
     return pixels_of(figure)
 
@@ -255,20 +259,27 @@ def write_title(figure: Figure, title: str, **where: float) -> None:
     figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
 
 
-def draw(axis: Any, image: NDArray[Any], top: float | None, dots: float = math.inf) -> Any:
+def strip_width(count: int) -> float:
+    """Return the width of a row of pictures of width 1."""
+    return count + GAP * (count - 1)
+
+
+def draw(axis: Any, image: NDArray[Any], top: float | None, dots: float = math.inf, *, left: float = 0.0) -> Any:
     """Draw a picture (H, W, C), or a map (h, w) whose colour scale ends at `top`, and return its artist.
 
-    An image with more pixels than `dots` is smoothed, or lines would be lost.
+    It is framed, 1 wide and high. An image with more pixels than `dots` is smoothed, or lines would be lost.
     """
     axis.set(xticks=[], yticks=[])
-    axis.set_facecolor("0.85")  # shows where a map is NaN, not predicted
-    scale = {} if top is None else {"cmap": "magma", "vmin": 0, "vmax": top}
-    return axis.imshow(image, interpolation="nearest" if image.shape[1] <= dots else "hanning", **scale)
+    axis.spines[:].set_visible(False)
+    axis.add_patch(Rectangle((left, 0), 1, 1, fill=False, lw=0.8, zorder=3, clip_on=False))
+    scale = {} if top is None else {"cmap": MAP_COLOURS, "vmin": 0, "vmax": top}
+    smoothing = "nearest" if image.shape[1] <= dots else "hanning"
+    return axis.imshow(image, interpolation=smoothing, extent=(left, left + 1, 0, 1), **scale)
 
 
-def add_scale(axis: Any, drawn: Any) -> None:
-    """Draw the colour scale beside a map."""
-    beside = axis.inset_axes((1.05, 0.03, 0.09, 0.94))
+def add_scale(axis: Any, drawn: Any, *, across: float = 1.0) -> None:
+    """Draw the colour scale beside a map, or beside maps that are so many times as wide as high."""
+    beside = axis.inset_axes((1 + 0.05 / across, 0.03, 0.09 / across, 0.94))
     top = drawn.norm.vmax
     axis.figure.colorbar(drawn, cax=beside, extend="max", ticks=[0, top / 2, top], format="%g")
     beside.tick_params(labelsize=7)
