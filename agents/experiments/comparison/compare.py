@@ -18,7 +18,7 @@ from tats_gym.agents.experiments.comparison.measures import (
 )
 from tats_gym.agents.experiments.probe.study import DEMO_PROBE, DEMO_TEST, DEMO_TRAIN
 from tats_gym.agents.experiments.trials.trial import Trial, latest_run, read_row, run_trials
-from tats_gym.agents.experiments.trials.variations import build_once, with_agent, with_forwards
+from tats_gym.agents.experiments.trials.variations import check_builds, with_agent, with_forwards
 from tats_gym.clips import ClipConfig
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.jobs.parallel import default_jobs, side_by_side
@@ -181,23 +181,16 @@ def _reference_measurement(
 
 
 def check(comparison: Comparison) -> None:
-    """Build every agent's run once and discard it, so that settings that do not fit fail at the start.
+    """Find all agents and the reference, and build every run once, see `check_builds`.
 
     Raises:
-        ValueError: If agents cannot be built; one message names them all.
+        ValueError: If a part is unknown or does not fit.
     """
     for agent in comparison.agents:
         find_agent(agent)
     if comparison.reference:
         reference_mae(comparison.reference, comparison.base.grid)
-    faults = []
-    for agent in comparison.agents:
-        try:
-            build_once(with_agent(comparison.base, agent))
-        except (ValueError, TypeError) as err:
-            faults.append(f"{agent}: {err}")
-    if faults:
-        raise ValueError("; ".join(["not all agents can be built with these settings", *faults]))
+    check_builds({agent: with_agent(comparison.base, agent) for agent in comparison.agents})
 
 
 def _left_out(comparison: Comparison) -> tuple[bool, list[str]]:

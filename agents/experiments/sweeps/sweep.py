@@ -15,7 +15,7 @@ from tats_gym.agents.experiments.comparison.measures import ProbePlan, has_label
 from tats_gym.agents.experiments.sweeps.paper_tables import SWEEPS, Sweep
 from tats_gym.agents.experiments.trials.estimates import rounded
 from tats_gym.agents.experiments.trials.trial import Trial, read_row, run_trials
-from tats_gym.agents.experiments.trials.variations import build_once, with_agent, with_changes, with_forwards
+from tats_gym.agents.experiments.trials.variations import check_builds, with_agent, with_changes, with_forwards
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
@@ -157,11 +157,7 @@ def run_sweep(
             f"this table probes encoders, and the clips of {first.env} have no classes; TatsMask-list-v0 reads lists "
             "that name them"
         )
-    for (row, column), trial in {(row, column): trial for (row, column, _), trial in trials.items()}.items():
-        try:
-            build_once(trial.config)
-        except ValueError as err:
-            raise ValueError(f"row {row}, {column}: {err}") from err
+    check_builds({f"row {row}, {column}": trial.config for (row, column, _), trial in trials.items()})
     every = list(trials.values())
     run_trials(every, jobs=jobs, own_process=True)
     rows = {trial.folder: read_row(trial.folder) for trial in every}

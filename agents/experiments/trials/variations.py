@@ -69,12 +69,32 @@ def with_forwards(base: PretrainConfig, forwards: int | None = None) -> Pretrain
     )
 
 
-def build_once(config: PretrainConfig) -> None:
-    """Build a run and discard it.
+def check_builds(configs: Mapping[str, PretrainConfig]) -> None:
+    """Build each run once and discard it, so that settings that do not fit fail before the first of them begins.
+
+    Args:
+        configs: The settings of runs on the same clips, by the names that messages give them.
 
     Raises:
-        ValueError: If a part does not fit, or if the agent's rollouts would train the MAE for longer than asked.
+        ValueError: If parts do not fit, or if an agent's rollouts would train the MAE for longer than asked; one
+            message names all runs that fail.
     """
+    faults = []
+    clip_was_read = False
+    for name, config in configs.items():
+        # A worker survives a file that hangs the decoder, and takes seconds to start: the first run alone needs it.
+        clips = replace(config.clips, num_workers=0) if clip_was_read else config.clips
+        try:
+            _build(replace(config, clips=clips))
+        except (ValueError, TypeError) as err:
+            faults.append(f"{name}: {err}")
+        else:
+            clip_was_read = True
+    if faults:
+        raise ValueError("; ".join(["not all runs can be built with these settings", *faults]))
+
+
+def _build(config: PretrainConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Pretraining(replace(config, out=folder, eval_clips=1, online_probe_clips=1, quiet=True))
         run.close()
