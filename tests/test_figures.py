@@ -15,8 +15,8 @@ from tats_gym.figures.masks import (
     figure_rows,
     mask_figure,
     sharp_dpi,
-    write_title,
 )
+from tats_gym.figures.titles import write_title
 from tats_gym.masks import hidden_ids, mask_from_ids
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder, Reconstruction, unmasked
 from tats_gym.tokens import TokenGrid

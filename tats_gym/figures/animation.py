@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tats_gym.figures.masks import ClipMasks, Scales, add_scale, draw, figure_rows, title_lines, write_title
+from tats_gym.figures.masks import ClipMasks, Scales, add_scale, draw, figure_rows
+from tats_gym.figures.titles import title_lines, write_title
 from tats_gym.tokens import TokenGrid
 
 PANEL_INCHES, LABEL_INCHES, SCALE_INCHES = 1.9, 0.8, 0.75

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.figures.canvas import pixels_of
+from tats_gym.figures.titles import title_lines, write_title
 from tats_gym.model.videomae import Reconstruction
 from tats_gym.tokens import CHANNELS, TokenGrid
 
@@ -25,13 +26,10 @@ DPI, SHARPEST_DPI = 100.0, 250.0
 """Default resolution of a figure, and the highest one where every pixel of a clip is shown."""
 COLUMNS = 8
 """Most columns of a figure; of a longer clip, evenly spaced tubelets are shown."""
-CHARACTER_INCHES = 0.08
-"""Approximate width of a character of a title."""
 GAP = 0.04
 """Space between the pictures of a figure, as a share of their width."""
 MAP_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.85")
 """Colours of a map, with grey where it is NaN, not predicted."""
-TITLE_LINES = 3
 NAME_CHARACTERS = 17
 """Most characters of an agent's name on a line."""
 TOP_SHARE = 0.995
@@ -245,18 +243,6 @@ def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> 
         strips[0].text(*at, f"frame {step * tubelet_size}", fontsize=7, ha="center", va="bottom")
     write_title(figure, title, y=1 - 0.06 / (len(rows) + head))
     return pixels_of(figure)
-
-
-def title_lines(title: str, width_inches: float) -> list[str]:
-    """Break a title into the lines that fit a figure; bytes of file names that are not text are replaced."""
-    text = title.encode("utf-8", "replace").decode()
-    return textwrap.wrap(text, int(width_inches / CHARACTER_INCHES), max_lines=TITLE_LINES, placeholder=" ...")
-
-
-def write_title(figure: Figure, title: str, **where: float) -> None:
-    """Write a title above a figure, without reading dollars as formulas."""
-    lines = title_lines(title, figure.get_size_inches()[0])
-    figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
 
 
 def strip_width(count: int) -> float:
