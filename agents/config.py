@@ -15,6 +15,7 @@ from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import REWARDS, check_reward_name
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.messages import check_choice
+from tats_gym.model.target import PIXELS
 from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
@@ -22,6 +23,7 @@ from tats_gym.runs.trackers import TrackerName
 from tats_gym.settings.config_io import check_plain, from_plain
 from tats_gym.settings.intervals import SEEDS, check_intervals
 from tats_gym.settings.paths import absolute, make_paths_absolute
+from tats_gym.targets.table import CHOICES, checked_target
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import AUTO, Precision
 
@@ -120,6 +122,8 @@ class PretrainConfig:
     own_mae: str | None = None
     """An MAE of your own, as module:function from a TokenGrid to the model, in place of the one that mae.* describe;
     init_mae may then name a run of it. See docs/plugs.md."""
+    target: Annotated[str, tyro.conf.arg(metavar=f"{{{CHOICES}}}|MODULE:FUNCTION")] = PIXELS
+    """The values that the MAE predicts for hidden tokens, or module:function of your own; see docs/targets.md."""
     train_mae: bool = True
     """False leaves the MAE as it is: the sampler alone learns."""
     checkpoint_interval: int | None = None
@@ -147,19 +151,12 @@ class PretrainConfig:
         self._check_own_mae()
         check_env_id("env", self.env)
         check_reward_name(self.reward)
+        object.__setattr__(self, "target", checked_target(self.target))
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
-        counts = (
-            "num_envs",
-            "masks_per_clip",
-            "epoch_clips",
-            "log_interval",
-            "eval_interval",
-            "eval_clips",
-            "eval_masks",
-            "online_probe_clips",
-        )
-        check_intervals(self, **dict.fromkeys((*counts, "checkpoint_interval", "keep_checkpoints"), "[1, inf)"))
+        counts = ("num_envs", "masks_per_clip", "epoch_clips", "log_interval", "eval_interval", "eval_clips")
+        others = ("eval_masks", "online_probe_clips", "checkpoint_interval", "keep_checkpoints")
+        check_intervals(self, **dict.fromkeys((*counts, *others), "[1, inf)"))
         check_intervals(self, keep_checkpoint_hours="(0, inf)", decode_ratio="(0, 1]", seed=SEEDS)
         check_intervals(self, visible_spread="[0, 1)")
 
@@ -174,6 +171,8 @@ class PretrainConfig:
                 f"init_mae {self.init_mae!r} is of another architecture than own_mae {self.own_mae}: start from "
                 "scratch by --init-mae None, or name a run of this MAE"
             )
+        if self.target != PIXELS:
+            raise ValueError(f"target {self.target!r} is for tats_gym's MAE, got own_mae {self.own_mae}; leave one out")
         if self.online_probe is not None:
             raise ValueError(
                 f"online_probe needs the encoder of tats_gym's MAE, got own_mae {self.own_mae}; leave one out"

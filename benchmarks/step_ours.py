@@ -19,6 +19,7 @@ from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.model.training import mae_optimizer
+from tats_gym.targets.table import build_target
 
 
 class ReadyClips:
@@ -61,7 +62,8 @@ class JointStep:
         vector_env = TokenSelectionVectorEnv(config.num_envs, **config.env_settings | clips)
         vector_env.clip_buffer.stream.close()
         vector_env.clip_buffer.stream = ReadyClips(pixels)  # type: ignore[assignment]
-        mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed)
+        target = build_target(config.target, config.grid, config.mae)
+        mae = build_mae(MAESource(config.mae), config.grid, seed=config.seed, target=target)
         mae.encoder.recompute = mae.decoder.recompute = config.recompute
         vector_env.attach(mae)
         env = TokenSelectionVecEnv(vector_env)

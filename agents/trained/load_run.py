@@ -13,7 +13,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.training.learning import updates
 from tats_gym.agents.training.predict import predict_masks
-from tats_gym.agents.training.run_parts import load_own_mae
+from tats_gym.agents.training.run_parts import check_target, load_own_mae
 from tats_gym.clips import ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import read_torch
@@ -24,6 +24,7 @@ from tats_gym.figures.masks import ClipMasks
 from tats_gym.model.protocol import MaskedModel, as_module, device_of, own_model
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import PRETRAINING, check_kind
+from tats_gym.targets.table import build_target
 from tats_gym.train.precision import AUTO, autocast
 
 
@@ -85,7 +86,10 @@ class SavedRun:
 
     def _mae(self, config: PretrainConfig) -> MaskedModel:
         if config.own_mae is None:
-            return build_mae(MAESource.of_checkpoint(self.state, str(self.path)), config.grid, seed=0)
+            source = MAESource.of_checkpoint(self.state, str(self.path))
+            target = build_target(config.target, config.grid, source.config)
+            check_target(target, self.state, str(self.path))
+            return build_mae(source, config.grid, seed=0, target=target)
         mae = own_model(config.own_mae, config.grid, seed=0, option="--own-mae")
         load_own_mae(mae, self.state, str(self.path))
         return mae

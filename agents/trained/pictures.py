@@ -23,6 +23,7 @@ from tats_gym.files.atomic import make_folder
 from tats_gym.runs.folder import names_apart
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
+from tats_gym.targets.table import own_target
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import AUTO
 
@@ -55,6 +56,8 @@ class PictureConfig:
     """Agents of yours, `module:function`, that the runs were made by: their modules are imported."""
     own_mae: tuple[str, ...] = ()
     """MAEs of yours, `module:function`, that the runs were trained with: their modules are imported."""
+    target: tuple[str, ...] = ()
+    """Targets of yours, likewise."""
     device: str = AUTO
     """auto takes CUDA where it is present."""
     out: Path = Path("pictures")
@@ -70,12 +73,13 @@ def draw(config: PictureConfig) -> Iterator[str]:
 
     Raises:
         CheckpointError: If there is no run, or it is broken.
-        ValueError: If a run's agent or MAE lies in a module that the user has not named.
+        ValueError: If a run's agent, MAE or target lies in a module that the user has not named.
     """
     runs = [SavedRun.read(path) for path in (config.run, *config.compare)]
     for run in runs:
         check_asked_for(run.config.agent, config.agent)
         check_asked_for(run.config.own_mae or "", config.own_mae, "own-mae")
+        check_asked_for(own_target(run.config.target), config.target, "target")
     with clips_to_draw(config, runs[0]) as clips:
         yield from draw_all(config, runs, clips)
 

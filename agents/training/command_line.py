@@ -27,7 +27,7 @@ def run_config(folder: Path) -> PretrainConfig:
 def without_paths(value: Any) -> Any:
     """Replace paths of this machine by FOLDER, in text, lists and mappings."""
     if isinstance(value, str):
-        return re.sub(r"^(--[^=]*=)?[/~].*", r"\1FOLDER", value)
+        return re.sub(r"^(--[^=]*=)?(teacher:)?[/~].*", r"\1\2FOLDER", value)
     if isinstance(value, dict):
         return {key: without_paths(each) for key, each in value.items()}
     return [without_paths(each) for each in value] if isinstance(value, list | tuple) else value

@@ -5,6 +5,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from tats_gym.agents.nonfinite import step_label
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.model.training import statistics, tell_step
 from tats_gym.train.distributed import mean
 from tats_gym.train.nonfinite import check_finite
 from tats_gym.train.optimizer import ScheduledAdamW
@@ -50,7 +51,10 @@ class JointTraining(BaseCallback):
         check_finite("the MAE's loss", self.last_loss, step_label(self.model))
         check_finite("the reward", reward, step_label(self.model))
         if self.optimizer is not None:
+            progress = self.optimizer.progress
             self.optimizer.step(loss)
+            if self.optimizer.no_pending_gradients:
+                tell_step(vector_env.mae, progress)
         self._losses.append(self.last_loss)
         self._rewards.append(reward)
         if self.optimizer is not None and not self.env.as_tensors:
@@ -73,6 +77,8 @@ class JointTraining(BaseCallback):
                 self.logger.record("mae/steps", self.optimizer.steps)
                 self.logger.record("mae/grad_norm", self.optimizer.guard.norm)
                 self.logger.record("mae/skipped_steps", self.optimizer.guard.skipped)
+            for name, value in statistics(self.env.vector_env.mae).items():
+                self.logger.record(f"mae/{name}", value)
             self.logger.record("rollout/reward", sum(self._rewards) / len(self._rewards))
             self._losses, self._rewards = [], []
 

@@ -162,7 +162,7 @@ class Pretraining:
         return {
             "config": self.config.as_dict(),
             "mae": as_module(self.mae).state_dict(),
-            **mae_description(self.config),
+            **mae_description(self.config, self.mae),
             "mae_optim": self.optimizer.state_dict(),
             **agent_state(self.agent),
             "agent_finite": self.finite.state_dict(),

@@ -12,8 +12,11 @@ from tats_gym.encoders.description import parse_mae_config, read_state_dict
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.weight_files import check_weights, read_torch
 from tats_gym.model.protocol import MaskedModel, as_module, own_model
+from tats_gym.model.target import PIXELS, Target
+from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.settings.paths import absolute
+from tats_gym.targets.table import build_target
 from tats_gym.train.distributed import Ranks
 
 
@@ -35,13 +38,17 @@ def make_mae(config: PretrainConfig, state: dict[str, Any] | None) -> tuple[Pret
         The settings, with the sizes of the MAE that the run starts from, and the MAE.
 
     Raises:
-        ValueError: If there is no MAE of the name `init_mae`, or `own_mae` names no function.
+        ValueError: If there is no MAE of the name `init_mae`, `own_mae` names no function, or the target does not fit.
         TypeError: If `own_mae` makes no model.
-        CheckpointError: If the weights of `init_mae` do not fit.
+        CheckpointError: If the weights of `init_mae` do not fit, or the checkpoint's are of another target.
     """
     if config.own_mae is None:
         source = _source(config, state)
-        mae = build_mae(source, config.grid, seed=config.seed, way_out="; --init-mae None starts from scratch")
+        target = build_target(config.target, config.grid, source.config)
+        if state is not None:
+            check_target(target, state, "the checkpoint")
+        scratch = "; --init-mae None starts from scratch"
+        mae = build_mae(source, config.grid, seed=config.seed, target=target, way_out=scratch)
         mae.encoder.recompute = mae.decoder.recompute = config.recompute
         return replace(config, mae=source.config), mae
     own = own_model(config.own_mae, config.grid, seed=config.seed, option="--own-mae")
@@ -73,9 +80,30 @@ def load_own_mae(mae: MaskedModel, state: dict[str, Any], origin: str) -> None:
     as_module(mae).load_state_dict(weights)
 
 
-def mae_description(config: PretrainConfig) -> dict[str, Any]:
-    """Return the entry of checkpoints that describes the MAE of the weights."""
-    return {"mae_config": asdict(config.mae)} if config.own_mae is None else {"own_mae": config.own_mae}
+def check_target(target: Target, state: dict[str, Any], origin: str) -> None:
+    """Check that a run's weights predict this target, so that a run never goes on beside another teacher.
+
+    Args:
+        target: The target.
+        state: Content of the run's checkpoint; older ones predict pixels.
+        origin: Source of it, for messages.
+
+    Raises:
+        CheckpointError: If they predict another one.
+    """
+    if (recorded := state.get("target", PIXELS)) != target.identity:
+        raise CheckpointError(
+            f"{origin} predicts the target {recorded!r}, got {target.identity!r}: name the --target that its run began "
+            "with; of a teacher the weights must be the same, at any path"
+        )
+
+
+def mae_description(config: PretrainConfig, mae: MaskedModel) -> dict[str, Any]:
+    """Return the entries of checkpoints that describe the MAE of the weights."""
+    if config.own_mae is not None:
+        return {"own_mae": config.own_mae}
+    assert isinstance(mae, MaskedAutoencoder)
+    return {"mae_config": asdict(config.mae), "target": mae.target.identity}
 
 
 def _source(config: PretrainConfig, state: dict[str, Any] | None) -> MAESource:

@@ -24,6 +24,7 @@ from tats_gym.export import Format, export_encoder
 from tats_gym.export.loading import loading
 from tats_gym.export.mae import MAEFormat, export_mae, mae_loading
 from tats_gym.files.atomic import folder_written_whole
+from tats_gym.targets.table import own_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class ExportConfig:
     """Agents of your own, as module:function, that may be imported where the run has one, with --format masks."""
     own_mae: tuple[str, ...] = ()
     """MAEs of your own, likewise."""
+    target: tuple[str, ...] = ()
+    """Targets of your own, likewise."""
 
     def __post_init__(self) -> None:
         kinds = {
@@ -62,6 +65,7 @@ class ExportConfig:
             "seed": "masks",
             "agent": "masks",
             "own_mae": "masks",
+            "target": "masks",
         }
         for name, format in kinds.items():
             if getattr(self, name) != getattr(type(self), name) and self.format != format:
@@ -105,6 +109,7 @@ def _export_masks(config: ExportConfig) -> list[Path]:
     run = SavedRun.read(config.run)
     check_asked_for(run.config.agent, config.agent)
     check_asked_for(run.config.own_mae or "", config.own_mae, "own-mae")
+    check_asked_for(own_target(run.config.target), config.target, "target")
     clips = replace(run.config.clips, split=config.split, root=config.root or run.config.clips.root)
     made = mask_set(run, clips, seed=config.seed)
     with folder_written_whole(config.out) as folder:

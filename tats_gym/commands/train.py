@@ -15,6 +15,7 @@ from tats_gym.envs.rewards import find_reward
 from tats_gym.model.protocol import find_own
 from tats_gym.runs.checkpoint import has_checkpoint
 from tats_gym.runs.kinds import PRETRAINING
+from tats_gym.targets.table import own_target
 
 ABOUT = f"""Train a token sampler and a masked autoencoder together.
 
@@ -82,7 +83,7 @@ def parse(words: list[str], program: str = "tats-gym train") -> Options:
 
 
 def _check_parts(line: CommandLine, config: PretrainConfig, *, from_file: bool) -> None:
-    """Check the names of reward and MAE, before the imports of a training, which take seconds.
+    """Check the names of reward, MAE and target, before the imports of a training, which take seconds.
 
     Args:
         line: The words, and the file.
@@ -90,9 +91,12 @@ def _check_parts(line: CommandLine, config: PretrainConfig, *, from_file: bool) 
         from_file: Whether a file may name them; modules are imported only if the words name them too.
     """
     if from_file:
-        for kind, name in (("reward", config.reward), ("own-mae", config.own_mae or "")):
+        parts = (("reward", config.reward), ("own-mae", config.own_mae or ""), ("target", own_target(config.target)))
+        for kind, name in parts:
             check_asked_for(name, [word.removeprefix(f"--{kind}=") for word in line.rest], kind)
     find_reward(config.reward)
+    if own_target(config.target):
+        find_own(config.target, "--target")
     if config.own_mae is None:
         return
     given = [word for word in line.rest if word.startswith("--mae.")]

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from tats_gym.encoders.description import read_number
 from tats_gym.encoders.names import has_biases, heads_of_width, our_decoder_names, with_zero_biases
+from tats_gym.model.target import PIXELS
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 
 PUBLISHED_HEADS = {192: 3, 384: 6, 512: 8, 640: 8}
 """Heads of every published VideoMAE's decoder, by its width."""
+
+HEAD, TARGET = "decoder.head.", "target."
+"""Beginnings of the names of the weights that predict the target, and of the target's own state."""
 
 NAME_HEADS = "bring it as a Hugging Face VideoMAE folder, whose config.json tells them"
 """A way out for a decoder whose heads are not known."""
@@ -24,15 +28,20 @@ class DecoderSource:
     """The weights of a decoder, and its number of heads, which they do not show."""
 
     weights: dict[str, Tensor]
-    """float32, under the names of `MaskedAutoencoder`: decoder, projection, mask token, and embeddings if stored."""
+    """float32, under the names of `MaskedAutoencoder`: decoder, projection, mask token, embeddings if stored, and the
+    state of a target that has one."""
     num_heads: int | None = None
     """None takes the published number for the width, else heads 64 wide."""
+    target: str = PIXELS
+    """Identity of the target that it predicts, see `Target.identity`."""
 
     @classmethod
-    def among(cls, weights: Mapping[str, Tensor], num_heads: int | None = None) -> Self | None:
+    def among(cls, weights: Mapping[str, Tensor], num_heads: int | None = None, target: str = PIXELS) -> Self | None:
         """Pick the decoder from weights in any layout; None if there is none."""
         found = our_decoder_names(weights)
-        return cls(found, num_heads) if found else None
+        if target != PIXELS:
+            found |= {name: value for name, value in weights.items() if name.startswith(TARGET)}
+        return cls(found, num_heads, target) if found else None
 
     @classmethod
     def of_hf(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self | None:

@@ -42,6 +42,7 @@ from tats_gym.encoders.weight_files import (
 from tats_gym.messages import brief, did_you_mean
 from tats_gym.model.classifier import VideoClassifier
 from tats_gym.model.encoder import FeatureNorm, VideoEncoder, encoder_weights, load_encoder_weights
+from tats_gym.model.target import PIXELS
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.runs.kinds import ENCODER, FINETUNING, MAE, PRETRAINING, check_kind
@@ -215,7 +216,8 @@ class EncoderSource:
         weights = encoder_weights(whole)
         config, grid = parse_description(state["mae_config"], settings.get("grid", {}), weights)
         origin = {"path": str(path), "kind": "run", **run_origin(path, state, grid)}
-        return cls._checked(config, grid, weights, origin, decoder=DecoderSource.among(whole, config.decoder_num_heads))
+        decoder = DecoderSource.among(whole, config.decoder_num_heads, state.get("target", PIXELS))
+        return cls._checked(config, grid, weights, origin, decoder=decoder)
 
     @classmethod
     def _from_finetuning(cls, path: Path, state: dict[str, Any]) -> Self:

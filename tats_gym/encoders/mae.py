@@ -8,11 +8,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from tats_gym.encoders.decoder import HEAD, TARGET
 from tats_gym.encoders.description import parse_mae_config
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.shipped import MAE_NAMES, SHIPPED
 from tats_gym.encoders.weight_files import check_weights
 from tats_gym.messages import did_you_mean
+from tats_gym.model.target import PIXELS, Target
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig, MaskedAutoencoder
 from tats_gym.runs.checkpoint import CheckpointError
 from tats_gym.settings.paths import absolute
@@ -20,8 +22,9 @@ from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
 
+DECODER = "the decoder"
 PARTS = {
-    "the decoder": ("decoder.", "encoder_to_decoder.", "mask_token", "decoder_pos_embed."),
+    DECODER: ("decoder.", "encoder_to_decoder.", "mask_token", "decoder_pos_embed."),
     "the encoder's last norm": ("encoder.norm.",),
 }
 """Parts that a source may lack, and beginnings of the names of their weights."""
@@ -40,6 +43,8 @@ class MAESource:
     """Geometry of the clips that it was trained on; its K has no meaning. None for new weights."""
     drawn: tuple[str, ...] = ()
     """Names of the `PARTS` whose weights are drawn, as the source lacks them."""
+    target: str = PIXELS
+    """Identity of the target that the weights predict, see `Target.identity`."""
 
     @classmethod
     def find(cls, name: str, setting: str = "mae", *, decoder: MAEConfig | None = None) -> Self:
@@ -88,7 +93,8 @@ class MAESource:
             config = source.decoder.sizes(source.config)
         except CheckpointError as err:
             raise CheckpointError(f"no decoder in {origin}: {err}") from err
-        return cls(config, source.weights | source.decoder.weights, origin, source.grid, drawn)
+        weights, target = source.weights | source.decoder.weights, source.decoder.target
+        return cls(config, weights, origin, source.grid, drawn, target)
 
     @classmethod
     def of_checkpoint(cls, state: dict[str, Any], origin: str) -> Self:
@@ -101,16 +107,20 @@ class MAESource:
         Raises:
             CheckpointError: If its description of the MAE is damaged.
         """
-        return cls(parse_mae_config(state["mae_config"], origin), state["mae"], origin)
+        config = parse_mae_config(state["mae_config"], origin)
+        return cls(config, state["mae"], origin, target=state.get("target", PIXELS))
 
 
-def build_mae(source: MAESource, grid: TokenGrid, *, seed: int, way_out: str = "") -> MaskedAutoencoder:
+def build_mae(
+    source: MAESource, grid: TokenGrid, *, seed: int, target: Target | None = None, way_out: str = ""
+) -> MaskedAutoencoder:
     """Build the MAE, initialised from `seed` where the source has no weights; the global random state is left alone.
 
     Args:
         source: Architecture, and weights.
         grid: Geometry.
         seed: Seed of new weights.
+        target: The values to predict; None takes pixels. Where the source predicts others, the head is drawn anew.
         way_out: Text for the message about weights that do not fit.
 
     Raises:
@@ -118,25 +128,33 @@ def build_mae(source: MAESource, grid: TokenGrid, *, seed: int, way_out: str = "
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU; torch.manual_seed seeds GPUs too
-        mae = MaskedAutoencoder(source.config, grid)
-    if source.weights is not None:
-        try:
-            _load(mae, source)
-        except CheckpointError as err:
-            raise CheckpointError(f"{source.origin}: {err}{way_out}") from err
+        mae = MaskedAutoencoder(source.config, grid, target)
+    if source.weights is None:
+        mae.target.start(mae)
+        return mae
+    try:
+        _load(mae, source)
+    except CheckpointError as err:
+        raise CheckpointError(f"{source.origin}: {err}{way_out}") from err
     return mae
 
 
 def _load(mae: MaskedAutoencoder, source: MAESource) -> None:
-    """Load a source's weights into an MAE, whose own stay where the source has none.
+    """Load a source's weights into an MAE, whose own stay where the source has none; its target starts if that is new.
 
     Raises:
         CheckpointError: If they do not fit.
     """
     assert source.weights is not None
-    wanted, begins = mae.state_dict(), sum((PARTS[part] for part in source.drawn), ())
+    weights, wanted, begins = source.weights, mae.state_dict(), sum((PARTS[part] for part in source.drawn), ())
+    other = source.target != mae.target.identity and DECODER not in source.drawn
+    if other:
+        begins += (HEAD,)
+        weights = {name: value for name, value in weights.items() if not name.startswith((HEAD, TARGET))}
+    if not any(name.startswith(TARGET) for name in weights):
+        begins += (TARGET,)
     new = {name: value for name, value in wanted.items() if name.startswith(begins)} if begins else {}
-    check_weights(source.weights, wanted, optional=new, hints=dict.fromkeys(wanted, f" for {mae.grid}"))
+    check_weights(weights, wanted, optional=new, hints=dict.fromkeys(wanted, f" for {mae.grid}"))
     old = source.grid or mae.grid
     if (old.frames, old.size) != (mae.grid.frames, mae.grid.size):
         raise CheckpointError(
@@ -144,6 +162,15 @@ def _load(mae: MaskedAutoencoder, source: MAESource) -> None:
             f"{mae.grid.frames} of {mae.grid.size} x {mae.grid.size}; give it such clips "
             f"(frames {old.frames}, size {old.size})"
         )
-    mae.load_state_dict(new | source.weights)
+    mae.load_state_dict(new | weights)
+    if TARGET in begins:
+        mae.target.start(mae)
+    if other:
+        logger.warning(
+            "%s predicts %s, this MAE %s: its prediction head is drawn anew",
+            source.origin,
+            source.target,
+            mae.target.identity,
+        )
     if source.drawn:
         logger.warning("%s has no weights of %s: these are drawn anew", source.origin, " and ".join(source.drawn))

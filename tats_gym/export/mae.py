@@ -17,6 +17,7 @@ from tats_gym.export.loading import RAW
 from tats_gym.export.writers import check_pos_embed
 from tats_gym.files.atomic import as_os_error, folder_written_whole
 from tats_gym.messages import check_choice
+from tats_gym.model.target import PIXELS
 
 MAEFormat = Literal["mae", "mae-hf", "mae-videomae"]
 MAE_FORMATS: tuple[MAEFormat, ...] = get_args(MAEFormat)
@@ -35,13 +36,19 @@ def export_mae(path: Path, format: MAEFormat, out: Path, *, half: bool = False) 
         half: Round the weights of format mae to float16; they are read back as float32.
 
     Raises:
-        ValueError: If there is no such source, or it has no decoder, or the format cannot hold its position embeddings.
+        ValueError: If there is no such source, it has no decoder, or one of another target than pixels, or the format
+            cannot hold its position embeddings.
         CheckpointError: If the source is broken.
         FileExistsError: If `out` exists and is not empty.
     """
     check_choice("format", format, MAE_FORMATS)
     encoder = EncoderSource.find(path)
     found = MAESource.of_encoder(encoder, str(path), encoder.config)
+    if found.target != PIXELS:
+        raise ValueError(
+            f"format {format} is for MAEs that predict pixels, {path} predicts {found.target}: --format hf, videomae, "
+            "timm or safetensors exports its encoder, and tats-gym train --init-mae takes the run as it is"
+        )
     if found.drawn:
         raise ValueError(f"{path} has no weights of {' and '.join(found.drawn)}; format {format} is for whole MAEs")
     check_pos_embed(found.config, format, MAE_FORMATS)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tats_gym.figures.masks import ClipMasks, Scales, add_scale, draw, figure_rows
-from tats_gym.figures.titles import title_lines, write_title
+from tats_gym.figures.titles import title_lines, with_target, write_title
 from tats_gym.tokens import TokenGrid
 
 PANEL_INCHES, LABEL_INCHES, SCALE_INCHES = 1.9, 0.8, 0.75
@@ -38,6 +38,7 @@ def mask_animation(
         Pictures (T, height, width, 3), both sides even, as video codecs require.
     """
     panels = figure_rows(grid, pixels, seen, clip, scales or Scales.of(seen), every_frame=True)
+    title = with_target(title, seen[0].reconstruction.target_name)
     dpi = float(np.clip(1.02 * grid.size / PANEL_INCHES, 80, 130))
     figure, axes = _panels(len(panels), title, dpi)
     canvas = FigureCanvasAgg(figure)

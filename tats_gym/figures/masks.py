@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tats_gym.figures.canvas import pixels_of
-from tats_gym.figures.titles import title_lines, write_title
+from tats_gym.figures.titles import title_lines, with_target, write_title
+from tats_gym.model.target import PIXELS
 from tats_gym.model.videomae import Reconstruction
 from tats_gym.tokens import CHANNELS, TokenGrid
 
@@ -118,6 +119,7 @@ def figure_rows(
         every_frame: Pictures and maps of all T frames, instead of one per tubelet.
     """
     first, real = seen[0], pixels[clip : clip + 1].cpu()
+    paintable = first.reconstruction.target_name == PIXELS
     step, repeats = (1, grid.tubelet_size) if every_frame else (grid.tubelet_size, 1)
     names = ["" if len(seen) == 1 else "\n".join([",", *textwrap.wrap(each.name, NAME_CHARACTERS)]) for each in seen]
 
@@ -128,10 +130,11 @@ def figure_rows(
     def error(masked: ClipMasks, name: str) -> Row:
         errors = masked.errors(clip)
         mean = f"\n(mean {errors.nanmean().item():.3f})" if masked.reconstruction.ids_hidden.shape[1] else ""
-        return Row(f"error{name}{mean}", _maps(grid, errors, repeats), scales.error)
+        predicted = "" if paintable else f"\nof {masked.reconstruction.target_name}"
+        return Row(f"error{name}{predicted}{mean}", _maps(grid, errors, repeats), scales.error)
 
     drawn = [Row("frames", _pictures(real, step))]
-    if first.reconstruction.pred.shape[-1] == grid.patch_values:  # else of an MAE that predicts no pixels
+    if paintable and first.reconstruction.pred.shape[-1] == grid.patch_values:  # else of an MAE of another package
         painted = _pictures(_repaint(grid, real, first.reconstruction, clip), step)
         drawn.append(Row(f"reconstruction{names[0]}\n(true mean and\ndeviation)", painted))
     drawn.append(error(first, names[0]))
@@ -167,8 +170,8 @@ def mask_figure(
     """Draw one clip of a batch, time from left to right, a column for each tubelet, eight at most.
 
     Rows: frames; reconstruction of the hidden tokens, with the true mean and deviation of each patch (which the MAE
-    does not predict), beside the visible ones; error of each hidden token; sampling probability relative to uniform, if
-    given; the visible tokens. For each further agent: error and visible tokens.
+    does not predict), beside the visible ones, if the MAE predicts pixels; error of each hidden token; sampling
+    probability relative to uniform, if given; the visible tokens. For each further agent: error and visible tokens.
 
     Args:
         grid: The clips' geometry.
@@ -183,7 +186,8 @@ def mask_figure(
         The picture (height, width, 3).
     """
     drawn = figure_rows(grid, pixels, seen, clip, scales or Scales.of(seen))
-    return _compose(drawn, title or "time runs from left to right", grid.tubelet_size, dpi)
+    title = with_target(title or "time runs from left to right", seen[0].reconstruction.target_name)
+    return _compose(drawn, title, grid.tubelet_size, dpi)
 
 
 def sharp_dpi(grid: TokenGrid) -> float:

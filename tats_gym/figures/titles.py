@@ -4,6 +4,8 @@ import textwrap
 
 from matplotlib.figure import Figure
 
+from tats_gym.model.target import PIXELS
+
 CHARACTER_INCHES = 0.08
 """Approximate width of a character of a title."""
 TITLE_LINES = 3
@@ -19,3 +21,11 @@ def write_title(figure: Figure, title: str, **where: float) -> None:
     """Write a title above a figure, without reading dollars as formulas."""
     lines = title_lines(title, figure.get_size_inches()[0])
     figure.suptitle("\n".join(lines), fontsize=9, parse_math=False, **where)
+
+
+def with_target(title: str, target: str) -> str:
+    """Put before a title why the figure has no reconstruction, if the MAE predicts another target than pixels."""
+    if target == PIXELS:
+        return title
+    reason = f"no reconstruction: the MAE predicts {target}, not pixels"
+    return f"{reason}; {title}" if title else reason

@@ -19,7 +19,9 @@ class MaskedModel(Protocol):
 
     Implementations are subclasses of `torch.nn.Module`. `tats_gym.contracts.check_mae` checks one. One with a method
     `parameter_groups(weight_decay)` gives the groups of AdamW itself, each a dict with `params` and, if it likes,
-    `weight_decay` and `lr_scale`, a factor of the learning rate; of others, vectors have no weight decay.
+    `weight_decay` and `lr_scale`, a factor of the learning rate; of others, vectors have no weight decay. A run calls
+    `after_step(progress)` of one that has it after each optimiser step, with the share of all steps that came before,
+    and logs the numbers that its `statistics()` returns by name.
     """
 
     grid: TokenGrid

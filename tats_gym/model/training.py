@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from tats_gym.model.protocol import MaskedModel
 from tats_gym.train.optimizer import OptimConfig, ScheduledAdamW
 
 
@@ -53,6 +54,19 @@ def parameter_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]
     """Return AdamW's groups of an MAE: its own, see `MaskedModel`, or those of `decay_groups`."""
     own: Callable[[float], list[dict[str, Any]]] = getattr(mae, "parameter_groups", partial(decay_groups, mae))
     return own(weight_decay)
+
+
+def tell_step(mae: MaskedModel, progress: float) -> None:
+    """Call an MAE's `after_step` after an optimiser step, if it has one, see `MaskedModel`."""
+    after_step: Callable[[float], None] | None = getattr(mae, "after_step", None)
+    if after_step is not None:
+        after_step(progress)
+
+
+def statistics(mae: MaskedModel) -> dict[str, float]:
+    """Return the numbers that an MAE has to log, by name: none where it has no method `statistics`."""
+    found: Callable[[], dict[str, float]] = getattr(mae, "statistics", dict)
+    return found()
 
 
 def decay_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from tats_gym.masks import hidden_ids, mask_from_ids, random_ids
 from tats_gym.model.block import Block
 from tats_gym.model.pos_embed import POS_EMBEDS, PosEmbedKind
+from tats_gym.model.target import PIXELS, Distance, Pixels, Target, take
 from tats_gym.pixels import IMAGENET_MEAN, IMAGENET_STD
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -69,13 +70,17 @@ class Reconstruction(NamedTuple):
     """The MAE's prediction of the hidden tokens of a batch of clips."""
 
     pred: Tensor
-    """(B, M, P) predicted values, normalised per patch and channel; P ordered frame, row, column, channel."""
+    """(B, M, P) predicted values; pixels normalised per patch and channel, ordered frame, row, column, channel."""
     target: Tensor
     """(B, M, P) the values that pred should equal."""
     ids_hidden: Tensor
     """(B, M) the hidden tokens that were predicted, ascending."""
     mask: Tensor
     """(B, L) bool, True where a token was hidden."""
+    distance: Distance = "squared"
+    """Error of a value, see `Target`."""
+    target_name: str = PIXELS
+    """Name of the target. Pictures paint pixels alone."""
 
     @property
     def predicted(self) -> Tensor:
@@ -84,8 +89,9 @@ class Reconstruction(NamedTuple):
 
     @property
     def errors(self) -> Tensor:
-        """(B, M) mean squared error of every hidden token, in float32 or better."""
-        return F.mse_loss(to_float32(self.pred), self.target, reduction="none").mean(-1)
+        """(B, M) mean error of every hidden token's values, in the target's unit and in float32 or better."""
+        error = F.l1_loss if self.distance == "absolute" else F.mse_loss
+        return error(to_float32(self.pred), self.target, reduction="none").mean(-1)
 
     def spread(self, errors: Tensor) -> Tensor:
         """Lay values of the hidden tokens (B, M) out over all tokens (B, L); zero where visible."""
@@ -159,37 +165,40 @@ class Encoder(Transformer):
 
 
 class Decoder(Transformer):
-    """Blocks and the head that predicts pixels."""
+    """Blocks and the head that predicts the P values of a token."""
 
-    def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
+    def __init__(self, config: MAEConfig, num_values: int) -> None:
         width = config.decoder_embed_dim
         super().__init__(width, config.decoder_depth, config.decoder_num_heads, config.mlp_ratio)
-        self.head = nn.Linear(width, grid.patch_values)
+        self.head = nn.Linear(width, num_values)
 
 
 class MaskedAutoencoder(nn.Module):
-    """Encodes the visible tokens of a clip and predicts the pixels of the hidden ones.
+    """Encodes the visible tokens of a clip and predicts its target at the hidden ones.
 
-    Parameter names are those of the published VideoMAE, so that weights travel both ways. Source: Table 5;
-    targets and position embeddings as in VideoMAE.
+    Parameter names are those of the published VideoMAE, so that weights travel both ways. Source: Table 5; position
+    embeddings as in VideoMAE.
 
     Args:
         config: Widths and depths.
         grid: The clip's geometry. Its K is not used here: the number of ids given decides.
+        target: The values to predict; None takes pixels.
     """
 
-    def __init__(self, config: MAEConfig, grid: TokenGrid) -> None:
+    def __init__(self, config: MAEConfig, grid: TokenGrid, target: Target | None = None) -> None:
         super().__init__()
         self.config, self.grid = config, grid
+        target = target or Pixels(grid)
         self.encoder = Encoder(config, grid)
         self.encoder_to_decoder = nn.Linear(config.embed_dim, config.decoder_embed_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_embed_dim))
-        self.decoder = Decoder(config, grid)
+        self.decoder = Decoder(config, target.width)
         pos_embed = POS_EMBEDS[config.pos_embed]
         self.pos_embed = pos_embed(grid.shape, config.embed_dim)
         self.decoder_pos_embed = pos_embed(grid.shape, config.decoder_embed_dim)
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
+        self.target = target
 
     @property
     def embed_dim(self) -> int:
@@ -211,9 +220,11 @@ class MaskedAutoencoder(nn.Module):
         """
         mask, ids_hidden = self.hide(ids_keep, decode_ratio)
         patches = self.grid.cut(clips)  # (B, L, P) uint8
-        latent = self.encode(_take(patches, ids_keep), ids_keep)  # (B, K, D)
+        latent = self.encode(take(patches, ids_keep), ids_keep)  # (B, K, D)
         pred = self.decode(latent, ids_keep, ids_hidden)  # (B, M, P)
-        return Reconstruction(pred, self.target(_take(patches, ids_hidden)), ids_hidden, mask)
+        with torch.no_grad():
+            target = self.target(patches, ids_hidden)  # (B, M, P)
+        return Reconstruction(pred, target, ids_hidden, mask, self.target.distance, self.target.name)
 
     def hide(self, ids_keep: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return the mask (B, L) and the hidden ids (B, M) to predict, a share of them drawn below a ratio of 1."""
@@ -235,17 +246,13 @@ class MaskedAutoencoder(nn.Module):
         pred: Tensor = self.decoder.head(decoded)
         return pred
 
-    def target(self, patches: Tensor) -> Tensor:
-        """Normalise patches (B, M, P) in uint8 per patch and channel; values then ordered (frame row column, channel).
+    def after_step(self, progress: float) -> None:
+        """Let the target follow the weights after an optimiser step, see `Target.after_step`."""
+        self.target.after_step(self, progress)
 
-        (x - mean) / (unbiased deviation + 1e-6) on pixels in [0, 1], as in VideoMAE; here on [0, 255].
-        """
-        pixels = patches.unflatten(-1, (CHANNELS, -1)).to(self.mask_token.dtype)
-        centred = pixels - pixels.mean(-1, keepdim=True)
-        # torch.std is not vectorised on CPUs: 10 times slower.
-        deviation = (centred.square().sum(-1, keepdim=True) / (pixels.shape[-1] - 1)).sqrt()
-        normalised: Tensor = centred / (deviation + 255e-6)
-        return normalised.transpose(-1, -2).flatten(-2)
+    def statistics(self) -> dict[str, float]:
+        """Return the target's numbers to log, by name."""
+        return self.target.statistics()
 
 
 def _drawn(ids: Tensor, share: float) -> Tensor:
@@ -255,14 +262,6 @@ def _drawn(ids: Tensor, share: float) -> Tensor:
     batch_size, num_hidden = ids.shape
     chosen = random_ids(batch_size, num_hidden, max(1, round(share * num_hidden)), device=ids.device)
     return ids.gather(1, chosen.sort(dim=1).values)
-
-
-def _take(tokens: Tensor, ids: Tensor) -> Tensor:
-    """Pick rows of tokens (B, L, P) by ids (B * G, K): whole rows at once, where a gather would go value by value."""
-    clips = torch.arange(len(ids), device=ids.device) // (len(ids) // len(tokens))
-    first = clips[:, None] * tokens.shape[1]
-    taken: Tensor = tokens.flatten(0, 1).index_select(0, (first + ids).flatten()).unflatten(0, ids.shape)
-    return taken
 
 
 def initialise(module: nn.Module) -> None:

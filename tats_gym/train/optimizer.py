@@ -132,6 +132,11 @@ class ScheduledAdamW:
         """Whether no gradients are accumulated."""
         return self._accumulated == 0
 
+    @property
+    def progress(self) -> float:
+        """Share of the schedule's optimiser steps that are done, at most 1."""
+        return min(1.0, self.steps / self.lr.total_steps)
+
     def _exchange(self) -> None:
         """Have the ranks exchange gradients in the next backward pass only if an optimiser step follows it."""
         if isinstance(self._module, DistributedDataParallel):

@@ -189,7 +189,7 @@ def check(comparison: Comparison) -> None:
     for agent in comparison.agents:
         find_agent(agent)
     if comparison.reference:
-        reference_mae(comparison.reference, comparison.base.grid)
+        reference_mae(comparison.reference, comparison.base)
     check_builds({agent: with_agent(comparison.base, agent) for agent in comparison.agents})
 
 

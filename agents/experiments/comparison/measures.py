@@ -27,7 +27,7 @@ from tats_gym.probe.features import FeatureConfig, features_of, weights_digest
 from tats_gym.probe.labels import check_labels, labels_of
 from tats_gym.probe.logistic import held_out_videos
 from tats_gym.runs.checkpoint import load_checkpoint
-from tats_gym.tokens import TokenGrid
+from tats_gym.targets.table import build_target
 from tats_gym.train.precision import resolve_device
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
     other clips minus that error.
     """
     masks = {agent: np.load(folder / MASKS_FILE) for agent, folder in work.runs.items()}  # (S, B, K)
-    mae = reference_mae(work.mae, work.config.grid).to(resolve_device(work.config.device))
+    mae = reference_mae(work.mae, work.config).to(resolve_device(work.config.device))
     inputs = {"mae": weights_digest(mae), "measures": "gain, content gain"} | {
         agent: blake2b(each.tobytes()).hexdigest() for agent, each in masks.items()
     }
@@ -83,11 +83,11 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
     return read_result(work.file, inputs) or store_result(work.file, inputs, measure())
 
 
-def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
-    """Load a trained MAE, by a name or path that `MAESource.find` takes.
+def reference_mae(name: str, config: PretrainConfig) -> MaskedAutoencoder:
+    """Load a trained MAE, by a name or path that `MAESource.find` takes, for runs with these settings.
 
     Raises:
-        ValueError: If there is none, or if it was never trained.
+        ValueError: If there is none, or if it was never trained, or predicts another target than the runs.
         CheckpointError: If it has another geometry.
     """
     source = MAESource.find(name, "--reference")
@@ -95,7 +95,13 @@ def reference_mae(name: str, grid: TokenGrid) -> MaskedAutoencoder:
         raise ValueError(f"the reference must be a trained MAE, got {name!r}, a preset with untrained weights")
     if source.drawn:
         raise ValueError(f"the reference must be a trained MAE, got {name!r}, without {' and '.join(source.drawn)}")
-    return build_mae(source, grid, seed=0)
+    target = build_target(config.target, config.grid, source.config)
+    if source.target != target.identity:
+        raise ValueError(
+            f"the reference must predict the runs' target, {target.identity!r}, got {name!r}, which predicts "
+            f"{source.target!r}"
+        )
+    return build_mae(source, config.grid, seed=0, target=target)
 
 
 # --- Probes ----------------------------------------------------------------------------------------------------------

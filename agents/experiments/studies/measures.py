@@ -19,6 +19,7 @@ from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.jobs.parallel import side_by_side
 from tats_gym.model.errors import expected_errors
+from tats_gym.targets.table import build_target
 
 GRADIENT_CLIPS, GRADIENT_DRAWS = 42, 256
 """Held-out clips, and masks for each, over which the credits' gradients are averaged."""
@@ -124,5 +125,7 @@ MEASURES: Mapping[str, Measure] = {
 
 def _held_out(config: PretrainConfig, *, num_masks: int) -> HeldOut:
     assert config.init_mae is not None
-    mae = build_mae(MAESource.find(config.init_mae), config.grid, seed=config.seed)
+    source = MAESource.find(config.init_mae)
+    target = build_target(config.target, config.grid, source.config)
+    mae = build_mae(source, config.grid, seed=config.seed, target=target)
     return held_out_for(config, mae, num_masks=num_masks)

@@ -1,0 +1,1 @@
+"""Targets: what an MAE's hidden tokens are predicted against, by name."""
