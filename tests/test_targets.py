@@ -1,16 +1,86 @@
 """The targets: their values against other implementations, their names, and the contract of one's own."""
 
+import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from tats_gym import contracts
 from tats_gym.agents.config import PRESETS, PretrainConfig
+from tats_gym.commands.train import main
 from tats_gym.model.target import Pixels, Target, take
 from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
+from tats_gym.targets.hog import Hog, HogConfig, histograms
 from tats_gym.targets.table import TARGETS, build_target
-from tests.encoders import CONFIG, GRID
+from tats_gym.tokens import TokenGrid
+from tests.encoders import CONFIG, GRID, clips_for
+from tests.runs import words_of
+
+HIDDEN = torch.tensor([[0, 3, 5], [7, 2, 1], [4, 6, 0], [1, 3, 2]])
+"""Two masks of each of two clips."""
+
+
+def _values(target, clips):
+    return target(GRID.cut(clips), HIDDEN)
+
+
+# --- hog -------------------------------------------------------------------------------------------------------------
+
+
+def _histogram_by_hand(image, top, left):
+    """The histogram of the 8 x 8 cell at a corner of one channel: pixel by pixel, in degrees."""
+    bins = np.zeros(9)
+    for row in range(top, top + 8):
+        for column in range(left, left + 8):
+            inside = (0 < row < len(image) - 1, 0 < column < image.shape[1] - 1)
+            down = float(image[row + 1, column]) - float(image[row - 1, column]) if inside[0] else 0.0
+            across = float(image[row, column + 1]) - float(image[row, column - 1]) if inside[1] else 0.0
+            degrees = math.degrees(math.atan2(down, across)) % 180
+            bins[int(degrees // 20) % 9] += math.hypot(down, across)
+    length = np.linalg.norm(bins)
+    return bins / length if length else bins
+
+
+def test_hog_of_a_token_holds_the_histograms_of_its_cells_frame_by_frame():
+    clips = clips_for()
+    clips[1, :, 2, :8, :8] = 100  # a cell without gradients but at its border
+    clips[1, 2] = 7  # a channel without any
+    found = _values(Hog(GRID), clips).unflatten(-1, (2, 2, 2, 3, 9))  # frame, row, column, channel, bin
+    for mask, token in ((0, 1), (1, 0), (2, 0), (3, 2)):
+        time, height, width = np.unravel_index(HIDDEN[mask, token].item(), GRID.shape)
+        for frame, row, column, channel in np.ndindex(2, 2, 2, 3):
+            image = clips[mask // 2, channel, 2 * time + frame].numpy()
+            expected = _histogram_by_hand(image, 16 * height + 8 * row, 16 * width + 8 * column)
+            assert found[mask, token, frame, row, column, channel].numpy() == pytest.approx(expected, abs=1e-5)
+    assert (found[2:, ..., 2, :] == 0).all()
+
+
+def test_hog_is_that_of_scikit_image():
+    feature = pytest.importorskip("skimage.feature")
+    images = torch.randint(256, (3, 48, 64), generator=torch.Generator().manual_seed(0)).float()
+    found = histograms(images, HogConfig())
+    for image, ours in zip(images.double().numpy(), found, strict=True):
+        theirs = feature.hog(
+            image, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(1, 1), block_norm="L2", feature_vector=False
+        )
+        assert ours.numpy() == pytest.approx(theirs[:, :, 0, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("slope", "bin_"), [((0, 1), 0), ((0, -1), 0), ((1, 0), 4), ((-1, 0), 4), ((1, 1), 2)])
+def test_opposite_gradients_are_one_orientation(slope, bin_):
+    rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    found = histograms(slope[0] * rows + slope[1] * columns, HogConfig())
+    assert torch.equal(found[1, 1], torch.eye(9)[bin_])  # 0, 90 and 45 degrees, in bins of 20
+
+
+def test_cells_that_do_not_divide_a_patch_are_refused():
+    grid = TokenGrid(frames=4, size=36, patch_size=12, visible=3)
+    with pytest.raises(ValueError, match="target hog has cells of 8 pixels, which must divide patch_size 12"):
+        build_target("hog", grid, CONFIG)
+    assert Hog(grid, HogConfig(cell_size=4)).width == 2 * 9 * 3 * 9
+
 
 # --- errors ----------------------------------------------------------------------------------------------------------
 
@@ -29,7 +99,7 @@ def test_errors_are_the_mean_distance_of_the_values(distance, expected):
     ("name", "message"),
     [
         ("pixel", r"target must be one of .*; got 'pixel'; did you mean 'pixels'\?"),
-        ("pixels:9", "target pixels takes no path, got 'pixels:9'"),
+        ("hog:9", "target hog takes no path, got 'hog:9'"),
     ],
 )
 def test_names_that_are_none_are_answered(name, message):
@@ -41,6 +111,11 @@ def test_a_run_before_targets_predicts_pixels():
     older = PRESETS["demo"].as_dict()
     del older["target"]
     assert PretrainConfig.from_dict(older).target == "pixels"
+
+
+def test_an_mae_of_another_package_has_its_own_target(capsys):
+    words = ["--env", "TatsMask-folder-v0", "--own-mae", "tests.own_maes:Means", "--target", "hog"]
+    assert "target 'hog' is for tats_gym's MAE" in words_of(main, words, capsys, codes=(1, 2))
 
 
 # --- The contract, and targets of one's own ---------------------------------------------------------------------------

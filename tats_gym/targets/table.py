@@ -28,6 +28,7 @@ class TargetKind:
 
 TARGETS = {
     "pixels": TargetKind(builder="tats_gym.model.target:Pixels"),
+    "hog": TargetKind(builder="tats_gym.targets.hog:Hog"),
 }
 """Name of a target, as settings and command lines give it, to its record."""
 
