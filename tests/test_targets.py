@@ -10,12 +10,17 @@ import torch
 from tats_gym import contracts
 from tats_gym.agents.config import PRESETS, PretrainConfig
 from tats_gym.commands.train import main
+from tats_gym.export import export_encoder
 from tats_gym.model.target import Pixels, Target, take
-from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
+from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder, Reconstruction
+from tats_gym.runs.checkpoint import CheckpointError
+from tats_gym.targets.features import deviation_between
 from tats_gym.targets.hog import Hog, HogConfig, histograms
-from tats_gym.targets.table import TARGETS, build_target
+from tats_gym.targets.table import TARGETS, build_target, checked_target
+from tats_gym.targets.teacher import Teacher
 from tats_gym.tokens import TokenGrid
-from tests.encoders import CONFIG, GRID, clips_for
+from tests.encoders import CONFIG, GRID, clips_for, features, normalised, random_source
+from tests.maes import transformers_mae
 from tests.runs import words_of
 
 HIDDEN = torch.tensor([[0, 3, 5], [7, 2, 1], [4, 6, 0], [1, 3, 2]])
@@ -82,6 +87,73 @@ def test_cells_that_do_not_divide_a_patch_are_refused():
     assert Hog(grid, HogConfig(cell_size=4)).width == 2 * 9 * 3 * 9
 
 
+# --- teacher ---------------------------------------------------------------------------------------------------------
+
+
+def _layer_normed(tokens):
+    """Norm each token (..., D) by hand."""
+    mean, variance = tokens.mean(-1, keepdim=True), tokens.var(-1, correction=0, keepdim=True)
+    return (tokens - mean) / (variance + 1e-5).sqrt()
+
+
+def _at_hidden(tokens):
+    return torch.stack([tokens[mask // 2, ids] for mask, ids in enumerate(HIDDEN)])
+
+
+def test_the_teachers_features_are_those_of_transformers(tmp_path):
+    model = transformers_mae()
+    model.save_pretrained(tmp_path / "hf")
+    target = build_target(f"teacher:{tmp_path / 'hf'}", GRID, MAEConfig())
+    with torch.no_grad():
+        tokens = model.videomae(normalised(clips_for()).transpose(1, 2)).last_hidden_state
+    torch.testing.assert_close(_values(target, clips_for()), _at_hidden(_layer_normed(tokens)), atol=1e-4, rtol=1e-4)
+    assert (target.width, target.distance) == (128, "absolute")
+
+
+def test_a_teacher_is_a_run_or_an_export_of_it_and_known_by_its_weights(tmp_path):
+    source = random_source(tmp_path)
+    (file, *_) = export_encoder(source, "safetensors", tmp_path / "out")
+    run, export = (Teacher(GRID, str(path)) for path in (tmp_path / "run-1", file))
+    expected = _at_hidden(_layer_normed(features(source)))
+    for teacher in (run, export):
+        torch.testing.assert_close(_values(teacher, clips_for()), expected, atol=1e-4, rtol=1e-4)
+    assert run.identity == export.identity
+    source.weights["encoder.patch_embed.proj.bias"][3] += 1e-3
+    (other, *_) = export_encoder(source, "safetensors", tmp_path / "other")
+    assert Teacher(GRID, str(other)).identity != run.identity
+
+
+def test_a_teacher_has_no_weights_to_train_or_to_save(tmp_path):
+    random_source(tmp_path)
+    mae = MaskedAutoencoder(CONFIG, GRID, Teacher(GRID, str(tmp_path / "run-1")))
+    assert not [name for name in (*mae.state_dict(), *dict(mae.named_parameters())) if name.startswith("target.")]
+    mae.train()
+    assert (mae.target.training, mae.target.video.training) == (True, False)
+    mae(clips_for(), torch.tensor([[0, 1]] * 2)).errors.mean().backward()
+    assert all(weights.grad is not None for name, weights in mae.named_parameters() if "pos_embed" not in name)
+    assert all(not tensor.requires_grad for tensor in mae.target.video.buffers())
+
+
+def test_a_teacher_of_other_tokens_is_refused_with_the_clips_that_it_takes(tmp_path):
+    random_source(tmp_path)
+    name = f"teacher:{tmp_path / 'run-1'}"
+    with pytest.raises(
+        ValueError, match=r"must divide clips as the MAE does, .* take clips of its size \(frames 4, size 32"
+    ):
+        build_target(name, TokenGrid(frames=4, size=64), CONFIG)
+    with pytest.raises(ValueError, match=r"--target teacher:/nowhere: encoder must be .* or a path that exists"):
+        build_target("teacher:/nowhere", GRID, CONFIG)
+    (tmp_path / "broken.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"--target teacher:.*broken.pth"):
+        build_target(f"teacher:{tmp_path / 'broken.pth'}", GRID, CONFIG)
+
+
+def test_the_deviation_between_tokens_by_hand():
+    one = torch.tensor([[[1.0, 2.0], [3.0, 2.0]], [[1.0, 5.0], [3.0, -1.0]]])  # variances 1 and (0 + 0 + 9 + 9) / 4
+    assert deviation_between(one).item() == pytest.approx(math.sqrt((1 + 4.5) / 2))
+    assert deviation_between(torch.ones(2, 3, 4)) == 0
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -99,6 +171,8 @@ def test_errors_are_the_mean_distance_of_the_values(distance, expected):
     ("name", "message"),
     [
         ("pixel", r"target must be one of .*; got 'pixel'; did you mean 'pixels'\?"),
+        ("teacher", "target teacher must be given with a path, as teacher:PATH, got 'teacher'"),
+        ("teacher:", "must be given with a path"),
         ("hog:9", "target hog takes no path, got 'hog:9'"),
     ],
 )
@@ -107,7 +181,10 @@ def test_names_that_are_none_are_answered(name, message):
         PretrainConfig(target=name)
 
 
-def test_a_run_before_targets_predicts_pixels():
+def test_a_path_is_kept_as_an_absolute_one_and_a_run_before_targets_predicts_pixels(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert PretrainConfig(target="teacher:runs/a").target == f"teacher:{tmp_path / 'runs' / 'a'}"
+    assert [checked_target(name) for name in ("teacher:demo", "mine:Target")] == ["teacher:demo", "mine:Target"]
     older = PRESETS["demo"].as_dict()
     del older["target"]
     assert PretrainConfig.from_dict(older).target == "pixels"
@@ -121,10 +198,16 @@ def test_an_mae_of_another_package_has_its_own_target(capsys):
 # --- The contract, and targets of one's own ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(TARGETS))
+@pytest.mark.parametrize("name", sorted({*TARGETS} - {"teacher"}))
 def test_our_targets_keep_the_contract(name, demo_root, monkeypatch):
     monkeypatch.setenv("TATS_GYM_DATA", str(demo_root.parent))
     contracts.check_target(name)
+
+
+def test_a_teacher_keeps_the_contract(tmp_path, demo_root, monkeypatch):
+    monkeypatch.setenv("TATS_GYM_DATA", str(demo_root.parent))
+    random_source(tmp_path)
+    contracts.check_target(f"teacher:{tmp_path / 'run-1'}")
 
 
 class Broken(Target):
