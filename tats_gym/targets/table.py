@@ -29,6 +29,7 @@ class TargetKind:
 TARGETS = {
     "pixels": TargetKind(builder="tats_gym.model.target:Pixels"),
     "teacher": TargetKind(builder="tats_gym.targets.teacher:Teacher", needs="path"),
+    "ema": TargetKind(builder="tats_gym.targets.ema:Ema", needs="mae"),
     "hog": TargetKind(builder="tats_gym.targets.hog:Hog"),
 }
 """Name of a target, as settings and command lines give it, to its record."""
