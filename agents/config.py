@@ -122,8 +122,8 @@ class PretrainConfig:
     own_mae: str | None = None
     """An MAE of your own, as module:function from a TokenGrid to the model, in place of the one that mae.* describe;
     init_mae may then name a run of it. See docs/plugs.md."""
-    target: Annotated[str, tyro.conf.arg(metavar=f"{{{CHOICES}}}|MODULE:FUNCTION")] = PIXELS
-    """The values that the MAE predicts for hidden tokens, or module:function of your own; see docs/targets.md."""
+    target: Annotated[str, tyro.conf.arg(metavar=f"{{{CHOICES}}}|MODULE:OBJECT")] = PIXELS
+    """The values that the MAE predicts for hidden tokens, or module:object of your own; see docs/targets.md."""
     train_mae: bool = True
     """False leaves the MAE as it is: the sampler alone learns."""
     checkpoint_interval: int | None = None

@@ -23,6 +23,8 @@ from tats_gym.model.target import Target, take
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.runs.folder import begin_run
+from tats_gym.targets.ema import Ema, EmaConfig
+from tats_gym.targets.table import TargetKind
 from tests.encoders import random_mae, write_run
 from tests.runs import rows, tiny_config, train, words_of
 
@@ -38,6 +40,13 @@ class Mean(Target):
 
     def forward(self, patches, ids_hidden):
         return take(patches, ids_hidden).float().mean(-1, keepdim=True) / 255
+
+
+def slow(grid, mae):
+    return Ema(grid, mae, EmaConfig(start_momentum=0.5, end_momentum=0.75))
+
+
+SLOW = TargetKind(builder="tests.test_target_runs:slow", needs="mae")
 
 
 @pytest.fixture(name="teacher")
@@ -123,9 +132,12 @@ def test_a_run_goes_on_beside_the_same_teacher_alone(clips_root, tmp_path, teach
 # --- ema -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_average_follows_the_encoder_as_by_hand(clips_root, tmp_path, accumulate):
-    config = tiny_config(clips_root, tmp_path, target="ema")
+@pytest.mark.parametrize(
+    ("name", "accumulate", "momenta"),
+    [("ema", 1, (0.998, 1.0)), ("ema", 2, (0.998, 1.0)), ("tests.test_target_runs:SLOW", 1, (0.5, 0.75))],
+)
+def test_the_average_follows_the_encoder_as_by_hand(clips_root, tmp_path, name, accumulate, momenta):
+    config = tiny_config(clips_root, tmp_path, target=name)
     run = Pretraining(replace(config, mae_optim=replace(config.mae_optim, accumulate=accumulate)))
     student = {
         name: value for name, value in run.mae.state_dict().items() if name.startswith(("encoder.", "pos_embed."))
@@ -144,7 +156,7 @@ def test_the_average_follows_the_encoder_as_by_hand(clips_root, tmp_path, accumu
     steps = 8 // accumulate
     assert len(trajectory) == run.optimizer.steps == steps
     for number, weights in enumerate(trajectory):
-        momentum = 0.998 + (1.0 - 0.998) * number / steps
+        momentum = momenta[0] + (momenta[1] - momenta[0]) * number / steps
         expected = {name: momentum * value + (1 - momentum) * weights[name] for name, value in expected.items()}
     for name, value in run.mae.target.video.state_dict().items():
         torch.testing.assert_close(value.double(), expected[name], atol=1e-6, rtol=1e-6)

@@ -1,1 +1,1 @@
-"""Targets: what an MAE's hidden tokens are predicted against, by name."""
+"""The targets of an MAE's hidden tokens, by name."""

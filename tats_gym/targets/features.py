@@ -1,4 +1,4 @@
-"""Features of a frozen encoder as targets: what the targets `teacher` and `ema` share."""
+"""Features of a frozen encoder as a target: the common part of `teacher` and `ema`."""
 
 import torch
 from torch import Tensor, nn
