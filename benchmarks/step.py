@@ -41,6 +41,11 @@ OURS: dict[str, dict[str, Any]] = {
     "joint, width 192, decode_ratio 0.5": {"sampler": {"width": 192}, "decode_ratio": 0.5},
     "MAE alone": {"agent": "random"},
 }
+TARGETS: dict[str, dict[str, Any]] = {
+    "MAE alone, target hog": {"agent": "random", "target": "hog"},
+    "MAE alone, target ema": {"agent": "random", "target": "ema"},
+}
+"""A teacher of the same size costs as much as ema. They are measured where `--variants` names them."""
 PEERS = {
     f"{name}, {how}": (step, how == "fused")
     for name, step in (("AdaMAE", AdaMAEStep), ("VideoMAE tube", VideoMAEStep))
@@ -56,6 +61,7 @@ VARIANTS = (*OURS, *PEERS, *ATTENTION)
 RATIOS = [
     *((joint, peer) for joint in OURS if joint != "MAE alone" for peer in PEERS),
     ("MAE alone", "VideoMAE tube, fused"),
+    *((variant, "MAE alone") for variant in TARGETS),
     tuple(ATTENTION),
 ]
 
@@ -96,7 +102,7 @@ class StepConfig:
         check_plain(self)
         check_choice("preset", self.preset, PRESETS)
         for variant in self.variants:
-            check_choice("variants", variant, VARIANTS)
+            check_choice("variants", variant, (*VARIANTS, *TARGETS))
         check_intervals(self, batch_size="[1, inf)", frames="[1, inf)", size="[1, inf)", mask_ratio="(0, 1)")
         check_intervals(self, rounds="[1, inf)", steps="[1, inf)")
 
@@ -106,7 +112,7 @@ class Work:
     """One measurement of one variant."""
 
     variant: str
-    """One of `VARIANTS`."""
+    """One of `VARIANTS` or `TARGETS`."""
     config: StepConfig
     root: str
     """Folder of the demo's videos."""
@@ -187,8 +193,9 @@ def prepare(work: Work, device: torch.device) -> tuple[Callable[[], Any], int]:
     pixels = torch.randint(256, shape, dtype=torch.uint8)
     if device.type == "cuda":
         pixels = pixels.pin_memory()
-    if work.variant in OURS:
-        joint = JointStep(_joint(preset, config, OURS[work.variant], grid), pixels, work.root)
+    ours = OURS | TARGETS
+    if work.variant in ours:
+        joint = JointStep(_joint(preset, config, ours[work.variant], grid), pixels, work.root)
         return joint, joint.clips_per_call
     if work.variant in ATTENTION:
         return _attention_step(work.variant, preset, grid, config, device), config.batch_size

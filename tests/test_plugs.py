@@ -30,7 +30,8 @@ def _installed(tmp_path_factory):
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
     pages = "".join((ROOT / "docs" / name).read_text() for name in ("plugs.md", "data.md"))
     files = dict(FILES.findall(pages))
-    assert sorted(files) == ["arrays.py", "my_parts/colours.py", "my_parts/rewards.py", "pyproject.toml"]
+    parts = ["my_parts/changes.py", "my_parts/colours.py", "my_parts/rewards.py"]
+    assert sorted(files) == ["arrays.py", *parts, "pyproject.toml"]
     files["pyproject.toml"] += '\n[project.entry-points."tats_gym.datasets"]\narrays = "arrays:DATASET"\n'
     files["pyproject.toml"] += '\n[tool.setuptools]\npackages = ["my_parts"]\npy-modules = ["arrays"]\n'
     install(files, source, target)
@@ -97,9 +98,10 @@ def test_the_pages_mae_is_trained_by_the_command_and_goes_on_where_it_is_named_a
 
 def test_the_parts_keep_the_contracts(installed):
     code = (
-        "from tats_gym.contracts import check_dataset, check_mae, check_reward\n"
+        "from tats_gym.contracts import check_dataset, check_mae, check_reward, check_target\n"
         "from my_parts.colours import Colours\n"
         "check_reward('neg_worst'); check_reward('my_parts.rewards:log_gain'); check_mae(Colours)\n"
+        "check_target('my_parts.changes:Changes')\n"
         f"check_dataset('TatsMask-arrays-v0', {str(installed / 'archives')!r})\n"
     )
     done = python(installed, "-c", code)

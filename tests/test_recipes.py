@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md for an agent, a dataset and a reward, followed in a copy of this checkout."""
+"""The recipes of CONTRIBUTING.md for agents, datasets, rewards and targets, followed in a copy of this checkout."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tats_gym.runs.checkpoint import load_checkpoint
 from tats_gym.runs.folder import read_record
 from tests.layouts import write_layout
 
@@ -50,8 +51,9 @@ sys.argv[:2] = ["scripts/train_ppo.py", "--root", root]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 TRAIN = (
-    "--env TatsMask-mine-v0 --agent newest --reward neg_worst --frames 4 --size 32 --visible 3 --mae.embed-dim 64 "
-    "--mae.depth 1 --mae.num-heads 1 --mae.decoder-embed-dim 32 --mae.decoder-depth 1 --mae.decoder-num-heads 1 "
+    "--env TatsMask-mine-v0 --agent newest --reward neg_worst --target colour --frames 4 --size 32 --visible 3 "
+    "--mae.embed-dim 64 --mae.depth 1 --mae.num-heads 1 --mae.decoder-embed-dim 32 --mae.decoder-depth 1 "
+    "--mae.decoder-num-heads 1 "
     "--stride 1 --num-workers 0 --num-envs 2 --epoch-clips 4 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 "
     "--eval-clips 2 --eval-masks 1 --device cpu --quiet"
 )
@@ -106,6 +108,8 @@ def test_each_recipe_is_a_file_or_function_and_a_line():
         ("tats_gym/datasets.py", "in", "DATASETS"),
         ("envs/rewards.py", "above", "REWARDS"),
         ("envs/rewards.py", "in", "REWARDS"),
+        ("tats_gym/targets/colour.py", "", ""),
+        ("tats_gym/targets/table.py", "in", "TARGETS"),
     ]
 
 
@@ -125,6 +129,8 @@ def test_the_dataset_is_listed_its_id_pays_the_reward_and_the_agent_masks(used):
     assert masks == "[[5, 6, 7], [5, 6, 7]]"
 
 
-def test_the_agent_trains_on_the_dataset_with_the_reward(used):
+def test_the_agent_trains_on_the_dataset_with_the_reward_and_the_target(used):
     settings = read_record(used[1])["config"]
-    assert (settings["env"], settings["agent"], settings["reward"]) == ("TatsMask-mine-v0", "newest", "neg_worst")
+    named = [settings[part] for part in ("env", "agent", "reward", "target")]
+    assert named == ["TatsMask-mine-v0", "newest", "neg_worst", "colour"]
+    assert load_checkpoint(used[1])["mae"]["decoder.head.bias"].shape == (3,)

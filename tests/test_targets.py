@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +258,9 @@ def test_a_function_that_makes_no_target_is_told():
 def test_pixels_are_the_default():
     assert isinstance(MaskedAutoencoder(CONFIG, GRID).target, Pixels)
     assert PRESETS["paper-ssv2"].target == "pixels"
+
+
+def test_the_page_names_every_target():
+    text = (Path(__file__).parent.parent / "docs" / "targets.md").read_text()
+    rows = text[text.index("| `--target` |") :].split("\n\n")[0].splitlines()[2:]
+    assert sorted(row.split("`")[1].removesuffix(":PATH") for row in rows) == sorted(TARGETS)
