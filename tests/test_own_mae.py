@@ -1,5 +1,6 @@
 """`tats-gym train --own-mae module:function`: another package's MAE is trained, saved, resumed, measured and drawn."""
 
+import itertools
 import re
 import sys
 from dataclasses import asdict, replace
@@ -28,7 +29,7 @@ from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_ch
 from tats_gym.runs.folder import begin_run, read_record
 from tats_gym.runs.kinds import PRETRAINING, kind_of
 from tests.own_maes import Means
-from tests.runs import tiny_config, train, words_of
+from tests.runs import rows, tiny_config, train, words_of
 
 MODULE = "tests.own_maes"
 NAME, DROPPING = f"{MODULE}:Means", f"{MODULE}:Dropping"
@@ -116,6 +117,16 @@ def test_it_is_measured_without_dropout_and_trains_on_with_it(clips_root, tmp_pa
         assert torch.allclose(errors[0], alone(clips, ids).errors.mean(1))
     assert (run.mae.training, run.mae.dropout.training, run.mae.frozen.training) == (True, True, False)
     run.close()
+
+
+def test_it_is_told_each_step_and_its_numbers_are_logged(clips_root, tmp_path):
+    config = _config(clips_root, tmp_path, f"{MODULE}:Told")
+    run, result = train(replace(config, mae_optim=replace(config.mae_optim, accumulate=2)))
+    progress, weights = zip(*run.mae.told, strict=True)
+    assert progress == (0, 0.25, 0.5, 0.75)  # 8 steps of four masks, two for each of the optimiser's
+    assert all(not torch.equal(one, two) for one, two in itertools.pairwise(weights))
+    assert torch.equal(weights[-1], run.mae.read.weight)
+    assert [row["mae/told"] for row in rows(result.folder) if "mae/told" in row][-1] == 4
 
 
 def test_going_on_with_another_mae_is_refused(clips_root, tmp_path):
