@@ -23,6 +23,7 @@ from tats_gym.agents.peers.fixed import (
     TubePolicy,
 )
 from tats_gym.agents.peers.green_noise import Green3DConfig, Green3DPolicy
+from tats_gym.agents.peers.gumbel import GumbelConfig, GumbelTopK
 from tats_gym.agents.peers.jepa import JEPAConfig, JEPAPolicy
 from tats_gym.agents.peers.loss_predictor import LossPredictor, LossPredictorConfig
 from tats_gym.agents.peers.running_cells import CellPolicy
@@ -68,7 +69,7 @@ def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, baseline: Baseline 
         config.tats,
         baseline=baseline,
         masks_per_clip=env.vector_env.config.masks_per_clip,
-        warmup_timesteps=config.tats.warmup_epochs * _steps_per_epoch(env, config) * _batch_size(env),
+        warmup_timesteps=_warmup_timesteps(env, config),
         policy_kwargs={"sampler": config.sampler, "precision": config.precision},
         seed=config.seed,
         device=env.vector_env.device,
@@ -77,6 +78,10 @@ def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, baseline: Baseline 
 
 def _steps_per_epoch(env: TokenSelectionVecEnv, config: PretrainConfig) -> int:
     return config.steps_per_epoch(len(env.vector_env.clip_buffer.stream), env.vector_env.config.shard[1])
+
+
+def _warmup_timesteps(env: TokenSelectionVecEnv, config: PretrainConfig) -> int:
+    return config.tats.warmup_epochs * _steps_per_epoch(env, config) * _batch_size(env)
 
 
 def _batch_size(env: TokenSelectionVecEnv) -> int:
@@ -105,6 +110,22 @@ def _mae_rate(env: TokenSelectionVecEnv, config: PretrainConfig) -> Callable[[fl
     rate = LearningRate(optim, batch_size=_batch_size(env), steps_per_epoch=steps_per_epoch)
     steps = optim.epochs * steps_per_epoch
     return lambda left: rate.at(max(0, round((1 - left) * steps) - 1) // optim.accumulate)
+
+
+@with_settings(GumbelConfig)
+def build_gumbel(env: TokenSelectionVecEnv, config: PretrainConfig, settings: GumbelConfig) -> GumbelTopK:
+    """Make the sampler that follows the gradient of the MAE's error, with the network and the rates of TATS."""
+    return GumbelTopK(
+        env,
+        config.tats,
+        sampler=replace(config.sampler, critic="none"),
+        settings=settings,
+        masks_per_clip=env.vector_env.config.masks_per_clip,
+        warmup_timesteps=_warmup_timesteps(env, config),
+        policy_kwargs={"precision": config.precision},
+        seed=config.seed,
+        device=env.vector_env.device,
+    )
 
 
 @with_settings(LossPredictorConfig)

@@ -67,6 +67,7 @@ AGENTS = {
         baseline="dr_grpo",
         uses_gain=False,
     ),
+    "gumbel": Agent(builder="tats_gym.agents.builders:build_gumbel", uses_gain=False),
     "adamae": Agent(builder="tats_gym.agents.builders:build_adamae", objective="adamae", uses_gain=False),
     "loss_predictor": Agent(builder="tats_gym.agents.builders:build_loss_predictor", uses_gain=False),
     "ppo": Agent(builder="tats_gym.agents.stock.on_policy:build_ppo"),

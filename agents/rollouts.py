@@ -15,6 +15,7 @@ from torch import Tensor
 from tats_gym.agents.nonfinite import check_losses
 from tats_gym.agents.rollout_buffer import MaskBatch, TokenRolloutBuffer
 from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
+from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
@@ -35,6 +36,8 @@ class TokenRollouts(OnPolicyAlgorithm):
     warmup_timesteps: int = 0
     reuse_scores: bool = True
     n_epochs: int = 1
+    extra_forwards: int = 0
+    """Forwards of the MAE that the agent adds for a mask it learns from."""
     outputs: list[PolicyOutput] | None = None
     """Outputs of `score` in each step of this rollout, if the update reuses them."""
 
@@ -113,13 +116,18 @@ class TokenRollouts(OnPolicyAlgorithm):
         if self.rollout_by_rule:
             outcome = vector_env.step_tensors(self.rule_ids(vector_env))
         else:
-            tokens = to_float32(vector_env.observe())
-            ids, values, log_prob = self.draw_masks(tokens, vector_env.clip_buffer.num_visible)
-            outcome = vector_env.step_tensors(ids)
-            rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)
+            outcome = self.step_learning(vector_env, rollout_buffer)
         self.num_timesteps += vector_env.num_envs * vector_env.config.shard[1]  # over all processes
         callback.update_locals({"outcome": outcome})
         return callback.on_step()
+
+    def step_learning(self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer) -> Outcome:
+        """Draw masks of the current clips, step the environment with them, and store what the update needs."""
+        tokens = to_float32(vector_env.observe())
+        ids, values, log_prob = self.draw_masks(tokens, vector_env.clip_buffer.num_visible)
+        outcome = vector_env.step_tensors(ids)
+        rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)
+        return outcome
 
     def draw_masks(self, tokens: Tensor, num_visible: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw K tokens of each mask for tokens (B / G, L, D).

@@ -31,6 +31,7 @@ FIXED = BY_CLIP | {"random", "random_ratio", "tube", "block", "cell", "jepa", "g
 LEARN = {
     "tats": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
     "group": [{"credit": "token"}, {"credit": "position"}, {"credit": "joint"}, {"credit": "marginal"}],
+    "gumbel": [{}],
     "grpo": [{}],
     "dr_grpo": [{}],
     "adamae": [{}],

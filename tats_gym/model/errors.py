@@ -1,9 +1,10 @@
-"""The errors of an MAE under given masks: of each mask, and of each token."""
+"""The errors of an MAE under given masks: of each mask, and of each token; and with a gradient of the masks."""
 
 import torch
 from torch import Tensor
 
 from tats_gym.model.protocol import MaskedModel
+from tats_gym.model.videomae import MaskedAutoencoder
 
 
 def errors_under(mae: MaskedModel, clips: Tensor, ids: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -33,3 +34,25 @@ def errors_under(mae: MaskedModel, clips: Tensor, ids: Tensor, decode_ratio: flo
 def expected_errors(by_token: Tensor) -> Tensor:
     """Return the mean errors (B, L) of `errors_under` with the clip's mean where no mask predicts a token."""
     return torch.where(by_token.isnan(), by_token.nanmean(1, keepdim=True), by_token)
+
+
+def gated_error(mae: MaskedModel, clips: Tensor, ids_keep: Tensor, gates: Tensor) -> Tensor:
+    """Return the mean error (B * G,) of the hidden tokens, with a gradient of the choice of tokens.
+
+    A visible token is scaled by 1 plus its gate, a hidden token's error counts 1 minus its gate. Gates are 0 where only
+    the gradient is wanted: a straight-through estimator adds them to a hard choice. Of an MAE of another package the
+    errors are taken as they are, without a gradient of the visible tokens.
+
+    Args:
+        mae: The MAE.
+        clips: (B, C, T, H, W) in uint8, on the MAE's device.
+        ids_keep: Visible tokens (B * G, K), G masks for each clip, one clip's after another's.
+        gates: (B * G, L).
+    """
+    if isinstance(mae, MaskedAutoencoder):
+        found = mae(clips, ids_keep, scales=1 + gates.gather(1, ids_keep))
+    else:
+        with torch.no_grad():
+            found = mae(clips, ids_keep)
+    errors: Tensor = found.errors * (1 - gates.gather(1, found.ids_hidden))
+    return errors.mean(1)

@@ -210,17 +210,20 @@ class MaskedAutoencoder(nn.Module):
         with torch.no_grad():
             return self.encoder.embed(self.grid.cut(clips), self.pos_embed())
 
-    def forward(self, clips: Tensor, ids_keep: Tensor, decode_ratio: float = 1.0) -> Reconstruction:
+    def forward(
+        self, clips: Tensor, ids_keep: Tensor, decode_ratio: float = 1.0, scales: Tensor | None = None
+    ) -> Reconstruction:
         """Reconstruct the hidden tokens of clips (B, C, T, H, W) in uint8 from the visible ones.
 
         Args:
             clips: Pixels.
             ids_keep: Visible tokens (B, K); or (B * G, K), G masks for each clip, one clip's after another's.
             decode_ratio: Share of the hidden tokens that the decoder sees and predicts, drawn uniformly for each mask.
+            scales: Factors (B * G, K) of the visible tokens' embeddings; None for 1.
         """
         mask, ids_hidden = self.hide(ids_keep, decode_ratio)
         patches = self.grid.cut(clips)  # (B, L, P) uint8
-        latent = self.encode(take(patches, ids_keep), ids_keep)  # (B, K, D)
+        latent = self.encode(take(patches, ids_keep), ids_keep, scales)  # (B, K, D)
         pred = self.decode(latent, ids_keep, ids_hidden)  # (B, M, P)
         with torch.no_grad():
             target = self.target(patches, ids_hidden)  # (B, M, P)
@@ -232,9 +235,10 @@ class MaskedAutoencoder(nn.Module):
         mask = mask_from_ids(ids_keep, num_tokens)
         return mask, _drawn(hidden_ids(mask, num_tokens - num_visible), decode_ratio)
 
-    def encode(self, patches: Tensor, ids_keep: Tensor) -> Tensor:
+    def encode(self, patches: Tensor, ids_keep: Tensor, scales: Tensor | None = None) -> Tensor:
         """Encode the visible patches (B, K, P) in uint8 at their places ids_keep (B, K): (B, K, D)."""
-        latent: Tensor = self.encoder(self.encoder.embed(patches, F.embedding(ids_keep, self.pos_embed())))
+        tokens = self.encoder.embed(patches, F.embedding(ids_keep, self.pos_embed()))
+        latent: Tensor = self.encoder(tokens if scales is None else tokens * scales[..., None])
         return latent
 
     def decode(self, latent: Tensor, ids_keep: Tensor, ids_hidden: Tensor) -> Tensor:

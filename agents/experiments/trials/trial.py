@@ -20,6 +20,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials.demo_objects import object_coverage
 from tats_gym.agents.peers.fixed import FixedPolicy
 from tats_gym.agents.requirements import resolve_settings
+from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.command_line import differing, run_config
 from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
@@ -197,9 +198,10 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
 
 
 def _forwards_beside(run: Pretraining) -> int:
-    """Return the forwards without gradients for a mask: of the reward, also in the warm-up, and of the choice."""
-    policy = run.agent.policy
+    """Return the further forwards for a mask: of the reward, also in the warm-up, of the choice and of learning."""
+    policy, agent = run.agent.policy, run.agent
     chosen_by = policy.forwards if isinstance(policy, FixedPolicy) else 0
+    chosen_by += agent.extra_forwards if isinstance(agent, TokenRollouts) else 0
     return int(find_reward(run.config.reward).needs_random_mask) + chosen_by
 
 
