@@ -48,9 +48,13 @@ class PlackettLuce(Distribution):
 
     def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw (*sample_shape, B, K) token ids in draw order, by Gumbel top-k; `generator` is on the logits' device."""
+        with torch.no_grad():
+            return self.perturbed(sample_shape, generator).topk(self.num_visible, dim=-1).indices
+
+    def perturbed(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Return the logits plus Gumbel noise (*sample_shape, B, L), whose K highest are a draw."""
         noise = self.logits.new_empty((*sample_shape, *self.logits.shape))
-        gumbel = -noise.exponential_(generator=generator).log()
-        return (self.logits.detach() + gumbel).topk(self.num_visible, dim=-1).indices
+        return self.logits - noise.exponential_(generator=generator).log()
 
     @property
     def mode(self) -> Tensor:

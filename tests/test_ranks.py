@@ -21,10 +21,10 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 pytestmark = pytest.mark.long
 
 
-def _launch(clips_root, out, *trainings, restarts=0, **variables):
+def _launch(clips_root, out, *words, script="ranks", restarts=0, **variables):
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
     return subprocess.run(
-        [sys.executable, *several, "tests/ranks.py", str(clips_root), str(out), "4", *trainings],
+        [sys.executable, *several, f"tests/{script}.py", str(clips_root), str(out), *words],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables,
         cwd=ROOT,
         capture_output=True,
@@ -51,7 +51,7 @@ def _alone(clips_root, tmp_path_factory):
 @pytest.fixture(scope="module", name="both")
 def _both(clips_root, tmp_path_factory):
     out = tmp_path_factory.mktemp("both")
-    done = _launch(clips_root, out, "float64", "{}", "float32", '{"accumulate": 2}')
+    done = _launch(clips_root, out, "4", "float64", "{}", "float32", '{"accumulate": 2}')
     assert done.returncode == 0, done.stderr
     return out
 
@@ -60,7 +60,7 @@ def _both(clips_root, tmp_path_factory):
 def _killed(clips_root, tmp_path_factory):
     """A training of which one process was killed, so that all started again; `left` is its folder at that moment."""
     out = tmp_path_factory.mktemp("killed")
-    done = _launch(clips_root, out, "float64", '{"shard_state": true}', restarts=1, **{DIES: "2"})
+    done = _launch(clips_root, out, "4", "float64", '{"shard_state": true}', restarts=1, **{DIES: "2"})
     assert done.returncode == 0, done.stderr
     return out
 
@@ -100,6 +100,12 @@ def test_a_run_of_two_processes_goes_on_in_one(clips_root, alone, killed, tmp_pa
 
 def test_after_a_process_was_killed_all_start_again_where_they_were(alone, killed):
     _check_same_weights(alone, killed / "float64")
+
+
+def test_two_processes_of_every_agent_that_learns_end_with_the_same_weights(clips_root, tmp_path):
+    agents = ["tats", "group", "grpo", "gumbel", "adamae", "loss_predictor"]
+    done = _launch(clips_root, tmp_path, *agents, script="ranks_agents")
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_agent_that_trains_in_one_process_is_refused_in_several(clips_root, tmp_path):

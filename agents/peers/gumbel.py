@@ -134,17 +134,14 @@ class GumbelTopK(TokenRollouts, A2C):
         assert isinstance(policy, SubsetPolicy)
         tokens, num_visible = to_float32(vector_env.observe()), vector_env.clip_buffer.num_visible
         distribution = policy.score(tokens)[0].repeated(policy.masks_per_clip)
-        scores = distribution.logits - torch.empty_like(distribution.logits).exponential_().log()  # Gumbel noise
+        scores = distribution.perturbed()  # (B, L)
         ids = scores.detach().topk(num_visible, dim=1).indices  # (B, K)
         soft = soft_top_k(scores, num_visible, self.settings.temperature)
         with autocast(vector_env.config.precision, vector_env.device):
             error = gated_error(vector_env.mae, vector_env.clip_buffer.pixels, ids, soft - soft.detach()).mean()
         entropy = distribution.entropy().mean()
         loss = self.policy_coef * self.sign * error - self.ent_coef * entropy
-        parameters = list(policy.parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            share = gradient / self.n_steps
-            parameter.grad = share if parameter.grad is None else parameter.grad + share
+        (loss / self.n_steps).backward(inputs=list(policy.parameters()))  # none to the MAE's weights
         self._terms.append(torch.stack((loss, error, entropy)).detach())
         with torch.no_grad():
             log_prob = distribution.showing(num_visible).log_prob(ids).sum(1)
