@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tats_gym.train.precision import resolve_device
+from tats_gym.train.precision import resolve_device, resolve_precision
 
 
 @pytest.mark.parametrize("device", ["foo", "meta", "cuda:x", "cuda:-1", ""])
@@ -30,3 +30,26 @@ def test_devices_that_are_there_are_taken(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cpu") == torch.device("cpu")
     assert [resolve_device(name) for name in ("cuda", "cuda:1")] == [torch.device("cuda"), torch.device("cuda", 1)]
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_bf16_is_taken_where_the_runs_own_gpu_has_it_and_does_not_emulate_it(monkeypatch, capability, expected):
+    """A T4 (7.5) emulates bf16, which torch counts as support unless it is asked otherwise."""
+
+    class Properties:
+        major, minor = capability
+
+    entered = []
+
+    class Device:
+        def __init__(self, device):
+            entered.append(device)
+
+        __enter__ = __exit__ = lambda self, *_: None
+
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    assert resolve_precision("auto", torch.device("cuda", 1)) == expected
+    assert entered == [torch.device("cuda", 1)]

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,21 +52,24 @@ def process_group(device: str) -> Iterator[Ranks]:
 
     Args:
         device: See `resolve_device`; "auto" and "cuda" take the GPU of this process's local rank.
+
+    Raises:
+        ValueError: If several processes would share a GPU, or a variable of the launcher's is missing.
     """
-    resolved = resolve_device(device)
     if "WORLD_SIZE" not in os.environ:
         yield Ranks.alone(device)
         return
-    if resolved.type == "cuda" and resolved.index is None:
-        resolved = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(resolved)
+    resolved = own_device(device, os.environ)
+    own_gpu = resolved if resolved.type == "cuda" else None
+    if own_gpu:
+        torch.cuda.set_device(own_gpu)
     store, rank, world_size = next(rendezvous("env://"))
     # After a restart the store may still hold the addresses of dead processes. Each machine counts its own restarts,
     # so the prefix is only the same in all processes where there is one machine.
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         store = PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "nccl" if resolved.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT, device_id=own_gpu)
     yield Ranks(dist.get_rank(), dist.get_world_size(), resolved)
     # Not after an error: the ranks would wait for each other here; the launcher ends them.
     dist.destroy_process_group()
@@ -74,6 +77,44 @@ def process_group(device: str) -> Iterator[Ranks]:
         # Gloo's threads live on while another object, such as DistributedDataParallel, holds the group. If one frees
         # a tensor while Python shuts down, the process aborts (pytorch#190489); the pause lets them finish before.
         time.sleep(1)
+
+
+def own_device(device: str, variables: Mapping[str, str]) -> torch.device:
+    """Return the device of one of several processes: the CPU, or the GPU of its local rank.
+
+    Launchers that show each process its own GPU alone (srun --gpus-per-task=1) number it 0 in all of them.
+
+    Args:
+        device: See `resolve_device`.
+        variables: Environment variables that the launcher set.
+
+    Raises:
+        ValueError: If several processes would share a GPU, or LOCAL_RANK is missing.
+    """
+    resolved, count = resolve_device(device), torch.cuda.device_count()
+    if resolved.type != "cuda":
+        return resolved
+    if resolved.index is not None:
+        if variables.get("LOCAL_WORLD_SIZE", "1" if count == 1 else variables["WORLD_SIZE"]) != "1":
+            raise ValueError(
+                f"device {device!r} would put all processes of this machine on one GPU; give 'cuda', which takes for "
+                "each the GPU of its local rank"
+            )
+        return resolved
+    if count == 1:
+        return torch.device("cuda", 0)
+    if "LOCAL_RANK" not in variables:
+        raise ValueError(
+            f"WORLD_SIZE is {variables['WORLD_SIZE']} but LOCAL_RANK, the number of this process on its machine, is "
+            "not set: start by torchrun, or under Slurm set LOCAL_RANK=$SLURM_LOCALID in each task"
+        )
+    local_rank = int(variables["LOCAL_RANK"])
+    if local_rank >= count:
+        raise ValueError(
+            f"LOCAL_RANK {local_rank} has no GPU of its own: this machine shows {count}; start as many processes as "
+            "there are GPUs"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def parallel(module: nn.Module) -> nn.Module:

@@ -18,7 +18,13 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
     check_choice("precision", precision, get_args(Precision))
     if precision != AUTO:
         return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device.type == "cuda" and _has_bf16(device) else "fp32"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Return whether a GPU has instructions for bf16; older ones emulate it, slower than fp32."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
