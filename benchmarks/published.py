@@ -186,14 +186,14 @@ class PublishedTrajectoryAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, L, D) to (B, L, D)."""
         heads, frames = self.num_heads, self.num_frames
-        q, k, v = self.qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # (B, n, L, d)
+        q, k, v = self.qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # (B, N, L, e)
         scale = q.shape[-1] ** -0.5
-        scores = (q @ k.transpose(-2, -1) * scale).unflatten(-1, (frames, -1)).softmax(dim=-1)  # (B, n, L, t, s)
+        scores = (q @ k.transpose(-2, -1) * scale).unflatten(-1, (frames, -1)).softmax(dim=-1)  # (B, N, L, t, s)
         along = torch.einsum("bnlts,bntsd->bltnd", scores, v.unflatten(2, (frames, -1)))
         along = along.flatten(-2)  # (B, L, t, D)
         own = along.unflatten(1, (frames, -1)).diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2).flatten(1, 2)  # (B, L, D)
-        q2 = self.trajectory_q(own).unflatten(-1, (heads, -1)) * scale  # (B, L, n, d)
-        k2, v2 = self.trajectory_kv(along).unflatten(-1, (2, heads, -1)).unbind(3)  # (B, L, t, n, d)
+        q2 = self.trajectory_q(own).unflatten(-1, (heads, -1)) * scale  # (B, L, N, e)
+        k2, v2 = self.trajectory_kv(along).unflatten(-1, (2, heads, -1)).unbind(3)  # (B, L, t, N, e)
         weights = torch.einsum("blnd,bltnd->blnt", q2, k2).softmax(dim=-1)
         mixed = torch.einsum("blnt,bltnd->blnd", weights, v2).flatten(-2)
         projected: Tensor = self.proj(mixed)

@@ -172,6 +172,6 @@ def texture(height: int, width: int, rng: np.random.Generator) -> NDArray[np.int
     spectrum = np.fft.rfft2(rng.normal(size=(4, height, width))) / np.maximum(frequency, 1 / max(height, width))
     fields = np.fft.irfft2(spectrum, s=(height, width))
     fields /= fields.std(axis=(1, 2), keepdims=True)
-    levels = 128 + 40 * fields[0] + 12 * fields[1:]  # (3, H, W)
+    levels = 128 + 40 * fields[0] + 12 * fields[1:]  # (C, H, W)
     pixels: NDArray[np.int16] = np.clip(levels, 0, 255).astype(np.int16)
     return pixels.transpose(1, 2, 0)

@@ -151,10 +151,10 @@ def pairwise_loss(hardness: Tensor, errors: Tensor, counted: Tensor, pairs: int)
         pairs: Other tokens of the clip with which each is compared; each two are compared equally often on average.
     """
     num_hidden = hardness.shape[1]
-    shifts = 1 + torch.randperm(num_hidden - 1)[:pairs]  # (P,): a token is compared with those so many places on
-    others = (torch.arange(num_hidden)[:, None] + shifts).remainder(num_hidden).to(hardness.device)  # (M, P)
+    shifts = 1 + torch.randperm(num_hidden - 1)[:pairs]  # (A,): a token is compared with those so many places on
+    others = (torch.arange(num_hidden)[:, None] + shifts).remainder(num_hidden).to(hardness.device)  # (M, A)
     margin = (hardness[..., None] - hardness[:, others]) * (errors[..., None] - errors[:, others]).sign()
-    unequal = (errors[..., None] != errors[:, others]) & counted[..., None] & counted[:, others]  # (B, M, P)
+    unequal = (errors[..., None] != errors[:, others]) & counted[..., None] & counted[:, others]  # (B, M, A)
     number = unequal.sum().clamp(min=1)
     return (F.softplus(-margin) * unequal).sum() / number, ((margin > 0) & unequal).sum() / number
 

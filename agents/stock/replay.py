@@ -126,16 +126,16 @@ class ClipReplayBuffer(ReplayBuffer):
         assert self.vector_env is not None
         rows = self._oldest_first()[torch.randint(self.size(), (batch_size,))]
         clips = self.vector_env.clip_buffer.stream.again(self.positions[rows].tolist())
-        tokens = self.vector_env.embed(clips.pixels.to(self.vector_env.device)).float().to(self.device)  # (b, L, D)
+        tokens = self.vector_env.embed(clips.pixels.to(self.vector_env.device)).float().to(self.device)  # (B, L, D)
         if len(clips) < batch_size:
             filled = torch.cat([torch.arange(len(clips)), torch.randint(len(clips), (batch_size - len(clips),))])
             rows, tokens = rows[torch.isin(self.positions[rows], clips.positions)][filled], tokens[filled]
         return ReplayBufferSamples(
             observations=tokens,
-            actions=self.scores[rows].to(self.device),  # (b, L)
+            actions=self.scores[rows].to(self.device),  # (B, L)
             next_observations=tokens,
             dones=torch.ones(batch_size, 1, device=self.device),
-            rewards=self.stored_rewards[rows, None].to(self.device),  # (b, 1)
+            rewards=self.stored_rewards[rows, None].to(self.device),  # (B, 1)
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from tats_gym.clips.paths import data_root
 from tats_gym.clips.published_views import published_squares, published_windows
 from tats_gym.clips.readers import VideoReader, VideoReadError, pixel_aspect_of
 from tats_gym.settings.intervals import check_intervals
+from tats_gym.tokens import CHANNELS
 
 ORDER_SEED, CLIP_SEED = 0, 1
 """First entries of the random seeds, which separate the numbers of an epoch's order from those of a clip."""
@@ -226,4 +227,4 @@ class ClipDecoder:
 
 def empty_views(count: int, frames: int, size: int, *, pin_memory: bool = False) -> Tensor:
     """Allocate `count` views (count, C, T, H, W), uint8, uninitialised."""
-    return torch.empty((count, 3, frames, size, size), dtype=torch.uint8, pin_memory=pin_memory)
+    return torch.empty((count, CHANNELS, frames, size, size), dtype=torch.uint8, pin_memory=pin_memory)

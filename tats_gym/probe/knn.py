@@ -54,7 +54,7 @@ class Knn:
         return torch.cat([self._probabilities(part) for part in values.split(CHUNK)])
 
     def _probabilities(self, values: Tensor) -> Tensor:
-        near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (E, k)
+        near, ids = (_unit(values, self.mean) @ self.values.T).topk(self.config.k, dim=1)  # (E, neighbours)
         if self.config.votes == "weighted":
             weights = ((near - near[:, :1]) / self.config.temperature).exp()
         else:  # the cosines, far smaller than a vote, decide ties

@@ -105,7 +105,7 @@ def samples_of(encoder: VideoEncoder, stream: ClipStream, game: str, precision: 
     found = centre_coordinates(stream, ids)
     t, tubelet_size = encoder.grid.shape[0], encoder.grid.tubelet_size
     tokens = torch.cat(list(_tokens(encoder, stream, ids, precision)))  # (B, L, D)
-    last = torch.from_numpy(found.values[:, tubelet_size - 1 :: tubelet_size].astype(np.float32))  # (B, t, Q)
+    last = torch.from_numpy(found.values[:, tubelet_size - 1 :: tubelet_size].astype(np.float32))  # (B, t, coordinates)
     return Samples(
         tokens.unflatten(1, (t, -1)).flatten(0, 1),
         last.flatten(0, 1).to(tokens.device),

@@ -138,16 +138,16 @@ def _bright_colour(rng: np.random.Generator) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """One object in every frame: square windows of n x n pixels, ready to be blended."""
+    """One object in every frame: square windows of side x side pixels, ready to be blended."""
 
     top: NDArray[np.int64]
     """First row of the window, (T,)."""
     left: NDArray[np.int64]
     """First column of the window, (T,)."""
     light: NDArray[np.uint16]
-    """256 x opacity x colour, (T, n, n, 3)."""
+    """256 x opacity x colour, (T, side, side, C)."""
     opacity: NDArray[np.uint16]
-    """Opacity from 0 to 255, the same for each colour, (T, n, n, 3)."""
+    """Opacity from 0 to 255, the same for each colour, (T, side, side, C)."""
 
 
 def place(image: Bytes, *, x: Floats, y: Floats, radius: Floats, angle: Floats, presence: Floats) -> Patches:
@@ -167,18 +167,18 @@ def place(image: Bytes, *, x: Floats, y: Floats, radius: Floats, angle: Floats, 
     dx, dy = (
         steps + (left - x)[:, None] + 0.5,
         steps + (top - y)[:, None] + 0.5,
-    )  # (T, n), from centre to pixel
+    )  # (T, side), from centre to pixel
     texels = SPRITE_SIZE / (2 * SPRITE_REACH) / radius
     cos, sin = (cosine(angle) * texels)[:, None], (sine(angle) * texels)[:, None]
     middle = SPRITE_SIZE / 2
-    col = _texel((cos * dx + middle)[:, None, :], (sin * dy)[:, :, None])  # (T, n, n)
+    col = _texel((cos * dx + middle)[:, None, :], (sin * dy)[:, :, None])  # (T, side, side)
     row = _texel((cos * dy + middle)[:, :, None], (-sin * dx)[:, None, :])
     pixels = image.view(np.uint32).ravel()  # fetches four bytes as one number
-    seen = pixels.take(row * SPRITE_SIZE + col)[..., None].view(np.uint8)  # (T, n, n, 4)
+    seen = pixels.take(row * SPRITE_SIZE + col)[..., None].view(np.uint8)  # (T, side, side, 4)
     strength = np.rint(presence * 256).astype(np.uint16)[:, None, None, None]
     opacity = (
         (seen[..., 3:] * strength >> 8).astype(np.uint16).repeat(3, axis=-1)
-    )  # (T, n, n, 3): long rows blend faster
+    )  # (T, side, side, C): long rows blend faster
     return Patches(top=top, left=left, light=seen[..., :3] * opacity, opacity=opacity)
 
 

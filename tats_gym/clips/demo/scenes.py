@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tats_gym.clips.demo.drawing import Bytes, Floats, backdrop, cosine, ease, paste, place, sine, sprite
 from tats_gym.datasets import TRAIN_VALIDATION
 from tats_gym.messages import check_choice
+from tats_gym.tokens import CHANNELS
 
 DEMO_VERSION = 2
 """Version of the generator; any change of a pixel or a label raises it."""
@@ -235,7 +236,7 @@ def _sway(rng: np.random.Generator, max_amplitude: float) -> Floats:
 
 def _render(rng: np.random.Generator, bodies: list[_Body]) -> tuple[Bytes, Bytes]:
     """Draw the bodies before a backdrop; frames (T, H, W, C) and owners (T, H, W): 0 none, 1 idle, 2 acting."""
-    frames = np.zeros((FRAMES, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, 3), np.uint8)
+    frames = np.zeros((FRAMES, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, CHANNELS), np.uint8)
     owners = np.zeros(frames.shape[:3], np.uint8)
     inner = np.s_[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
     frames[inner] = backdrop(rng, HEIGHT, WIDTH)

@@ -47,23 +47,23 @@ class CheckConfig:
 
 
 def shots(split: str, index: int) -> Tensor:
-    """Render evenly spaced frames of one clip at half the size; uint8 (SHOTS, 3, H / 2, W / 2)."""
+    """Render evenly spaced frames of one clip at half the size; uint8 (SHOTS, C, H / 2, W / 2)."""
     frames = torch.from_numpy(render_demo_clip(split, index).frames)
     step = FRAMES // SHOTS
     first = int(np.random.default_rng([index, len(split)]).integers(step))
-    kept = frames[first::step].permute(0, 3, 1, 2).float()  # (SHOTS, 3, H, W)
+    kept = frames[first::step].permute(0, 3, 1, 2).float()  # (SHOTS, C, H, W)
     return nn.functional.avg_pool2d(kept, 2).round().to(torch.uint8)
 
 
 def render(split: str, count: int) -> tuple[Tensor, Tensor]:
-    """Render the first `count` clips: shots, uint8 (count, SHOTS, 3, H / 2, W / 2), and labels (count,)."""
+    """Render the first `count` clips: shots, uint8 (count, SHOTS, C, H / 2, W / 2), and labels (count,)."""
     with ThreadPoolExecutor(2) as pool:
         clips = list(pool.map(lambda index: shots(split, index), range(count)))
     return torch.stack(clips), torch.arange(count) % len(DEMO_CLASSES)
 
 
 def changes(clips: Tensor) -> Tensor:
-    """Halve the differences between successive frames, around grey 128; uint8 (E, 3 * (SHOTS - 1), H, W)."""
+    """Halve the differences between successive frames, around grey 128; uint8 (E, C * (SHOTS - 1), H, W)."""
     wide = clips.to(torch.int16)
     return ((wide[:, 1:] - wide[:, :-1]) // 2 + 128).to(torch.uint8).flatten(1, 2)
 

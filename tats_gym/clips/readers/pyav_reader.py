@@ -16,6 +16,7 @@ from tats_gym.clips.readers.orientation import orientation_of
 from tats_gym.clips.readers.time_span import FrameTimes
 from tats_gym.clips.readers.timed_frames import TimedFrames
 from tats_gym.clips.readers.video_reader import PlacedFrames, VideoReadError, check_indices, decode_error
+from tats_gym.tokens import CHANNELS
 
 
 class PyAVReader:
@@ -88,7 +89,7 @@ def _convert(frames: PlacedFrames, count: int) -> NDArray[np.uint8]:
     for place, frame in frames:
         if pixels is None:
             height, width, orientation = frame.height, frame.width, orientation_of(frame)
-            pixels = np.empty((count, height, width, 3), np.uint8)
+            pixels = np.empty((count, height, width, CHANNELS), np.uint8)
         pixels[place] = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
     assert pixels is not None
     return orientation.apply(pixels)  # (T, H, W, C)
