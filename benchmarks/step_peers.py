@@ -95,8 +95,8 @@ class VideoMAEStep(PeerStep):
 
     def loss(self, videos: Tensor, target: Tensor) -> Tensor:
         """Return the mean squared error of the hidden tokens."""
-        ids = tube_ids(self.grid, len(videos))
-        mask = mask_from_ids(ids, self.grid.num_tokens).to(self.device)
+        ids_keep = tube_ids(self.grid.shape, self.grid.num_visible, len(videos))
+        mask = mask_from_ids(ids_keep, self.grid.num_tokens).to(self.device)
         return self.errors(videos, target, mask).mean()
 
     def errors(self, videos: Tensor, target: Tensor, mask: Tensor) -> Tensor:

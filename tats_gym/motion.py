@@ -4,14 +4,14 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from tats_gym.tokens import TokenGrid
+from tats_gym.tokens import GridShape
 
 
-def token_motion(grid: TokenGrid, clips: Tensor) -> Tensor:
+def token_motion(grid_shape: GridShape, clips: Tensor) -> Tensor:
     """Measure how much each token differs from the one at its place a tubelet earlier.
 
     Args:
-        grid: How the clips divide into tokens; at least two tubelets.
+        grid_shape: (t, h, w) of the tokens; at least two tubelets.
         clips: Pixels (B, C, T, H, W), uint8.
 
     Returns:
@@ -19,32 +19,34 @@ def token_motion(grid: TokenGrid, clips: Tensor) -> Tensor:
         compared with the second, so both have the same values.
 
     Raises:
-        ValueError: If the clips are one tubelet long, or are not of the grid's shape.
+        ValueError: If the clips are one tubelet long, or do not divide into such tokens.
         TypeError: If the clips are not uint8.
     """
     if clips.dtype != torch.uint8:
         raise TypeError(f"clips must be uint8, got {clips.dtype}")
-    t = grid.shape[0]
+    t, h, w = grid_shape
     if t < 2:
         raise ValueError(
-            f"motion needs at least two tubelets, got frames {grid.frames} and tubelet_size {grid.tubelet_size}; "
+            f"motion needs at least two tubelets, got tokens of the shape {grid_shape}; "
             "choose a longer clip, or a smaller tubelet_size"
         )
-    tokens = rearrange(grid.cut(clips), "b (t n) p -> b t n p", t=t)
+    if any(length % number for length, number in zip(clips.shape[2:], grid_shape, strict=True)):
+        raise ValueError(f"clips must divide into tokens of the shape {grid_shape}, got clips {tuple(clips.shape)}")
+    tokens = rearrange(clips, "b c (t p) (h q) (w r) -> b t (h w) (c p q r)", t=t, h=h, w=w)
     change = (tokens[:, 1:].float() - tokens[:, :-1]) / 255  # (B, t - 1, h * w, P)
     motion = change.square().mean(-1).sqrt()  # (B, t - 1, h * w)
     return torch.cat([motion[:, :1], motion], dim=1).flatten(1)  # (B, L)
 
 
-def lift(values: Tensor, ids: Tensor) -> Tensor:
+def lift(values: Tensor, ids_keep: Tensor) -> Tensor:
     """Divide the mean of `values` over the chosen tokens by their mean over all tokens of the clip.
 
     Args:
         values: One per token (B, L), not negative.
-        ids: The chosen tokens (B, K).
+        ids_keep: The chosen tokens (B, K).
 
     Returns:
         Ratios (B,): 1 is the average of uniform masks, 0 means that all chosen values are zero. NaN where the clip's
         mean is zero, since all choices are then equal.
     """
-    return values.gather(1, ids).mean(1) / values.mean(1)
+    return values.gather(1, ids_keep).mean(1) / values.mean(1)

@@ -13,10 +13,13 @@ if TYPE_CHECKING:  # `import tats_gym` registers the ids without the seconds tha
 
 CHANNELS = 3
 
+GridShape = tuple[int, int, int]
+"""(t, h, w): tokens along time, height and width."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenGrid:
-    """The geometry that a clip, a mask and an MAE share; the only source of L and K."""
+    """The geometry that a clip, a mask and an MAE share: the source of L, and of K unless a step draws its own."""
 
     frames: int = 16
     """Frames in a clip, T."""
@@ -47,7 +50,7 @@ class TokenGrid:
             )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> GridShape:
         """(t, h, w): tokens along time, height and width."""
         side = self.size // self.patch_size
         return self.frames // self.tubelet_size, side, side

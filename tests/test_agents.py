@@ -252,7 +252,7 @@ def test_the_constant_control_masks_every_clip_alike(clips_root):
 
 def test_motion_masks_ask_for_pixels(clips_root):
     agent, env = _make(clips_root, "motion")
-    with pytest.raises(ValueError, match=r"call policy.ids_keep\(clips\)"):
+    with pytest.raises(ValueError, match=r"call policy.ids_keep\(clips, num_visible\)"):
         agent.predict(env.vector_env.observation())
     env.close()
 

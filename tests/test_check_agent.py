@@ -20,13 +20,13 @@ def test_ours_keep_it(name, settings):
 
 
 class Repeats(FixedPolicy):
-    def ids_keep(self, clips):
-        return torch.zeros(len(clips), self.grid.num_visible, dtype=torch.int64)
+    def ids_keep(self, clips, num_visible):
+        return torch.zeros(len(clips), num_visible, dtype=torch.int64)
 
 
 class Short(RandomPolicy):
-    def ids_keep(self, clips):
-        return super().ids_keep(clips)[:, 1:]
+    def ids_keep(self, clips, num_visible):
+        return super().ids_keep(clips, num_visible)[:, 1:]
 
 
 def repeats(env, config):
@@ -40,9 +40,9 @@ def short(env, config):
 class Untold(RandomPolicy):
     """Chooses by weights that SB3 does not save."""
 
-    def ids_keep(self, clips):
-        scores = torch.randn(self.grid.num_tokens, generator=torch.Generator().manual_seed(self.builds))
-        return scores.topk(self.grid.num_visible).indices.expand(len(clips), -1)
+    def ids_keep(self, clips, num_visible):
+        scores = torch.randn(self.num_tokens, generator=torch.Generator().manual_seed(self.builds))
+        return scores.topk(num_visible).indices.expand(len(clips), -1)
 
 
 def untold(env, config):

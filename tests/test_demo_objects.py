@@ -73,7 +73,7 @@ def test_the_shown_pixels_move_where_objects_are(demo_root):
     grid = TokenGrid(frames=8, size=112, visible=4)
     ids = list(range(8))  # one video of each class that moves, grows or turns an object
     stream = stream_of(demo_root, grid)
-    motion = token_motion(grid, stream.centre(ids).pixels)
+    motion = token_motion(grid.shape, stream.centre(ids).pixels)
     acting = object_coverage(stream, ids, grid).acting
     table = torch.corrcoef(torch.cat([motion, acting]))[: len(ids), len(ids) :]  # (motion of a clip, masks of a clip)
     own, others = table.diag().mean(), table[~torch.eye(len(ids), dtype=torch.bool)].mean()

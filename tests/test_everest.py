@@ -39,7 +39,7 @@ CHANGE = [1, 2, 3, 4, 9, 8, 7, 6]
 
 def test_visible_tokens_are_drawn_alike_from_those_that_change_most():
     torch.manual_seed(0)
-    ids = _policy(2, 0.5, CHANGE).ids_keep(CLIPS)
+    ids = _policy(2, 0.5, CHANGE).ids_keep(CLIPS, 2)
     share = torch.bincount(ids.flatten(), minlength=12) / len(ids)
     pool = torch.tensor([8, 9, 10, 11, 3, 7])
     torch.testing.assert_close(share[pool], torch.full((6,), 2 / 6), atol=0.05, rtol=0)
@@ -49,13 +49,13 @@ def test_visible_tokens_are_drawn_alike_from_those_that_change_most():
 
 @pytest.mark.parametrize("pool", [0.0, 0.16, 0.25])  # of 12 tokens 0, 1 and 3
 def test_the_pool_holds_at_least_k_tokens(pool):
-    ids = _policy(3, pool, CHANGE).ids_keep(CLIPS[:100])
+    ids = _policy(3, pool, CHANGE).ids_keep(CLIPS[:100], 3)
     assert {frozenset(row) for row in ids.tolist()} == {frozenset({8, 9, 10})}
 
 
 def test_without_change_any_token_is_shown():
     torch.manual_seed(0)
-    ids = _policy(2, 0.3, 8 * [0]).ids_keep(CLIPS)
+    ids = _policy(2, 0.3, 8 * [0]).ids_keep(CLIPS, 2)
     share = torch.bincount(ids.flatten(), minlength=12) / len(ids)
     torch.testing.assert_close(share, torch.full((12,), 2 / 12), atol=0.05, rtol=0)
 
@@ -91,7 +91,7 @@ def test_the_present_maes_embedding_is_compared_without_its_positions(agent, pos
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-3)
     ids = agent.rule_ids(env)
     assert [set(row) for row in ids.tolist()] == [set(row) for row in expected.topk(8).indices.tolist()]
-    moving = most_moving_ids(mae.grid, clips)
+    moving = most_moving_ids(mae.grid.shape, mae.grid.num_visible, clips)
     assert any(set(one) != set(two) for one, two in zip(ids.tolist(), moving.tolist(), strict=True))
 
 
@@ -100,7 +100,7 @@ def test_a_still_clip_has_no_change_that_rounding_would_order(agent):
     env.attach(MaskedAutoencoder(MAEConfig(embed_dim=WIDTH, num_heads=1, depth=1), TokenGrid(**GRID)))
     still = torch.randint(256, (400, 3, 1, 64, 64), dtype=torch.uint8).expand(-1, -1, 8, -1, -1)
     torch.manual_seed(0)
-    ids = torch.cat([agent.policy.ids_keep(part.contiguous()) for part in still.split(50)])
+    ids = torch.cat([agent.policy.ids_keep(part.contiguous(), 8) for part in still.split(50)])
     by_tubelet = torch.bincount(ids.flatten() // 16, minlength=4) / ids.numel()
     torch.testing.assert_close(by_tubelet, torch.full((4,), 1 / 4), atol=0.05, rtol=0)
 
@@ -108,7 +108,7 @@ def test_a_still_clip_has_no_change_that_rounding_would_order(agent):
 def test_what_it_cannot_do_without_is_named():
     policy = _policy(2, 0.3)
     with pytest.raises(ValueError, match=r"need an MAE: build the agent with find_agent\('everest'\)"):
-        policy.ids_keep(CLIPS[:1])
+        policy.ids_keep(CLIPS[:1], 2)
     with pytest.raises(ValueError, match="need at least two of them; choose a longer clip"):
         EverestPolicy(TokenBox((4, 8), (1, 2, 2)), Subset(4, 2))
     with pytest.raises(ValueError, match=r"pool must lie in \[0, 1\], got 1.5"):

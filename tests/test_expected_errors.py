@@ -93,7 +93,7 @@ def test_the_environments_present_mae_decides(clips_root):
 def test_without_an_mae_the_policy_says_how_to_be_built():
     policy = ExpectedErrorPolicy(TokenBox((64, 8), (4, 4, 4)), Subset(64, 8))
     with pytest.raises(ValueError, match=r"need an MAE: build the agent with find_agent\('expected_error'\)"):
-        policy.ids_keep(torch.zeros(2, 3, 8, 64, 64, dtype=torch.uint8))
+        policy.ids_keep(torch.zeros(2, 3, 8, 64, 64, dtype=torch.uint8), 8)
 
 
 def test_the_forwards_of_the_estimate_are_counted(clips_root, tmp_path):

@@ -65,14 +65,16 @@ def _policy(grid, **kwargs):
 
 def test_the_highest_values_are_shown():
     grid, config = TokenGrid(frames=8, size=80, visible=7), Green3DConfig(narrow=0.5, wide=1.0)  # 4 x 5 x 5
-    ids = _policy(grid, config=config).rule(grid, 50, torch.Generator().manual_seed(3))
+    ids = _policy(grid, config=config).rule(grid.shape, grid.num_visible, 50, torch.Generator().manual_seed(3))
     highest = np.argsort(-_noise((4, 5, 5), 50, config, seed=3).reshape(50, -1), axis=1)[:, :7]
     assert [set(row) for row in ids.tolist()] == [set(row) for row in highest.tolist()]
 
 
 def test_shown_tokens_lie_together_in_space_and_time_and_everywhere_alike():
     grid = TokenGrid()
-    shown = ~mask_from_ids(_policy(grid).rule(grid, 600, torch.Generator().manual_seed(0)), grid.num_tokens)
+    shown = ~mask_from_ids(
+        _policy(grid).rule(grid.shape, grid.num_visible, 600, torch.Generator().manual_seed(0)), grid.num_tokens
+    )
     cube = shown.view(-1, *grid.shape).float()
     chance = 78 / 1568
     correlation = _covariance((1, 0, 0), 1.0, 2.0) / _covariance((0, 0, 0), 1.0, 2.0)

@@ -70,7 +70,7 @@ def test_there_are_eight_short_or_two_long_blocks():
 def test_places_that_the_fewest_blocks_cover_are_shown_until_k_tokens_are(monkeypatch, visible, whole, partial):
     grid = TokenGrid(frames=4, size=32, visible=visible)  # 2 x 2 x 2 tokens
     monkeypatch.setattr(jepa, "times_covered", lambda *_, **__: torch.tensor([[0, 2, 1, 0]]).expand(400, -1))
-    ids = _policy(grid, "short").rule(grid, 400, _generator())
+    ids = _policy(grid, "short").rule(grid.shape, grid.num_visible, 400, _generator())
     times = (~mask_from_ids(ids, 8)).view(-1, 2, 4).sum(1)  # at how many of two times each place is shown
     seen = Counter()
     for row in times.tolist():
@@ -94,7 +94,7 @@ def test_masks_of_either_kind_have_equal_chances(monkeypatch):
 
     monkeypatch.setattr(jepa, "times_covered", covered)
     for blocks, share in (("short", 1.0), ("long", 0.0), ("both", 0.5)):
-        ids = _policy(grid, blocks).rule(grid, 1000, _generator()).sort(1).values
+        ids = _policy(grid, blocks).rule(grid.shape, grid.num_visible, 1000, _generator()).sort(1).values
         assert {tuple(row) for row in ids.tolist()} <= {(0, 4), (3, 7)}
         assert (ids[:, 0] == 0).float().mean().item() == pytest.approx(share, abs=0.08)
 
@@ -102,7 +102,7 @@ def test_masks_of_either_kind_have_equal_chances(monkeypatch):
 @pytest.mark.parametrize("blocks", ["short", "long", "both"])
 def test_places_are_shown_at_all_times_but_for_the_last_one(blocks):
     grid = TokenGrid()
-    ids = _policy(grid, blocks).rule(grid, 100, _generator())
+    ids = _policy(grid, blocks).rule(grid.shape, grid.num_visible, 100, _generator())
     times = (~mask_from_ids(ids, grid.num_tokens)).view(-1, 8, 196).sum(1)
     assert [sorted(row)[-10:] for row in times.tolist()] == [[6] + 9 * [8]] * 100  # 78 = 9 * 8 + 6
 

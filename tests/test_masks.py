@@ -53,12 +53,12 @@ STILL = torch.zeros(4, 3, 6, 32, 32, dtype=torch.uint8)
     [
         lambda generator: random_ids(4, 50, 5, generator=generator),
         lambda generator: weighted_ids(torch.ones(4, 50), 5, generator=generator),
-        lambda generator: every_place(GRID, 4, generator),
-        lambda generator: uniform_ids(GRID, 4, generator),
-        lambda generator: tube_ids(TokenGrid(frames=6, size=64, visible=6), 4, generator),
-        lambda generator: frame_ids(TokenGrid(frames=32, size=32, visible=8), 4, generator),
-        lambda generator: block_ids(GRID, 4, generator),
-        lambda generator: most_moving_ids(GRID, STILL, generator),
+        lambda generator: every_place(GRID.shape, 4, generator),
+        lambda generator: uniform_ids(GRID.shape, GRID.num_visible, 4, generator),
+        lambda generator: tube_ids((3, 4, 4), 6, 4, generator),
+        lambda generator: frame_ids((16, 2, 2), 8, 4, generator),
+        lambda generator: block_ids(GRID.shape, GRID.num_visible, 4, generator),
+        lambda generator: most_moving_ids(GRID.shape, GRID.num_visible, STILL, generator),
     ],
 )
 def test_draws_come_from_their_generator_alone(draw):
@@ -99,7 +99,7 @@ def test_tokens_marked_as_first_come_first():
 
 
 def test_every_place_by_its_definition():
-    marked = every_place(GRID, 600, torch.Generator().manual_seed(0))
+    marked = every_place(GRID.shape, 600, torch.Generator().manual_seed(0))
     assert marked.shape == (600, 12)
     marked = marked.view(600, 3, 4)
     assert (marked.sum(1) == 1).all()
@@ -115,7 +115,7 @@ def _shown(ids, grid):
 
 def test_tube_masks_are_those_of_videomae():
     grid = TokenGrid(visible=160)  # VideoMAE at a mask ratio of .9: 196 - int(.9 * 196) = 20 places in 8 tubelets
-    shown = _shown(tube_ids(grid, 500, torch.Generator().manual_seed(0)), grid)
+    shown = _shown(tube_ids(grid.shape, grid.num_visible, 500, torch.Generator().manual_seed(0)), grid)
     assert (shown.sum(2) == 20).all()
     assert (shown == shown[:, :1]).all()
     share = shown[:, 0].float().mean(0)
@@ -125,7 +125,7 @@ def test_tube_masks_are_those_of_videomae():
 
 def test_frame_masks_show_whole_tubelets():
     grid = TokenGrid(visible=2 * 196)
-    shown = _shown(frame_ids(grid, 300, torch.Generator().manual_seed(0)), grid)
+    shown = _shown(frame_ids(grid.shape, grid.num_visible, 300, torch.Generator().manual_seed(0)), grid)
     assert (shown.all(2) == shown.any(2)).all()
     assert (shown[..., 0].sum(1) == 2).all()
     torch.testing.assert_close(shown[..., 0].float().mean(0), torch.full((8,), 2 / 8), atol=0.1, rtol=0)
@@ -141,7 +141,7 @@ def test_frame_masks_show_whole_tubelets():
 )
 def test_tokens_that_cannot_be_shown_evenly_are_refused(make, visible, message):
     with pytest.raises(ValueError, match=message):
-        make(TokenGrid(visible=visible), 1)
+        make((8, 14, 14), visible, 1)
 
 
 def _parts_covered(length):
@@ -176,7 +176,7 @@ def test_blocks_are_hidden_one_after_another(monkeypatch, visible):
         return drawn[-1]
 
     monkeypatch.setattr(masks, "_covered", covered)
-    ids = block_ids(grid, 20, torch.Generator().manual_seed(0))
+    ids = block_ids(grid.shape, grid.num_visible, 20, torch.Generator().manual_seed(0))
     number = drawn[0].shape[1]
     drawn = [axis.tolist() for axis in drawn]
     left = 0.1 * visible / 12  # by all of the blocks, where each hides a 27th, and no more blocks than that takes
@@ -197,7 +197,7 @@ def test_at_most_255_blocks_are_drawn(monkeypatch):
     drawn, draw = [], masks._covered
     monkeypatch.setattr(masks, "_covered", lambda *args: drawn.append(draw(*args)) or drawn[-1])
     grid = TokenGrid(visible=1)  # 27 ln 15,680 is 260.8
-    assert block_ids(grid, 2, torch.Generator().manual_seed(0)).shape == (2, 1)
+    assert block_ids(grid.shape, grid.num_visible, 2, torch.Generator().manual_seed(0)).shape == (2, 1)
     assert [axis.shape for axis in drawn] == [(2, 255, length) for length in grid.shape]
 
 
@@ -205,15 +205,13 @@ def test_the_most_moving_tokens_by_hand():
     clips = torch.full((1, 3, 6, 32, 32), 100, dtype=torch.uint8)  # 3 x 2 x 2 tokens
     clips[:, :, 4:, :16, 16:] = 150  # place 1 changes at the last tubelet
     clips[:, :, 2:, 16:, :16] = 110  # place 2 changes less, at the second
-    grid = TokenGrid(frames=6, size=32, visible=1)
-    assert most_moving_ids(grid, clips).tolist() == [[9]]
-    grid = TokenGrid(frames=6, size=32, visible=3)
-    assert set(most_moving_ids(grid, clips)[0].tolist()) == {9, 2, 6}  # the first tubelet counts as the second
+    assert most_moving_ids((3, 2, 2), 1, clips).tolist() == [[9]]
+    assert set(most_moving_ids((3, 2, 2), 3, clips)[0].tolist()) == {9, 2, 6}  # the first tubelet counts as the second
 
 
 def test_without_motion_any_token_is_shown():
     still = torch.zeros(300, 3, 6, 32, 32, dtype=torch.uint8)
-    ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=2), still, torch.Generator().manual_seed(0))
+    ids = most_moving_ids((3, 2, 2), 2, still, torch.Generator().manual_seed(0))
     share = torch.bincount(ids.flatten(), minlength=12) / len(ids)
     torch.testing.assert_close(share, torch.full((12,), 2 / 12), atol=0.08, rtol=0)
 
@@ -221,14 +219,14 @@ def test_without_motion_any_token_is_shown():
 def test_the_least_motion_counts_more_than_chance():
     clips = torch.zeros(300, 3, 6, 32, 32, dtype=torch.uint8)
     clips[:, 0, 4, 0, 0] = 1  # one value of 1,536, by a 255th
-    ids = most_moving_ids(TokenGrid(frames=6, size=32, visible=1), clips, torch.Generator().manual_seed(0))
+    ids = most_moving_ids((3, 2, 2), 1, clips, torch.Generator().manual_seed(0))
     assert (ids == 8).all()
 
 
 @pytest.mark.parametrize("mask_ratio", [0.95, 0.75, 0.3])
 def test_block_masks_leave_patches_and_hide_every_token_alike(mask_ratio):
     grid = TokenGrid(mask_ratio=mask_ratio)
-    shown = _shown(block_ids(grid, 400, torch.Generator().manual_seed(0)), grid)
+    shown = _shown(block_ids(grid.shape, grid.num_visible, 400, torch.Generator().manual_seed(0)), grid)
     assert (shown.sum((1, 2)) == grid.num_visible).all()
     by_place = shown.float().mean(0).unflatten(1, (14, 14))
     expected = torch.tensor(grid.num_visible / grid.num_tokens)

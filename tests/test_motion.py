@@ -18,7 +18,7 @@ def still_clips(count=1):
 
 
 def test_a_still_clip_has_no_motion():
-    motion = token_motion(GRID, still_clips(2))
+    motion = token_motion(GRID.shape, still_clips(2))
     assert (motion.shape, motion.dtype) == ((2, 12), torch.float32)
     assert motion.count_nonzero() == 0
 
@@ -26,7 +26,7 @@ def test_a_still_clip_has_no_motion():
 def test_a_token_that_changes_moves_then_and_as_it_changes_back():
     clips = still_clips(2)
     clips[1, :, 2:4, 2:, :2] += 51  # second tubelet, lower left: token 4 + 2
-    motion = token_motion(GRID, clips)
+    motion = token_motion(GRID.shape, clips)
     expected = torch.zeros(2, 3, 4)
     expected[1, :, 2] = 51 / 255  # the first tubelet is compared with the second
     torch.testing.assert_close(motion, expected.flatten(1))
@@ -35,31 +35,32 @@ def test_a_token_that_changes_moves_then_and_as_it_changes_back():
 def test_the_first_tubelet_is_compared_with_the_one_after_it():
     clips = still_clips()
     clips[0, :, 4:, :2, 2:] += 51  # the last tubelet, upper right
-    assert token_motion(GRID, clips).nonzero().tolist() == [[0, 8 + 1]]
+    assert token_motion(GRID.shape, clips).nonzero().tolist() == [[0, 8 + 1]]
     clips = still_clips()
     clips[0, :, :2, :2, 2:] += 51  # the first tubelet, upper right
-    assert token_motion(GRID, clips).nonzero().tolist() == [[0, 1], [0, 4 + 1]]
+    assert token_motion(GRID.shape, clips).nonzero().tolist() == [[0, 1], [0, 4 + 1]]
 
 
 def test_motion_is_the_root_mean_square_over_a_tokens_values():
     clips = torch.zeros(1, 3, 6, 4, 4, dtype=torch.uint8)
     clips[0, 0, 4, 0, 0] = 255
     clips[0, 1, 5, 1, 1] = 255
-    assert token_motion(GRID, clips)[0, 8].item() == pytest.approx((2 / 24) ** 0.5)
+    assert token_motion(GRID.shape, clips)[0, 8].item() == pytest.approx((2 / 24) ** 0.5)
 
 
 def test_a_fall_is_as_much_motion_as_a_rise():
     clips = torch.zeros(1, 3, 6, 4, 4, dtype=torch.uint8)
     clips[:, :, 2:4] = 255
-    torch.testing.assert_close(token_motion(GRID, clips), torch.ones(1, 12))
+    torch.testing.assert_close(token_motion(GRID.shape, clips), torch.ones(1, 12))
 
 
 def test_clips_without_two_tubelets_or_of_another_type_are_refused():
-    short = TokenGrid(frames=2, size=4, tubelet_size=2, patch_size=2, visible=1)
-    with pytest.raises(ValueError, match="at least two tubelets, got frames 2 and tubelet_size 2"):
-        token_motion(short, still_clips()[:, :, :2])
+    with pytest.raises(ValueError, match=r"at least two tubelets, got tokens of the shape \(1, 2, 2\)"):
+        token_motion((1, 2, 2), still_clips()[:, :, :2])
+    with pytest.raises(ValueError, match=r"divide into tokens of the shape \(3, 2, 2\), got clips \(1, 3, 5, 4, 4\)"):
+        token_motion(GRID.shape, still_clips()[:, :, :5])
     with pytest.raises(TypeError, match=r"clips must be uint8, got torch\.float32"):
-        token_motion(GRID, still_clips() / 255)
+        token_motion(GRID.shape, still_clips() / 255)
 
 
 def test_lift_by_hand():

@@ -66,22 +66,26 @@ def test_masks_by_a_rule_show_k_distinct_tokens(grid, count, seed):
     generator = torch.Generator().manual_seed(seed)
     clips = torch.randint(0, 256, (count, *grid.clip_shape), dtype=torch.uint8, generator=generator)
     clips *= torch.randint(0, 2, (count, 1, 1, 1, 1), dtype=torch.uint8, generator=generator)  # some stand still
-    _check_legal(masks.uniform_ids(grid, count, generator), grid, count)
-    _check_legal(masks.block_ids(grid, count, generator), grid, count)
-    _check_legal(masks.most_moving_ids(grid, clips, generator), grid, count)
+    _check_legal(masks.uniform_ids(grid.shape, grid.num_visible, count, generator), grid, count)
+    _check_legal(masks.block_ids(grid.shape, grid.num_visible, count, generator), grid, count)
+    _check_legal(masks.most_moving_ids(grid.shape, grid.num_visible, clips, generator), grid, count)
 
 
 @SAME
 @given(grids(lambda t, side: t), st.integers(1, 5), SEEDS)
 def test_tube_masks_show_the_same_places_at_all_times(grid, count, seed):
-    shown = _check_legal(masks.tube_ids(grid, count, torch.Generator().manual_seed(seed)), grid, count)
+    shown = _check_legal(
+        masks.tube_ids(grid.shape, grid.num_visible, count, torch.Generator().manual_seed(seed)), grid, count
+    )
     assert (shown == shown[:, :1]).all()
 
 
 @SAME
 @given(grids(lambda t, side: side * side), st.integers(1, 5), SEEDS)
 def test_frame_masks_show_all_of_a_tubelet_or_none_of_it(grid, count, seed):
-    shown = _check_legal(masks.frame_ids(grid, count, torch.Generator().manual_seed(seed)), grid, count)
+    shown = _check_legal(
+        masks.frame_ids(grid.shape, grid.num_visible, count, torch.Generator().manual_seed(seed)), grid, count
+    )
     assert (shown.all(2) == shown.any(2)).all()
 
 

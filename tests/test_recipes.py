@@ -45,7 +45,7 @@ _, rewards, *_, infos = env.step(env.action_space.sample())
 errors = infos["final_info"]["errors"]
 print(tokens.shape, *(float(-max(row)) == float(reward) for row, reward in zip(errors, rewards, strict=True)))
 agent = find_agent("newest")(TokenSelectionVecEnv(env.unwrapped), config)
-print(agent.policy.ids_keep(torch.zeros(2, 3, 4, 32, 32)).tolist())
+print(agent.policy.ids_keep(torch.zeros(2, 3, 4, 32, 32), 3).tolist())
 env.close()
 sys.argv[:2] = ["scripts/train_ppo.py", "--root", root]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -11,7 +11,7 @@ from tats_gym.tokens import TokenGrid
 
 
 def _shown(grid, count, seed=0):
-    ids = cell_ids(grid, count, torch.Generator().manual_seed(seed))
+    ids = cell_ids(grid.shape, grid.num_visible, count, torch.Generator().manual_seed(seed))
     return (~mask_from_ids(ids, grid.num_tokens)).view(-1, *grid.shape)
 
 
@@ -42,7 +42,7 @@ def test_cells_of_four_places_run_as_published(shown_in_a_cell):
     [(1567, 2), (784, 2), (392, 2), (391, 3), (175, 3), (174, 4), (98, 4), (97, 5), (78, 5), (1, 40)],
 )
 def test_a_cell_is_the_smallest_that_shows_a_token(visible, side):
-    assert cell_side(TokenGrid(visible=visible)) == side  # of 1,568: 1568 / 9 is 174.2, 1568 / 16 is 98, / 25 is 62.7
+    assert cell_side(1568, visible) == side  # of 1,568: 1568 / 9 is 174.2, 1568 / 16 is 98, / 25 is 62.7
 
 
 def test_what_is_left_of_k_lies_at_the_next_place_of_random_cells():
@@ -60,9 +60,8 @@ def test_what_is_left_of_k_lies_at_the_next_place_of_random_cells():
 
 
 def test_every_place_is_shown_alike_where_cells_fill_the_frame():
-    grid = TokenGrid(frames=8, size=128, visible=32)  # 4 x 8 x 8: 3 x 3 would not fill it, L / K = 8 takes them
-    assert cell_side(grid) == 3
+    assert cell_side(256, 32) == 3  # 4 x 8 x 8: 3 x 3 would not fill it, L / K = 8 takes them
     grid = TokenGrid(frames=8, size=128, visible=20)  # 4 x 4 cells: 16 at one place each, 4 at the next
-    assert cell_side(grid) == 4
+    assert cell_side(grid.num_tokens, grid.num_visible) == 4
     share = _shown(grid, 6000).float().mean(0)
     torch.testing.assert_close(share, torch.full_like(share, 20 / 256), atol=0.02, rtol=0)

@@ -63,10 +63,10 @@ class EverestPolicy(FixedPolicy):
     def __init__(self, *args: Any, config: EverestConfig | None = None, **kwargs: Any) -> None:
         self.config = config or EverestConfig()
         super().__init__(*args, **kwargs)
-        if self.grid.shape[0] < 2:
+        if self.grid_shape[0] < 2:
             raise ValueError("EVEREST's masks compare tubelets and need at least two of them; choose a longer clip")
 
-    def ids_keep(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor, num_visible: int) -> Tensor:
         """Draw visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device.
 
         Raises:
@@ -74,9 +74,9 @@ class EverestPolicy(FixedPolicy):
         """
         if self.embed is None:
             raise ValueError("EVEREST's masks need an MAE: build the agent with find_agent('everest')")
-        num_tokens, num_visible = self.grid.num_tokens, self.grid.num_visible
-        change = embedding_change(self.embed(clips), self.grid.shape[0])
+        change = embedding_change(self.embed(clips), self.grid_shape[0])
         noise = torch.rand(2, *change.shape).to(change.device)
-        pool = (change + ROUNDING * noise[0]).topk(max(num_visible, int(self.config.pool * num_tokens + 1e-6)), dim=1)
+        pool_size = max(num_visible, int(self.config.pool * self.num_tokens + 1e-6))
+        pool = (change + ROUNDING * noise[0]).topk(pool_size, dim=1)
         drawn = noise[1].gather(1, pool.indices).topk(num_visible, dim=1)
         return pool.indices.gather(1, drawn.indices)

@@ -21,7 +21,7 @@ class ExpectedErrorPolicy(FixedPolicy):
     """Maps clips (B, C, T, H, W) and visible tokens (S, B, K) to each token's mean error (B, L); set by the builder. A
     plain function, so that a copy of the policy does not copy the MAE."""
 
-    def ids_keep(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor, num_visible: int) -> Tensor:
         """Draw visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device.
 
         Raises:
@@ -29,6 +29,6 @@ class ExpectedErrorPolicy(FixedPolicy):
         """
         if self.errors is None:
             raise ValueError("masks by expected errors need an MAE: build the agent with find_agent('expected_error')")
-        random = torch.stack([uniform_ids(self.grid, len(clips)) for _ in range(self.forwards)]).to(clips.device)
-        expected = expected_errors(self.errors(clips, random))
-        return weighted_ids(expected + expected.mean(1, keepdim=True), self.grid.num_visible)
+        masks = [uniform_ids(self.grid_shape, num_visible, len(clips)) for _ in range(self.forwards)]
+        expected = expected_errors(self.errors(clips, torch.stack(masks).to(clips.device)))
+        return weighted_ids(expected + expected.mean(1, keepdim=True), num_visible)

@@ -1,7 +1,7 @@
 """Agents with fixed masking rules: the baselines of a learned sampler."""
 
+import math
 from abc import abstractmethod
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.envs.visible_count import VisibleCount
 from tats_gym.masks import block_ids, frame_ids, most_moving_ids, tube_ids, uniform_ids
-from tats_gym.tokens import TokenGrid
+from tats_gym.tokens import GridShape
 
 
 class FixedPolicy(BasePolicy):
@@ -43,36 +43,28 @@ class FixedPolicy(BasePolicy):
                 f"{type(self).__name__} needs a TokenBox of observations and Subset actions (action='ids'), "
                 f"got {observation_space} and {action_space}"
             )
-        t, side, _ = observation_space.grid_shape
-        # A grid of one pixel for each token, since most rules need only (t, h, w) and K.
-        self.grid = TokenGrid(frames=t, size=side, tubelet_size=1, patch_size=1, visible=action_space.num_visible)
-
-    def show(self, num_visible: int) -> None:
-        """Show K tokens from now on, in place of the action space's number."""
-        if num_visible != self.grid.num_visible:
-            self.grid = replace(self.grid, visible=num_visible)
+        self.grid_shape: GridShape = observation_space.grid_shape
+        self.num_tokens = math.prod(self.grid_shape)
+        self.num_visible = action_space.num_visible
+        """Token ids in an action: the largest K."""
 
     @abstractmethod
-    def ids_keep(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor, num_visible: int) -> Tensor:
         """Return visible tokens (B, K) of clips (B, C, T, H, W) in uint8, on their device."""
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         raise ValueError(
-            f"{type(self).__name__} chooses by pixels, but observations hold embeddings; call policy.ids_keep(clips), "
-            "e.g. with vector_env.clip_buffer.pixels"
+            f"{type(self).__name__} chooses by pixels, but observations hold embeddings; call "
+            "policy.ids_keep(clips, num_visible), e.g. with vector_env.clip_buffer.pixels"
         )
 
 
 class MotionPolicy(FixedPolicy):
     """Shows the tokens whose pixels change most, in L2 distance, from one tubelet to the next."""
 
-    def ids_keep(self, clips: Tensor) -> Tensor:
+    def ids_keep(self, clips: Tensor, num_visible: int) -> Tensor:
         """Return the K tokens with most motion (B, K) of clips (B, C, T, H, W) in uint8, on their device."""
-        (t, side, _), (frames, size) = self.grid.shape, clips.shape[2:4]
-        grid = TokenGrid(
-            frames=frames, size=size, tubelet_size=frames // t, patch_size=size // side, visible=self.grid.num_visible
-        )
-        return most_moving_ids(grid, clips)
+        return most_moving_ids(self.grid_shape, num_visible, clips)
 
 
 class BlindPolicy(FixedPolicy):
@@ -84,23 +76,29 @@ class BlindPolicy(FixedPolicy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.rule(self.grid, 1, torch.Generator())  # rejects a K that does not fit before training
+        self.check(self.num_visible)
 
     @abstractmethod
-    def rule(self, grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    def rule(
+        self, grid_shape: GridShape, num_visible: int, batch_size: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw visible tokens (B, K) of `batch_size` clips."""
 
-    def draw(self, count: int) -> Tensor:
-        """Draw visible tokens (count, K) of `count` clips."""
-        return self.rule(self.grid, count)
+    def check(self, num_visible: int) -> None:
+        """Raise the rule's ValueError if it cannot show K tokens; draws no number of the run's."""
+        self.rule(self.grid_shape, num_visible, 1, torch.Generator())
 
-    def ids_keep(self, clips: Tensor) -> Tensor:
+    def draw(self, num_visible: int, batch_size: int) -> Tensor:
+        """Draw visible tokens (B, K) of `batch_size` clips."""
+        return self.rule(self.grid_shape, num_visible, batch_size)
+
+    def ids_keep(self, clips: Tensor, num_visible: int) -> Tensor:
         """Draw visible tokens (B, K) of B clips, on their device."""
-        return self.draw(len(clips)).to(clips.device)
+        return self.draw(num_visible, len(clips)).to(clips.device)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)
-        return self.draw(len(observation)).to(observation.device)
+        return self.draw(self.num_visible, len(observation)).to(observation.device)
 
 
 class RandomPolicy(BlindPolicy):
@@ -132,12 +130,12 @@ class ConstantPolicy(RandomPolicy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_buffer("ids", super().draw(1))
+        self.register_buffer("ids", super().draw(self.num_visible, 1))
 
-    def draw(self, count: int) -> Tensor:
-        """Return the same visible tokens for `count` clips (count, K)."""
+    def draw(self, num_visible: int, batch_size: int) -> Tensor:
+        """Return the same visible tokens (B, K) for `batch_size` clips."""
         assert isinstance(self.ids, Tensor)
-        return self.ids[:, : self.grid.num_visible].expand(count, -1)
+        return self.ids[:, :num_visible].expand(batch_size, -1)
 
 
 class FixedMasks(TokenRollouts):
@@ -191,8 +189,7 @@ class FixedMasks(TokenRollouts):
         """Raise the rule's ValueError if it cannot show one of the numbers of tokens that it will be asked for."""
         if isinstance(self.policy, BlindPolicy):
             for num_visible in range(visible.smallest, visible.largest + 1):
-                self.policy.show(num_visible)
-                self.policy.rule(self.policy.grid, 1, torch.Generator())
+                self.policy.check(num_visible)
 
     @property
     def by_rule(self) -> bool:
@@ -202,8 +199,8 @@ class FixedMasks(TokenRollouts):
     def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Return the policy's visible tokens (B, K) of the current clips."""
         assert isinstance(self.policy, FixedPolicy)
-        self.policy.show(vector_env.clip_buffer.num_visible)
-        return self.policy.ids_keep(vector_env.clip_buffer.for_each_mask(vector_env.clip_buffer.pixels))
+        clips = vector_env.clip_buffer
+        return self.policy.ids_keep(clips.for_each_mask(clips.pixels), clips.num_visible)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []

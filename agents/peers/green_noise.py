@@ -10,7 +10,7 @@ from torch import Tensor
 from tats_gym.agents.peers.fixed import BlindPolicy
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
-from tats_gym.tokens import TokenGrid
+from tats_gym.tokens import GridShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,7 @@ class Green3DConfig:
             raise ValueError(f"narrow must be below wide, got {self.narrow} and {self.wide}")
 
 
-def green_noise(
-    shape: tuple[int, int, int], batch_size: int, generator: torch.Generator | None, config: Green3DConfig
-) -> Tensor:
+def green_noise(shape: GridShape, batch_size: int, generator: torch.Generator | None, config: Green3DConfig) -> Tensor:
     """Blur white noise by two Gaussians and return the difference: (B, t, h, w).
 
     The volume that is filtered is periodic, and larger than the part of it that is returned, so that opposite borders
@@ -74,7 +72,9 @@ class Green3DPolicy(BlindPolicy):
         self.config = config or Green3DConfig()
         super().__init__(*args, **kwargs)
 
-    def rule(self, grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    def rule(
+        self, grid_shape: GridShape, num_visible: int, batch_size: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw visible tokens (B, K) of `batch_size` clips."""
-        noise = green_noise(grid.shape, batch_size, generator, self.config)
-        return noise.flatten(1).topk(grid.num_visible, dim=1).indices
+        noise = green_noise(grid_shape, batch_size, generator, self.config)
+        return noise.flatten(1).topk(num_visible, dim=1).indices

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tats_gym.agents.peers.fixed import BlindPolicy
 from tats_gym.settings.config_io import check_plain
-from tats_gym.tokens import TokenGrid
+from tats_gym.tokens import GridShape
 
 BLOCKS = {"short": (8, 0.15), "long": (2, 0.7)}
 """Blocks of a mask, and the share of a frame in each: V-JEPA's short-range and long-range masks."""
@@ -74,14 +74,16 @@ class JEPAPolicy(BlindPolicy):
         self.config = config or JEPAConfig()
         super().__init__(*args, **kwargs)
 
-    def rule(self, grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+    def rule(
+        self, grid_shape: GridShape, num_visible: int, batch_size: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw visible tokens (B, K) of `batch_size` clips."""
-        t, h, w = grid.shape
+        t, h, w = grid_shape
         covered = self._covered(h, w, batch_size, generator)  # (B, h * w)
         order = covered + torch.rand(batch_size, h * w, generator=generator)
         rank = order.argsort(1).argsort(1)  # of each place, 0 is shown first
         times = torch.rand(batch_size, t, h * w, generator=generator)
-        return (rank[:, None] + times).flatten(1).topk(grid.num_visible, dim=1, largest=False).indices
+        return (rank[:, None] + times).flatten(1).topk(num_visible, dim=1, largest=False).indices
 
     def _covered(self, height: int, width: int, batch_size: int, generator: torch.Generator | None) -> Tensor:
         kinds = ("short", "long") if self.config.blocks == "both" else (self.config.blocks,)

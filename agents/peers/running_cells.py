@@ -6,27 +6,30 @@ import torch
 from torch import Tensor
 
 from tats_gym.agents.peers.fixed import BlindPolicy
-from tats_gym.tokens import TokenGrid
+from tats_gym.tokens import GridShape
 
 
-def cell_side(grid: TokenGrid) -> int:
+def cell_side(num_tokens: int, num_visible: int) -> int:
     """Return the side of the smallest cell, 2 x 2 or larger, that holds a visible token in each tubelet."""
-    return max(2, math.isqrt(math.ceil(grid.num_tokens / grid.num_visible) - 1) + 1)
+    return max(2, math.isqrt(math.ceil(num_tokens / num_visible) - 1) + 1)
 
 
-def cell_ids(grid: TokenGrid, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+def cell_ids(
+    grid_shape: GridShape, num_visible: int, batch_size: int, generator: torch.Generator | None = None
+) -> Tensor:
     """Show the same places of every cell of the frame, shifted by one from tubelet to tubelet: (B, K).
 
     The places of a cell are counted row by row, from one that is drawn for each clip. Every cell shows its first
     places, as many as fit in K, and random cells the one after them, which makes K exact.
     """
-    side, (t, h, w) = cell_side(grid), grid.shape
+    t, h, w = grid_shape
+    side = cell_side(t * h * w, num_visible)
     rows, columns = torch.arange(h)[:, None] % side, torch.arange(w) % side
     places = (side * rows + columns).flatten()  # (h * w,) within the cell
     phases = (places + torch.arange(t)[:, None]).flatten()  # (L,)
     start = torch.randint(side**2, (batch_size, 1), generator=generator)
-    order = (phases + start) % side**2 + torch.rand(batch_size, grid.num_tokens, generator=generator)
-    return order.topk(grid.num_visible, dim=1, largest=False).indices
+    order = (phases + start) % side**2 + torch.rand(batch_size, t * h * w, generator=generator)
+    return order.topk(num_visible, dim=1, largest=False).indices
 
 
 class CellPolicy(BlindPolicy):

@@ -108,7 +108,7 @@ class HeldOut:
         self.device = device_of(mae)
         self.stream = stream
         self.ids, self.clips = _readable_clips(stream, num_clips)  # clips (B, C, T, H, W)
-        self.motion = token_motion(mae.grid, self.clips) if mae.grid.shape[0] > 1 else None  # (B, L)
+        self.motion = token_motion(mae.grid.shape, self.clips) if mae.grid.shape[0] > 1 else None  # (B, L)
         self.visible_share: Tensor | None = None
         """(L,) share of the last measurement's masks in which a token is visible."""
         generator = torch.Generator().manual_seed(seed)

@@ -21,8 +21,7 @@ def choose(policy: BasePolicy, tokens: Tensor, clips: Tensor, num_visible: int) 
     """
     with torch.no_grad():
         if isinstance(policy, FixedPolicy):
-            policy.show(num_visible)
-            return policy.ids_keep(clips)
+            return policy.ids_keep(clips, num_visible)
         actions = policy._predict(tokens, deterministic=False)
     if actions.shape[1] == tokens.shape[1]:
         return actions.topk(num_visible, dim=1).indices
@@ -38,8 +37,8 @@ def predict_masks(
         Visible ids (B, K); and the probability (B, L) of each token at the first draw, None without a distribution.
     """
     tokens = to_float32(mae.embed(clips))
-    chosen = choose(policy, tokens, clips, num_visible)
+    ids_keep = choose(policy, tokens, clips, num_visible)
     if not isinstance(policy, SubsetPolicy):
-        return chosen, None
+        return ids_keep, None
     with torch.no_grad():
-        return chosen, policy.get_distribution(tokens).distribution.token_log_prob.exp()
+        return ids_keep, policy.get_distribution(tokens).distribution.token_log_prob.exp()

@@ -32,7 +32,7 @@ def masks_by_hand(held_out: HeldOut, error: Tensor, generator: torch.Generator) 
     def draw(weights: Tensor, first: Callable[..., Tensor] | None = None) -> Tensor:
         draws = []
         for _ in range(held_out.num_masks):
-            taken = None if first is None else first(held_out.mae.grid, len(weights), generator)
+            taken = None if first is None else first(held_out.mae.grid.shape, len(weights), generator)
             draws.append(weighted_ids(weights, held_out.num_visible, first=taken, generator=generator))
         return torch.stack(draws)
 
