@@ -203,9 +203,9 @@ def build_everest(env: TokenSelectionVecEnv, config: PretrainConfig, settings: E
 def build_expected_error(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
     """Make masks by the tokens' expected errors under the environment's MAE."""
 
-    def errors(clips: Tensor, ids: Tensor) -> Tensor:
+    def errors(clips: Tensor, ids_keep: Tensor) -> Tensor:
         with torch.no_grad(), autocast(config.precision, env.vector_env.device):
-            return errors_under(env.vector_env.mae, clips, ids)[1]
+            return errors_under(env.vector_env.mae, clips, ids_keep)[1]
 
     agent = _fixed_masks(ExpectedErrorPolicy, env, config)
     assert isinstance(agent.policy, ExpectedErrorPolicy)

@@ -63,31 +63,35 @@ def mean_by_token(total: Tensor, times: Tensor) -> Tensor:
     return torch.where(times > 0, total / times, clip_mean)
 
 
-def marginal_credit(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
+def marginal_credit(ids_keep: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
     """Return the credit (B, K) of each draw.
 
     Args:
-        ids: (B, K) visible tokens in draw order.
+        ids_keep: (B, K) visible tokens in draw order.
         errors: (B, L) of the hidden tokens that the MAE predicted, zero elsewhere.
         predicted: (B, L) bool, True for these. Where only some hidden tokens are predicted, they stand for all.
         expected: (B, L), V.
         weights: (L, L), see `neighbourhood`.
     """
-    num_hidden = errors.shape[1] - ids.shape[1]
+    num_hidden = errors.shape[1] - ids_keep.shape[1]
     share = predicted.sum(1, keepdim=True) / num_hidden  # (B, 1)
-    drawn = expected.gather(1, ids)  # (B, K)
-    reductions = ((expected - errors) * predicted / share).scatter(1, ids, drawn)  # (B, L), of hidden and of drawn ones
-    near = (reductions @ weights.T).gather(1, ids)  # (B, K), over all tokens, those drawn before too
-    between = weights[ids[:, :, None], ids[:, None, :]].tril(-1)  # (B, K, K), of draw k and those before it
+    drawn = expected.gather(1, ids_keep)  # (B, K)
+    reductions = ((expected - errors) * predicted / share).scatter(
+        1, ids_keep, drawn
+    )  # (B, L), of hidden and of drawn ones
+    near = (reductions @ weights.T).gather(1, ids_keep)  # (B, K), over all tokens, those drawn before too
+    between = weights[ids_keep[:, :, None], ids_keep[:, None, :]].tril(-1)  # (B, K, K), of draw k and those before it
     return (near - (between @ drawn[..., None]).squeeze(-1)) / num_hidden
 
 
-def marginal_advantage(ids: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
+def marginal_advantage(
+    ids_keep: Tensor, errors: Tensor, predicted: Tensor, expected: Tensor, weights: Tensor
+) -> Tensor:
     """Return the advantage (B, K) of each draw: its credit minus V / M of the clip's average token.
 
     So a draw does better than average by showing a token of more error than others, or by lowering the errors near it.
     This baseline is the same for all draws of a mask, and so leaves the expected gradient as it is. Arguments are
     those of `marginal_credit`.
     """
-    num_hidden = errors.shape[1] - ids.shape[1]
-    return marginal_credit(ids, errors, predicted, expected, weights) - expected.mean(1, keepdim=True) / num_hidden
+    num_hidden = errors.shape[1] - ids_keep.shape[1]
+    return marginal_credit(ids_keep, errors, predicted, expected, weights) - expected.mean(1, keepdim=True) / num_hidden

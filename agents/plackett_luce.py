@@ -66,32 +66,32 @@ class PlackettLuce(Distribution):
         logits = self.logits.expand(*value.shape[:-1], -1)
         return logits.gather(-1, value) - self._left(value, logits)
 
-    def _left(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+    def _left(self, ids_keep: Tensor, values: Tensor | None = None) -> Tensor:
         """Return the log of the total weight (B, K) of the tokens left before each draw.
 
         The sum runs from the last draw back to the first: adding drawn weights to the undrawn ones stays exact where
         subtracting them from the total would cancel. Weights are exp(logit), or exp(value) of given `values` (B, L).
         """
         values = self.logits if values is None else values
-        never = values.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)  # (B, 1)
-        drawn_last_first = values.gather(-1, ids).flip(-1)
+        never = values.scatter(-1, ids_keep, -torch.inf).logsumexp(-1, keepdim=True)  # (B, 1)
+        drawn_last_first = values.gather(-1, ids_keep).flip(-1)
         return torch.cat((never, drawn_last_first), -1).logcumsumexp(-1)[..., 1:].flip(-1)
 
     def entropy(self) -> Tensor:
         """Return the entropy (B,) of the first draw: the H of TATS's objective."""
         return -(self.token_log_prob.exp() * self.token_log_prob).sum(-1)
 
-    def entropy_along(self, ids: Tensor) -> Tensor:
-        """Estimate the entropy (B,) of all K ordered draws: the sum of the draws' exact entropies along `ids`.
+    def entropy_along(self, ids_keep: Tensor) -> Tensor:
+        """Estimate the entropy (B,) of all K ordered draws: the sum of the draws' exact entropies along `ids_keep`.
 
-        Unbiased over sampled `ids`, with a far smaller deviation than -log_prob. About K times `entropy`; logged,
+        Unbiased over sampled `ids_keep`, with a far smaller deviation than -log_prob. About K times `entropy`; logged,
         never optimised.
         """
-        left = self._left(ids)  # (B, K)
+        left = self._left(ids_keep)  # (B, K)
         # The entropy is left minus the mean logit of the tokens left. That mean is computed as above minus a mean of
         # positive numbers, whose logarithm exists: it stays finite where the tokens left were unlikely at first.
         above = self.logits.detach().amax(-1, keepdim=True) + 1
-        mean_below = (self._left(ids, self.logits + (above - self.logits).log()) - left).exp()
+        mean_below = (self._left(ids_keep, self.logits + (above - self.logits).log()) - left).exp()
         return (left - above + mean_below).sum(-1)
 
 

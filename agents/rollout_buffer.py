@@ -108,7 +108,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         # Flat arrays for the explained variance and `FiniteWatch`; a mask's log-probabilities are summed.
         self.values, self.returns, self.log_probs = (np.zeros(0, dtype=np.float32) for _ in range(3))
 
-    def add_step(self, tokens: Tensor, ids: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
+    def add_step(self, tokens: Tensor, ids_keep: Tensor, values: Tensor, log_prob: Tensor, outcome: Outcome) -> None:
         """Store a step: tokens (B / G, L, D), visible tokens (B, K), values (B, 1), (B,) or (B, L), its outcome.
 
         Raises:
@@ -116,26 +116,26 @@ class TokenRolloutBuffer(RolloutBuffer):
         """
         if self.credit != "marginal":
             values = values.flatten()
-        advantages, predicted, returns, returned = self._credit(ids, values, outcome)
+        advantages, predicted, returns, returned = self._credit(ids_keep, values, outcome)
         if log_prob.shape != advantages.shape:
             raise ValueError(
                 f"log-probabilities have shape {tuple(log_prob.shape)}, advantages {tuple(advantages.shape)}; "
                 "policy and buffer must have the same credit"
             )
-        self._steps.append(MaskBatch(tokens, ids, values, log_prob, advantages, returns, predicted, returned))
+        self._steps.append(MaskBatch(tokens, ids_keep, values, log_prob, advantages, returns, predicted, returned))
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
-    def _credit(self, ids: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _credit(self, ids_keep: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the fields advantages, predicted, returns and returned of `MaskBatch`."""
         errors, predicted = outcome.errors, outcome.predicted  # (B, L)
         if self.credit == "marginal":
             expected = self._baseline(values, errors, predicted)
-            advantages = marginal_advantage(ids, errors, predicted, expected, self.weights)  # (B, K)
-            return advantages, torch.ones_like(ids, dtype=torch.bool), errors, predicted
+            advantages = marginal_advantage(ids_keep, errors, predicted, expected, self.weights)  # (B, K)
+            return advantages, torch.ones_like(ids_keep, dtype=torch.bool), errors, predicted
         if self.credit == "token":
             returns = errors.sum(1) / predicted.sum(1)
-            hidden = hidden_by(ids, predicted.shape[1])  # (B, M)
+            hidden = hidden_by(ids_keep, predicted.shape[1])  # (B, M)
             whole = torch.ones_like(returns, dtype=torch.bool)
             advantages = errors.gather(1, hidden) - self._baseline(values, returns, whole)[:, None]
             return advantages, predicted.gather(1, hidden), returns, whole
@@ -145,7 +145,12 @@ class TokenRolloutBuffer(RolloutBuffer):
             deviations = rewards.unflatten(0, (-1, self.masks_per_clip)).std(1) + 1e-8
             advantages = advantages / deviations.repeat_interleave(self.masks_per_clip)
         if self.credit == "draw":
-            return advantages[:, None].expand(ids.shape), torch.ones_like(ids, dtype=torch.bool), rewards, whole
+            return (
+                advantages[:, None].expand(ids_keep.shape),
+                torch.ones_like(ids_keep, dtype=torch.bool),
+                rewards,
+                whole,
+            )
         return advantages, whole, rewards, whole
 
     def _baseline(self, values: Tensor, returns: Tensor, returned: Tensor) -> Tensor:

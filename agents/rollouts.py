@@ -124,9 +124,9 @@ class TokenRollouts(OnPolicyAlgorithm):
     def step_learning(self, vector_env: TokenSelectionVectorEnv, rollout_buffer: TokenRolloutBuffer) -> Outcome:
         """Draw masks of the current clips, step the environment with them, and store what the update needs."""
         tokens = to_float32(vector_env.observe())
-        ids, values, log_prob = self.draw_masks(tokens, vector_env.clip_buffer.num_visible)
-        outcome = vector_env.step_tensors(ids)
-        rollout_buffer.add_step(tokens, ids, values, log_prob, outcome)
+        ids_keep, values, log_prob = self.draw_masks(tokens, vector_env.clip_buffer.num_visible)
+        outcome = vector_env.step_tensors(ids_keep)
+        rollout_buffer.add_step(tokens, ids_keep, values, log_prob, outcome)
         return outcome
 
     def draw_masks(self, tokens: Tensor, num_visible: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,10 +138,10 @@ class TokenRollouts(OnPolicyAlgorithm):
         assert isinstance(self.policy, SubsetPolicy)
         with torch.set_grad_enabled(self.outputs is not None):
             output = self.policy.score(tokens)
-            ids, values, log_prob = self.policy.draw(output, num_visible=num_visible)
+            ids_keep, values, log_prob = self.policy.draw(output, num_visible=num_visible)
         if self.outputs is not None:
             self.outputs.append(output)
-        return ids, values.detach(), log_prob.detach()
+        return ids_keep, values.detach(), log_prob.detach()
 
     def rule_ids(self, vector_env: TokenSelectionVectorEnv) -> Tensor:
         """Draw the visible tokens (B, K) of the current clips that need no sampler: uniform ones."""

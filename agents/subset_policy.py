@@ -83,8 +83,8 @@ class MaskDistribution(Distribution):
 
     def log_prob_from_params(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Draw visible tokens (B, K) from logits (B, L); return them with their log-probability."""
-        ids = self.actions_from_params(logits)
-        return ids, self.log_prob(ids)
+        ids_keep = self.actions_from_params(logits)
+        return ids_keep, self.log_prob(ids_keep)
 
 
 class SubsetPolicy(ActorCriticPolicy):
@@ -208,8 +208,8 @@ class SubsetPolicy(ActorCriticPolicy):
         scored, values = output
         output = scored if num_visible is None else scored.showing(num_visible), values
         distribution, values = self._for_each_mask(output, self.masks_per_clip)
-        ids = distribution.get_actions(deterministic)
-        return ids, values, distribution.log_prob(ids)
+        ids_keep = distribution.get_actions(deterministic)
+        return ids_keep, values, distribution.log_prob(ids_keep)
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate actions (B * G, K) on tokens (B, L, D), as `evaluate_output` does."""

@@ -180,10 +180,10 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
             self._done[:] = True
         return outcome
 
-    def _reconstruct(self, pixels: Tensor, ids: Tensor, *, keep_graph: bool) -> tuple[Reconstruction, Tensor]:
+    def _reconstruct(self, pixels: Tensor, ids_keep: Tensor, *, keep_graph: bool) -> tuple[Reconstruction, Tensor]:
         with torch.set_grad_enabled(keep_graph), autocast(self.config.precision, self.device):
             network = self._with_gradients if keep_graph and self._with_gradients else self.mae
-            reconstruction: Reconstruction = network(pixels, ids, self.config.decode_ratio)
+            reconstruction: Reconstruction = network(pixels, ids_keep, self.config.decode_ratio)
             return reconstruction, reconstruction.errors
 
     def _random_ids(self, num_visible: int) -> Tensor:
@@ -256,11 +256,11 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
                 "under DISABLED call reset(options={'reset_mask': ...}) before the next step"
             )
         if self.config.action == "ids":
-            ids = torch.from_numpy(checks.check_ids(actions, self.num_envs, self._subset)).to(self.device)
+            ids_keep = torch.from_numpy(checks.check_ids(actions, self.num_envs, self._subset)).to(self.device)
         else:
             scores = torch.from_numpy(checks.check_scores(actions, self.num_envs, self.grid.num_tokens))
-            ids = scores.to(self.device).topk(self.clip_buffer.visible.largest, dim=1).indices
-        outcome = self.step_tensors(ids)
+            ids_keep = scores.to(self.device).topk(self.clip_buffer.visible.largest, dim=1).indices
+        outcome = self.step_tensors(ids_keep)
         finished = {"errors": outcome.errors.cpu().numpy(), "clips": outcome.clips.numpy().copy()}
         finished["positions"] = outcome.positions.numpy().copy()
         finished |= {f"_{name}": ended.copy() for name in tuple(finished)}

@@ -113,8 +113,10 @@ def test_intervals_are_students_over_clips(num_clips):
     held_out = _measure_of(NoiseStream(), num_clips)
     policy = _Knowing(BOX, SUBSET)
     scores, _ = held_out.measure(policy)
-    chosen = held_out.choices(policy)
-    own, random, others = (held_out.errors(ids)[0] for ids in (chosen, held_out.random, chosen.roll(1, dims=1)))
+    chosen = held_out.ids_keep(policy)
+    own, random, others = (
+        held_out.errors(ids)[0] for ids in (chosen, held_out.random_ids_keep, chosen.roll(1, dims=1))
+    )
     assert scores.num_clips == num_clips
     for other, mean, half in (
         (random, scores.gain, scores.gain_interval),
@@ -144,7 +146,7 @@ def test_a_grid_of_a_single_tubelet_has_no_motion(tubelet_size, moves):
 
 
 def test_the_random_masks_are_those_of_the_seed():
-    one, again, other = (_measure_of(NoiseStream(), 4, seed=seed).random for seed in (3, 3, 4))
+    one, again, other = (_measure_of(NoiseStream(), 4, seed=seed).random_ids_keep for seed in (3, 3, 4))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -158,14 +160,14 @@ def test_the_agents_draws_are_those_of_the_seed_after_that_of_the_random_masks()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(8)
         by_hand = torch.stack([torch.rand(4, 64).topk(8, dim=1).indices for _ in range(2)])
-    assert torch.equal(held_out.choices(Drawing(BOX, SUBSET)), by_hand)
+    assert torch.equal(held_out.ids_keep(Drawing(BOX, SUBSET)), by_hand)
 
 
 @pytest.mark.parametrize("credit", ["token", "marginal", "position", "joint"])
 def test_the_value_is_compared_with_the_mean_error_or_the_reward_of_the_first_mask(credit):
     held_out = _measure_of(NoiseStream(), 48, num_masks=2, reward="gain")
     policy = TatsPolicy(BOX, SUBSET, lambda _: 1e-3, credit=credit, sampler=SamplerConfig(critic="separate"))
-    own, random = (held_out.errors(ids)[0] for ids in (held_out.choices(policy), held_out.random))
+    own, random = (held_out.errors(ids)[0] for ids in (held_out.ids_keep(policy), held_out.random_ids_keep))
     target = own if credit in ("token", "marginal") else random - own  # the value is 0: it is not trained
     error = held_out.measure(policy)[1].value_error
     assert error == pytest.approx(target.square().mean().sqrt().item(), rel=1e-5)
@@ -184,9 +186,9 @@ def test_errors_are_those_of_the_tokens_that_are_decoded():
     mae = MaskedAutoencoder(MAEConfig(**small, decoder_num_heads=2), TokenGrid(**GRID))
     held_out = _measure_of(NoiseStream(), 3, mae)
     for ratio, count in (((), 56), ((0.5,), 28)):  # of 64 tokens 8 are shown
-        errors, by_token = held_out.errors_by_token(held_out.random, *ratio)
+        errors, by_token = held_out.errors_by_token(held_out.random_ids_keep, *ratio)
         assert by_token.isfinite().sum(1).tolist() == 3 * [count]
-        torch.testing.assert_close(held_out.errors(held_out.random, *ratio), by_token.nanmean(1)[None])
+        torch.testing.assert_close(held_out.errors(held_out.random_ids_keep, *ratio), by_token.nanmean(1)[None])
         torch.testing.assert_close(errors[0], by_token.nanmean(1))
 
 
@@ -270,5 +272,5 @@ def test_held_out_clips_are_those_of_the_runs_settings(clips_root, tmp_path, mon
     assert (clips.split, clips.root, clips.num_workers) == ("validation", str(clips_root), min(num_workers, 1))
     assert sizes == {"frames": config.grid.frames, "size": config.grid.size, "seed": 7}
     assert held_out.stream.closed
-    assert held_out.random.shape == (3, 5, 5)  # (S, B, K)
+    assert held_out.random_ids_keep.shape == (3, 5, 5)  # (S, B, K)
     assert (held_out.batch_size, held_out.seed, held_out.reward, held_out.precision) == (3, 7, "error", "fp32")

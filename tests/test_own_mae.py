@@ -109,8 +109,8 @@ def test_a_frozen_one_stays_as_its_function_or_another_run_made_it(clips_root, t
 def test_it_is_measured_without_dropout_and_trains_on_with_it(clips_root, tmp_path):
     run = Pretraining(_config(clips_root, tmp_path, DROPPING))
     held_out = held_out_for(run.config, run.mae, num_masks=1)
-    errors = held_out.errors(held_out.random)
-    clips, ids = held_out.clips, held_out.random[0]
+    errors = held_out.errors(held_out.random_ids_keep)
+    clips, ids = held_out.clips, held_out.random_ids_keep[0]
     alone = Means(run.config.grid)  # has no dropout
     alone.load_state_dict(run.mae.state_dict(), strict=False)
     with torch.no_grad():

@@ -126,26 +126,26 @@ class TrainedAgent:
         """
         device = device_of(self.mae)
         gpus = [device] if device.type == "cuda" else []
-        ids, probabilities = [], []
+        masks, probabilities = [], []
         with torch.no_grad(), torch.random.fork_rng(devices=gpus), autocast(self.config.precision, device):
             for clip in clips.split(1):
                 torch.manual_seed(seed)
-                chosen, likely = predict_masks(self.policy, self.mae, clip.to(device), self.config.grid.num_visible)
-                ids.append(chosen.cpu())
+                ids_keep, likely = predict_masks(self.policy, self.mae, clip.to(device), self.config.grid.num_visible)
+                masks.append(ids_keep.cpu())
                 if likely is not None:
                     probabilities.append(likely.float().cpu())
-        return torch.cat(ids), torch.cat(probabilities) if probabilities else None
+        return torch.cat(masks), torch.cat(probabilities) if probabilities else None
 
-    def reconstruct(self, clips: Tensor, ids: Tensor, name: str, probabilities: Tensor | None = None) -> ClipMasks:
+    def reconstruct(self, clips: Tensor, ids_keep: Tensor, name: str, probabilities: Tensor | None = None) -> ClipMasks:
         """Reconstruct clips (B, C, T, H, W) in uint8 from the tokens (B, K) that an agent of this name chose.
 
         Args:
             clips: The clips.
-            ids: The visible tokens.
+            ids_keep: The visible tokens.
             name: Name of the agent.
             probabilities: (B, L), passed on to the result.
         """
         device = device_of(self.mae)
         with torch.no_grad(), autocast(self.config.precision, device):
-            reconstruction = self.mae(clips.to(device), ids.to(device))
+            reconstruction = self.mae(clips.to(device), ids_keep.to(device))
         return ClipMasks(name, reconstruction, probabilities)

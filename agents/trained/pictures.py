@@ -166,6 +166,6 @@ def mask_clips(
         names = [agent.name.replace(agent.config.agent, name) for agent, name in zip(agents, folders, strict=True)]
     found = []
     for agent, name in zip(agents, names, strict=True):
-        ids, probabilities = agent.mask(pixels, seed=config.seed)
-        found.append(agents[0].reconstruct(pixels, ids, name, probabilities))
+        ids_keep, probabilities = agent.mask(pixels, seed=config.seed)
+        found.append(agents[0].reconstruct(pixels, ids_keep, name, probabilities))
     return found

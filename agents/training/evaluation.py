@@ -114,28 +114,30 @@ class HeldOut:
         generator = torch.Generator().manual_seed(seed)
         num_tokens = mae.grid.num_tokens
         masks = [random_ids(len(self.ids), num_tokens, num_visible, generator=generator) for _ in range(num_masks)]
-        self.random = torch.stack(masks)  # (S, B, K)
+        self.random_ids_keep = torch.stack(masks)  # (S, B, K)
 
     def measure(self, policy: BasePolicy) -> tuple[HeldOutMetrics, SamplerState | None]:
         """Measure the agent's masks, and the state of its distribution if its policy grades tokens."""
-        chosen = self.choices(policy)
-        self.visible_share = visible_share(chosen, self.mae.grid.num_tokens)
-        own, random = self.errors(chosen), self.errors_by_token(self.random)
-        return self.metrics(chosen, own, random), self._sampler_state(policy, chosen[0], own[0])
+        ids_keep = self.ids_keep(policy)
+        self.visible_share = visible_share(ids_keep, self.mae.grid.num_tokens)
+        errors, random = self.errors(ids_keep), self.errors_by_token(self.random_ids_keep)
+        return self.metrics(ids_keep, errors, random), self._sampler_state(policy, ids_keep[0], errors[0])
 
-    def metrics(self, chosen: Tensor, own: Tensor, random: tuple[Tensor, Tensor]) -> HeldOutMetrics:
+    def metrics(self, ids_keep: Tensor, errors: Tensor, random: tuple[Tensor, Tensor]) -> HeldOutMetrics:
         """Compare masks with the random ones, and with themselves on other clips.
 
         Args:
-            chosen: (S, B, K), S for each clip.
-            own: The `errors` (S, B) under them.
-            random: The `errors_by_token` of `self.random`.
+            ids_keep: (S, B, K), S for each clip.
+            errors: The `errors` (S, B) under them.
+            random: The `errors_by_token` of `self.random_ids_keep`.
         """
         random_errors, by_token = random
-        for_others = self.errors(chosen.roll(1, dims=1))
-        gain, content_gain = (estimate((errors - own).mean(0).tolist()) for errors in (random_errors, for_others))
+        errors_of_others = self.errors(ids_keep.roll(1, dims=1))
+        gain, content_gain = (
+            estimate((worse - errors).mean(0).tolist()) for worse in (random_errors, errors_of_others)
+        )
         return HeldOutMetrics(
-            error_own=own.mean().item(),
+            error_own=errors.mean().item(),
             error_random=random_errors.mean().item(),
             gain=gain.mean,
             gain_interval=gain.half_width,
@@ -143,11 +145,11 @@ class HeldOut:
             content_gain_interval=content_gain.half_width,
             num_clips=len(self.ids),
             error_deviation=deviation_within(by_token),
-            overlap=overlap(chosen, self.mae.grid.num_tokens),
-            motion_lift=math.nan if self.motion is None else mean_lift(self.motion, chosen),
+            overlap=overlap(ids_keep, self.mae.grid.num_tokens),
+            motion_lift=math.nan if self.motion is None else mean_lift(self.motion, ids_keep),
         )
 
-    def choices(self, policy: BasePolicy) -> Tensor:
+    def ids_keep(self, policy: BasePolicy) -> Tensor:
         """Let the agent mask every clip: visible ids (S, B, K) on the host, S draws for each of the B clips."""
         batches = []
         with self._repeatably():
@@ -157,43 +159,43 @@ class HeldOut:
                 batches.append(torch.stack(draws).cpu())
         return torch.cat(batches, dim=1)
 
-    def errors(self, ids: Tensor, decode_ratio: float = 1.0) -> Tensor:
+    def errors(self, ids_keep: Tensor, decode_ratio: float = 1.0) -> Tensor:
         """Return the mean error (S, B) of the hidden tokens that are decoded, under visible tokens (S, B, K)."""
-        return self.errors_by_token(ids, decode_ratio)[0]
+        return self.errors_by_token(ids_keep, decode_ratio)[0]
 
-    def errors_by_token(self, ids: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
+    def errors_by_token(self, ids_keep: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return the same mean errors (S, B), and each token's mean error (B, L) over the masks that predict it.
 
         A token that no mask predicts has NaN.
         """
         means, by_token = [], []
         with self._repeatably():
-            for clips, chosen in zip(self._batches(), ids.split(self.batch_size, dim=1), strict=True):
-                errors, errors_of_tokens = errors_under(self.mae, clips, chosen, decode_ratio)
+            for clips, masks in zip(self._batches(), ids_keep.split(self.batch_size, dim=1), strict=True):
+                errors, errors_of_tokens = errors_under(self.mae, clips, masks, decode_ratio)
                 means.append(errors.cpu())
                 by_token.append(errors_of_tokens.cpu())
         return torch.cat(means, dim=1), torch.cat(by_token)
 
-    def _sampler_state(self, policy: BasePolicy, chosen: Tensor, errors: Tensor) -> SamplerState | None:
+    def _sampler_state(self, policy: BasePolicy, all_ids_keep: Tensor, errors: Tensor) -> SamplerState | None:
         """Return the statistics of the distribution from one draw (B, K) for each clip and the errors (B,) under it."""
         if not isinstance(policy, SubsetPolicy) or not policy.grades_tokens:
             return None
         by_reward = policy.estimates_value and policy.credit not in ("token", "marginal")
         rows = []
         with self._repeatably():
-            parts = (each.split(self.batch_size) for each in (chosen, errors, self.random[0]))
-            for clips, ids, targets, random in zip(self._batches(), *parts, strict=True):
+            parts = (each.split(self.batch_size) for each in (all_ids_keep, errors, self.random_ids_keep[0]))
+            for clips, ids_keep, targets, random_ids_keep in zip(self._batches(), *parts, strict=True):
                 tokens = to_float32(self.mae.embed(clips))
-                estimated = self._rewards(clips, ids, random) if by_reward else targets.to(self.device)
-                rows.append(_clip_statistics(policy, tokens, ids.to(self.device), estimated))
+                estimated = self._rewards(clips, ids_keep, random_ids_keep) if by_reward else targets.to(self.device)
+                rows.append(_clip_statistics(policy, tokens, ids_keep.to(self.device), estimated))
         values = torch.cat(rows).mean(0)  # one row a clip
         values[-1] = values[-1].sqrt() if policy.estimates_value else math.nan
         return SamplerState(*values.tolist())
 
-    def _rewards(self, clips: Tensor, ids: Tensor, random: Tensor) -> Tensor:
+    def _rewards(self, clips: Tensor, ids_keep: Tensor, random_ids_keep: Tensor) -> Tensor:
         """Return the environment's rewards (B,) of masks, with a random mask of each clip where the reward needs it."""
         reward = find_reward(self.reward)
-        masks = (ids, random) if reward.needs_random_mask else (ids,)
+        masks = (ids_keep, random_ids_keep) if reward.needs_random_mask else (ids_keep,)
         return reward(*(self.mae(clips, each.to(self.device)).errors for each in masks))
 
     def _batches(self) -> Iterator[Tensor]:
@@ -203,8 +205,8 @@ class HeldOut:
         """Return the first clips (B, C, T, H, W), and their reconstruction under masks of the agent of this name."""
         with self._repeatably():
             clips = next(self._batches())
-            chosen, probabilities = predict_masks(policy, self.mae, clips, self.num_visible)
-            return clips, ClipMasks(name, self.mae(clips, chosen), probabilities)
+            ids_keep, probabilities = predict_masks(policy, self.mae, clips, self.num_visible)
+            return clips, ClipMasks(name, self.mae(clips, ids_keep), probabilities)
 
     @contextmanager
     def _repeatably(self) -> Iterator[None]:
@@ -273,13 +275,13 @@ def as_metrics(prefix: str, values: Any) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in asdict(values).items() if value is not None}
 
 
-def _clip_statistics(policy: SubsetPolicy, tokens: Tensor, chosen: Tensor, target: Tensor) -> Tensor:
+def _clip_statistics(policy: SubsetPolicy, tokens: Tensor, ids_keep: Tensor, target: Tensor) -> Tensor:
     """Return each clip's statistics in the order of `SamplerState`, the value error still squared: (B, 5)."""
     distribution, values = policy.score(tokens)
     num_tokens = tokens.shape[1]
     columns = (
         distribution.entropy() / math.log(num_tokens),
-        distribution.entropy_along(chosen),
+        distribution.entropy_along(ids_keep),
         distribution.logits.std(1),
         (distribution.token_log_prob.exp() * num_tokens < NEVER_CHOSEN_RATIO).float().mean(1),
         (values.mean(1) - target) ** 2,

@@ -8,13 +8,13 @@ from torch import Tensor
 from tats_gym.motion import lift
 
 
-def overlap(ids: Tensor, num_tokens: int) -> float:
-    """Return the share of the K tokens that two clips' masks, ids (S, B, K), have in common, over all pairs."""
-    draws, clips, num_visible = ids.shape
+def overlap(ids_keep: Tensor, num_tokens: int) -> float:
+    """Return the share of the K tokens that two clips' masks, ids_keep (S, B, K), have in common, over all pairs."""
+    draws, clips, num_visible = ids_keep.shape
     if clips < 2:
         return math.nan
     visible = torch.zeros(clips, num_tokens)  # share of a clip's masks in which a token is visible
-    visible.scatter_add_(1, ids.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
+    visible.scatter_add_(1, ids_keep.transpose(0, 1).flatten(1), torch.full((clips, draws * num_visible), 1 / draws))
     every, same = visible.sum(0).square().sum(), visible.square().sum()
     return ((every - same) / (clips * (clips - 1) * num_visible)).item()
 
@@ -25,11 +25,11 @@ def deviation_within(errors: Tensor) -> float:
     return torch.stack(deviations).mean().item()
 
 
-def visible_share(ids: Tensor, num_tokens: int) -> Tensor:
-    """Return the share (L,) of all masks, ids (S, B, K), in which each token is visible."""
-    return torch.bincount(ids.flatten(), minlength=num_tokens) / ids.shape[:2].numel()
+def visible_share(ids_keep: Tensor, num_tokens: int) -> Tensor:
+    """Return the share (L,) of all masks, ids_keep (S, B, K), in which each token is visible."""
+    return torch.bincount(ids_keep.flatten(), minlength=num_tokens) / ids_keep.shape[:2].numel()
 
 
-def mean_lift(values: Tensor, ids: Tensor) -> float:
+def mean_lift(values: Tensor, ids_keep: Tensor) -> float:
     """Return the mean `lift` of values (B, L) at the chosen tokens (S, B, K), over clips and draws."""
-    return torch.stack([lift(values, draw) for draw in ids]).nanmean().item()
+    return torch.stack([lift(values, draw) for draw in ids_keep]).nanmean().item()

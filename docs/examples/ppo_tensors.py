@@ -69,9 +69,11 @@ def advantages_of(rewards: Tensor, masks_per_clip: int) -> Tensor:
     return advantages / (advantages.std() + 1e-8)
 
 
-def sampler_loss(masks: PlackettLuce, ids: Tensor, drawn: Tensor, advantages: Tensor, settings: Settings) -> Tensor:
+def sampler_loss(
+    masks: PlackettLuce, ids_keep: Tensor, drawn: Tensor, advantages: Tensor, settings: Settings
+) -> Tensor:
     """Return PPO's clipped loss, with a ratio for each of the K draws, minus the entropy bonus."""
-    ratio = (masks.log_prob(ids) - drawn).exp()  # (B, K)
+    ratio = (masks.log_prob(ids_keep) - drawn).exp()  # (B, K)
     clipped = ratio.clamp(1 - settings.clip_range, 1 + settings.clip_range)
     gain = torch.minimum(ratio * advantages[:, None], clipped * advantages[:, None])
     entropy = -(masks.token_log_prob.exp() * masks.token_log_prob).sum(-1)  # of the first draw
@@ -101,14 +103,14 @@ def main(settings: Settings) -> None:
         tokens = env.observe()  # (B / G, L, D), on the device
         with torch.no_grad():
             masks = PlackettLuce(sampler(tokens), env.grid.num_visible).repeated(settings.masks_per_clip)
-            ids = masks.sample()  # (B, K)
-            drawn = masks.log_prob(ids)
-        outcome = env.step_tensors(ids)  # rewards (B,), and the next clips in hand
+            ids_keep = masks.sample()  # (B, K)
+            drawn = masks.log_prob(ids_keep)
+        outcome = env.step_tensors(ids_keep)  # rewards (B,), and the next clips in hand
         advantages = advantages_of(outcome.rewards, settings.masks_per_clip)
         for _ in range(settings.n_epochs):
             masks = PlackettLuce(sampler(tokens), env.grid.num_visible).repeated(settings.masks_per_clip)
             optimizer.zero_grad()
-            sampler_loss(masks, ids, drawn, advantages, settings).backward()
+            sampler_loss(masks, ids_keep, drawn, advantages, settings).backward()
             optimizer.step()
         assert env.loss is not None
         if env.keep_graph:

@@ -7,13 +7,13 @@ from tats_gym.model.protocol import MaskedModel
 from tats_gym.model.videomae import MaskedAutoencoder
 
 
-def errors_under(mae: MaskedModel, clips: Tensor, ids: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
+def errors_under(mae: MaskedModel, clips: Tensor, ids_keep: Tensor, decode_ratio: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return an MAE's errors under several masks of the same clips.
 
     Args:
         mae: The MAE.
         clips: (B, C, T, H, W) in uint8, on the MAE's device.
-        ids: Visible tokens (S, B, K), S masks of each clip.
+        ids_keep: Visible tokens (S, B, K), S masks of each clip.
         decode_ratio: Share of the hidden tokens that is decoded.
 
     Returns:
@@ -22,7 +22,7 @@ def errors_under(mae: MaskedModel, clips: Tensor, ids: Tensor, decode_ratio: flo
     """
     means = []
     total, times = torch.zeros(2, len(clips), mae.grid.num_tokens, device=clips.device)  # (B, L)
-    for each in ids:
+    for each in ids_keep:
         reconstruction = mae(clips, each.to(clips.device), decode_ratio)
         errors = reconstruction.errors
         means.append(errors.mean(1))

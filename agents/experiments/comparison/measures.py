@@ -67,11 +67,11 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
 
     def measure() -> dict[str, dict[str, float]]:
         held_out = held_out_for(work.config, mae, num_masks=FINAL_MASKS)
-        random = held_out.errors_by_token(held_out.random)
+        random = held_out.errors_by_token(held_out.random_ids_keep)
         found = {}
-        for agent, ids in masks.items():
-            chosen = torch.from_numpy(ids)
-            metrics = held_out.metrics(chosen, held_out.errors(chosen), random)
+        for agent, each in masks.items():
+            ids_keep = torch.from_numpy(each)
+            metrics = held_out.metrics(ids_keep, held_out.errors(ids_keep), random)
             found[agent] = {
                 "reference_gain": metrics.gain,
                 "reference_content_gain": metrics.content_gain,

@@ -58,13 +58,13 @@ class CreditGradient:
 class _Drawn(NamedTuple):
     """S masks for each of the B clips, and the errors under them."""
 
-    ids: Tensor
+    ids_keep: Tensor
     """(S, B, K) visible tokens in draw order."""
     mask: Tensor
     """(S, B, L) True where a token was hidden."""
     errors: Tensor
     """(S, B, L) error of every token; zero where visible."""
-    random: Tensor
+    random_error: Tensor
     """(S, B) mean hidden error under an independent uniform mask of the same clip."""
 
 
@@ -128,24 +128,24 @@ def _check(draws: int, logits: Tensor, shape: tuple[int, int]) -> None:
 def _draw(mae: MaskedModel, clips: Tensor, logits: Tensor, num_visible: int, batch_size: int) -> _Drawn:
     """Draw a mask for each row of logits (S, B, L), and a uniform one, and reconstruct the clips under both."""
     shape, num_tokens = logits.shape[:2], logits.shape[2]
-    own = PlackettLuce(logits, num_visible).sample().flatten(0, 1)  # (S * B, K)
-    uniform = random_ids(len(own), num_tokens, num_visible, device=logits.device)
+    ids_keep = PlackettLuce(logits, num_visible).sample().flatten(0, 1)  # (S * B, K)
+    uniform = random_ids(len(ids_keep), num_tokens, num_visible, device=logits.device)
     masks, errors, random = [], [], []
     with torch.no_grad():
-        for rows in torch.arange(len(own), device=logits.device).split(batch_size):
+        for rows in torch.arange(len(ids_keep), device=logits.device).split(batch_size):
             pixels = clips[rows % len(clips)]
-            reconstruction = mae(pixels, own[rows])
+            reconstruction = mae(pixels, ids_keep[rows])
             masks.append(reconstruction.mask)
             errors.append(reconstruction.spread(reconstruction.errors))
             random.append(mae(pixels, uniform[rows]).errors.mean(1))
-    return _Drawn(*(torch.cat(rows).unflatten(0, shape) for rows in ([own], masks, errors, random)))
+    return _Drawn(*(torch.cat(rows).unflatten(0, shape) for rows in ([ids_keep], masks, errors, random)))
 
 
 def _moments(logits: Tensor, drawn: _Drawn, grid_shape: tuple[int, int, int]) -> dict[str, _Moments]:
     """Differentiate each credit's objective with respect to logits (S, B, L), draw by draw."""
     with torch.enable_grad():
         logits = logits.clone().requires_grad_()
-        distribution = PlackettLuce(logits, drawn.ids.shape[2])
+        distribution = PlackettLuce(logits, drawn.ids_keep.shape[2])
         objectives = _objectives(distribution, drawn) | _marginal_objectives(distribution, drawn, grid_shape)
         moments = {}
         for name, objective in objectives.items():
@@ -157,20 +157,20 @@ def _moments(logits: Tensor, drawn: _Drawn, grid_shape: tuple[int, int, int]) ->
 
 def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
     """Return each credit's objective (S, B) by name: advantage times log-probability."""
-    num_hidden = drawn.mask.shape[2] - drawn.ids.shape[2]
-    own = drawn.errors.sum(2) / num_hidden  # (S, B)
-    gain = drawn.random - own
-    clip_mean, overall_mean = _mean_of_others(own, 0), _mean_of_others(own, 0, 1)
+    num_hidden = drawn.mask.shape[2] - drawn.ids_keep.shape[2]
+    error = drawn.errors.sum(2) / num_hidden  # (S, B)
+    gain = drawn.random_error - error
+    clip_mean, overall_mean = _mean_of_others(error, 0), _mean_of_others(error, 0, 1)
     gain_mean = _mean_of_others(gain, 0, 1)
     token = distribution.token_log_prob * drawn.mask / num_hidden  # (S, B, L)
-    clip = distribution.log_prob(drawn.ids).mean(2)  # (S, B)
+    clip = distribution.log_prob(drawn.ids_keep).mean(2)  # (S, B)
     return {
         "token": ((drawn.errors - clip_mean[..., None]) * token).sum(2),
         "token, no baseline": (drawn.errors * token).sum(2),
-        "mask, neg_error": (overall_mean - own) * clip,
-        STEEPEST: (clip_mean - own) * clip,
+        "mask, neg_error": (overall_mean - error) * clip,
+        STEEPEST: (clip_mean - error) * clip,
         "mask, gain": (gain - gain_mean) * clip,
-        "mask, error": (own - overall_mean) * clip,
+        "mask, error": (error - overall_mean) * clip,
     }
 
 
@@ -180,12 +180,12 @@ def _marginal_objectives(
     """Return the objective (S, B) of marginal credit for each reach, by name."""
     total, times = (each.sum(0) - each for each in (drawn.errors, drawn.mask.float()))  # (S, B, L), of other draws
     expected = mean_by_token(total, times).flatten(0, 1)  # (S * B, L)
-    ids, errors, mask = (each.flatten(0, 1) for each in (drawn.ids, drawn.errors, drawn.mask))
-    log_prob = distribution.log_prob(drawn.ids)  # (S, B, K)
+    ids_keep, errors, mask = (each.flatten(0, 1) for each in (drawn.ids_keep, drawn.errors, drawn.mask))
+    log_prob = distribution.log_prob(drawn.ids_keep)  # (S, B, K)
     objectives = {}
     for reach in get_args(Reach):
-        weights = neighbourhood(grid_shape, reach, far_weight=0.0).to(ids.device)
-        advantage = marginal_advantage(ids, errors, mask, expected, weights).view_as(log_prob)
+        weights = neighbourhood(grid_shape, reach, far_weight=0.0).to(ids_keep.device)
+        advantage = marginal_advantage(ids_keep, errors, mask, expected, weights).view_as(log_prob)
         objectives[f"marginal, {reach}"] = (advantage * log_prob).mean(2)
     return objectives
 

@@ -56,25 +56,28 @@ def search_masks(
     keeps the new mask where its error is lower. A bound from below on the gain of the best masks.
     """
     weights = error.sqrt()  # (B, L)
-    ids = weighted_ids(weights.mean(0, keepdim=True) if alike else weights, held_out.num_visible, generator=generator)
-    lowest, by_token = _errors(held_out, ids, alike=alike)  # (B,), (B, L), or of one mask
+    ids_keep = weighted_ids(
+        weights.mean(0, keepdim=True) if alike else weights, held_out.num_visible, generator=generator
+    )
+    lowest, by_token = _errors(held_out, ids_keep, alike=alike)  # (B,), (B, L), or of one mask
     for number in range(rounds):
         count = max(1, round(LARGEST_SWAP * held_out.num_visible * (1 - number / rounds)))
-        order = torch.rand(ids.shape, generator=generator).argsort(1)
-        kept = ids.gather(1, order)[:, count:]
+        order = torch.rand(ids_keep.shape, generator=generator).argsort(1)
+        kept = ids_keep.gather(1, order)[:, count:]
         hidden = torch.where(by_token.isnan(), 0.0, by_token)  # visible tokens have NaN
         new = weighted_ids(hidden, count, generator=generator)
         tried = torch.cat((kept, new), dim=1)
         found, found_by_token = _errors(held_out, tried, alike=alike)
         lower = found < lowest
         lowest = torch.where(lower, found, lowest)
-        ids, by_token = (
-            torch.where(lower[:, None], after, before) for after, before in ((tried, ids), (found_by_token, by_token))
+        ids_keep, by_token = (
+            torch.where(lower[:, None], after, before)
+            for after, before in ((tried, ids_keep), (found_by_token, by_token))
         )
-    return ids.expand(len(held_out.ids), -1)[None]
+    return ids_keep.expand(len(held_out.ids), -1)[None]
 
 
-def _errors(held_out: HeldOut, ids: Tensor, *, alike: bool) -> tuple[Tensor, Tensor]:
+def _errors(held_out: HeldOut, ids_keep: Tensor, *, alike: bool) -> tuple[Tensor, Tensor]:
     """Return the mean error (B,) and the errors (B, L) with visible tokens (B, K); of one mask, means over clips."""
-    errors, by_token = held_out.errors_by_token(ids.expand(len(held_out.ids), -1)[None])
+    errors, by_token = held_out.errors_by_token(ids_keep.expand(len(held_out.ids), -1)[None])
     return (errors.mean(1), by_token.mean(0, keepdim=True)) if alike else (errors[0], by_token)

@@ -70,15 +70,15 @@ def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
 def hand_masks(config: PretrainConfig) -> list[dict[str, Any]]:
     """Measure masks that need no sampler: a row for each kind, with its gain over uniform masks, and by content."""
     held_out = _held_out(config, num_masks=FINAL_MASKS)
-    random = held_out.errors_by_token(held_out.random)
+    random = held_out.errors_by_token(held_out.random_ids_keep)
     error, generator = expected_errors(random[1]), torch.Generator().manual_seed(config.seed + 1)
     kinds = masks_by_hand(held_out, error, generator)
     kinds[OWN] = search_masks(held_out, error, generator, alike=False)
     kinds[ONE_FOR_ALL] = search_masks(held_out, error, generator, alike=True)
     rows = []
-    for kind, chosen in kinds.items():
-        metrics = held_out.metrics(chosen, held_out.errors(chosen), random)
-        rows.append({"arm": kind, "seed": config.seed, **asdict(metrics), **object_lifts(held_out, chosen)})
+    for kind, ids_keep in kinds.items():
+        metrics = held_out.metrics(ids_keep, held_out.errors(ids_keep), random)
+        rows.append({"arm": kind, "seed": config.seed, **asdict(metrics), **object_lifts(held_out, ids_keep)})
     return rows
 
 
@@ -89,12 +89,12 @@ def decoded_in_part(config: PretrainConfig) -> list[dict[str, Any]]:
     share preserves the differences between masks from which a sampler learns.
     """
     held_out = _held_out(config, num_masks=FINAL_MASKS)
-    random_errors, by_token = held_out.errors_by_token(held_out.random)
-    random_errors_in_part = held_out.errors(held_out.random, config.decode_ratio)
+    random_errors, by_token = held_out.errors_by_token(held_out.random_ids_keep)
+    random_errors_in_part = held_out.errors(held_out.random_ids_keep, config.decode_ratio)
     kinds = masks_by_hand(held_out, expected_errors(by_token), torch.Generator().manual_seed(config.seed + 1))
     rows = []
-    for kind, chosen in kinds.items():
-        whole, part = held_out.errors(chosen), held_out.errors(chosen, config.decode_ratio)
+    for kind, ids_keep in kinds.items():
+        whole, part = held_out.errors(ids_keep), held_out.errors(ids_keep, config.decode_ratio)
         rows.append(
             {
                 "arm": f"{config.decode_ratio:g} decoded: {kind}",

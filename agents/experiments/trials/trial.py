@@ -177,8 +177,8 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
     config = run.config
     held_out = held_out_for(config, run.mae, num_masks=FINAL_MASKS)
     metrics, state = held_out.measure(run.agent.policy)
-    chosen = held_out.choices(run.agent.policy)
-    visible = visible_share(chosen, config.grid.num_tokens)
+    ids_keep = held_out.ids_keep(run.agent.policy)
+    visible = visible_share(ids_keep, config.grid.num_tokens)
     logged = read_metrics(run.folder)
     row = {
         "seed": config.seed,
@@ -188,13 +188,13 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
         "mae_steps": run.optimizer.steps,
         **asdict(metrics),
         **({} if state is None else asdict(state)),
-        **object_lifts(held_out, chosen),
+        **object_lifts(held_out, ids_keep),
         "shown": [round(share, 4) for share in visible.tolist()],
         **speed(logged),
         "extra_forwards": run.agent.num_timesteps * _forwards_beside(run),
         "curve": list(_curve(logged)),
     }
-    return row, chosen.numpy()
+    return row, ids_keep.numpy()
 
 
 def _forwards_beside(run: Pretraining) -> int:
@@ -205,12 +205,12 @@ def _forwards_beside(run: Pretraining) -> int:
     return int(find_reward(run.config.reward).needs_random_mask) + chosen_by
 
 
-def object_lifts(held_out: HeldOut, chosen: torch.Tensor) -> dict[str, float]:
+def object_lifts(held_out: HeldOut, ids_keep: torch.Tensor) -> dict[str, float]:
     """Return the demo objects' coverage of the chosen tokens (S, B, K) over that of all tokens: 1 is chance."""
     if held_out.stream.config.data != "demo":
         return {}
     objects, acting = object_coverage(held_out.stream, held_out.ids, held_out.mae.grid)
-    return {"object_lift": mean_lift(objects, chosen), "acting_lift": mean_lift(acting, chosen)}
+    return {"object_lift": mean_lift(objects, ids_keep), "acting_lift": mean_lift(acting, ids_keep)}
 
 
 CURVE_MEASURES = ("error_own", "error_random", "gain", "logit_deviation", "never_chosen", "motion_lift")
