@@ -190,7 +190,7 @@ def test_gain_of_the_random_mask_itself_is_zero(folder, monkeypatch):
     env = TokenSelectionVectorEnv(2, reward="gain", **folder)
     env.reset(seed=5)
     ids = torch.tensor([[0, 1, 2], [3, 4, 5]])
-    monkeypatch.setattr(env, "_random_ids", lambda: ids)
+    monkeypatch.setattr(env, "_random_ids", lambda num_visible: ids)
     np.testing.assert_allclose(env.step(ids.numpy())[1], 0, atol=1e-6)
     env.close()
 
