@@ -85,7 +85,7 @@ def _warmup_timesteps(env: TokenSelectionVecEnv, config: PretrainConfig) -> int:
 
 
 def _batch_size(env: TokenSelectionVecEnv) -> int:
-    """Return the masks in an environment step, over all processes."""
+    """Return the number of masks in an environment step, over all processes."""
     return env.num_envs * env.vector_env.config.shard[1]
 
 

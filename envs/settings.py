@@ -41,7 +41,7 @@ class EnvConfig:
     render_mode: Literal["rgb_array"] | None = None
     """rgb_array: `render` draws clip, reconstruction, error and mask."""
     device: str = AUTO
-    """Where clips, MAE and tensors live; auto takes CUDA where it is present."""
+    """Where clips, MAE and tensors live; auto takes CUDA where it is available."""
     precision: Precision = AUTO
     """Arithmetic of the MAE's forward pass; auto takes bf16 on a GPU that has it."""
 

@@ -48,7 +48,7 @@ class Dataset:
     """Settings of its environment that depart from the defaults (16 frames, 224 px, ViT-B, .95)."""
 
     def count(self, split: Split, fold: int) -> int | None:
-        """Return the videos that the official annotations name, None where that is not known."""
+        """Return the number of videos that the official annotations name; None where it is not known."""
         return self.counts[split][fold - 1] if split in self.counts else None
 
 

@@ -4,6 +4,7 @@ import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.image
 import pytest
@@ -11,6 +12,7 @@ import tyro
 
 from tats_gym.agents import AGENTS
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.subset_policy import Credit
 from tats_gym.datasets import DATASETS
 from tats_gym.envs.rewards import REWARDS
 
@@ -27,6 +29,10 @@ def _first_column(page: str, head: str) -> list[str]:
 def test_the_pages_name_every_agent_and_reward():
     assert sorted(_first_column("agents.md", "`--agent`")) == sorted(AGENTS)
     assert sorted(_first_column("rewards.md", "`--reward`")) == sorted(REWARDS)
+
+
+def test_the_page_names_every_form_of_credit():
+    assert sorted(_first_column("rewards.md", "`--tats.credit`")) == sorted(get_args(Credit))
 
 
 @pytest.mark.usefixtures("demo_root")
@@ -54,5 +60,5 @@ def test_the_command_line_offers_every_reward(reward):
 def test_another_reward_is_refused_with_the_choices(capsys):
     with pytest.raises(SystemExit):
         tyro.cli(PretrainConfig, args=["--reward", "gains"])
-    said = capsys.readouterr().err
-    assert all(name in said for name in ("neg_error", "error", "gain"))
+    message = capsys.readouterr().err
+    assert all(name in message for name in ("neg_error", "error", "gain"))

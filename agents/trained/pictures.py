@@ -59,7 +59,7 @@ class PictureConfig:
     target: tuple[str, ...] = ()
     """Targets of yours, likewise."""
     device: str = AUTO
-    """auto takes CUDA where it is present."""
+    """auto takes CUDA where it is available."""
     out: Path = Path("pictures")
     """Folder of the pictures; those of the same names are replaced."""
 

@@ -21,14 +21,14 @@ def updates(agent: BaseAlgorithm) -> int | None:
 
 
 def unlearned_masks(agent: BaseAlgorithm) -> int:
-    """Return the masks of a run before its agent learns."""
+    """Return the number of masks of a run before its agent learns."""
     if isinstance(agent, OffPolicyAlgorithm):
         return agent.learning_starts
     return agent.warmup_timesteps if isinstance(agent, TokenRollouts) else 0
 
 
 def rollout_steps(agent: BaseAlgorithm) -> int:
-    """Return the environment steps from one round of updates to the next."""
+    """Return the number of environment steps from one round of updates to the next."""
     if isinstance(agent, OffPolicyAlgorithm):
         assert isinstance(agent.train_freq, TrainFreq)
         return agent.train_freq.frequency

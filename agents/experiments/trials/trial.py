@@ -198,7 +198,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
 
 
 def _forwards_beside(run: Pretraining) -> int:
-    """Return the further forwards for a mask: of the reward, also in the warm-up, of the choice and of learning."""
+    """Return the number of further forwards for a mask: for the reward (in the warm-up too), choice and learning."""
     policy, agent = run.agent.policy, run.agent
     chosen_by = policy.forwards if isinstance(policy, FixedPolicy) else 0
     chosen_by += agent.extra_forwards if isinstance(agent, TokenRollouts) else 0
