@@ -79,7 +79,7 @@ class PretrainConfig:
     """G: environments in a row that hold the same clip; num_envs counts masks. None takes the agent's number."""
     visible_spread: float | None = None
     """Half-width, as a share of K, of the interval from which K is drawn anew for each step; held-out clips are masked
-    with K itself. None takes the agent's: .5 for random_ratio, else 0."""
+    with K itself. None takes the agent's."""
     reward: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(REWARDS)}}}|MODULE:OBJECT")] = EnvConfig.reward
     """Reward of a clip, see envs/rewards.py; credit by the errors of tokens (tats.credit token and marginal) does not
     use it."""
@@ -93,7 +93,7 @@ class PretrainConfig:
     seed: int = 0
     """Seed of weights, clips, crops and draws."""
     device: str = AUTO
-    """auto takes CUDA where it is present."""
+    """auto takes CUDA where it is available."""
     precision: Precision = AUTO
     """auto takes bf16 on a GPU that has it."""
     epoch_clips: int | None = None
@@ -188,7 +188,7 @@ class PretrainConfig:
         return {**asdict(self.clips), **asdict(self.grid), **{name: getattr(self, name) for name in names}}
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
-        """Return the environment steps of an epoch; each of `ranks` processes has `num_clips` training clips."""
+        """Return the number of environment steps in an epoch; each of `ranks` processes has `num_clips` clips."""
         epoch = num_clips * (self.masks_per_clip or 1) if self.epoch_clips is None else self.epoch_clips / ranks
         return math.ceil(epoch / self.num_envs)
 

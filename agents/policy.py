@@ -11,7 +11,7 @@ from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
-from tats_gym.model.pos_embed import LearnedPosEmbed
+from tats_gym.model.pos_embed import LEARNED_STD, LearnedPosEmbed
 from tats_gym.model.videomae import initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -34,7 +34,7 @@ class SamplerConfig:
     """Width of an MLP after each attention, in widths; 0 for none."""
     positions: Literal["tokens", "learned"] = "tokens"
     """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned embeddings."""
-    position_std: float = 0.5
+    position_std: float = LEARNED_STD
     """Standard deviation of learned position embeddings at the start, where the content of a token has 1: the smaller,
     the more the scores depend on content."""
     differences: bool = False

@@ -21,6 +21,8 @@ from tats_gym.benchmarks.record import benchmark_origin, over_rounds
 from tats_gym.benchmarks.videos import COPIES, FORMATS, make_videos
 from tats_gym.clips.readers import READERS
 from tats_gym.results import results_folder, write_results
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import TokenGrid
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,12 @@ class DataConfig:
     """Name of the videos, for the name of the record."""
     results: Path = field(default_factory=results_folder)
     """Folder of the record."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        for name in ("contents", "stride", "frames", "size", "batch_size", "rounds"):
+            check_intervals(self, **{name: "[1, inf)"})
+        check_intervals(self, num_workers="[0, inf)", seconds="(0, inf)", step_s="[0, inf)")
 
     @property
     def grid(self) -> TokenGrid:

@@ -16,7 +16,9 @@ from tats_gym.benchmarks.step import StepConfig, Work, measure
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.figures.canvas import pixels_of
 from tats_gym.jobs.parallel import side_by_side
+from tats_gym.messages import check_choice
 from tats_gym.results import aligned, results_folder, write_results
+from tats_gym.settings.config_io import check_plain
 from tats_gym.train.precision import AUTO, Precision
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,10 @@ class GrowthConfig:
     """Name of the machine, for the name of the record."""
     results: Path = field(default_factory=results_folder)
     """Folder of record and picture."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        check_choice("preset", self.preset, PRESETS)
 
 
 def run(config: GrowthConfig) -> None:

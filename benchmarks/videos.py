@@ -101,7 +101,7 @@ FORMATS = {
 """Name of a format to the format."""
 
 
-def make_videos(name: str, *, contents: int = 6, copies: int = COPIES, cache: Path | None = None) -> Path:
+def make_videos(name: str, *, contents: int, copies: int = COPIES, cache: Path | None = None) -> Path:
     """Make `contents` times `copies` videos of a format unless they exist; return their folder.
 
     Args:

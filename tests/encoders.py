@@ -35,7 +35,7 @@ def write_run(folder: Path, mae) -> Path:
     }
     run = create_run(folder, "run", config)
     state = {"config": config, "step": 50, "mae": mae.state_dict(), "mae_config": asdict(mae.config)}
-    save_checkpoint(run / "checkpoints", 50, state)
+    save_checkpoint(run / "checkpoints", 50, state, keep=2)
     return run
 
 

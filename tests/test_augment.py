@@ -86,7 +86,7 @@ def test_sides_near_the_output_snap_to_it_within_the_frame(base, sides):
 
 def test_random_resized_crops_lie_in_the_frame_with_the_area_and_the_shape_that_were_asked_for():
     rng = np.random.default_rng(0)
-    boxes = np.array([random_resized_crop_box(240, 320, rng) for _ in range(4000)])
+    boxes = np.array([random_resized_crop_box(240, 320, rng, (0.5, 1.0)) for _ in range(4000)])
     top, left, height, width = boxes.T
     assert (boxes >= 0).all()
     assert ((top + height <= 240) & (left + width <= 320)).all()
@@ -124,7 +124,7 @@ def test_random_resized_crops_are_uniform_in_area_log_shape_and_place_where_ever
 )
 def test_where_no_random_box_fits_the_largest_of_an_allowed_shape_is_taken(height, width, expected):
     rng = np.random.default_rng(0)
-    assert {random_resized_crop_box(height, width, rng) for _ in range(20)} == {expected}
+    assert {random_resized_crop_box(height, width, rng, (0.5, 1.0)) for _ in range(20)} == {expected}
 
 
 def test_the_whole_frame_can_be_asked_for():

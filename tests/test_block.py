@@ -32,7 +32,7 @@ def adamaes():
 PAIRS = {
     "VideoMAE's": (videomaes, partial(Block, WIDTH, HEADS, 2.5)),
     "with drop path": (partial(videomaes, drop_path=0.6), partial(Block, WIDTH, HEADS, 2.5, drop_path=0.6)),
-    "AdaMAE's": (adamaes, partial(Block, WIDTH, HEADS, qv_bias=False, dropout=0.1, eps=1e-5)),
+    "AdaMAE's": (adamaes, partial(Block, WIDTH, HEADS, 4.0, qv_bias=False, dropout=0.1, eps=1e-5)),
 }
 
 
@@ -70,7 +70,7 @@ def test_outputs_and_gradients_are_timms(make_theirs, make_ours, training):
 
 def test_a_whole_branch_of_a_clip_is_dropped_or_scaled_up():
     torch.manual_seed(0)
-    block = Block(WIDTH, HEADS, drop_path=0.75)
+    block = Block(WIDTH, HEADS, 4.0, drop_path=0.75)
     nn.init.zeros_(block.mlp.fc2.weight)
     nn.init.zeros_(block.mlp.fc2.bias)  # leaves the attention's branch alone
     tokens = torch.randn(400, 2, WIDTH)

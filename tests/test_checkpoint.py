@@ -25,7 +25,7 @@ ALONE = Ranks.alone("cpu")
 
 def test_saved_values_are_loaded(tmp_path):
     state = {"weights": {"a": torch.arange(3.0)}, "step": 5, "name": "x", "betas": [0.9, 0.95]}
-    path = save_checkpoint(tmp_path / "checkpoints", 5, state)
+    path = save_checkpoint(tmp_path / "checkpoints", 5, state, keep=2)
     for source in (path, tmp_path, tmp_path / "checkpoints"):
         loaded = load_checkpoint(source)
         assert torch.equal(loaded["weights"]["a"], state["weights"]["a"])
@@ -40,7 +40,7 @@ def test_only_the_newest_are_kept(tmp_path):
 
 
 def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, 1, {"step": 1})
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=2)
 
     def fill_the_disk(state, file):
         file.write(b"half of it")
@@ -62,10 +62,10 @@ def test_of_older_ones_one_of_every_so_many_hours_is_kept(tmp_path):
 
 
 def test_a_killed_process_s_half_written_file_is_no_checkpoint_and_is_cleared_away(tmp_path):
-    save_checkpoint(tmp_path, 1, {"step": 1})
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=2)
     (tmp_path / "step-000000000007.partial").write_bytes(b"half of it")
     assert load_checkpoint(tmp_path)["step"] == 1
-    save_checkpoint(tmp_path, 2, {"step": 2})
+    save_checkpoint(tmp_path, 2, {"step": 2}, keep=2)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-000000000001.pt", "step-000000000002.pt"]
 
 
@@ -75,7 +75,7 @@ def test_a_full_disk_is_an_error_of_the_system_though_torch_hides_it(tmp_path, m
 
     monkeypatch.setattr(checkpoint.torch, "save", fill_the_disk)
     with pytest.raises(OSError, match=r"step-000000000002\.pt could not be written; the disk may be full: .* vs 534$"):
-        save_checkpoint(tmp_path, 2, {"step": 2})
+        save_checkpoint(tmp_path, 2, {"step": 2}, keep=2)
 
 
 def _same(one, other):
@@ -87,7 +87,7 @@ def _same(one, other):
 @pytest.mark.parametrize("bits", [0xFF, 0x10])
 def test_no_damage_of_a_byte_changes_the_loaded_values(tmp_path, bits):
     state = {"weights": {"a": torch.arange(50.0), "b": torch.ones(3, dtype=torch.bfloat16)}, "step": 5, "name": "x"}
-    path = save_checkpoint(tmp_path, 5, state)
+    path = save_checkpoint(tmp_path, 5, state, keep=2)
     whole, refused = path.read_bytes(), 0
     for place in range(0, len(whole), 2):
         damaged = bytearray(whole)
@@ -124,7 +124,7 @@ def test_damage_in_the_newest_checkpoint_is_named_and_the_one_before_is_taken(tm
 
 
 def test_a_checkpoint_that_was_just_written_is_kept_beside_any_other_files(tmp_path):
-    save_checkpoint(tmp_path, 200, {"step": 200})
+    save_checkpoint(tmp_path, 200, {"step": 200}, keep=2)
     path = save_checkpoint(tmp_path, 150, {"step": 150}, keep=1)
     assert path.exists()
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_was_just_written_is_kept_beside_any_other_files(tmp_p
 @pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), RuntimeError("can't allocate memory")])
 def test_a_disk_that_does_not_answer_and_too_little_memory_are_no_damage(tmp_path, monkeypatch, error):
     for step in (1, 2):
-        save_checkpoint(tmp_path, step, {"step": step})
+        save_checkpoint(tmp_path, step, {"step": step}, keep=2)
 
     def fail(*_, **__):
         raise error
@@ -146,7 +146,7 @@ def test_a_disk_that_does_not_answer_and_too_little_memory_are_no_damage(tmp_pat
 
 def test_all_processes_take_the_checkpoint_that_the_first_one_chose(tmp_path, monkeypatch):
     for step in (1, 2):
-        save_checkpoint(tmp_path, step, {"step": step})
+        save_checkpoint(tmp_path, step, {"step": step}, keep=2)
     chosen = tmp_path / "step-000000000001.pt"
     monkeypatch.setattr(checkpoint, "broadcast", lambda path: chosen)
     assert load_newest(tmp_path, Ranks(1, 2, torch.device("cpu")))["step"] == 1
@@ -176,7 +176,7 @@ def test_a_crafted_file_runs_no_code(tmp_path):
 @pytest.mark.parametrize("kept", [1, 4000, 4097, 20_000, -1])
 def test_a_checkpoint_cut_anywhere_is_named_and_the_one_before_is_taken(tmp_path, kept):
     for step in (1, 2):
-        path = save_checkpoint(tmp_path, step, {"step": step, "weights": torch.zeros(10_000)})
+        path = save_checkpoint(tmp_path, step, {"step": step, "weights": torch.zeros(10_000)}, keep=2)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match="may be half-written"):
         load_checkpoint(path)
@@ -184,7 +184,7 @@ def test_a_checkpoint_cut_anywhere_is_named_and_the_one_before_is_taken(tmp_path
 
 
 def test_half_a_checkpoint_is_named(tmp_path):
-    path = save_checkpoint(tmp_path, 1, {"weights": torch.zeros(1000)})
+    path = save_checkpoint(tmp_path, 1, {"weights": torch.zeros(1000)}, keep=2)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="may be half-written"):
         load_checkpoint(path)

@@ -62,4 +62,4 @@ def test_every_layer_learns_slower_than_the_one_above_it(positions):
 
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
-        VideoClassifier(VideoEncoder(MAEConfig(embed_dim=24, num_heads=2), GRID, norm="none"), 1)
+        VideoClassifier(VideoEncoder(MAEConfig(embed_dim=24, num_heads=2), GRID, norm="none"), 1, "mean")

@@ -63,7 +63,7 @@ def finetuned_run(folder):
         parameter.data += 0.1 * torch.randn_like(parameter)
     run = create_run(folder, "finetuned", {"encoder": "tiny", "seed": 0})
     state = {"classifier": model.state_dict(), "mae_config": asdict(CONFIG), "grid": asdict(GRID)}
-    save_checkpoint(run / "checkpoints", 50, state)
+    save_checkpoint(run / "checkpoints", 50, state, keep=2)
     return run, model
 
 

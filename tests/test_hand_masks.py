@@ -70,7 +70,9 @@ def test_the_weights_of_masks_by_hand(monkeypatch):
     monkeypatch.setattr(hand_masks, "weighted_ids", draw)
     monkeypatch.setattr(hand_masks, "every_place", lambda *arguments: arguments)
     motion, error = torch.tensor([[[0.0, 2.0, 7.0], [3.0, 0.0, 1.0]], [[1.0, 4.0, 4.0], [1.0, 25.0, 49.0]]])
-    clips = SimpleNamespace(motion=motion, num_masks=2, num_visible=1, mae=SimpleNamespace(grid="grid"))
+    clips = SimpleNamespace(
+        motion=motion, num_masks=2, num_visible=1, mae=SimpleNamespace(grid=SimpleNamespace(shape="grid shape"))
+    )
     kinds = masks_by_hand(clips, error, "generator")
     assert {kind: weights.tolist() for kind, weights in kinds.items()} == {
         kind: 2 * [weights]
@@ -84,7 +86,7 @@ def test_the_weights_of_masks_by_hand(monkeypatch):
             "p ~ e of the place and time": 2 * [[1, 14.5, 26.5]],
         }.items()
     }
-    places = ("grid", 2, "generator")
+    places = ("grid shape", 2, "generator")
     assert drawn == [(1, first, "generator") for first in (None, None, places, places, *10 * [None])]
 
 

@@ -233,7 +233,7 @@ def test_a_checkpoint_without_its_config_tells_its_kind(clips_root, tmp_path):
     run = random_run(clips_root, tmp_path)
     (run.folder / "config.json").unlink()
     assert kind_of(run.folder).name == PRETRAINING
-    save_checkpoint(tmp_path / "tuned" / "checkpoints", 1, {"classifier": {}, "mae_config": asdict(CONFIG)})
+    save_checkpoint(tmp_path / "tuned" / "checkpoints", 1, {"classifier": {}, "mae_config": asdict(CONFIG)}, keep=2)
     assert kind_of(tmp_path / "tuned").name == FINETUNING
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"tats_gym": '{"sampler": {}}'})
     assert kind_of(tmp_path / "a.safetensors").name == "an exported sampler"

@@ -113,7 +113,7 @@ def test_no_code_of_ours_loads_a_file_in_a_way_that_could_run_it():
 def test_a_module_that_a_run_names_is_not_imported(clips_root, tmp_path, monkeypatch, capsys, script):
     folder, config = tmp_path / "run", tiny_config(clips_root, tmp_path, agent="crafted:build").as_dict()
     begin_run(folder, config)
-    save_checkpoint(folder / "checkpoints", 8, {"config": config, "step": 8, "mae": {}, "agent": {}})
+    save_checkpoint(folder / "checkpoints", 8, {"config": config, "step": 8, "mae": {}, "agent": {}}, keep=2)
     (tmp_path / "crafted.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'it ran')!r}).touch()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "crafted", raising=False)

@@ -106,7 +106,7 @@ def test_a_checkpoint_holds_it_and_the_same_is_drawn_again(env, tmp_path):
     buffer = _buffer(env, size=5)
     for first in (0, 2, 4):
         _add(buffer, [first, first + 1])
-    state = load_checkpoint(save_checkpoint(tmp_path, 0, buffer.state_dict()))
+    state = load_checkpoint(save_checkpoint(tmp_path, 0, buffer.state_dict(), keep=2))
     again, smaller = _buffer(env, size=5), _buffer(env, size=3)
     for each in (again, smaller):
         each.load_state_dict(state)

@@ -74,7 +74,7 @@ def test_going_on_with_other_networks_is_refused(clips_root, tmp_path):
         resume(result.folder, replace(config, sampler=replace(config.sampler, critic="separate")))
     state = load_checkpoint(result.folder)
     del state["mae"]["mask_token"]
-    save_checkpoint(result.folder / "checkpoints", state["step"], state)
+    save_checkpoint(result.folder / "checkpoints", state["step"], state, keep=2)
     with pytest.raises(CheckpointError, match=r'\(no setting differs\): [^\n]*Missing key[^\n]* "mask_token"'):
         resume(result.folder)
 

@@ -105,7 +105,7 @@ def test_metrics_are_cut_back_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_similar_names_are_suggested_where_there_is_no_run(tmp_path):
     run = tmp_path / "runs" / "ssv2-1"
     begin_run(run, {"seed": 0})
-    save_checkpoint(run / "checkpoints", 8, {"config": {"seed": 0}})
+    save_checkpoint(run / "checkpoints", 8, {"config": {"seed": 0}}, keep=2)
     for near in (run / "checkpoints", run / "checkpoints" / "step-000000000008.pt"):
         with pytest.raises(FileNotFoundError, match=f"; its run is {run}$"):
             read_record(near)

@@ -17,7 +17,7 @@ from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.block import Block
 from tats_gym.model.pos_embed import sinusoid
 from tats_gym.model.training import MAEOptimConfig
-from tats_gym.model.videomae import initialise
+from tats_gym.model.videomae import MAEConfig, initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.train.precision import autocast
@@ -68,7 +68,7 @@ class AdaMAEPolicy(SubsetPolicy):
         offset = sinusoid(num_tokens, width) if self.sinusoidal else torch.zeros(1, 1)
         self.register_buffer("offset", offset, persistent=False)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, width))
-        self.block = Block(width, num_heads, qv_bias=False, dropout=self.config.dropout, eps=1e-5)
+        self.block = Block(width, num_heads, MAEConfig.mlp_ratio, qv_bias=False, dropout=self.config.dropout, eps=1e-5)
         self.head = nn.Linear(width, 1)
         self.apply(initialise)
         self.make_optimizer(lr_schedule)

@@ -142,7 +142,7 @@ def random_resized_crop_box(
     height: int,
     width: int,
     rng: np.random.Generator,
-    scale: tuple[float, float] = (0.5, 1.0),
+    scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
     """Draw a box of random area and aspect ratio, anywhere in the frame.

@@ -165,12 +165,12 @@ def read_image_size(contents: Mapping[str, Any]) -> int:
     Raises:
         CheckpointError: If it is not a size, or clips would not be square.
     """
-    size = contents.get("image_size", 224)
-    if not isinstance(size, list):
-        return read_number(contents, "image_size", 224)
-    if len(size) != 2 or size[0] != size[1]:
-        raise CheckpointError(f"clips must be square, got image_size {brief(size)}")
-    return read_number({"image_size": size[0]}, "image_size", 224)
+    size = contents.get("image_size")
+    if isinstance(size, list):
+        if len(size) != 2 or size[0] != size[1]:
+            raise CheckpointError(f"clips must be square, got image_size {brief(size)}")
+        contents = {"image_size": size[0]}
+    return read_number(contents, "image_size", PUBLISHED_CLIPS[1])
 
 
 def check_num_tokens(grid: TokenGrid) -> TokenGrid:

@@ -238,7 +238,9 @@ class EncoderSource:
         if not has_biases(config):
             weights = with_zero_biases(weights)
         tubelet, patch = kernel_of(weights)
-        grid = build_grid(read_number(config, "num_frames", 16), read_image_size(config), tubelet, patch)
+        grid = build_grid(
+            read_number(config, "num_frames", PUBLISHED_CLIPS[0]), read_image_size(config), tubelet, patch
+        )
         origin = {**read_mapping(file.description, "origin"), "path": str(folder), "kind": "hf"}
         mae = checked_config(weights, read_number(config, "num_attention_heads", 12))
         head = read_head(file.weights, hf_head_settings(config, file.description), mae, grid)

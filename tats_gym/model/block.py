@@ -77,7 +77,7 @@ class Block(nn.Module):
         self,
         width: int,
         num_heads: int,
-        mlp_ratio: float = 4.0,
+        mlp_ratio: float,
         *,
         qv_bias: bool = True,
         dropout: float = 0.0,

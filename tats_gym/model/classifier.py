@@ -19,7 +19,7 @@ class VideoClassifier(nn.Module):
         head_scale: Factor of the head's initial weight and bias.
     """
 
-    def __init__(self, encoder: VideoEncoder, num_classes: int, pool: Pool = "mean", head_scale: float = 0.001) -> None:
+    def __init__(self, encoder: VideoEncoder, num_classes: int, pool: Pool, head_scale: float = 0.001) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {num_classes}")

@@ -26,6 +26,10 @@ class SinusoidPosEmbed(nn.Module):
         return self.table
 
 
+LEARNED_STD = 0.5
+"""Standard deviation with which the sum of both learned vectors starts with the sinusoid's energy."""
+
+
 class LearnedPosEmbed(nn.Module):
     """A trainable vector for every time plus one for every place, as in MAE-ST.
 
@@ -35,10 +39,10 @@ class LearnedPosEmbed(nn.Module):
     Args:
         grid_shape: (t, h, w).
         width: D.
-        std: Initial deviation of either vector's elements; the default gives their sum the sinusoid's energy.
+        std: Initial standard deviation of either vector's elements.
     """
 
-    def __init__(self, grid_shape: GridShape, width: int, std: float = 0.5) -> None:
+    def __init__(self, grid_shape: GridShape, width: int, std: float = LEARNED_STD) -> None:
         super().__init__()
         times, height, across = grid_shape
         self.time = nn.Parameter(std * torch.randn(times, 1, width))

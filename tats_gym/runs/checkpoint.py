@@ -39,7 +39,7 @@ class CheckpointError(RuntimeError):
 
 
 def save_checkpoint(
-    folder: Path, step: int, state: dict[str, Any], *, keep: int = 2, keep_hours: float | None = None
+    folder: Path, step: int, state: dict[str, Any], *, keep: int, keep_hours: float | None = None
 ) -> Path:
     """Write `state` as the folder's newest checkpoint, then delete old ones.
 

@@ -24,6 +24,7 @@ from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.jobs.parallel import default_jobs, side_by_side
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.results import results_folder
+from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class CompareCommand:
     """Settings of the probes."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, jobs="[1, inf)", forwards="[1, inf)")  # before the demo's clips are drawn
 
     @property

@@ -24,6 +24,8 @@ from tats_gym.provenance import origin
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.results import command_of, results_folder, write_results
 from tats_gym.runs.metrics import read_metrics
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import SEEDS, check_intervals
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.distributed import Ranks
 from tats_gym.train.precision import resolve_device
@@ -165,6 +167,12 @@ class FinetuneDemo:
     """Folder of the runs; stopped ones resume there."""
     results: Path = field(default_factory=results_folder)
     """Folder of numbers and picture."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        for name in ("train", "test", "pretrain_epochs", "epochs", "jobs"):
+            check_intervals(self, **{name: "[1, inf)"})
+        check_intervals(self, seed=SEEDS)
 
 
 def finetune_demo(config: FinetuneDemo) -> Iterator[str]:

@@ -26,6 +26,8 @@ from tats_gym.provenance import commit
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.results import command_of, origin_of, results_folder, write_results
 from tats_gym.runs.checkpoint import PATTERN, load_checkpoint
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +181,11 @@ class ProbeDemo:
     """Folder of the runs; a stopped study resumes there."""
     results: Path = field(default_factory=results_folder)
     """Folder of table, numbers and curves."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        for name in ("seeds", "epochs", "epoch_clips", "points", "train", "test", "jobs"):
+            check_intervals(self, **{name: "[1, inf)"})
 
 
 def probe_demo(config: ProbeDemo) -> Iterator[str]:

@@ -25,6 +25,8 @@ from tats_gym.jobs.parallel import default_jobs
 from tats_gym.messages import check_choice
 from tats_gym.registration import DEFAULT_ENV
 from tats_gym.results import origin_of, results_folder, write_results
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import check_intervals
 
 _SHORT: dict[str, Any] = {"eval_masks": 2, "log_interval": 10, "keep_checkpoints": 1}
 """Settings of runs that are short and many."""
@@ -166,6 +168,8 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         check_choice("name", self.name, tuple(STUDIES))
+        check_plain(self)
+        check_intervals(self, seeds="[1, inf)", jobs="[1, inf)")
 
     @property
     def command(self) -> str:

@@ -20,6 +20,7 @@ from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
 from tats_gym.results import aligned, origin_of, results_folder, write_results
+from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.statistics import Estimate, estimate
 
@@ -48,6 +49,7 @@ class SweepCommand:
     """Settings of the probes."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, jobs="[1, inf)", budget="[1, inf)")  # before the demo's clips are drawn
 
     @property

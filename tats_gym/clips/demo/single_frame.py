@@ -20,6 +20,8 @@ from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, rende
 from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.provenance import origin
 from tats_gym.results import results_folder
+from tats_gym.settings.config_io import check_plain
+from tats_gym.settings.intervals import SEEDS, check_intervals
 from tats_gym.statistics import wilson
 
 SHOTS = 8
@@ -44,6 +46,12 @@ class CheckConfig:
     """Seed of weights, order, shifts and the tested frames."""
     out: Path = field(default_factory=lambda: results_folder() / "demo_single_frame.json")
     """File of the result, JSON."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        for name in ("train", "validation", "frame_epochs", "motion_epochs", "batch_size"):
+            check_intervals(self, **{name: "[1, inf)"})
+        check_intervals(self, seed=SEEDS)
 
 
 def shots(split: str, index: int) -> Tensor:

@@ -11,7 +11,9 @@ ATARI_GAMES = tuple(RAM)
 """The twelve games, whose coordinates in the console's memory are published."""
 
 
-def atari_config(games: tuple[str, ...] = ATARI_GAMES, *, videos: int = 200, held_out: int = 32) -> RecordConfig:
+def atari_config(
+    games: tuple[str, ...] = ATARI_GAMES, *, videos: int = RecordConfig.videos, held_out: int = RecordConfig.held_out
+) -> RecordConfig:
     """Return the settings of the dataset: every fourth frame of the emulator, in 96 x 96 pixels."""
     return RecordConfig(
         env=tuple(f"ALE/{game}-v5" for game in games),
