@@ -4,19 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from stable_baselines3 import A2C
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from tats_gym.agents.peers.error_trained import ErrorTrained
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.rollout_buffer import MaskBatch, TokenRolloutBuffer
-from tats_gym.agents.rollouts import TokenRollouts
-from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
+from tats_gym.agents.rollout_buffer import MaskBatch
+from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.block import Block
 from tats_gym.model.pos_embed import sinusoid
-from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAEConfig, initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -83,7 +81,7 @@ class AdaMAEPolicy(SubsetPolicy):
         return super()._get_constructor_parameters() | {"sinusoidal": self.sinusoidal, "config": self.config}
 
 
-class AdaMAE(TokenRollouts, A2C):
+class AdaMAE(ErrorTrained):
     """AdaMAE's policy gradient: the loss is minus the mean over hidden tokens of log p_i times the token's error.
 
     p_i is the token's probability in a categorical over all L. There is no baseline and no entropy term. The published
@@ -93,51 +91,16 @@ class AdaMAE(TokenRollouts, A2C):
 
     Args:
         env: A `TokenSelectionVecEnv`.
-        learning_rate: Learning rate of the sampler.
-        n_steps: Environment steps in a rollout. The MAE is updated after each, the sampler after all of them.
+        args: See `ErrorTrained`.
         config: The settings; the published ones if left out.
-        masks_per_clip: Masks drawn of each clip; must equal the environment's.
-        policy_kwargs: Arguments of `AdaMAEPolicy`.
-        kwargs: Further arguments of `A2C`.
+        kwargs: See `ErrorTrained`.
     """
 
     def __init__(
-        self,
-        env: TokenSelectionVecEnv,
-        learning_rate: float | Schedule = MAEOptimConfig.base_lr,
-        n_steps: int = 1,
-        *,
-        config: AdaMAEConfig | None = None,
-        masks_per_clip: int = 1,
-        policy_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, env: TokenSelectionVecEnv, *args: Any, config: AdaMAEConfig | None = None, **kwargs: Any
     ) -> None:
         self.config = config or AdaMAEConfig()
-        super().__init__(
-            AdaMAEPolicy,
-            env,
-            learning_rate,
-            n_steps,
-            ent_coef=0.0,
-            vf_coef=0.0,
-            max_grad_norm=torch.inf,
-            use_rms_prop=False,
-            rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={
-                "credit": "token",
-                "baseline": "none",
-                "masks_per_clip": masks_per_clip,
-                "normalize_advantage": False,
-            },
-            policy_kwargs={
-                "config": self.config,
-                "credit": "token",
-                "masks_per_clip": masks_per_clip,
-                "optimizer_kwargs": ADAMW,
-                **(policy_kwargs or {}),
-            },
-            **kwargs,
-        )
+        super().__init__(AdaMAEPolicy, env, *args, config=self.config, **kwargs)
 
     def loss(self, batch: MaskBatch, output: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """Return -coef * mean over predicted hidden tokens i of e_i log p_i, and the mean to log.

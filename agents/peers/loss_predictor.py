@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from stable_baselines3 import A2C
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import Schedule
@@ -13,15 +12,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tats_gym.agents.peers.error_trained import ErrorTrained
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, Trunk
-from tats_gym.agents.rollout_buffer import MaskBatch, TokenRolloutBuffer
-from tats_gym.agents.rollouts import TokenRollouts
-from tats_gym.agents.subset_policy import ADAMW, PolicyOutput, SubsetPolicy
+from tats_gym.agents.rollout_buffer import MaskBatch
+from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.masks import hidden_by
-from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -159,7 +157,7 @@ def pairwise_loss(hardness: Tensor, errors: Tensor, counted: Tensor, pairs: int)
     return (F.softplus(-margin) * unequal).sum() / number, ((margin > 0) & unequal).sum() / number
 
 
-class LossPredictor(TokenRollouts, A2C):
+class LossPredictor(ErrorTrained):
     """Trains a predictor of the tokens' errors by comparing them, and masks from random to hard, or to easy.
 
     Source: "Hard Patches Mining for Masked Image Modeling" (arXiv 2304.05919) and its extension to videos (arXiv
@@ -171,51 +169,16 @@ class LossPredictor(TokenRollouts, A2C):
 
     Args:
         env: A `TokenSelectionVecEnv`.
-        learning_rate: Learning rate of the predictor.
-        n_steps: Environment steps in a rollout. The MAE is updated after each, the predictor after all of them.
+        args: See `ErrorTrained`.
         config: The settings; the published ones if left out.
-        masks_per_clip: Masks drawn of each clip; must equal the environment's.
-        policy_kwargs: Arguments of `LossPredictorPolicy`.
-        kwargs: Further arguments of `A2C`.
+        kwargs: See `ErrorTrained`.
     """
 
     def __init__(
-        self,
-        env: TokenSelectionVecEnv,
-        learning_rate: float | Schedule = MAEOptimConfig.base_lr,
-        n_steps: int = 1,
-        *,
-        config: LossPredictorConfig | None = None,
-        masks_per_clip: int = 1,
-        policy_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, env: TokenSelectionVecEnv, *args: Any, config: LossPredictorConfig | None = None, **kwargs: Any
     ) -> None:
         self.config = config or LossPredictorConfig()
-        super().__init__(
-            LossPredictorPolicy,
-            env,
-            learning_rate,
-            n_steps,
-            ent_coef=0.0,
-            vf_coef=0.0,
-            max_grad_norm=torch.inf,
-            use_rms_prop=False,
-            rollout_buffer_class=TokenRolloutBuffer,
-            rollout_buffer_kwargs={  # whose advantages are the errors of hidden tokens
-                "credit": "token",
-                "baseline": "none",
-                "masks_per_clip": masks_per_clip,
-                "normalize_advantage": False,
-            },
-            policy_kwargs={
-                "config": self.config,
-                "credit": "token",
-                "masks_per_clip": masks_per_clip,
-                "optimizer_kwargs": ADAMW,
-                **(policy_kwargs or {}),
-            },
-            **kwargs,
-        )
+        super().__init__(LossPredictorPolicy, env, *args, config=self.config, **kwargs)
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
