@@ -1,13 +1,11 @@
 """Pictures of any video under the masks of trained agents, with the MAE's reconstruction."""
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -17,6 +15,7 @@ from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.clips import ClipConfig, ClipStream, VideoReadError
 from tats_gym.clips.datasets.folder_and_list import LIST_FILES, write_list
 from tats_gym.clips.datasets.layout import Video, VideoList
+from tats_gym.clips.readable import evenly_spaced, readable_clips
 from tats_gym.figures.files import Form, Picture
 from tats_gym.figures.masks import ClipMasks, Scales
 from tats_gym.files.atomic import make_folder
@@ -26,8 +25,6 @@ from tats_gym.settings.intervals import check_intervals
 from tats_gym.targets.table import own_target
 from tats_gym.tokens import TokenGrid
 from tats_gym.train.precision import AUTO
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +132,12 @@ def read_clips(config: PictureConfig, clips: ClipConfig, grid: TokenGrid) -> tup
     """
     stream = ClipStream(clips, frames=grid.frames, size=grid.size, seed=0)
     count = len(config.videos) or min(config.clips, len(stream.videos))
-    names, found = [], []
-    for number, id_ in enumerate(np.linspace(0, len(stream.videos) - 1, count).round().astype(int).tolist()):
-        try:
-            found.append(stream.centre([id_]).pixels)
-        except VideoReadError as err:
-            logger.warning("left out: %s", err)
-        else:
-            names.append(f"{number:02d}-{stream.videos.videos[id_].path.stem}")
-    if not found:
+    ids = evenly_spaced(range(len(stream.videos)), count)
+    pixels = readable_clips(stream, ids, count)
+    if not pixels:
         raise VideoReadError("none of the videos could be read")
-    return names, torch.cat(found)
+    names = [f"{ids.index(id_):02d}-{stream.videos.videos[id_].path.stem}" for id_ in pixels]
+    return names, torch.cat(list(pixels.values()))
 
 
 def mask_clips(

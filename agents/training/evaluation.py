@@ -1,13 +1,11 @@
 """Measures a sampler on held-out clips: one MAE's error under its masks and under fixed random ones."""
 
-import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
@@ -17,6 +15,7 @@ from tats_gym.agents.subset_policy import SubsetPolicy
 from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, visible_share
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
+from tats_gym.clips.readable import evenly_spaced, readable_clips
 from tats_gym.envs.rewards import find_reward
 from tats_gym.figures.masks import ClipMasks
 from tats_gym.masks import random_ids
@@ -25,8 +24,6 @@ from tats_gym.model.protocol import MaskedModel, device_of, evaluating
 from tats_gym.motion import token_motion
 from tats_gym.statistics import estimate
 from tats_gym.train.precision import Precision, autocast, to_float32
-
-logger = logging.getLogger(__name__)
 
 NEVER_CHOSEN_RATIO = 1e-3
 """A token counts as never chosen if its probability over the uniform one is below this."""
@@ -244,30 +241,16 @@ def _readable_clips(stream: ClipStream, num_clips: int) -> tuple[list[int], Tens
 
     Tries at most as many others as there are clips to take.
     """
-    wanted = _evenly_spaced(range(len(stream)), num_clips)
-    others = _evenly_spaced(sorted(set(range(len(stream))) - set(wanted)), num_clips)
-    ids, clips = list[int](), list[Tensor]()
-    for id_ in (*wanted, *others):
-        if len(ids) == len(wanted):
-            break
-        try:
-            clips.append(stream.centre([id_]).pixels)
-        except VideoReadError as err:
-            logger.warning("left out of the held-out clips: %s", err)
-        else:
-            ids.append(id_)
+    wanted = evenly_spaced(range(len(stream)), num_clips)
+    others = evenly_spaced(sorted(set(range(len(stream))) - set(wanted)), num_clips)
+    clips = readable_clips(stream, (*wanted, *others), len(wanted))
     if not clips:
         raise VideoReadError(
             f"none of the {len(wanted) + len(others)} held-out videos that were tried could be read; mend or remove "
             "those that are named above (a folder without lists then holds out others, by a hash of their names), or "
             "check all with tats-gym prepare verify"
         )
-    return ids, torch.cat(clips)
-
-
-def _evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
-    count = min(count, len(ids))
-    return [ids[place] for place in np.linspace(0, len(ids) - 1, count).round().astype(int)]
+    return list(clips), torch.cat(list(clips.values()))
 
 
 def as_metrics(prefix: str, values: Any) -> dict[str, float]:

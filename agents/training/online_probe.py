@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.clips import ClipConfig, ClipStream
+from tats_gym.clips.readable import evenly_spaced
 from tats_gym.model.protocol import MaskedModel, device_of, evaluating
 from tats_gym.model.videomae import MaskedAutoencoder
 from tats_gym.probe.knn import KnnConfig, fit_knn
@@ -137,7 +137,7 @@ def online_probe_for(config: PretrainConfig, mae: MaskedModel) -> OnlineProbe | 
 
 def _read(stream: ClipStream, num_clips: int, batch_size: int) -> _Part:
     """Decode evenly spaced clips of a split; lists are often sorted by class."""
-    ids = np.linspace(0, len(stream) - 1, min(num_clips, len(stream))).round().astype(int).tolist()
+    ids = evenly_spaced(range(len(stream)), num_clips)
     try:
         batches = list(stream.each(ids, batch_size))
     finally:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.training.command_line import command_for, differing
 from tats_gym.agents.training.learning import NOT_UPDATED
+from tats_gym.clips.readable import evenly_spaced
 from tats_gym.runs.folder import names_apart, read_config, read_record
 from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.metrics import read_metrics, speed
@@ -142,9 +143,8 @@ class ReportedRun:
     def pictures(self) -> list[tuple[str, str]]:
         """Return name and content of the first, middle and last picture of masks, and the last of chosen tokens."""
         masks = sorted((self.folder / "pictures").glob("masks-*-clip0.png"))
-        taken = sorted(set(np.linspace(0, len(masks) - 1, min(PICTURES, len(masks))).round().astype(int).tolist()))
         chosen = sorted((self.folder / "pictures").glob("chosen-*.png"))[-1:]
-        paths = [masks[number] for number in taken] + chosen
+        paths = evenly_spaced(masks, PICTURES) + chosen
         return [(path.stem, _as_url(path.read_bytes(), "image/png")) for path in paths]
 
     def facts(self) -> dict[str, str]:
