@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from tats_gym.messages import nearest_multiples
 from tats_gym.motion import token_motion
 from tats_gym.tokens import GridShape
 
@@ -106,8 +107,8 @@ def frame_ids(
 
 def _check_multiple(rule: str, grid_shape: GridShape, num_visible: int, number: int, unit: str) -> None:
     if num_visible % number:
-        num_tokens, below = math.prod(grid_shape), num_visible // number * number
-        fitting = [k for k in (below, below + number) if 0 < k < num_tokens]
+        num_tokens = math.prod(grid_shape)
+        fitting = [k for k in nearest_multiples(num_visible, number) if k < num_tokens]
         raise ValueError(
             f"{rule} the {number} {unit}: visible must be a multiple of {number}, got {num_visible} of "
             f"{num_tokens}; the nearest are {' and '.join(map(str, fitting)) or 'none'} (--visible)"

@@ -34,6 +34,12 @@ def did_you_mean(value: str, choices: Iterable[str], most: int = 1) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def nearest_multiples(number: int, step: int) -> list[int]:
+    """Return the multiples of `step` next to a number that is none, below it and above it, if they are positive."""
+    below = number // step * step
+    return [multiple for multiple in (below, below + step) if multiple > 0]
+
+
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Raise ValueError with the most similar choice if `value` is none of them."""
     if value not in choices:

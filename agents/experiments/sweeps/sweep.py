@@ -19,6 +19,7 @@ from tats_gym.agents.experiments.trials.variations import check_builds, with_age
 from tats_gym.agents.training.command_line import without_paths
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
+from tats_gym.messages import nearest_multiples
 from tats_gym.results import aligned, origin_of, results_folder, write_results
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
@@ -126,10 +127,9 @@ def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int |
     if budget is None:
         return -(-(with_forwards(base).epoch_clips or 0) * epochs // unit) * unit
     if budget < unit or budget % unit:
-        near = [number for number in (budget // unit * unit, (budget // unit + 1) * unit) if number > 0]
         raise ValueError(
             f"--budget must be a multiple of {unit}, {epochs} epochs of {base.num_envs} masks a step and whole "
-            f"rollouts in every row, got {budget}; take {' or '.join(map(str, near))}"
+            f"rollouts in every row, got {budget}; take {' or '.join(map(str, nearest_multiples(budget, unit)))}"
         )
     return budget
 

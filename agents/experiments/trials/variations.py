@@ -11,6 +11,7 @@ from tats_gym.agents.training.learning import rollout_steps
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.clips import ClipStream
 from tats_gym.envs.rewards import find_reward
+from tats_gym.messages import nearest_multiples
 
 Changes = Mapping[str, Any]
 """Dotted names of settings to their values: {"tats.credit": "joint"}."""
@@ -55,10 +56,9 @@ def with_forwards(base: PretrainConfig, forwards: int | None = None) -> Pretrain
         stream = ClipStream(base.clips, frames=grid.frames, size=grid.size, seed=base.seed)
         forwards = base.steps_per_epoch(len(stream)) * step
     if forwards < 1 or forwards % step:
-        near = [number for number in (forwards // step * step, (forwards // step + 1) * step) if number > 0]
         raise ValueError(
             f"forwards must be a multiple of epochs * num_envs = {epochs} * {base.num_envs} = {step}, got {forwards}; "
-            f"take {' or '.join(map(str, near))}"
+            f"take {' or '.join(map(str, nearest_multiples(forwards, step)))}"
         )
     rollouts = forwards // base.num_envs // base.tats.n_steps
     return replace(
