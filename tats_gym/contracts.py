@@ -30,7 +30,7 @@ from tats_gym.model.protocol import MaskedModel
 from tats_gym.model.target import PIXELS, Distance, Pixels
 from tats_gym.model.training import parameter_groups
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
-from tats_gym.registration import env_ids, import_env
+from tats_gym.registration import data_of, env_ids, import_env
 from tats_gym.runs.checkpoint import latest_checkpoint
 from tats_gym.targets.table import build_target
 from tats_gym.tokens import TokenGrid
@@ -74,7 +74,7 @@ def check_dataset(env_id: str, root: str | Path | None = None) -> None:
     import_env(env_id)
     bare = env_id.rpartition(":")[2]
     assert bare in env_ids(), f"{bare} must be registered, known are {env_ids()}"
-    data = bare.split("-")[1]
+    data = data_of(env_id)
     names: dict[str, set[str]] = {}
     for split in DATASETS[data].splits:
         try:

@@ -135,7 +135,7 @@ def test_pixels_that_are_observed_are_frames_where_none_are_drawn(shape):
         ("ALE/Pomg-v5", {}, r"--env ALE/Pomg-v5: .*Did you mean: `Pong`\?$"),
         ("Billiards-v5", {}, "--env Billiards-v5: .* The id of an Atari game is of the form ALE/Pong-v5"),
         ("ale/Tennis-v5", {}, "--env ale/Tennis-v5: .* The id of an Atari game is of the form ALE/Pong-v5"),
-        ("no_module:Drawn-v0", {}, "--env no_module:Drawn-v0: No module named 'no_module'"),
+        ("no_module:Drawn-v0", {}, "--env no_module:Drawn-v0: there is no module 'no_module' to import: No module"),
     ],
 )
 def test_an_environment_that_cannot_be_made_or_drawn_is_named(tmp_path, env_id, arguments, message):

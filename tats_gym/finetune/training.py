@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 from tats_gym.clips import ClipStream
 from tats_gym.clips.decoder import Views
@@ -264,7 +264,7 @@ class Finetuning:
         mixed, targets = mix(clips.get(), labels.to(device), len(self.classes), self.config.mix, rng)
         with autocast(self.config.precision, device):
             logits = self._parallel(mixed)
-        return functional.cross_entropy(logits.float(), targets)
+        return F.cross_entropy(logits.float(), targets)
 
     def _end_epoch(self, epoch: int) -> None:
         self.save()

@@ -17,6 +17,7 @@ import torch
 from tats_gym.files.atomic import as_os_error, make_folder, sync_to_disk
 from tats_gym.messages import first_line
 from tats_gym.train.distributed import Ranks, broadcast
+from tats_gym.train.memory import out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -216,5 +217,5 @@ def _raise_if_unread(err: BaseException, path: Path) -> None:
     """Raise errors of the disk and out-of-memory errors, which do not mean a damaged file."""
     if isinstance(err, OSError) and err.errno != errno.EINVAL:  # EINVAL: a seek outside the file
         raise err
-    if isinstance(err, RuntimeError) and "allocate memory" in str(err):
+    if out_of_memory(err):
         raise OSError(errno.ENOMEM, "memory does not suffice to load it", str(path)) from err

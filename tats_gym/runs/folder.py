@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tats_gym.files.atomic import explain_os_errors, make_folder, write_whole
+from tats_gym.files.text import parse_json
 from tats_gym.messages import did_you_mean, listed
 from tats_gym.provenance import commit, machine, versions
 from tats_gym.runs.checkpoint import has_checkpoint, load_checkpoint
@@ -143,10 +144,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {"config": state["config"]}
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no run: there is no {path}{_near(folder)}")
-    try:
-        record = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as err:
-        raise ValueError(f"{path} is not valid JSON, so the run's settings are not known: {err}") from err
+    record = parse_json(path.read_bytes(), str(path))
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise ValueError(f"{path} must hold an object with the run's settings under 'config'{kind_hint(folder)}")
     return record

@@ -14,7 +14,7 @@ import torch
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials.stored_results import read_result, store_result
-from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, MASKS_FILE, Trial, latest_run
+from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, MASKS_FILE, PROBES, Trial, latest_run
 from tats_gym.agents.training.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -31,8 +31,6 @@ from tats_gym.targets.table import build_target
 from tats_gym.train.precision import resolve_device
 
 logger = logging.getLogger(__name__)
-
-PROBES = "probes.json"
 
 
 # --- Under one MAE ---------------------------------------------------------------------------------------------------

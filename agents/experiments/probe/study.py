@@ -12,7 +12,7 @@ import torch
 
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.probe.report import effect_table, pretraining_effects, probe_figure
-from tats_gym.agents.experiments.trials.trial import Trial, latest_run, run_trials
+from tats_gym.agents.experiments.trials.trial import PROBES, Trial, latest_run, read_row, run_trials
 from tats_gym.agents.experiments.trials.variations import with_agent
 from tats_gym.clips.demo.files import demo_data_of
 from tats_gym.encoders.mae import MAESource, build_mae
@@ -31,7 +31,6 @@ from tats_gym.settings.intervals import check_intervals
 
 logger = logging.getLogger(__name__)
 
-PROBES = "probes.json"
 DEMO_TRAIN, DEMO_TEST = 1200, 600
 """Clips of the demo set that is probed: with the usual 384, chance alone would move the accuracy by six points."""
 # The demo's features hardly differ in direction: stronger regularisation is tried than elsewhere.
@@ -101,7 +100,7 @@ def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jo
         logger.info("probed %s/%s: %d probes", trial.folder.parent.name, trial.folder.name, took)
     rows = []
     for trial in trials:
-        cost_s = json.loads((trial.folder / "row.json").read_text())["cost_s"]
+        cost_s = read_row(trial.folder)["cost_s"]
         origin = {"agent": trial.config.agent, "seed": trial.config.seed, "pretraining_s": cost_s}
         rows += [{**origin, **row} for row in json.loads((trial.folder / PROBES).read_text())]
     return rows

@@ -38,6 +38,8 @@ from tats_gym.train.signals import StoppedError
 logger = logging.getLogger(__name__)
 
 ROW = "row.json"
+PROBES = "probes.json"
+"""The probes of a trial's encoder, which a comparison or a study of probes adds."""
 MASKS_FILE = "masks.npy"
 """The agent's visible tokens (S, B, K) of the held-out clips at the end of a run, chosen from its own MAE's tokens."""
 FINAL_MASKS = 8

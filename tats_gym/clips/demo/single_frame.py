@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tats_gym.clips.demo.scenes import DEMO_CLASSES, DEMO_VERSION, FRAMES, render_demo_clip
 from tats_gym.files.atomic import make_folder, write_whole
@@ -60,7 +61,7 @@ def shots(split: str, index: int) -> Tensor:
     step = FRAMES // SHOTS
     first = int(np.random.default_rng([index, len(split)]).integers(step))
     kept = frames[first::step].permute(0, 3, 1, 2).float()  # (SHOTS, C, H, W)
-    return nn.functional.avg_pool2d(kept, 2).round().to(torch.uint8)
+    return F.avg_pool2d(kept, 2).round().to(torch.uint8)
 
 
 def render(split: str, count: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +97,7 @@ def fit(inputs: Tensor, labels: Tensor, *, epochs: int, batch_size: int) -> nn.S
         for batch in torch.randperm(len(inputs)).split(batch_size):
             shift = torch.randint(-4, 5, (2,)).tolist()
             images = torch.roll(inputs[batch], shift, dims=(2, 3)) / 255
-            loss = nn.functional.cross_entropy(net(images), labels[batch])
+            loss = F.cross_entropy(net(images), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,6 +1,5 @@
 """Seeded play in any Gymnasium environment: a frame of each step, and where a reset begins a new episode."""
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
 from tats_gym.messages import brief, first_line
-from tats_gym.plugs import find_modules_here
+from tats_gym.plugs import import_own
 
 Env = gymnasium.Env[Any, Any]
 Policy = Callable[[Any], Any]
@@ -43,10 +42,9 @@ def open_env(env_id: str, arguments: Mapping[str, Any]) -> Env:
     module, _, name = env_id.rpartition(":")
     if name.startswith("ALE/"):
         _load_atari()
+    if module:
+        import_own(module, f"--env {env_id}")
     try:
-        if module:
-            find_modules_here()
-            importlib.import_module(module)
         entry = gymnasium.spec(name).entry_point
         creator = load_env_creator(entry) if isinstance(entry, str) else entry
         modes = getattr(creator, "metadata", {"render_modes": ["rgb_array"]}).get("render_modes", ())
