@@ -286,10 +286,10 @@ def preset_for(env_id: str, name: str | None = None) -> PretrainConfig:
     """
     check_env_id("--env", env_id)
     data = data_of(env_id)
-    own = next((each for each in (f"paper-{data}", data) if each in PRESETS), None)
-    check_choice("--preset", name or own or "list", tuple(PRESETS))
-    preset = PRESETS[name or own or "list"]
+    known = next((each for each in (f"paper-{data}", data) if each in PRESETS), None)
+    check_choice("--preset", name or known or "list", tuple(PRESETS))
+    preset = PRESETS[name or known or "list"]
     clips = replace(preset.clips, data=data)
-    if name or own:
+    if name or known:
         return replace(preset, env=env_id, clips=clips)
     return replace(preset, env=env_id, clips=replace(clips, stride=DATASETS[data].stride))

@@ -98,8 +98,8 @@ class Trunk(nn.Module):
         if width % config.head_dim:
             raise ValueError(f"head_dim must divide the sampler's width, got {config.head_dim} and {width}")
         self.differ = WithDifferences(grid_shape[0]) if config.differences else nn.Identity()
-        given = 3 * embed_dim if config.differences else embed_dim
-        self.resize = nn.Identity() if width == given else nn.Linear(given, width)
+        input_width = 3 * embed_dim if config.differences else embed_dim
+        self.resize = nn.Identity() if width == input_width else nn.Linear(input_width, width)
         learned = config.positions == "learned"
         self.place = NormAndPosEmbed(grid_shape, width, config.position_std) if learned else nn.Identity()
         self.blocks = nn.Sequential(

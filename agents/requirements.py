@@ -96,9 +96,9 @@ def resolve_settings(config: PretrainConfig, build: Callable[..., Any]) -> Pretr
             "leave --action out"
         )
     wanted = DEFAULTS | needed
-    own = _completed(config.agent, config.agent_settings, settings_kind(build))
+    agent_settings = _completed(config.agent, config.agent_settings, settings_kind(build))
     open_ones = {name: value for name, value in wanted.items() if getattr(config, name) is None}
-    return replace(config, **open_ones, agent_settings=own)
+    return replace(config, **open_ones, agent_settings=agent_settings)
 
 
 def _completed(agent: str, values: Mapping[str, Any], kind: type[Any] | None) -> dict[str, Any]:

@@ -35,10 +35,10 @@ class MaskBatch(NamedTuple):
     advantages: Tensor
     """In the shape of `old_log_prob`; meaningless where `predicted` is False."""
     returns: Tensor
-    """Targets of the values, in the shape of `old_values`; meaningless where `returned` is False."""
+    """Targets of the values, in the shape of `old_values`; meaningless where `has_return` is False."""
     predicted: Tensor
     """Bool in the shape of `advantages`: False for a hidden token that the MAE did not predict, which has no error."""
-    returned: Tensor
+    has_return: Tensor
     """Bool in the shape of `returns`: False for a token without an error, visible or not predicted."""
 
 
@@ -116,18 +116,18 @@ class TokenRolloutBuffer(RolloutBuffer):
         """
         if self.credit != "marginal":
             values = values.flatten()
-        advantages, predicted, returns, returned = self._credit(ids_keep, values, outcome)
+        advantages, predicted, returns, has_return = self._credit(ids_keep, values, outcome)
         if log_prob.shape != advantages.shape:
             raise ValueError(
                 f"log-probabilities have shape {tuple(log_prob.shape)}, advantages {tuple(advantages.shape)}; "
                 "policy and buffer must have the same credit"
             )
-        self._steps.append(MaskBatch(tokens, ids_keep, values, log_prob, advantages, returns, predicted, returned))
+        self._steps.append(MaskBatch(tokens, ids_keep, values, log_prob, advantages, returns, predicted, has_return))
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
     def _credit(self, ids_keep: Tensor, values: Tensor, outcome: Outcome) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the fields advantages, predicted, returns and returned of `MaskBatch`."""
+        """Return the fields advantages, predicted, returns and has_return of `MaskBatch`."""
         errors, predicted = outcome.errors, outcome.predicted  # (B, L)
         if self.credit == "marginal":
             expected = self._baseline(values, errors, predicted)
@@ -136,11 +136,11 @@ class TokenRolloutBuffer(RolloutBuffer):
         if self.credit == "token":
             returns = errors.sum(1) / predicted.sum(1)
             hidden = hidden_by(ids_keep, predicted.shape[1])  # (B, M)
-            whole = torch.ones_like(returns, dtype=torch.bool)
-            advantages = errors.gather(1, hidden) - self._baseline(values, returns, whole)[:, None]
-            return advantages, predicted.gather(1, hidden), returns, whole
-        rewards, whole = outcome.rewards, torch.ones_like(outcome.rewards, dtype=torch.bool)
-        advantages = rewards - self._baseline(values, rewards, whole)
+            all_true = torch.ones_like(returns, dtype=torch.bool)
+            advantages = errors.gather(1, hidden) - self._baseline(values, returns, all_true)[:, None]
+            return advantages, predicted.gather(1, hidden), returns, all_true
+        rewards, all_true = outcome.rewards, torch.ones_like(outcome.rewards, dtype=torch.bool)
+        advantages = rewards - self._baseline(values, rewards, all_true)
         if self.baseline == "grpo":
             deviations = rewards.unflatten(0, (-1, self.masks_per_clip)).std(1) + 1e-8
             advantages = advantages / deviations.repeat_interleave(self.masks_per_clip)
@@ -149,12 +149,12 @@ class TokenRolloutBuffer(RolloutBuffer):
                 advantages[:, None].expand(ids_keep.shape),
                 torch.ones_like(ids_keep, dtype=torch.bool),
                 rewards,
-                whole,
+                all_true,
             )
-        return advantages, whole, rewards, whole
+        return advantages, all_true, rewards, all_true
 
-    def _baseline(self, values: Tensor, returns: Tensor, returned: Tensor) -> Tensor:
-        """Return V for returns (B,), or (B, L) which are zero where `returned` is False.
+    def _baseline(self, values: Tensor, returns: Tensor, has_return: Tensor) -> Tensor:
+        """Return V for returns (B,), or (B, L) which are zero where `has_return` is False.
 
         A token that none of the clip's other masks predicted has their mean over all tokens.
         """
@@ -165,7 +165,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         if self.baseline in ("dr_grpo", "grpo"):
             means: Tensor = returns.unflatten(0, (-1, self.masks_per_clip)).mean(1)
             return means.repeat_interleave(self.masks_per_clip)
-        total, times = (self._sum_of_others(each) for each in (returns, returned.float()))
+        total, times = (self._sum_of_others(each) for each in (returns, has_return.float()))
         return mean_by_token(total, times).view_as(returns)
 
     def _sum_of_others(self, numbers: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         """Close the rollout, without bootstrapping: every step ended its episode."""
         if self.normalize_advantage:
             self._normalize()
-        self.values = torch.cat([step.old_values[step.returned] for step in self._steps]).cpu().numpy()
-        self.returns = torch.cat([step.returns[step.returned] for step in self._steps]).cpu().numpy()
+        self.values = torch.cat([step.old_values[step.has_return] for step in self._steps]).cpu().numpy()
+        self.returns = torch.cat([step.returns[step.has_return] for step in self._steps]).cpu().numpy()
         log_probs = [step.old_log_prob.reshape(len(step.actions), -1).sum(1) for step in self._steps]
         self.log_probs = torch.cat(log_probs).cpu().numpy()
 
@@ -203,12 +203,12 @@ class TokenRolloutBuffer(RolloutBuffer):
         size = self.buffer_size * self.n_envs
         if len(self._steps) > 1:
             self._steps = [MaskBatch(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]
-        batch_size, whole = batch_size or size, self._steps[0]
+        batch_size, rollout = batch_size or size, self._steps[0]
         if batch_size >= size:
-            yield whole
+            yield rollout
             return
-        group = torch.arange(self.masks_per_clip, device=whole.actions.device)
-        clips = torch.randperm(size // self.masks_per_clip, device=whole.actions.device)
+        group = torch.arange(self.masks_per_clip, device=rollout.actions.device)
+        clips = torch.randperm(size // self.masks_per_clip, device=rollout.actions.device)
         for chosen in clips.split(batch_size // self.masks_per_clip):
             rows = (chosen[:, None] * self.masks_per_clip + group).flatten()
-            yield MaskBatch(whole.observations[chosen], *(field[rows] for field in whole[1:]))
+            yield MaskBatch(rollout.observations[chosen], *(field[rows] for field in rollout[1:]))

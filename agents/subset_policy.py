@@ -254,11 +254,11 @@ class SubsetPolicy(ActorCriticPolicy):
         }
 
 
-def _regrouped(own: torch.optim.Optimizer, state: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
+def _regrouped(optimizer: torch.optim.Optimizer, state: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
     """Return an optimiser's state in two parameter groups; older checkpoints have one, in the order of `parameters`.
 
     Args:
-        own: The optimiser that loads the state.
+        optimizer: The optimiser that loads the state.
         state: The loaded state.
         order: Index in `parameters` of each parameter of the groups, one group after the other.
     """
@@ -267,7 +267,7 @@ def _regrouped(own: torch.optim.Optimizer, state: dict[str, Any], order: Sequenc
     settings = state["param_groups"][0]
     groups = [
         settings | {name: group[name] for name in ("params", "weight_decay") if name in group}
-        for group in own.state_dict()["param_groups"]
+        for group in optimizer.state_dict()["param_groups"]
     ]
     kept = {new: state["state"][old] for new, old in enumerate(order) if old in state["state"]}
     return {"state": kept, "param_groups": groups}

@@ -153,7 +153,7 @@ class TATS(TokenRollouts, PPO):
         surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)  # (B, M), (B, K) or (B,)
         policy_loss = -(surrogate * batch.predicted).sum() / batch.predicted.sum()
         value_errors = (values.view_as(batch.returns) - batch.returns).square()  # (B,) or (B, L)
-        value_loss = (value_errors * batch.returned).sum() / batch.returned.sum()
+        value_loss = (value_errors * batch.has_return).sum() / batch.has_return.sum()
         entropy_loss = -entropy.mean()
         terms = {"entropy_loss": entropy_loss, "policy_gradient_loss": policy_loss, "value_loss": value_loss}
         with torch.no_grad():

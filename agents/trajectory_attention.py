@@ -92,9 +92,9 @@ class TrajectoryAttention(nn.Module):
         ]  # t of (B * m * s, D)
         num_queries = q.shape[2]
         queries_a_frame = 1 if self.pool else k.shape[2] // self.num_frames
-        own = first + torch.arange(num_queries, device=q.device) // queries_a_frame
+        own_frame = first + torch.arange(num_queries, device=q.device) // queries_a_frame
         layers = (self.trajectory_q.weight, self.trajectory_q.bias, self.trajectory_k.weight, self.trajectory_v.weight)
-        values = _AlongTime.apply(self.num_heads, own.repeat(len(q)), *layers, *trajectories)
+        values = _AlongTime.apply(self.num_heads, own_frame.repeat(len(q)), *layers, *trajectories)
         mixed: Tensor = values.unflatten(0, (-1, num_queries)) + self.trajectory_v.bias
         return mixed
 
@@ -114,26 +114,33 @@ class _AlongTime(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, num_heads: int, own: Tensor, query: Tensor, query_bias: Tensor, key: Tensor, value: Tensor, *y: Tensor
+        ctx: Any,
+        num_heads: int,
+        own_frame: Tensor,
+        query: Tensor,
+        query_bias: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *y: Tensor,
     ) -> Tensor:
         ctx.num_heads = num_heads
-        ctx.save_for_backward(own, query, query_bias, key, value, *y)
+        ctx.save_for_backward(own_frame, query, query_bias, key, value, *y)
         values = torch.empty_like(y[0], memory_format=torch.contiguous_format)
-        with torch.autocast(own.device.type, enabled=False):
+        with torch.autocast(own_frame.device.type, enabled=False):
             layers = _layers(values.dtype, num_heads, query, query_bias, key, value)
             for rows in _blocks(num_heads, values):
-                values[rows] = _Block(_stacked(y, rows), own[rows], *layers).values()
+                values[rows] = _Block(_stacked(y, rows), own_frame[rows], *layers).values()
         return values
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        own, query, query_bias, key, value, *y = ctx.saved_tensors
+        own_frame, query, query_bias, key, value, *y = ctx.saved_tensors
         weights = query, query_bias, key, value
         layers = _layers(y[0].dtype, ctx.num_heads, *weights)
         grads_y = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in y]
         totals = [torch.zeros_like(each) for each in layers]
         for rows in _blocks(ctx.num_heads, grad):
-            d_y, *grads = _Block(_stacked(y, rows), own[rows], *layers).backward(grad[rows])
+            d_y, *grads = _Block(_stacked(y, rows), own_frame[rows], *layers).backward(grad[rows])
             for kept, d_frame in zip(grads_y, d_y.unbind(1), strict=True):
                 kept[rows] = d_frame
             for total, each in zip(totals, grads, strict=True):
@@ -145,9 +152,9 @@ class _AlongTime(torch.autograd.Function):
 class _Block:
     """The attention along trajectories for a block of n tokens, from y (n, t, D) and the frame `own` (n,) of each."""
 
-    def __init__(self, y: Tensor, own: Tensor, query: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> None:
+    def __init__(self, y: Tensor, own_frame: Tensor, query: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> None:
         self.y, self.query, self.key, self.value = y, query, key, value
-        self.rows = torch.arange(len(y), device=y.device), own
+        self.rows = torch.arange(len(y), device=y.device), own_frame
         self.scale = key.shape[1] ** -0.5
         self.own_y = y[self.rows]  # (n, D)
         self.q = F.linear(self.own_y, query, bias).unflatten(1, key.shape[:2]).transpose(0, 1) * self.scale

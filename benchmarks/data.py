@@ -84,8 +84,8 @@ def run(config: DataConfig) -> None:
         "videos": {},
     }
     for name, clips in sources(config).items():
-        record["videos"][name] = found = measure(name, clips, config, normalisation)
-        print("\n".join(report(found, config)), end="\n\n", flush=True)
+        record["videos"][name] = numbers = measure(name, clips, config, normalisation)
+        print("\n".join(report(numbers, config)), end="\n\n", flush=True)
     print(f"normalisation on the CPU, which a GPU does within the step: {1000 * normalisation:.2f} ms a clip")
     print(write_results(config.results / f"data_{config.label}", record))
 
@@ -161,7 +161,7 @@ def take_turn(turn: str, clips: Clips, config: DataConfig, seed: int) -> dict[st
         return {turn: rate, f"{turn} waits": wait_share(take, config.step_s, config.seconds)}
 
 
-def report(found: dict[str, Any], config: DataConfig) -> list[str]:
+def report(numbers: dict[str, Any], config: DataConfig) -> list[str]:
     """Return the table of one set of videos."""
     workers = config.num_workers
 
@@ -170,20 +170,21 @@ def report(found: dict[str, Any], config: DataConfig) -> list[str]:
         return f"  {title:<58}{values['median'] / share:>8.3g}   ({low:.3g} to {high:.3g})"
 
     lines = [
-        f"{found['about']}; {found['files']} files of {found['mean_bytes'] / 1000:.0f} kB, stride {found['stride']}"
+        f"{numbers['about']}; {numbers['files']} files of {numbers['mean_bytes'] / 1000:.0f} kB, "
+        f"stride {numbers['stride']}"
     ]
     lines += ["  clips/s per core, median (range) over rounds:"]
-    lines += [row(f"{reader}, one process, one thread", rates) for reader, rates in found["one_process"].items()]
+    lines += [row(f"{reader}, one process, one thread", rates) for reader, rates in numbers["one_process"].items()]
     lines += [
-        row(f"{workers} processes without a loader", found["processes_without_loader"], workers),
-        row(f"ClipStream, {workers} workers: uint8", found["ours"], workers),
-        row(f"DataLoader as VideoMAE's, {workers} workers: float32, normalised", found["theirs"], workers),
+        row(f"{workers} processes without a loader", numbers["processes_without_loader"], workers),
+        row(f"ClipStream, {workers} workers: uint8", numbers["ours"], workers),
+        row(f"DataLoader as VideoMAE's, {workers} workers: float32, normalised", numbers["theirs"], workers),
         "  ratios within rounds:",
-        row("ClipStream's loss to plumbing, target at most 0.1", found["loss_to_plumbing"]),
-        row("ClipStream / DataLoader, target at least 1.5", found["ours_over_theirs"]),
-        row("  if it normalised on the CPU too", found["ours_over_theirs_if_normalised_on_the_cpu"]),
+        row("ClipStream's loss to plumbing, target at most 0.1", numbers["loss_to_plumbing"]),
+        row("ClipStream / DataLoader, target at least 1.5", numbers["ours_over_theirs"]),
+        row("  if it normalised on the CPU too", numbers["ours_over_theirs_if_normalised_on_the_cpu"]),
     ]
-    waited = found["wait_share_of_emulated_steps"]
+    waited = numbers["wait_share_of_emulated_steps"]
     lines += [
         f"  share of its time that a training would wait; {waited['what']}:",
         row(f"ClipStream, {workers} workers", waited["ours"]),

@@ -79,17 +79,17 @@ def run(config: GrowthConfig) -> None:
 def _point(base: StepConfig, name: str, value: int, root: str) -> dict[str, Any]:
     changed: dict[str, Any] = {name: value}
     config = replace(base, **changed)
-    ((_, found),) = side_by_side(measure, [Work("joint", config, root)], jobs=1, own_process=True)
+    ((_, measured),) = side_by_side(measure, [Work("joint", config, root)], jobs=1, own_process=True)
     grid = replace(
         PRESETS[base.preset].grid,
-        **{key: given for key in ("frames", "size") if (given := getattr(config, key)) is not None},
+        **{key: setting for key in ("frames", "size") if (setting := getattr(config, key)) is not None},
     )
     point = {
         "value": value,
         "tokens": grid.num_tokens,
-        "s_a_step": found["s_a_clip"] * config.batch_size,
-        "peak_memory_mib": found["peak_memory_mib"],
-        "gflop_a_step": found["gflop_a_clip"] * config.batch_size,
+        "s_a_step": measured["s_a_clip"] * config.batch_size,
+        "peak_memory_mib": measured["peak_memory_mib"],
+        "gflop_a_step": measured["gflop_a_clip"] * config.batch_size,
     }
     logger.info("%s %d: %.2f s, %.0f MiB", name, value, point["s_a_step"], point["peak_memory_mib"])
     return point
@@ -103,14 +103,14 @@ def exponents(points: list[dict[str, Any]]) -> dict[str, float]:
     if len(points) < 3:
         return {}
     low, high = points[-2:]
-    found = {}
+    slopes = {}
     for name in ("s_a_step", "gflop_a_step", "peak_memory_mib"):
         first = points[0][name] if name == "peak_memory_mib" else 0.0
         start = points[0]["value"] if name == "peak_memory_mib" else 0
         grown = (high[name] - first) / max(low[name] - first, 1e-9)
         steps = (high["value"] - start) / (low["value"] - start)
-        found[name] = round(math.log(max(grown, 1e-9)) / math.log(steps), 2)
-    return found
+        slopes[name] = round(math.log(max(grown, 1e-9)) / math.log(steps), 2)
+    return slopes
 
 
 def report(record: dict[str, Any]) -> list[str]:

@@ -129,17 +129,17 @@ def run(config: StepConfig) -> None:
     record |= benchmark_origin("step", config)
     root = str(make_demo_data())
     variants = measured_variants(config)
-    found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
+    by_variant: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
     for number in range(config.rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
             ((_, values),) = side_by_side(measure, [Work(variant, config, root)], jobs=1, own_process=True)
             logger.info("round %d: %s, %.3f s a clip", number + 1, variant, values["s_a_clip"])
-            found[variant].append(values)
-    record["variants"] = {variant: summary(rounds) for variant, rounds in found.items()}
+            by_variant[variant].append(values)
+    record["variants"] = {variant: summary(rounds) for variant, rounds in by_variant.items()}
     record["ratios"] = {
-        f"{ours} / {theirs}": ratio(found[ours], found[theirs])
+        f"{ours} / {theirs}": ratio(by_variant[ours], by_variant[theirs])
         for ours, theirs in RATIOS
-        if ours in found and theirs in found
+        if ours in by_variant and theirs in by_variant
     }
     written = write_results(config.results / f"step_{config.label}", record)
     print("\n".join(report(record)))
@@ -169,7 +169,7 @@ def measure(work: Work) -> dict[str, Any]:
     peak = peak_memory_mib(device)
     with FlopCounterMode(display=False) as flops, CopyCount() as copies:
         step()
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "s_a_clip": seconds / clips,
         "peak_memory_mib": peak,
         "gflop_a_clip": flops.get_total_flops() / clips / 1e9,
@@ -180,15 +180,15 @@ def measure(work: Work) -> dict[str, Any]:
     if isinstance(step, JointStep):
         with step.timed() as parts:
             step()
-        found["parts_s_a_clip"] = {name: value / clips for name, value in parts.items()}
-    return found
+        result["parts_s_a_clip"] = {name: value / clips for name, value in parts.items()}
+    return result
 
 
 def prepare(work: Work, device: torch.device) -> tuple[Callable[[], Any], int]:
     """Build a variant; return its step as a function, and the clips in a step."""
     config, preset = work.config, PRESETS[work.config.preset]
-    given = {name: getattr(config, name) for name in ("frames", "size", "mask_ratio")}
-    grid = replace(preset.grid, **{name: value for name, value in given.items() if value is not None})
+    changes = {name: getattr(config, name) for name in ("frames", "size", "mask_ratio")}
+    grid = replace(preset.grid, **{name: value for name, value in changes.items() if value is not None})
     shape = (config.batch_size, CHANNELS, grid.frames, grid.size, grid.size)
     pixels = torch.randint(256, shape, dtype=torch.uint8)
     if device.type == "cuda":

@@ -12,13 +12,13 @@ Round = dict[str, Any]
 
 def summary(rounds: list[Round]) -> dict[str, Any]:
     """Return each measure of a variant: the median over rounds, and all of them."""
-    found: dict[str, Any] = {
+    medians: dict[str, Any] = {
         name: over_rounds([each[name] for each in rounds]) for name in rounds[0] if name != "parts_s_a_clip"
     }
     if "parts_s_a_clip" in rounds[0]:
         parts = [each["parts_s_a_clip"] for each in rounds]
-        found["parts_s_a_clip"] = {name: over_rounds([each[name] for each in parts]) for name in parts[0]}
-    return found
+        medians["parts_s_a_clip"] = {name: over_rounds([each[name] for each in parts]) for name in parts[0]}
+    return medians
 
 
 def ratio(ours: list[Round], theirs: list[Round]) -> dict[str, Any]:
@@ -30,11 +30,11 @@ def ratio(ours: list[Round], theirs: list[Round]) -> dict[str, Any]:
 def report(record: dict[str, Any]) -> list[str]:
     """Return the tables: every variant, the parts of ours, the ratios."""
     lines = [["", "s a clip", "clips/s", "GFLOP a clip", "of the matrix rate", "peak MiB", "copied MiB a clip"]]
-    for name, found in record["variants"].items():
-        seconds, flops = found["s_a_clip"]["median"], found["gflop_a_clip"]["median"]
-        rate = found["gflop_per_s"]["median"] / found["matrix_gflop_per_s"]["median"]
-        copied = found["copied_bytes_a_clip"]["median"] / 2**20
-        peak = found["peak_memory_mib"]["median"]
+    for name, numbers in record["variants"].items():
+        seconds, flops = numbers["s_a_clip"]["median"], numbers["gflop_a_clip"]["median"]
+        rate = numbers["gflop_per_s"]["median"] / numbers["matrix_gflop_per_s"]["median"]
+        copied = numbers["copied_bytes_a_clip"]["median"] / 2**20
+        peak = numbers["peak_memory_mib"]["median"]
         lines.append(
             [
                 name,
@@ -46,18 +46,18 @@ def report(record: dict[str, Any]) -> list[str]:
                 f"{copied:.3g}",
             ]
         )
-    rates = [found["matrix_gflop_per_s"]["median"] for found in record["variants"].values()]
+    rates = [numbers["matrix_gflop_per_s"]["median"] for numbers in record["variants"].values()]
     table = [*aligned(lines), f"matrix rate: {median(rates):.0f} GFLOP/s", ""]
-    for name, found in record["variants"].items():
-        if "parts_s_a_clip" not in found:
+    for name, numbers in record["variants"].items():
+        if "parts_s_a_clip" not in numbers:
             continue
         table.append(f"{name}, s a clip:")
-        parts = found["parts_s_a_clip"].items()
+        parts = numbers["parts_s_a_clip"].items()
         table += aligned([[f"  {part}", f"{values['median']:.4g}"] for part, values in parts])
     table += ["", "ratios within rounds, median (range):"]
-    for name, found in record["ratios"].items():
-        shown = [f"{_range(found[each])}" for each in ("s_a_clip", "peak_memory_mib")]
-        table.append(f"  {name}: time {shown[0]}, memory {shown[1]}")
+    for name, numbers in record["ratios"].items():
+        ranges = [f"{_range(numbers[each])}" for each in ("s_a_clip", "peak_memory_mib")]
+        table.append(f"  {name}: time {ranges[0]}, memory {ranges[1]}")
     return table
 
 

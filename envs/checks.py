@@ -56,16 +56,16 @@ def check_scores(actions: Any, num_envs: int, num_tokens: int) -> NDArray[np.flo
 
     Scores outside the bounds of the space are allowed: only their order counts.
     """
-    given = as_array(actions, "an action")
-    if given.shape != (num_envs, num_tokens):
-        raise InvalidAction(f"expected one score a token, shape {(num_envs, num_tokens)}, got {given.shape}")
-    if given.dtype.kind not in "iuf":
-        raise InvalidAction(f"scores must be real numbers, got {given.dtype}")
+    array = as_array(actions, "an action")
+    if array.shape != (num_envs, num_tokens):
+        raise InvalidAction(f"expected one score a token, shape {(num_envs, num_tokens)}, got {array.shape}")
+    if array.dtype.kind not in "iuf":
+        raise InvalidAction(f"scores must be real numbers, got {array.dtype}")
     with np.errstate(over="ignore"):  # an overflow is found below
-        scores = given.astype(np.float32)
+        scores = array.astype(np.float32)
     if not np.isfinite(scores).all():
         row, column = np.argwhere(~np.isfinite(scores))[0]
-        raise InvalidAction(f"the score of token {column} of clip {row} is {given[row, column]}; it must be finite")
+        raise InvalidAction(f"the score of token {column} of clip {row} is {array[row, column]}; it must be finite")
     return scores
 
 
@@ -92,17 +92,17 @@ def check_options(options: Any) -> Mapping[str, Any]:
     """Return the options of reset, at most one of `clips` and `reset_mask`, or raise gymnasium's Error."""
     if options is not None and not isinstance(options, Mapping):
         raise Error(f"options must be a dict or None, got {brief(options)}")
-    given: Mapping[str, Any] = options or {}
-    if len(given) > 1 or any(name not in ("clips", "reset_mask") for name in given):
-        raise Error(f"the options of reset must be 'clips' or 'reset_mask', one of them, got {brief([*given])}")
-    return given
+    chosen: Mapping[str, Any] = options or {}
+    if len(chosen) > 1 or any(name not in ("clips", "reset_mask") for name in chosen):
+        raise Error(f"the options of reset must be 'clips' or 'reset_mask', one of them, got {brief([*chosen])}")
+    return chosen
 
 
-def check_reset_mask(given: Any, num_envs: int, mode: AutoresetMode) -> NDArray[np.bool_]:
+def check_reset_mask(option: Any, num_envs: int, mode: AutoresetMode) -> NDArray[np.bool_]:
     """Return a reset mask (B,), or raise gymnasium's Error if its type, shape or values are wrong, or the mode is."""
     if mode is not AutoresetMode.DISABLED:
         raise Error("the option reset_mask needs autoreset_mode 'disabled': here steps load the next clips")
-    reset_mask = as_array(given, "reset_mask")
+    reset_mask = as_array(option, "reset_mask")
     if reset_mask.dtype != np.bool_ or reset_mask.shape != (num_envs,) or not reset_mask.any():
-        raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {brief(given)}")
+        raise Error(f"reset_mask must be bool of shape ({num_envs},) with at least one True, got {brief(option)}")
     return reset_mask

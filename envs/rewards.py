@@ -76,7 +76,7 @@ def find_reward(name: str) -> Reward:
     check_reward_name(name)
     if name in REWARDS:
         return REWARDS[name]
-    found = find_plug(name, installed(ENTRY_POINTS), "reward")
-    if not callable(found):
-        raise TypeError(f"reward {name} must be a Reward or a function of errors, got {found!r}")
-    return found if isinstance(found, Reward) else Reward(found)
+    reward = find_plug(name, installed(ENTRY_POINTS), "reward")
+    if not callable(reward):
+        raise TypeError(f"reward {name} must be a Reward or a function of errors, got {reward!r}")
+    return reward if isinstance(reward, Reward) else Reward(reward)

@@ -138,12 +138,14 @@ def check_mae(build: Callable[[TokenGrid], nn.Module]) -> None:
     expected = (2, GRID.num_tokens, mae.embed_dim)
     assert tokens.shape == expected, f"embed must return (B, L, D), {expected}, got {tuple(tokens.shape)}"
     assert not tokens.requires_grad, "embed must return tokens without a graph"
-    found = mae(clips, ids, 1.0)
-    assert found.errors.shape == (2, GRID.num_hidden), f"errors must be (B, M), got {tuple(found.errors.shape)}"
-    assert (found.errors >= 0).all(), "errors must not be negative"
+    reconstruction = mae(clips, ids, 1.0)
+    assert reconstruction.errors.shape == (2, GRID.num_hidden), (
+        f"errors must be (B, M), got {tuple(reconstruction.errors.shape)}"
+    )
+    assert (reconstruction.errors >= 0).all(), "errors must not be negative"
     hidden = torch.ones(2, GRID.num_tokens, dtype=torch.bool).scatter(1, ids, False)
-    assert torch.equal(found.predicted, hidden), "predicted must be True at the hidden tokens alone"
-    found.errors.mean().backward()
+    assert torch.equal(reconstruction.predicted, hidden), "predicted must be True at the hidden tokens alone"
+    reconstruction.errors.mean().backward()
     assert any(p.grad is not None for p in mae.parameters()), "the mean error must have a gradient"
     grouped = [id(weights) for group in parameter_groups(mae, 0.05) for weights in group["params"]]
     trained = [id(weights) for weights in mae.parameters() if weights.requires_grad]

@@ -48,12 +48,12 @@ def load_own(name: str, option: str) -> Any:
     return _load(name, f"{option} {name}")
 
 
-def _load(path: str, given: str) -> Any:
+def _load(path: str, option: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as err:
-        raise ValueError(f"{given}: there is no {name!r} to import from {module!r}: {err}") from err
+        raise ValueError(f"{option}: there is no {name!r} to import from {module!r}: {err}") from err
 
 
 def import_own(name: str, option: str) -> None:

@@ -22,11 +22,11 @@ def versions() -> dict[str, str]:
 
 def versions_of(*packages: str) -> dict[str, str]:
     """Return the versions of the installed packages among these."""
-    found = {}
+    by_package = {}
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            by_package[package] = version(package)
+    return by_package
 
 
 def commit() -> str | None:

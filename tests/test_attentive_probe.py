@@ -126,7 +126,7 @@ def test_the_encoder_is_not_trained(probed):
     found, again = (evaluate("attentive", train, test, config, seed=3) for _ in range(2))
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert all(parameter.grad is None for parameter in encoder.parameters())
-    assert (found.accuracy.videos, found.num_train, found.found) == (4, 8, {"num_heads": 2})
+    assert (found.accuracy.videos, found.num_train, found.fitted) == (4, 8, {"num_heads": 2})
     assert found.as_dict() == again.as_dict()
     assert found.accuracy.top1 == found.train_top1 == 1.0  # brightness tells the class
 

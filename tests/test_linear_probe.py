@@ -75,7 +75,7 @@ def test_a_set_smaller_than_k_is_probed_by_all_of_its_clips(main, labelled, run_
     assert main(["--encoder", str(run_folder), *shared]) == 0  # logistic, and knn with 20 neighbours
     assert "knn, k 8, norm encoder" in capsys.readouterr().out
     logistic, knn = json.loads(out.read_text())["records"]
-    assert (logistic["found"]["converged"], knn["found"]["k"], knn["settings"]["k"]) == (True, 8, 20)
+    assert (logistic["fitted"]["converged"], knn["fitted"]["k"], knn["settings"]["k"]) == (True, 8, 20)
 
 
 def test_passes_and_views_can_be_probed(main, labelled, run_folder, tmp_path):

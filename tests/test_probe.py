@@ -217,9 +217,9 @@ def test_all_training_clips_vote_where_there_are_fewer_than_k(caplog):
     assert "only 3 training clips for k = 20, so that all of them vote; tats-gym probe takes --knn.k" in caplog.text
     caplog.clear()
     some = features(train, labels, classes=2)
-    assert evaluate("knn", some, some, ProbeConfig(knn=KnnConfig(k=3))).found == {"k": 3}
+    assert evaluate("knn", some, some, ProbeConfig(knn=KnnConfig(k=3))).fitted == {"k": 3}
     assert not caplog.messages
-    assert evaluate("knn", some, some, ProbeConfig()).found == {"k": 3}
+    assert evaluate("knn", some, some, ProbeConfig()).fitted == {"k": 3}
 
 
 def test_chance_is_among_the_classes_with_a_training_clip():

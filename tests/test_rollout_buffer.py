@@ -177,7 +177,7 @@ def test_each_draw_has_an_advantage_and_each_hidden_token_a_return():
     by_hand = torch.tensor([[1.0 + (3.0 - 2.0) - 2.5], [4.0 + (2.0 - 2.0) - 2.5]]) / 3
     torch.testing.assert_close(batch.advantages, by_hand)
     assert batch.predicted.all()
-    assert batch.returned.tolist() == [[False, True, True, True], [True, True, True, False]]
+    assert batch.has_return.tolist() == [[False, True, True, True], [True, True, True, False]]
     assert buffer.returns.tolist() == [1.0, 2.0, 3.0, 4.0, 2.0, 6.0]
     assert buffer.values.tolist() == [2.0, 3.0, 4.0, 1.0, 2.0, 3.0]
 

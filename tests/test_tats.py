@@ -22,7 +22,7 @@ BATCH = MaskBatch(
     advantages=torch.tensor([1.0, -1.0, 2.0, -2.0, 3.0]),
     returns=torch.tensor([0.0, 2.0, 3.0, 1.0, 0.0]),
     predicted=torch.ones(5, dtype=torch.bool),
-    returned=torch.ones(5, dtype=torch.bool),
+    has_return=torch.ones(5, dtype=torch.bool),
 )
 JUDGED = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]), OLD + RATIOS.log(), torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0])
 """Values, log-probabilities and entropies under the current weights."""
@@ -96,7 +96,7 @@ def test_hidden_tokens_without_an_error_have_no_part_in_the_loss(env):
     old, new, advantages = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(0))
     predicted = torch.tensor([[1, 0, 1, 1, 0, 0], [0, 1, 0, 1, 0, 1]]).bool()
     advantages[~predicted] = 1e3  # meaningless
-    returns = {"returns": torch.zeros(2), "returned": torch.ones(2, dtype=torch.bool)}
+    returns = {"returns": torch.zeros(2), "has_return": torch.ones(2, dtype=torch.bool)}
     batch = BATCH._replace(old_log_prob=old, advantages=advantages, predicted=predicted, **returns)
     loss, terms = _loss(env, 0.25, batch, (torch.zeros(2, 1), new, torch.zeros(2)))
     total = 0.0
@@ -108,10 +108,10 @@ def test_hidden_tokens_without_an_error_have_no_part_in_the_loss(env):
 
 
 def test_tokens_without_an_error_have_no_part_in_the_value_loss(env):
-    returned = torch.tensor([[True, False, True], [False, True, False]])
+    has_return = torch.tensor([[True, False, True], [False, True, False]])
     returns = torch.tensor([[1.0, 1e3, 3.0], [1e3, 5.0, 1e3]])
     batch = BATCH._replace(
-        old_log_prob=OLD[:2], advantages=OLD[:2], predicted=returned[:, 0], returns=returns, returned=returned
+        old_log_prob=OLD[:2], advantages=OLD[:2], predicted=has_return[:, 0], returns=returns, has_return=has_return
     )
     values = torch.tensor([[2.0, 0.0, 5.0], [0.0, 2.0, 0.0]])
     _, terms = _loss(env, 0.2, batch, (values, OLD[:2], torch.zeros(2)))

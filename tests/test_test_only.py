@@ -99,7 +99,7 @@ def test_the_command_tests_its_own_run_to_the_same_result(root, tmp_path, capsys
     for arguments, message in (
         ([*test, "--folder", str(tmp_path / "run")], "holds a training, and a test would write over its record"),
         ([*test[:1], "demo", *test[2:]], "there is no classifier in"),
-        (["--resume", str(tmp_path / "run"), "--test-only"], "--test-only tests what --encoder names"),
+        (["--resume", str(tmp_path / "run"), "--test-only"], "--test-only tests the classifier of --encoder"),
     ):
         assert main(arguments) == 1
         assert message in capsys.readouterr().err

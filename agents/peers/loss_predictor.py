@@ -28,7 +28,7 @@ from tats_gym.train.precision import autocast, to_float32
 Show = Literal["easy", "hard"]
 
 EXCLUDED = -1e4
-"""Logit of a token that is not drawn while K others are left; the others' is 0."""
+"""Logit of an excluded token, which is drawn only where fewer than K others are left. Theirs is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +185,12 @@ class LossPredictor(ErrorTrained):
     ) -> bool:
         """Set the share of the masks, and collect a rollout as the other agents do."""
         assert isinstance(self.policy, LossPredictorPolicy)
-        done, config = self.num_timesteps / self._total_timesteps, self.config
-        self.policy.share.fill_(config.start + done * (config.end - config.start))
+        progress, config = self.num_timesteps / self._total_timesteps, self.config
+        self.policy.share.fill_(config.start + progress * (config.end - config.start))
         return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def loss(self, batch: MaskBatch, output: PolicyOutput) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the pairwise loss over the hidden tokens that the MAE predicted, and what is logged.
+        """Return the pairwise loss over the hidden tokens that the MAE predicted, and the numbers to log.
 
         Args:
             batch: B masks; advantages (B, M) are the errors.

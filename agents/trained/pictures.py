@@ -156,8 +156,8 @@ def mask_clips(
     if len(set(names)) < len(names):
         folders = names_apart([run.path.resolve() for run in runs])
         names = [agent.name.replace(agent.config.agent, name) for agent, name in zip(agents, folders, strict=True)]
-    found = []
+    masked = []
     for agent, name in zip(agents, names, strict=True):
         ids_keep, probabilities = agent.mask(pixels, seed=config.seed)
-        found.append(agents[0].reconstruct(pixels, ids_keep, name, probabilities))
-    return found
+        masked.append(agents[0].reconstruct(pixels, ids_keep, name, probabilities))
+    return masked

@@ -94,8 +94,8 @@ def _influences(name: str) -> bool:
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     """Return the settings of a dataclass, and of dataclasses and mappings in it, by their dotted names."""
-    found: dict[str, Any] = {}
+    values_by_name: dict[str, Any] = {}
     for name, value in _parts(config).items():
         nested = is_dataclass(value) or isinstance(value, Mapping)
-        found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found
+        values_by_name |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return values_by_name

@@ -51,12 +51,12 @@ def make_mae(config: PretrainConfig, state: dict[str, Any] | None) -> tuple[Pret
         mae = build_mae(source, config.grid, seed=config.seed, target=target, way_out=scratch)
         mae.encoder.recompute = mae.decoder.recompute = config.recompute
         return replace(config, mae=source.config), mae
-    own = own_model(config.own_mae, config.grid, seed=config.seed, option="--own-mae")
-    if not any(weights.requires_grad for weights in as_module(own).parameters()):
+    model = own_model(config.own_mae, config.grid, seed=config.seed, option="--own-mae")
+    if not any(weights.requires_grad for weights in as_module(model).parameters()):
         raise ValueError(f"--own-mae {config.own_mae} must make a model with weights to train, got one without")
     if config.init_mae is not None and state is None:
-        load_own_mae(own, read_torch(Path(absolute(config.init_mae))), f"--init-mae {config.init_mae}")
-    return config, own
+        load_own_mae(model, read_torch(Path(absolute(config.init_mae))), f"--init-mae {config.init_mae}")
+    return config, model
 
 
 def load_own_mae(mae: MaskedModel, state: dict[str, Any], origin: str) -> None:

@@ -46,8 +46,8 @@ class EvalClips:
         cuts = [self._plan.cut(number, 1 + max(view for _, view in rows[number])) for number in numbers]
         batch, lost = ClipBatch.around(self._allocate(len(positions))), list[int]()
         batch.positions[:] = torch.tensor(positions)
-        found = self._open_loader().read(cuts, repeats)
-        for number, (id_, views) in zip(numbers, found, strict=True):
+        loaded = self._open_loader().read(cuts, repeats)
+        for number, (id_, views) in zip(numbers, loaded, strict=True):
             if isinstance(views, TaskFailure):
                 self._leave_out(id_, views)
                 lost += [row for row, _ in rows[number]]
@@ -67,11 +67,11 @@ class EvalClips:
         """See `ClipStream.views`."""
         pixels, causes = self._empty_views(len(ids), views), []
         cuts = [EvalCut(id_, views) for id_ in ids]
-        for row, (id_, found) in zip(pixels.numpy(), self._open_loader().read(cuts, views.count), strict=True):
-            if isinstance(found, TaskFailure):
-                causes.append(found.cause_at(self._decoder.path(id_)))
+        for row, (id_, loaded) in zip(pixels.numpy(), self._open_loader().read(cuts, views.count), strict=True):
+            if isinstance(loaded, TaskFailure):
+                causes.append(loaded.cause_at(self._decoder.path(id_)))
             else:
-                row[:] = found.numpy()
+                row[:] = loaded.numpy()
         if causes:
             raise VideoReadError(causes[0])
         return self._view_batch(pixels, ids)
@@ -84,9 +84,9 @@ class EvalClips:
         lost = 0
         cuts = (EvalCut(id_, views) for id_ in ids)
         read = self._open_loader().read(cuts, views.count, ahead=batch_size)
-        for id_, found in read:
-            if isinstance(found, TaskFailure):
-                self._leave_out(id_, found)
+        for id_, loaded in read:
+            if isinstance(loaded, TaskFailure):
+                self._leave_out(id_, loaded)
                 missing.append(id_)
                 lost += 1
                 # Of all, not of those read so far: the broken ones may come first.
@@ -95,7 +95,7 @@ class EvalClips:
             if len(readable) == batch_size:  # yielded no earlier, so that ids missing at the end have a batch too
                 yield self._view_batch(pixels, readable, missing)
                 pixels, readable, missing = self._empty_views(batch_size, views), [], []
-            pixels.numpy()[len(readable)] = found.numpy()
+            pixels.numpy()[len(readable)] = loaded.numpy()
             readable.append(id_)
         if missing and lost == total:
             raise VideoReadError(f"none of the {total} videos could be read; they are named above")

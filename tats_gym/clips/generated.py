@@ -66,22 +66,22 @@ def holds(root: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
     if not generator.is_file():
         raise FileExistsError(f"{root} should be absent, empty or a {kind}, but has no {GENERATOR_FILE}")
     try:
-        found = parse_json(generator.read_bytes(), str(generator))
+        record = parse_json(generator.read_bytes(), str(generator))
     except ValueError as err:
         raise FileExistsError(f"{root} should hold the {kind} {wanted}, but {err}; delete it") from err
-    if not isinstance(found, dict) or any(type(found.get(name)) is not int for name in TRAIN_VALIDATION):
-        raise _mismatch(root, kind, wanted, found)
-    if differing := {name: value for name, value in wanted.items() if found.get(name) != value}:
-        raise _mismatch(root, kind, differing, {name: found.get(name) for name in differing})
-    promised = found["train"] + found["validation"]
+    if not isinstance(record, dict) or any(type(record.get(name)) is not int for name in TRAIN_VALIDATION):
+        raise _mismatch(root, kind, wanted, record)
+    if differing := {name: value for name, value in wanted.items() if record.get(name) != value}:
+        raise _mismatch(root, kind, differing, {name: record.get(name) for name in differing})
+    promised = record["train"] + record["validation"]
     videos = sum(1 for _ in (root / VIDEO_FOLDER).glob("*.webm"))
     if videos != promised:
         raise FileExistsError(f"{root} should hold {promised} videos, but holds {videos}; delete it")
     return True
 
 
-def _mismatch(root: Path, kind: str, wanted: Mapping[str, Any], found: Any) -> FileExistsError:
-    return FileExistsError(f"{root} should hold the {kind} {wanted}, but holds {brief(found)}; choose another folder")
+def _mismatch(root: Path, kind: str, wanted: Mapping[str, Any], record: Any) -> FileExistsError:
+    return FileExistsError(f"{root} should hold the {kind} {wanted}, but holds {brief(record)}; choose another folder")
 
 
 def write_labels(root: Path, classes: Sequence[str], splits: Mapping[str, Sequence[Mapping[str, object]]]) -> None:

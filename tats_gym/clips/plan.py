@@ -48,8 +48,8 @@ class Plan:
 
     def cut(self, number: int, count: int | None = None) -> TrainCut:
         """Return the cut at this place, past the videos known to be unreadable: all views, or the first `count`."""
-        found = self._pending.get(number)
-        attempt = found[-1].attempt + 1 if found else self._attempts.get(number, 0)
+        replacements = self._pending.get(number)
+        attempt = replacements[-1].attempt + 1 if replacements else self._attempts.get(number, 0)
         return TrainCut(self._order[number], attempt, count or self._decoder.config.repeats)
 
     def replace(self, number: int, cut: TrainCut, cause: str) -> TrainCut:

@@ -45,7 +45,7 @@ def _config(line: CommandLine) -> FinetuneConfig:
         config = line.settings(FinetuneConfig, run_config(resumed))
         if config.test_only:
             raise ValueError(
-                f"--test-only tests what --encoder names: --encoder {resumed} --test-only, without --resume"
+                f"--test-only tests the classifier of --encoder: give --encoder {resumed} --test-only, without --resume"
             )
         return config
     if line.file:

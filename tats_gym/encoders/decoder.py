@@ -38,10 +38,10 @@ class DecoderSource:
     @classmethod
     def among(cls, weights: Mapping[str, Tensor], num_heads: int | None = None, target: str = PIXELS) -> Self | None:
         """Pick the decoder from weights in any layout; None if there is none."""
-        found = our_decoder_names(weights)
+        decoder_weights = our_decoder_names(weights)
         if target != PIXELS:
-            found |= {name: value for name, value in weights.items() if name.startswith(TARGET)}
-        return cls(found, num_heads, target) if found else None
+            decoder_weights |= {name: value for name, value in weights.items() if name.startswith(TARGET)}
+        return cls(decoder_weights, num_heads, target) if decoder_weights else None
 
     @classmethod
     def of_hf(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self | None:
@@ -54,10 +54,10 @@ class DecoderSource:
         Returns:
             None if there is none, or if it predicts pixels that are not normalised, which no MAE here does.
         """
-        found = cls.among(weights)
-        if found is None or not config.get("norm_pix_loss", True):
+        decoder = cls.among(weights)
+        if decoder is None or not config.get("norm_pix_loss", True):
             return None
-        biased = found.weights if has_biases(config) else with_zero_biases(found.weights)
+        biased = decoder.weights if has_biases(config) else with_zero_biases(decoder.weights)
         return cls(biased, read_number(config, "decoder_num_attention_heads", 6))
 
     def sizes(self, encoder: MAEConfig) -> MAEConfig:
@@ -72,7 +72,7 @@ class DecoderSource:
         if "mask_token" not in self.weights:
             raise CheckpointError("weights are missing: mask_token; the file may be cut short, or of another model")
         width = self.weights["mask_token"].shape[-1]
-        blocks = {int(found[1]) for name in self.weights if (found := re.match(r"decoder\.blocks\.(\d+)\.", name))}
+        blocks = {int(match[1]) for name in self.weights if (match := re.match(r"decoder\.blocks\.(\d+)\.", name))}
         heads = self.num_heads or PUBLISHED_HEADS.get(width) or heads_of_width("decoder", width, NAME_HEADS)
         try:
             return replace(encoder, decoder_embed_dim=width, decoder_depth=len(blocks), decoder_num_heads=heads)

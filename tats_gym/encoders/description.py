@@ -101,11 +101,11 @@ def parse_description(config: Any, grid: Any, weights: Mapping[str, Tensor]) -> 
         built = from_plain(MAEConfig, config, "mae"), from_plain(TokenGrid, grid, "grid")
     except (TypeError, ValueError) as err:
         raise CheckpointError(f"its recorded architecture is not valid: {err}") from err
-    found = checked_config(weights, built[0].num_heads)
+    sizes = checked_config(weights, built[0].num_heads)
     for name in ("embed_dim", "depth"):
-        if getattr(found, name) != getattr(built[0], name):
+        if getattr(sizes, name) != getattr(built[0], name):
             raise CheckpointError(
-                f"{name} is recorded as {getattr(built[0], name)}, its weights have {getattr(found, name)}"
+                f"{name} is recorded as {getattr(built[0], name)}, its weights have {getattr(sizes, name)}"
             )
     return built[0], check_num_tokens(built[1])
 

@@ -104,10 +104,10 @@ class EncoderSource:
                 f"got {str(name)!r}{did_you_mean(str(path), [*MAE_NAMES, *siblings])}"
             )
         try:
-            found = cls._read(path, source_grid, num_heads)
+            source = cls._read(path, source_grid, num_heads)
         except CheckpointError as err:
             raise CheckpointError(f"no encoder in {path}: {err}") from err
-        return found if grid is None else found._at(grid, interpolate)
+        return source if grid is None else source._at(grid, interpolate)
 
     def build(self, *, norm: FeatureNorm = "encoder", drop_path: float = 0.0) -> VideoEncoder:
         """Make the encoder, see `VideoEncoder`; the global random state is left alone.

@@ -118,11 +118,11 @@ def read_head(
         CheckpointError: If weights or settings are damaged.
     """
     named = {_our_name(name): value.float() for name, value in weights.items()}
-    found = {name: named[name].contiguous() for name in HEAD_NAMES if name in named}
-    if len(found) < len(HEAD_NAMES) or found["head.weight"].shape[:1].numel() < 2:
+    head_weights = {name: named[name].contiguous() for name in HEAD_NAMES if name in named}
+    if len(head_weights) < len(HEAD_NAMES) or head_weights["head.weight"].shape[:1].numel() < 2:
         return None
     try:
-        head = Head(found, from_plain(HeadConfig, settings, "head"))
+        head = Head(head_weights, from_plain(HeadConfig, settings, "head"))
     except (TypeError, ValueError) as err:
         raise CheckpointError(f"the settings of its classifier are not valid: {err}") from err
     if len(head.classes) != head.num_classes:
@@ -144,13 +144,13 @@ def run_head_settings(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings, record = read_mapping(state, "config"), folder / "config.json"
     if not settings and record.is_file():
         settings = read_mapping(read_json(record), "config")
-    own: dict[str, Any] = {
+    head_settings: dict[str, Any] = {
         name: settings[name] for name in ("pool", "temporal_views", "spatial_views") if name in settings
     }
     clips = read_mapping(settings, "clips")
     names = ("stride", "sampling", "published_views", "antialias", "pixel_aspect")
     shared: dict[str, Any] = {name: clips[name] for name in names if name in clips}
-    return {"classes": state.get("classes", ()), "published_views": False, **own, **shared}
+    return {"classes": state.get("classes", ()), "published_views": False, **head_settings, **shared}
 
 
 def hf_head_settings(config: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:

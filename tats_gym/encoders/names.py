@@ -126,7 +126,7 @@ def with_zero_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def infer_config(weights: Mapping[str, Tensor], num_heads: int | None = None) -> MAEConfig:
     """Infer the architecture from the shapes of the weights; the heads, which shapes do not show, from the width."""
     width = len(weights["encoder.patch_embed.proj.weight"])
-    blocks = {int(found[1]) for name in weights if (found := re.match(r"encoder\.blocks\.(\d+)\.", name))}
+    blocks = {int(match[1]) for name in weights if (match := re.match(r"encoder\.blocks\.(\d+)\.", name))}
     hidden = weights.get("encoder.blocks.0.mlp.fc1.weight")
     kinds = {name.split(".")[1] for name in weights if name.startswith("pos_embed.")}
     return MAEConfig(

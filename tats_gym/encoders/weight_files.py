@@ -64,16 +64,16 @@ def file_in(folder: Path) -> Path:
     """
     if any(folder.glob(PATTERN)) or (folder / "checkpoints").is_dir():
         return latest_checkpoint(folder)
-    found = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found)
+    files = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files)
         raise CheckpointError(
             f"several files of weights, name one of them: {names}"
-            if found
+            if files
             else "there is no checkpoint and no file of "
             f"weights ({', '.join(WEIGHT_FILES)}, or config.json beside {HF_FILES[0]})"
         )
-    return found[0]
+    return files[0]
 
 
 def read_safetensors(path: Path) -> WeightFile:
@@ -117,8 +117,8 @@ def state_dict_of(contents: dict[str, Any], path: Path) -> WeightFile:
     Raises:
         CheckpointError: If there is none.
     """
-    found = next((contents[key] for key in STATE_DICT_KEYS if isinstance(contents.get(key), dict)), contents)
-    weights = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    state_dict = next((contents[key] for key in STATE_DICT_KEYS if isinstance(contents.get(key), dict)), contents)
+    weights = {name: value for name, value in state_dict.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not weights:
         raise CheckpointError(
             f"{path} holds no state dict, neither as it is nor under {', '.join(STATE_DICT_KEYS)}; "

@@ -43,17 +43,17 @@ def export_mae(path: Path, format: MAEFormat, out: Path, *, half: bool = False) 
     """
     check_choice("format", format, MAE_FORMATS)
     encoder = EncoderSource.find(path)
-    found = MAESource.of_encoder(encoder, str(path), encoder.config)
-    if found.target != PIXELS:
+    mae = MAESource.of_encoder(encoder, str(path), encoder.config)
+    if mae.target != PIXELS:
         raise ValueError(
-            f"format {format} is for MAEs that predict pixels, {path} predicts {found.target}: --format hf, videomae, "
+            f"format {format} is for MAEs that predict pixels, {path} predicts {mae.target}: --format hf, videomae, "
             "timm or safetensors exports its encoder, and tats-gym train --init-mae takes the run as it is"
         )
-    if found.drawn:
-        raise ValueError(f"{path} has no weights of {' and '.join(found.drawn)}; format {format} is for whole MAEs")
-    check_pos_embed(found.config, format, MAE_FORMATS)
-    build_mae(found, encoder.grid, seed=0)  # finds damage
-    source = replace(encoder, config=found.config)
+    if mae.drawn:
+        raise ValueError(f"{path} has no weights of {' and '.join(mae.drawn)}; format {format} is for whole MAEs")
+    check_pos_embed(mae.config, format, MAE_FORMATS)
+    build_mae(mae, encoder.grid, seed=0)  # finds damage
+    source = replace(encoder, config=mae.config)
     with folder_written_whole(out) as folder:
         if format == "mae":
             write_safetensors(

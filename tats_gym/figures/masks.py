@@ -48,9 +48,9 @@ class ClipMasks(NamedTuple):
 
     def errors(self, clip: int) -> Tensor:
         """Return the error (L,) of each token of a clip, NaN where it is not predicted; on the host."""
-        found = self.reconstruction
-        spread = found.spread(found.errors.detach())[clip]
-        return spread.masked_fill(~found.predicted[clip], torch.nan).cpu()
+        reconstruction = self.reconstruction
+        spread = reconstruction.spread(reconstruction.errors.detach())[clip]
+        return spread.masked_fill(~reconstruction.predicted[clip], torch.nan).cpu()
 
     def relative(self, clip: int) -> Tensor | None:
         """Return the ratio (L,) of each token's probability to a uniform one, for a clip; on the host."""
@@ -79,8 +79,8 @@ class Scales:
         for masked in batches:
             for clip in range(len(masked.reconstruction.mask)):
                 errors.append(masked.errors(clip))
-                found = masked.relative(clip)
-                relative += [] if found is None else [found]
+                relative_errors = masked.relative(clip)
+                relative += [] if relative_errors is None else [relative_errors]
         return Scales(*(_rounded_up(max(_top(values), 1e-6)) for values in (errors, relative)))
 
 

@@ -18,14 +18,14 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     Raises:
         FileNotFoundError: If a path does not exist, or no file is a video.
     """
-    found: list[Path] = []
+    videos: list[Path] = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder")
-        found += sorted(_videos_below(path)) if path.is_dir() else [path]
-    if not found:
+        videos += sorted(_videos_below(path)) if path.is_dir() else [path]
+    if not videos:
         raise FileNotFoundError(f"no file below {', '.join(map(str, paths))} is a video ({' '.join(VIDEO_SUFFIXES)})")
-    return found
+    return videos
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:

@@ -124,9 +124,9 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
         try:
             for batch in batches:
                 rows = class_probabilities(model, batch.pixels.to(device), views, config.precision).cpu()
-                found = dict(zip(batch.ids[:: views.count].tolist(), rows, strict=True))
-                for id_ in sorted([*found, *batch.missing]):
-                    top = _top(found[id_], source.head.classes, config.top) if id_ in found else ()
+                rows_by_id = dict(zip(batch.ids[:: views.count].tolist(), rows, strict=True))
+                for id_ in sorted([*rows_by_id, *batch.missing]):
+                    top = _top(rows_by_id[id_], source.head.classes, config.top) if id_ in rows_by_id else ()
                     yield Prediction(paths[id_], top)
         finally:
             stream.close()

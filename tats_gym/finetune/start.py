@@ -33,9 +33,9 @@ def find_source(config: FinetuneConfig) -> EncoderSource:
     changes = {name: getattr(config, name) for name in ("frames", "size") if getattr(config, name) is not None}
     if config.encoder in MAE_PRESETS:
         settings = DATASETS[data_of(config.env)].settings
-        own = {name: settings[name] for name in ("frames", "size") if name in settings}
+        shape = {name: settings[name] for name in ("frames", "size") if name in settings}
         # A classifier sees all tokens: any ratio serves that leaves one visible and one hidden, as a half always does.
-        grid = TokenGrid(**{**own, **changes, "mask_ratio": 0.5})
+        grid = TokenGrid(**{**shape, **changes, "mask_ratio": 0.5})
         return EncoderSource.find(config.encoder, grid, seed=config.seed)
     source = EncoderSource.find(config.encoder)
     grid = replace(source.grid, **changes)

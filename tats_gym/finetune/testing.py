@@ -92,10 +92,10 @@ def run_test(config: FinetuneConfig, ranks: Ranks, folder: Path | None = None) -
     return FinetuneResult(broadcast(claimed and claimed[0]), accuracy, classes, 0)
 
 
-def _warn_of_resize(own: bool, tested: bool) -> None:
+def _warn_of_resize(own_clips: bool, tested: bool) -> None:
     """Warn where a classifier is tested with another resize than it was trained with."""
-    if own != tested:
-        option = "--antialias" if own else "--no-antialias"
+    if own_clips != tested:
+        option = "--antialias" if own_clips else "--no-antialias"
         logger.warning("the classifier was trained with %s, and is tested without; give it to test as it was", option)
 
 

@@ -37,7 +37,7 @@ class WorkFailedError(RuntimeError):
 def share_out(
     function: Callable[[Item], Out],
     items: Sequence[Item],
-    done: Callable[[Item], bool],
+    is_done: Callable[[Item], bool],
     *,
     jobs: int,
     own_process: bool = False,
@@ -50,7 +50,7 @@ def share_out(
     Args:
         function: Does an item, continuing from the files in its folder; importable, or a partial of such a function.
         items: The work, each item in its own folder.
-        done: Returns whether an item is done; importable too.
+        is_done: Returns whether an item is done; importable too.
         jobs: Processes, see `side_by_side`.
         own_process: Whether each item has its own process.
 
@@ -59,29 +59,29 @@ def share_out(
         StoppedError: If an item was stopped; the next call continues it.
     """
     failures: list[tuple[Item, Exception]] = []
-    waiting = [item for item in items if not done(item)]
+    waiting = [item for item in items if not is_done(item)]
     while waiting:
-        mine = (item for item in waiting if not done(item) and _free(item))  # checked when a process is free
+        mine = (item for item in waiting if not is_done(item) and _free(item))  # checked when a process is free
         for item, taken in side_by_side(
-            partial(_do_unless_taken, function, done), mine, jobs=jobs, own_process=own_process, failures=failures
+            partial(_do_unless_taken, function, is_done), mine, jobs=jobs, own_process=own_process, failures=failures
         ):
             yield from ((item, result) for result in taken)
         failed = [item for item, _ in failures]
-        waiting = _when_one_is_free([item for item in waiting if item not in failed and not done(item)], done)
+        waiting = _when_one_is_free([item for item in waiting if item not in failed and not is_done(item)], is_done)
     if failures:
         reasons = "; ".join(f"{item.folder}: {type(err).__name__}: {err}" for item, err in failures)
         message = f"{len(failures)} of {len(items)} failed, the others are done; {reasons}"
         raise WorkFailedError(message) from failures[0][1]
 
 
-def _when_one_is_free(waiting: list[Item], done: Callable[[Item], bool]) -> list[Item]:
+def _when_one_is_free(waiting: list[Item], is_done: Callable[[Item], bool]) -> list[Item]:
     """Wait while other processes work on all of the items; return those that are not done."""
     if waiting and not any(_free(item) for item in waiting):
         names = ", ".join(name_of(item) for item in waiting[:5]) + (", ..." if len(waiting) > 5 else "")
         logger.info("waiting for %d items that other processes work on: %s", len(waiting), names)
     while waiting and not any(_free(item) for item in waiting):
         time.sleep(POLL_S)
-        waiting = [item for item in waiting if not done(item)]
+        waiting = [item for item in waiting if not is_done(item)]
     return waiting
 
 
@@ -104,10 +104,10 @@ def _free(item: InFolder) -> bool:
         return False
 
 
-def _do_unless_taken(function: Callable[[Item], Out], done: Callable[[Item], bool], item: Item) -> list[Any]:
+def _do_unless_taken(function: Callable[[Item], Out], is_done: Callable[[Item], bool], item: Item) -> list[Any]:
     """Do an item and return [its result]; [] if it is done already or another process works on it."""
     try:
         with lock(item.folder).acquire(blocking=False):
-            return [] if done(item) else [function(item)]
+            return [] if is_done(item) else [function(item)]
     except filelock.Timeout:
         return []

@@ -52,8 +52,8 @@ def mae_optimizer(
 
 def parameter_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW's groups of an MAE: its own, see `MaskedModel`, or those of `decay_groups`."""
-    own: Callable[[float], list[dict[str, Any]]] = getattr(mae, "parameter_groups", partial(decay_groups, mae))
-    return own(weight_decay)
+    groups_of: Callable[[float], list[dict[str, Any]]] = getattr(mae, "parameter_groups", partial(decay_groups, mae))
+    return groups_of(weight_decay)
 
 
 def tell_step(mae: MaskedModel, progress: float) -> None:
@@ -65,8 +65,8 @@ def tell_step(mae: MaskedModel, progress: float) -> None:
 
 def statistics(mae: MaskedModel) -> dict[str, float]:
     """Return the numbers that an MAE has to log, by name: none where it has no method `statistics`."""
-    found: Callable[[], dict[str, float]] = getattr(mae, "statistics", dict)
-    return found()
+    statistics_of: Callable[[], dict[str, float]] = getattr(mae, "statistics", dict)
+    return statistics_of()
 
 
 def decay_groups(mae: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -88,8 +88,8 @@ class AttentiveClassifier(nn.Module):
     @torch.no_grad()
     def probabilities(self, tokens: Tensor) -> Tensor:
         """Map tokens (B, L, D) to class probabilities (B, classes)."""
-        found: Tensor = self(tokens).softmax(1)
-        return found
+        probabilities: Tensor = self(tokens).softmax(1)
+        return probabilities
 
     def groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups of the weights: biases and norms do not decay, the query does."""

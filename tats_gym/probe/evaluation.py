@@ -71,7 +71,7 @@ class ProbeResult:
     """Videos of the test split that do not decode; the accuracy does not count them."""
     absent: int
     """Annotated videos of both splits that are not on the disk, or unusable according to an index."""
-    found: dict[str, Any]
+    fitted: dict[str, Any]
     """Values that the fit chose: strength of L2 and whether the solver converged, or number of neighbours or heads."""
 
     @property
@@ -101,7 +101,7 @@ class _Scores(NamedTuple):
 
     train: Accuracy
     test: Accuracy
-    found: dict[str, Any]
+    fitted: dict[str, Any]
     """See `ProbeResult`."""
 
 
@@ -126,15 +126,15 @@ def evaluate(method: Method, train: Features, test: Features, config: ProbeConfi
         unreadable_train=len(train.broken),
         unreadable_test=len(test.broken),
         absent=sum(features.videos.missing + features.videos.broken for features in (train, test)),
-        found=scores.found,
+        fitted=scores.fitted,
     )
 
 
 def _score_features(method: Method, train: Features, test: Features, config: ProbeConfig, seed: int) -> _Scores:
-    model, found = _fit(method, train, config, seed)
+    model, fitted = _fit(method, train, config, seed)
     probabilities = torch.stack([model.probabilities(view) for view in test.values]).mean(0)  # (E, classes)
     of_train = accuracy_of(model.probabilities(train.values[0]), train.labels[0])
-    return _Scores(of_train, accuracy_of(probabilities, test.labels[0]), found)
+    return _Scores(of_train, accuracy_of(probabilities, test.labels[0]), fitted)
 
 
 def _score_tokens(method: Method, train: Features, test: Features, config: ProbeConfig, seed: int) -> _Scores:

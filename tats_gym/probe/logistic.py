@@ -132,7 +132,7 @@ def fit(
     targets = F.one_hot(labels, num_classes).double()
     shape = (x.shape[1] + 1, num_classes)
     first = torch.zeros(shape, dtype=torch.float64) if start is None else start.cpu()
-    found = minimize(
+    solution = minimize(
         partial(_loss_and_gradient, x=x, targets=targets, l2=l2),
         first.flatten().numpy(),
         jac=True,
@@ -140,10 +140,10 @@ def fit(
         options={"maxiter": config.max_iterations, "maxfun": 2 * config.max_iterations, "gtol": config.tolerance}
         | {"ftol": 0.0, "maxcor": 20},
     )
-    converged = bool(np.abs(found.jac).max() <= config.tolerance)
+    converged = bool(np.abs(solution.jac).max() <= config.tolerance)
     if not converged:
-        logger.warning("logistic regression with l2 %g stopped after %d steps: %s", l2, found.nit, found.message)
-    theta = torch.from_numpy(found.x).to(x.device).view(shape)
+        logger.warning("logistic regression with l2 %g stopped after %d steps: %s", l2, solution.nit, solution.message)
+    theta = torch.from_numpy(solution.x).to(x.device).view(shape)
     return Logistic(mean, deviation, theta[:-1], theta[-1], l2, converged)
 
 

@@ -127,8 +127,8 @@ class ProbeCommand:
     def grid(self) -> TokenGrid:
         """The geometry for presets, which have none of their own."""
         asked = {name: getattr(self, name) or self.settings.get(name) for name in ("frames", "size")}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return TokenGrid(**given, visible=1)  # K does not count here
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return TokenGrid(**changes, visible=1)  # K does not count here
 
     @property
     def probe(self) -> ProbeConfig:
@@ -183,7 +183,7 @@ def line_of(record: dict[str, Any]) -> str:
     low, high = record["top1_interval"]
     method = record["method"]
     if method == "knn":
-        method = f"knn, k {record['found']['k']}"
+        method = f"knn, k {record['fitted']['k']}"
     lost = record["unreadable_train"] + record["unreadable_test"]
     return (
         f"{record['encoder']['path']}: {method}, norm {record['norm']}, seed {record['seed']}: "

@@ -99,13 +99,13 @@ def has_checkpoint(folder: Path) -> bool:
 
 def latest_checkpoint(folder: Path) -> Path:
     """Return the newest checkpoint in a run's folder or in its `checkpoints` folder."""
-    found = _checkpoints(folder)
-    if not found:
+    checkpoints = _checkpoints(folder)
+    if not checkpoints:
         raise CheckpointError(
             f"no checkpoint ({PATTERN}) in {folder} nor in {folder / 'checkpoints'}; "
             f"to start such a run anew, repeat its command with --folder {folder}"
         )
-    return found[-1]
+    return checkpoints[-1]
 
 
 def _checkpoints(folder: Path) -> list[Path]:

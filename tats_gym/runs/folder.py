@@ -120,14 +120,14 @@ def _changes_text(changes: dict[str, list[Any]]) -> str:
 
 def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
     """Return the values that differ, before and now, by dotted names; only of names that both have."""
-    found: dict[str, list[Any]] = {}
+    changes: dict[str, list[Any]] = {}
     for name in sorted(before.keys() & now.keys()):
         was, value = before[name], now[name]
         if isinstance(was, dict) and isinstance(value, dict):
-            found |= _changes(was, value, f"{prefix}{name}.")
+            changes |= _changes(was, value, f"{prefix}{name}.")
         elif was != value:
-            found[f"{prefix}{name}".removeprefix("config.")] = [was, value]
-    return found
+            changes[f"{prefix}{name}".removeprefix("config.")] = [was, value]
+    return changes
 
 
 def read_record(folder: Path) -> dict[str, Any]:

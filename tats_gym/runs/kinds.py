@@ -145,14 +145,14 @@ def _kind_of_folder(folder: Path) -> Kind:
         return ENCODER
     checkpoints = sorted([*folder.glob(PATTERN), *folder.glob(f"checkpoints/{PATTERN}")])
     files = checkpoints[-1:] or sorted(path for path in entries if path.is_file())
-    found = {kind_of(path) for path in files}
+    kinds = {kind_of(path) for path in files}
     for kind in (*RUNS, SAMPLER, MAE, ENCODER, SERVING_GRAPH, TORCH):
-        if kind in found:
+        if kind in kinds:
             return kind
     if runs := list(_runs_below(folder, MAX_DEPTH)):
         names = listed([str(run.relative_to(folder)) for run in runs])
         return Kind("a folder of runs", f"name one of them: {names}")
-    return VIDEO_FOLDER if VIDEO in found or any(_videos_below(folder)) else OTHER_FOLDER
+    return VIDEO_FOLDER if VIDEO in kinds or any(_videos_below(folder)) else OTHER_FOLDER
 
 
 def _runs_below(folder: Path, depth: int) -> Iterator[Path]:

@@ -35,15 +35,15 @@ def drop_metrics_after(folder: Path, step: int) -> None:
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    found = []
+    lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = parse_json(line, str(path))
         except ValueError:  # the run was killed while it wrote this line
             continue
         if isinstance(row, dict) and type(row.get("step", 0)) in (int, float):
-            found.append((line, row))
-    return found
+            lines.append((line, row))
+    return lines
 
 
 def speed(rows: Sequence[Row]) -> dict[str, float]:

@@ -55,8 +55,10 @@ class Tracker(KVWriter):
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Write the numbers that JSON would have."""
-        found = filter_excluded_keys(key_values, key_excluded, "json").items()
-        self._run.log({name: float(value) for name, value in found if isinstance(value, int | float | np.number)}, step)
+        values = filter_excluded_keys(key_values, key_excluded, "json").items()
+        self._run.log(
+            {name: float(value) for name, value in values if isinstance(value, int | float | np.number)}, step
+        )
 
     def close(self) -> None:
         """End the run there."""

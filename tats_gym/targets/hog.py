@@ -53,10 +53,10 @@ class Hog(Target):
 
     def forward(self, patches: Tensor, ids_hidden: Tensor) -> Tensor:
         """Return the histograms (B * G, M, P) of hidden tokens; P ordered frame, row, column, channel, bin."""
-        found = histograms(self.grid.join(patches).float(), self.config)  # (B, C, T, H / cell, W / cell, bins)
+        histogram = histograms(self.grid.join(patches).float(), self.config)  # (B, C, T, H / cell, W / cell, bins)
         p0, p1 = self.grid.tubelet_size, self.grid.patch_size // self.config.cell_size
         pattern = "b c (t p0) (h p1) (w p2) n -> b (t h w) (p0 p1 p2 c n)"
-        return take(rearrange(found, pattern, p0=p0, p1=p1, p2=p1), ids_hidden)
+        return take(rearrange(histogram, pattern, p0=p0, p1=p1, p2=p1), ids_hidden)
 
 
 def histograms(images: Tensor, config: HogConfig) -> Tensor:

@@ -77,10 +77,10 @@ def build_target(name: str, grid: TokenGrid, mae: MAEConfig) -> Target:
         CheckpointError: If a file that it reads is damaged.
     """
     head, _, path = checked_target(name).partition(":")
-    own = own_target(name)
-    kind = _own_kind(own) if own else TARGETS[head]
+    own_kind = own_target(name)
+    kind = _own_kind(own_kind) if own_kind else TARGETS[head]
     more: dict[str | None, tuple[Any, ...]] = {None: (), "mae": (mae,), "path": (path,)}
-    build = load_own(kind.builder, "--target") if own else find_plug(head, {head: kind.builder}, "--target")
+    build = load_own(kind.builder, "--target") if own_kind else find_plug(head, {head: kind.builder}, "--target")
     built = build(grid, *more[kind.needs])
     if not isinstance(built, Target):
         raise TypeError(f"--target {name} must make a tats_gym.model.target.Target, got a {type(built).__name__}")
@@ -89,5 +89,5 @@ def build_target(name: str, grid: TokenGrid, mae: MAEConfig) -> Target:
 
 def _own_kind(name: str) -> TargetKind:
     """Return the record of a target that lies in a module of the user's, which is imported."""
-    found = load_own(name, "--target")
-    return found if isinstance(found, TargetKind) else TargetKind(builder=name)
+    loaded = load_own(name, "--target")
+    return loaded if isinstance(loaded, TargetKind) else TargetKind(builder=name)

@@ -186,9 +186,9 @@ def maximum(value: int, device: torch.device) -> int:
     """Return the maximum over the ranks, such as of a stop flag, so that all leave a loop together."""
     if not dist.is_initialized():
         return value
-    found = torch.tensor(value, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found.item())
+    largest = torch.tensor(value, device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest.item())
 
 
 def broadcast(value: Any) -> Any:

@@ -45,8 +45,8 @@ def check_finite(name: str, values: ArrayLike, when: str) -> None:
     Raises:
         NonFiniteError: If one is NaN or infinite.
     """
-    found = np.asarray(values)
-    bad = found[~np.isfinite(found)]
+    array = np.asarray(values)
+    bad = array[~np.isfinite(array)]
     if bad.size:
         raise NonFiniteError(f"{name} is {bad[0]} at {when}; no weight was changed by it. {WAY_OUT}")
 

@@ -161,9 +161,11 @@ class ScheduledAdamW:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a `state_dict`: with another batch size the same number of clips; settings stay the recipe's."""
-        own = [{name: value for name, value in group.items() if name != "params"} for group in self.adamw.param_groups]
+        group_settings = [
+            {name: value for name, value in group.items() if name != "params"} for group in self.adamw.param_groups
+        ]
         self.adamw.load_state_dict(state["adamw"])
-        for group, settings in zip(self.adamw.param_groups, own, strict=True):
+        for group, settings in zip(self.adamw.param_groups, group_settings, strict=True):
             group.update(settings)
         if self.sharded:  # ZeroRedundancyOptimizer leaves step counts on the CPU, but fused AdamW
             for parameter, values in self.adamw.optim.state.items():  # needs them on the weights' device

@@ -159,8 +159,8 @@ def run_comparison(
     rows = {key: {"agent": key[0], **read_row(trial.folder)} for key, trial in trials.items()}
     if comparison.reference or CONTROL in comparison.agents:
         works = [_reference_measurement(comparison, trials, seed, folder) for seed in seeds]
-        for work, found in side_by_side(measure_under_reference, works, jobs=jobs):
-            for agent, values in found.items():
+        for work, measures in side_by_side(measure_under_reference, works, jobs=jobs):
+            for agent, values in measures.items():
                 rows[agent, work.config.seed] |= values
     if probed:
         assert comparison.probe is not None

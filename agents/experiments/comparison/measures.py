@@ -66,17 +66,17 @@ def measure_under_reference(work: ReferenceMeasurement) -> dict[str, dict[str, f
     def measure() -> dict[str, dict[str, float]]:
         held_out = held_out_for(work.config, mae, num_masks=FINAL_MASKS)
         random = held_out.errors_by_token(held_out.random_ids_keep)
-        found = {}
+        results = {}
         for agent, each in masks.items():
             ids_keep = torch.from_numpy(each)
             metrics = held_out.metrics(ids_keep, held_out.errors(ids_keep), random)
-            found[agent] = {
+            results[agent] = {
                 "reference_gain": metrics.gain,
                 "reference_content_gain": metrics.content_gain,
                 "reference_error": metrics.error_own,
                 "reference_error_random": metrics.error_random,
             }
-        return found
+        return results
 
     return read_result(work.file, inputs) or store_result(work.file, inputs, measure())
 
@@ -151,8 +151,8 @@ def probe_trials(trials: Sequence[Trial], plan: ProbePlan, *, jobs: int) -> list
     """
     for trial, _ in share_out(partial(_probe_trial, plan), trials, partial(_is_probed, plan), jobs=jobs):
         logger.info("probed %s", name_of(trial))
-    found = [read_result(trial.folder / PROBES, _inputs(plan)) for trial in trials]
-    return [each for each in found if each is not None]
+    results = [read_result(trial.folder / PROBES, _inputs(plan)) for trial in trials]
+    return [each for each in results if each is not None]
 
 
 def _inputs(plan: ProbePlan) -> dict[str, Any]:
@@ -180,11 +180,13 @@ def _probe(trial: Trial, plan: ProbePlan) -> dict[str, float]:
     )
     clips = _probed_clips(config, plan)
     train, test = (features_of(encoder, part, settings) for part in (clips, clips.held_out))
-    found = {method: evaluate(method, train, test, plan.config, seed=config.seed) for method in plan.methods}
+    evaluations = {method: evaluate(method, train, test, plan.config, seed=config.seed) for method in plan.methods}
     shutil.rmtree(cache)
-    tops: dict[str, float] = {method: each.accuracy.top1 for method, each in found.items()}
-    top5 = {f"{method}_top5": each.accuracy.top5 for method, each in found.items() if each.accuracy.top5 is not None}
-    return {**tops, **top5, "chance": found["logistic"].chance, "knn_k": found["knn"].found["k"]}
+    tops: dict[str, float] = {method: each.accuracy.top1 for method, each in evaluations.items()}
+    top5 = {
+        f"{method}_top5": each.accuracy.top5 for method, each in evaluations.items() if each.accuracy.top5 is not None
+    }
+    return {**tops, **top5, "chance": evaluations["logistic"].chance, "knn_k": evaluations["knn"].fitted["k"]}
 
 
 def _probed_clips(config: PretrainConfig, plan: ProbePlan) -> ClipConfig:

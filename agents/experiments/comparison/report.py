@@ -90,22 +90,22 @@ def report_comparison(command: CompareCommand, arguments: Sequence[str]) -> Iter
     make_folder(command.results)  # before hours of work
     comparison = command.comparison
     label, grid = command.label or comparison.base.clips.data, comparison.base.grid
-    found = run_comparison(comparison, command.out / label, command.seeds, jobs=command.jobs)
-    summary = compare(found.rows)
+    result = run_comparison(comparison, command.out / label, command.seeds, jobs=command.jobs)
+    summary = compare(result.rows)
     about = (
-        f"{label}: {found.rows[0]['steps']:,} training forwards of the MAE, {grid.num_visible} of {grid.num_tokens} "
+        f"{label}: {result.rows[0]['steps']:,} training forwards of the MAE, {grid.num_visible} of {grid.num_tokens} "
         f"tokens visible, {len(command.seeds)} seeds"
     )
-    yield "\n".join([about, "", comparison_tables(summary), *found.notes])
+    yield "\n".join([about, "", comparison_tables(summary), *result.notes])
     record = {
         "about": about,
         "command": shlex.join(["tats-gym", "compare", *without_paths(arguments)]),
-        **origin_of(found.rows),
+        **origin_of(result.rows),
         "seeds": list(command.seeds),
         "jobs_side_by_side": command.jobs,
-        "notes": found.notes,
+        "notes": result.notes,
         "agents": as_plain(summary),
-        "rows": plain_rows(found.rows),
+        "rows": plain_rows(result.rows),
         "settings": without_paths(asdict(comparison)),
     }
     yield "\n" + write_results(command.results / f"compare_{label}", record, comparison_figure(summary, about))
@@ -133,7 +133,7 @@ def comparison_tables(summary: Summary) -> str:
 
 def _tables(summary: Summary) -> Iterator[str]:
     for title, measures in TABLES.items():
-        names = [name for name in measures if any(name in found for found in summary.values())]
+        names = [name for name in measures if any(name in estimates for estimates in summary.values())]
         if not names:
             continue
         head = ["agent", "seeds"]
@@ -141,23 +141,23 @@ def _tables(summary: Summary) -> Iterator[str]:
             head.append(measures[name].title + ARROWS[measures[name].better])
             head += ["detectable"] if measures[name].deciding else []
         lines = [head]
-        for agent, found in summary.items():
-            if not any(name in found for name in names):
+        for agent, estimates in summary.items():
+            if not any(name in estimates for name in names):
                 continue
-            line = [agent, str(max(len(found[name].values) for name in names if name in found))]
+            line = [agent, str(max(len(estimates[name].values) for name in names if name in estimates))]
             for name in names:
-                line.append(as_text(found[name], measures[name]) if name in found else "")
+                line.append(as_text(estimates[name], measures[name]) if name in estimates else "")
                 if measures[name].deciding:
-                    line.append(_number(found[name].detectable, measures[name]) if name in found else "")
+                    line.append(_number(estimates[name].detectable, measures[name]) if name in estimates else "")
             lines.append(line)
         yield "\n".join([title, *aligned(lines)])
 
 
-def as_text(found: Estimate, measure: Measure) -> str:
+def as_text(estimate: Estimate, measure: Measure) -> str:
     """Return an estimate's mean and, if the seeds differ, its interval as text."""
     sign = "+" if measure.deciding else ""
-    mean, low, high = (_number(value, measure, sign) for value in (found.mean, found.low, found.high))
-    return f"{mean} [{low}, {high}]" if found.low < found.high else mean  # with one seed they are NaN
+    mean, low, high = (_number(value, measure, sign) for value in (estimate.mean, estimate.low, estimate.high))
+    return f"{mean} [{low}, {high}]" if estimate.low < estimate.high else mean  # with one seed they are NaN
 
 
 def _number(value: float, measure: Measure, sign: str = "") -> str:
@@ -184,8 +184,8 @@ def comparison_figure(summary: Summary, title: str) -> NDArray[np.uint8]:
     Returns:
         The picture (height, width, 3).
     """
-    there = {name for found in summary.values() for name in found}
-    rows = [kept for table in TABLES.values() if (kept := [name for name in table if name in there])]
+    measured = {name for estimates in summary.values() for name in estimates}
+    rows = [kept for table in TABLES.values() if (kept := [name for name in table if name in measured])]
     across = max(map(len, rows))
     size = (3.6 * across + 1, (0.34 * len(summary) + 1.25) * len(rows) + 0.8)
     figure = Figure(figsize=size, dpi=100, layout="constrained")
@@ -206,16 +206,16 @@ def _draw(axis: Any, name: str, summary: Summary) -> None:
         axis.axvline(measure.scale * control.mean, color="0.45", ls="--", lw=1)
     elif measure.deciding:
         axis.axvline(0, color="0.45", ls="--", lw=1)
-    for row, (agent, found) in enumerate(summary.items()):
-        if name not in found:
+    for row, (agent, estimates) in enumerate(summary.items()):
+        if name not in estimates:
             continue
         colour = "0.3" if agent == CONTROL else f"C{row}"
-        values = [measure.scale * value for value in found[name].values]
+        values = [measure.scale * value for value in estimates[name].values]
         axis.plot(values, [row + 0.24] * len(values), "|", color=colour, ms=7, mew=1, alpha=0.7)
-        if math.isfinite(found[name].low):
-            interval = [measure.scale * end for end in (found[name].low, found[name].high)]
+        if math.isfinite(estimates[name].low):
+            interval = [measure.scale * end for end in (estimates[name].low, estimates[name].high)]
             axis.plot(interval, [row, row], color=colour, lw=2, solid_capstyle="butt")
-        axis.plot(measure.scale * found[name].mean, row, "o", color=colour, ms=6)
+        axis.plot(measure.scale * estimates[name].mean, row, "o", color=colour, ms=6)
     axis.set_title(measure.title + (", per cent" if measure.scale == 100 else ""), fontsize=10)
     axis.set_xlabel(DIRECTIONS[measure.better], fontsize=9, color="0.25")
     axis.set_yticks(range(len(summary)), list(summary), fontsize=10)

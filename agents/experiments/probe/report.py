@@ -39,23 +39,25 @@ def pretraining_effects(rows: Sequence[Row]) -> dict[ProbeKind, PretrainingEffec
     """Compare the last step of every seed with its first, at which the weights are untrained."""
     kinds = dict.fromkeys(_kind_of(row) for row in rows)
     last = max(row["step"] for row in rows)
-    found = {}
+    effects = {}
     for kind in kinds:
-        own = [row for row in rows if _kind_of(row) == kind]
-        after, before = ({row["seed"]: row["top1"] for row in own if row["step"] == step} for step in (last, 0))
+        rows_of_kind = [row for row in rows if _kind_of(row) == kind]
+        after, before = (
+            {row["seed"]: row["top1"] for row in rows_of_kind if row["step"] == step} for step in (last, 0)
+        )
         if after.keys() != before.keys():
             raise ValueError(f"{kind}: seeds {sorted(after)} have a last step, but {sorted(before)} a first one")
         pairs = [after[seed] - before[seed] for seed in sorted(after)]
-        found[kind] = PretrainingEffect(
+        effects[kind] = PretrainingEffect(
             *(estimate(list(values)) for values in (after.values(), before.values(), pairs))
         )
-    return found
+    return effects
 
 
-def effect_table(found: Mapping[ProbeKind, PretrainingEffect], chance: float) -> str:
+def effect_table(effects: Mapping[ProbeKind, PretrainingEffect], chance: float) -> str:
     """Return a table of top-1 in per cent as text, with 95 % intervals over seeds by Student's t."""
     lines = [["masks", "method", "pool", "norm", "seeds", "chance", "untrained", "pre-trained", "difference [95 %]"]]
-    for kind, (trained, untrained, difference) in found.items():
+    for kind, (trained, untrained, difference) in effects.items():
         interval = f"{_points(difference.mean)} [{_points(difference.low)}, {_points(difference.high)}]"
         lines.append(
             [
@@ -84,8 +86,8 @@ def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
     for across, pool in zip(axes, pools, strict=True):
         for axis, method in zip(across, methods, strict=True):
             for colour, line in enumerate(lines):
-                own = [row for row in rows if _kind_of(row) == ProbeKind(line[0], method, pool, line[1])]
-                _draw(axis, own, f"C{colour}", f"{line[0]} masks, norm {line[1]}")
+                rows_of_line = [row for row in rows if _kind_of(row) == ProbeKind(line[0], method, pool, line[1])]
+                _draw(axis, rows_of_line, f"C{colour}", f"{line[0]} masks, norm {line[1]}")
             axis.axhline(100 * rows[0]["chance"], color="0.5", ls=":")
             axis.set_title(f"{method}, pool {pool}", fontsize=9)
         across[0].set_ylabel("top-1, per cent", fontsize=8)
@@ -137,10 +139,10 @@ def _table(kind: tuple[str, str, str], records: Sequence[Record]) -> str:
     places = list(dict.fromkeys(place_of(r) for r in records))
     lines = [["dataset", "mask ratio", "chance", *(f"{s} {top}" for s in samplers for top in ("top-1", "top-5"))]]
     for place in places:
-        here = [r for r in records if place_of(r) == place]
-        row = [*place, _percent(here[0]["chance"])]
+        row_records = [r for r in records if place_of(r) == place]
+        row = [*place, _percent(row_records[0]["chance"])]
         for sampler in samplers:
-            cell = [r for r in here if sampler_of(r) == sampler]
+            cell = [r for r in row_records if sampler_of(r) == sampler]
             row += [_mean([r[top] for r in cell if r[top] is not None]) for top in ("top1", "top5")]
         lines.append(row)
     method, pool, norm = kind
@@ -169,8 +171,10 @@ def place_of(record: Record) -> Place:
 def _mean(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    found = estimate(values)
-    return _percent(found.mean) + (f" ± {_percent(found.half_width)} (n {len(values)})" if len(values) > 1 else "")
+    estimated = estimate(values)
+    return _percent(estimated.mean) + (
+        f" ± {_percent(estimated.half_width)} (n {len(values)})" if len(values) > 1 else ""
+    )
 
 
 def _percent(share: float) -> str:

@@ -96,8 +96,8 @@ def run_probe_study(study: ProbeStudy, folder: Path, seeds: Sequence[int], *, jo
     ]
     run_trials(trials, jobs=jobs)
     waiting = [(trial, study) for trial in trials if not (trial.folder / PROBES).is_file()]
-    for (trial, _), took in side_by_side(probe_trial, waiting, jobs=jobs):
-        logger.info("probed %s/%s: %d probes", trial.folder.parent.name, trial.folder.name, took)
+    for (trial, _), num_probes in side_by_side(probe_trial, waiting, jobs=jobs):
+        logger.info("probed %s/%s: %d probes", trial.folder.parent.name, trial.folder.name, num_probes)
     rows = []
     for trial in trials:
         cost_s = read_row(trial.folder)["cost_s"]
@@ -137,9 +137,9 @@ def _probes(encoder: VideoEncoder, config: PretrainConfig, study: ProbeStudy, ca
     for pool in study.pools:
         train, test = (pooled(features, pool, encoder) for features in tokens)
         for method in study.methods:
-            found = evaluate(method, train, test, study.probe, seed=config.seed).as_dict()
-            del found["per_class"]
-            yield {"pool": pool, **found, "commit": commit()}
+            evaluation = evaluate(method, train, test, study.probe, seed=config.seed).as_dict()
+            del evaluation["per_class"]
+            yield {"pool": pool, **evaluation, "commit": commit()}
 
 
 def pooled(features: Features, pool: Pool, encoder: VideoEncoder) -> Features:
@@ -199,8 +199,8 @@ def probe_demo(config: ProbeDemo) -> Iterator[str]:
     study = demo_probe_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
     study = replace(study, agents=config.agents)
     rows = run_probe_study(study, config.out, range(config.seeds), jobs=config.jobs)
-    found = pretraining_effects(rows)
-    table = effect_table(found, rows[0]["chance"])
+    effects = pretraining_effects(rows)
+    table = effect_table(effects, rows[0]["chance"])
     yield table
     record = {
         "about": "Top-1 of probes on the demo's held-out clips, pre-trained minus the same weights untrained",
@@ -211,7 +211,7 @@ def probe_demo(config: ProbeDemo) -> Iterator[str]:
         "table": table.splitlines(),
         "compared": [
             {**kind._asdict(), **{name: asdict(each) for name, each in pair._asdict().items()}}
-            for kind, pair in found.items()
+            for kind, pair in effects.items()
         ],
         "settings": settings_of(study),
         "rows": rows,

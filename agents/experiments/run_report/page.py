@@ -122,23 +122,23 @@ class ReportedRun:
 
     def results(self) -> dict[str, str]:
         """Return the run's last measurements, by their titles in the table."""
-        found = {"clips masked": f"{self.clips:,}"}
+        results = {"clips masked": f"{self.clips:,}"}
         for metric, name in RESULTS.items():
             if values := self.series(metric)[1]:
                 half_width = (self.series(f"{metric}_interval")[1] or [math.nan])[-1]
-                found[name] = with_interval(values[-1], half_width)
+                results[name] = with_interval(values[-1], half_width)
                 counts = self.series("held_out/num_clips")[1]  # older runs lack it
                 if counts and not math.isnan(half_width):
-                    found[name] += f" ({of_clips(int(counts[-1]))})"
+                    results[name] += f" ({of_clips(int(counts[-1]))})"
                 if metric.endswith("gain") and self.series("sampler/updates")[1][-1:] == [0]:
-                    found[name] += f", {NOT_UPDATED}"
+                    results[name] += f", {NOT_UPDATED}"
         rates = speed(self.metrics)
         if rates:
-            found["clips/s"] = f"{rates['clips_per_s']:.1f}"
-            found["peak memory, MiB"] = f"{rates['peak_memory_mib']:.0f}"
+            results["clips/s"] = f"{rates['clips_per_s']:.1f}"
+            results["peak memory, MiB"] = f"{rates['peak_memory_mib']:.0f}"
         if broken := self.series("time/broken_videos")[1]:
-            found["videos that could not be read"] = f"{broken[-1]:.0f}"
-        return found
+            results["videos that could not be read"] = f"{broken[-1]:.0f}"
+        return results
 
     def pictures(self) -> list[tuple[str, str]]:
         """Return name and content of the first, middle and last picture of masks, and the last of chosen tokens."""

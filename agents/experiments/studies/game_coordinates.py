@@ -72,14 +72,14 @@ def _settings() -> dict[str, Any]:
 
 def _decoded(encoder: VideoEncoder, config: PretrainConfig) -> dict[str, dict[str, float]]:
     """Return the R² of every coordinate, such as "Pong ball_x", by decoder."""
-    found = {}
+    all_scores = {}
     streams = [_stream(part, config) for part in (config.clips, config.clips.held_out)]
     encoder.to(resolve_device(config.device)).eval()
     for game in games_of(streams[0]):
         train, test = (samples_of(encoder, stream, game, config.precision) for stream in streams)
         for name, scores in decode(train, test, seed=config.seed).items():
-            found[f"{game} {name}"] = scores
-    return found
+            all_scores[f"{game} {name}"] = scores
+    return all_scores
 
 
 def _stream(clips: ClipConfig, config: PretrainConfig) -> ClipStream:
@@ -102,15 +102,15 @@ def samples_of(encoder: VideoEncoder, stream: ClipStream, game: str, precision: 
         precision: Arithmetic of the forward passes.
     """
     ids = game_ids(stream, game)
-    found = centre_coordinates(stream, ids)
+    coordinates = centre_coordinates(stream, ids)
     t, tubelet_size = encoder.grid.shape[0], encoder.grid.tubelet_size
     tokens = torch.cat(list(_tokens(encoder, stream, ids, precision)))  # (B, L, D)
-    last = torch.from_numpy(found.values[:, tubelet_size - 1 :: tubelet_size].astype(np.float32))  # (B, t, coordinates)
+    last = coordinates.values[:, tubelet_size - 1 :: tubelet_size].astype(np.float32)  # (B, t, coordinates)
     return Samples(
         tokens.unflatten(1, (t, -1)).flatten(0, 1),
-        last.flatten(0, 1).to(tokens.device),
+        torch.from_numpy(last).flatten(0, 1).to(tokens.device),
         torch.tensor(ids, device=tokens.device).repeat_interleave(t),
-        found.names,
+        coordinates.names,
     )
 
 

@@ -67,12 +67,12 @@ def search_masks(
         hidden = torch.where(by_token.isnan(), 0.0, by_token)  # visible tokens have NaN
         new = weighted_ids(hidden, count, generator=generator)
         tried = torch.cat((kept, new), dim=1)
-        found, found_by_token = _errors(held_out, tried, alike=alike)
-        lower = found < lowest
-        lowest = torch.where(lower, found, lowest)
+        new_errors, new_by_token = _errors(held_out, tried, alike=alike)
+        lower = new_errors < lowest
+        lowest = torch.where(lower, new_errors, lowest)
         ids_keep, by_token = (
             torch.where(lower[:, None], after, before)
-            for after, before in ((tried, ids_keep), (found_by_token, by_token))
+            for after, before in ((tried, ids_keep), (new_by_token, by_token))
         )
     return ids_keep.expand(len(held_out.ids), -1)[None]
 

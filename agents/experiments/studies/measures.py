@@ -53,18 +53,18 @@ def measure_study(
             for base in configs
             for arm, changes in study.arms.items()
         }
-    found = dict(side_by_side(MEASURES[name], arms, jobs=jobs))
-    return [{"arm": arm, "seed": config.seed, **row} for config, arm in arms.items() for row in found[config]]
+    rows_by_config = dict(side_by_side(MEASURES[name], arms, jobs=jobs))
+    return [{"arm": arm, "seed": config.seed, **row} for config, arm in arms.items() for row in rows_by_config[config]]
 
 
 def gradients(config: PretrainConfig) -> list[dict[str, Any]]:
     """Compare the credits' gradients for a uniform sampler on held-out clips: a row for each credit."""
     held_out = _held_out(replace(config, eval_clips=GRADIENT_CLIPS), num_masks=1)
     uniform = torch.zeros(len(held_out.clips), config.grid.num_tokens)
-    found = credit_gradients(
+    by_credit = credit_gradients(
         held_out.mae, held_out.clips, uniform, config.grid.num_visible, draws=GRADIENT_DRAWS, seed=config.seed
     )
-    return [{"arm": credit, "seed": config.seed, **asdict(gradient)} for credit, gradient in found.items()]
+    return [{"arm": credit, "seed": config.seed, **asdict(gradient)} for credit, gradient in by_credit.items()]
 
 
 def hand_masks(config: PretrainConfig) -> list[dict[str, Any]]:

@@ -228,8 +228,8 @@ def report_study(config: StudyConfig) -> Iterator[str]:
     study, seeds = config.study, range(config.seeds)
     folder, starts = (config.out / f"{name}-{config.data}" for name in (config.name, "start"))
     rows = run_study(study, folder, starts, seeds, jobs=config.jobs)
-    found = {name: measure_study(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
-    if searched := {row["seed"]: row["gain"] for row in found.get("hand_masks", ()) if row["arm"] == OWN}:
+    measures = {name: measure_study(name, study, folder, starts, seeds, jobs=config.jobs) for name in study.measures}
+    if searched := {row["seed"]: row["gain"] for row in measures.get("hand_masks", ()) if row["arm"] == OWN}:
         rows = with_headroom_share(rows, searched)
     summary = summarise(rows, control=study.control)
     yield study_table(summary)
@@ -238,12 +238,12 @@ def report_study(config: StudyConfig) -> Iterator[str]:
         forwards = forwards_by_arm(rows, study.target_gain)
         yield f"\n{forwards_table(forwards, study.target_gain)}"
         record["forwards_to"] = {"gain": study.target_gain, "arms": forwards}
-    for name, measures in found.items():
-        compared = study.control in {row["arm"] for row in measures}
-        by_arm = summarise(measures, control=study.control if compared else None)
+    for name, rows_of_measure in measures.items():
+        compared = study.control in {row["arm"] for row in rows_of_measure}
+        by_arm = summarise(rows_of_measure, control=study.control if compared else None)
         yield f"\n{name}\n{study_table(by_arm)}"
         record[name] = as_plain(by_arm)
-        record[f"{name}_rows"] = rounded(measures)
+        record[f"{name}_rows"] = rounded(rows_of_measure)
     picture = study_figure(rows, study.base.grid.shape, f"{config.name}, {config.data}: {config.seeds} seeds")
     yield write_results(config.results / f"study_{config.name}_{config.data}", record, picture)
 

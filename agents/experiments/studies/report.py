@@ -43,10 +43,10 @@ def study_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
     for arm, measures in summary.items():
         lines.append([arm, str(len(next(iter(measures.values())).values))])
         for name in deciding:
-            found = measures.get(name)
-            lines[-1].append(str(found or ""))
+            value = measures.get(name)
+            lines[-1].append(str(value or ""))
             if name in FROM_ZERO:
-                lines[-1].append(f"{found.detectable:.4f}" if found else "")
+                lines[-1].append(f"{value.detectable:.4f}" if value else "")
         lines[-1] += [f"{measures[name].mean:.3f}" if name in measures else "" for name in means]
     return "\n".join(aligned(lines))
 
@@ -117,29 +117,29 @@ def forwards_to(row: Row, gain: float) -> float:
     each = 1 + row["extra_forwards"] / row["steps"]
     before, reached = 0.0, 0.0
     for point in row["curve"]:
-        here, now = point["step"] * each, point["gain"]
+        point_here, now = point["step"] * each, point["gain"]
         if now >= gain:
             share = (gain - reached) / (now - reached)
-            return float(before + share * (here - before))
-        before, reached = here, now
+            return float(before + share * (point_here - before))
+        before, reached = point_here, now
     return math.inf
 
 
 def forwards_by_arm(rows: Sequence[Row], gain: float) -> dict[str, Any]:
     """Return each arm's forwards until a gain: one for each seed, and their median; None if it was not reached."""
-    found: dict[str, Any] = {}
+    forwards: dict[str, Any] = {}
     for arm in dict.fromkeys(row["arm"] for row in rows):
         each = [forwards_to(row, gain) for row in rows if row["arm"] == arm]
         numbers = [round(number) if math.isfinite(number) else None for number in (*each, np.median(each))]
-        found[arm] = {"forwards": numbers[:-1], "median": numbers[-1]}
-    return found
+        forwards[arm] = {"forwards": numbers[:-1], "median": numbers[-1]}
+    return forwards
 
 
-def forwards_table(found: dict[str, Any], gain: float) -> str:
+def forwards_table(forwards: dict[str, Any], gain: float) -> str:
     """Return a table as text: the seeds of each arm that reached the gain, and the median forwards over all seeds."""
     lines = [["arm", f"reached {gain}", "forwards, median", "each seed"]]
-    for arm, of in found.items():
-        each = of["forwards"]
-        shown = ["never" if number is None else f"{number:,}" for number in (of["median"], *each)]
-        lines.append([arm, f"{len(each) - each.count(None)} of {len(each)}", shown[0], "  ".join(shown[1:])])
+    for arm, numbers in forwards.items():
+        each = numbers["forwards"]
+        cells = ["never" if number is None else f"{number:,}" for number in (numbers["median"], *each)]
+        lines.append([arm, f"{len(each) - each.count(None)} of {len(each)}", cells[0], "  ".join(cells[1:])])
     return "\n".join(aligned(lines))

@@ -164,55 +164,55 @@ def run_sweep(
     run_trials(every, jobs=jobs, own_process=True)
     rows = {trial.folder: read_row(trial.folder) for trial in every}
     if sweep.probed:
-        for trial, found in zip(every, probe_trials(every, probe, jobs=jobs), strict=True):
-            rows[trial.folder] |= {name: 100 * value for name, value in found.items()}
+        for trial, probes in zip(every, probe_trials(every, probe, jobs=jobs), strict=True):
+            rows[trial.folder] |= {name: 100 * value for name, value in probes.items()}
     return [Swept(row, column, rows[trial.folder]) for (row, column, _), trial in trials.items()]
 
 
 def estimates(sweep: Sweep, swept: Sequence[Swept]) -> dict[tuple[str, str], dict[str, Estimate]]:
     """Estimate every measure over the seeds of each row and column."""
-    found: dict[tuple[str, str], dict[str, Estimate]] = {}
+    cells: dict[tuple[str, str], dict[str, Estimate]] = {}
     for row in sweep.rows:
         for column in sweep.agents:
-            own = [each.values for each in swept if (each.row, each.column) == (row, column)]
-            there = [name for name in sweep.measures if all(name in values for values in own)]
-            found[row, column] = {name: estimate([values[name] for values in own]) for name in there}
-    return found
+            values_of_cell = [each.values for each in swept if (each.row, each.column) == (row, column)]
+            measured = [name for name in sweep.measures if all(name in values for values in values_of_cell)]
+            cells[row, column] = {name: estimate([values[name] for values in values_of_cell]) for name in measured}
+    return cells
 
 
-def sweep_table(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
+def sweep_table(sweep: Sweep, cells: Mapping[tuple[str, str], Mapping[str, Estimate]], data: str) -> str:
     """Return a sweep as text in the paper's layout, beside the paper's figures; the best mean has a star.
 
     Means have their 95 % intervals by Student's t over n seeds.
 
     Args:
         sweep: The sweep.
-        found: As `estimates` returns it; a measure that no cell has gets no column.
+        cells: As `estimates` returns it; a measure that no cell has gets no column.
         data: The dataset; for one that the paper did not measure, its figures on all of its datasets are shown.
     """
-    shown = [data] if data in sweep.published else list(sweep.published)
-    measures = [name for name in sweep.measures if any(name in cell for cell in found.values())]
+    datasets = [data] if data in sweep.published else list(sweep.published)
+    measures = [name for name in sweep.measures if any(name in cell for cell in cells.values())]
     deciding = measures[0]
-    means = [each[deciding].mean for each in found.values() if math.isfinite(each[deciding].mean)]
+    means = [each[deciding].mean for each in cells.values() if math.isfinite(each[deciding].mean)]
     best = (min if sweep.lower_is_better else max)(means, default=None)
     several = len(sweep.agents) > 1
     head = [sweep.corner]
     for column in sweep.agents:
         prefix = f"{column}: " if several else ""
         head += [f"{prefix}{sweep.measures[name]}" for name in measures]
-        head += [f"{prefix}paper, {name}" for name in shown]
+        head += [f"{prefix}paper, {name}" for name in datasets]
     lines = [head]
     for row in sweep.rows:
         line = [row]
         for column in sweep.agents:
-            cell = found[row, column]
+            cell = cells[row, column]
             line += [
                 _as_text(cell[name], sweep.digits) + " *" * (name == deciding and cell[name].mean == best)
                 if name in cell
                 else ""
                 for name in measures
             ]
-            line += [sweep.published[name][row][column] for name in shown]
+            line += [sweep.published[name][row][column] for name in datasets]
         lines.append(line)
     return "\n".join(aligned(lines))
 
@@ -243,9 +243,9 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
     )
     probing = with_demo_set(command.probing, command.base.clips) if sweep.probed else command.probing
     swept = run_sweep(sweep, trials, probing, jobs=command.jobs)
-    found, rows = estimates(sweep, swept), [each.values for each in swept]
+    cells, rows = estimates(sweep, swept), [each.values for each in swept]
     about = f"{command.table}, {label}: {sweep.about}; {_in_common(command, rows)}"
-    table = sweep_table(sweep, found, data)
+    table = sweep_table(sweep, cells, data)
     yield f"{about}\n\n{table}"
     record = {
         "about": about,
@@ -259,7 +259,7 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
         "table": table.splitlines(),
         "cells": [
             {"row": row, "column": column, **rounded({name: vars(each) for name, each in measures.items()})}
-            for (row, column), measures in found.items()
+            for (row, column), measures in cells.items()
         ],
     }
     yield "\n" + write_results(command.results / f"sweep_{command.table}_{label}", record)
@@ -267,8 +267,8 @@ def report_sweep(command: SweepCommand, arguments: Sequence[str]) -> Iterator[st
 
 def _in_common(command: SweepCommand, rows: Sequence[Mapping[str, Any]]) -> str:
     steps = sorted({row["steps"] for row in rows})
-    said = f"{len(command.seeds)} seeds, {' or '.join(f'{number:,}' for number in steps)} training forwards a run"
+    text = f"{len(command.seeds)} seeds, {' or '.join(f'{number:,}' for number in steps)} training forwards a run"
     tats = command.base.tats
     if "tats.credit" in command.sweep.settings:
-        return said
-    return f"{said}, credit {tats.credit}, c1 c2 c3 {tats.policy_coef:g} {tats.vf_coef:g} {tats.ent_coef:g}"
+        return text
+    return f"{text}, credit {tats.credit}, c1 c2 c3 {tats.policy_coef:g} {tats.vf_coef:g} {tats.ent_coef:g}"

@@ -63,29 +63,29 @@ def summarise(
         rows = with_differences(rows, control, by)
     summary = {}
     for arm in dict.fromkeys(row[by] for row in rows):
-        own = [row for row in rows if row[by] == arm]
-        there = [name for name in names if all(name in row for row in own)]
-        summary[arm] = {name: estimate([row[name] for row in own]) for name in there}
+        arm_rows = [row for row in rows if row[by] == arm]
+        measured = [name for name in names if all(name in row for row in arm_rows)]
+        summary[arm] = {name: estimate([row[name] for row in arm_rows]) for name in measured}
     return summary
 
 
 def with_differences(rows: Sequence[Row], control: str, by: str = "arm") -> list[Row]:
     """Add to all rows but the control's their differences to the control's row of the same seed, see `DIFFERENCES`."""
-    of = {row["seed"]: row for row in rows if row[by] == control}
-    found: list[Row] = []
+    control_rows = {row["seed"]: row for row in rows if row[by] == control}
+    compared: list[Row] = []
     for row in rows:
-        control_row = of[row["seed"]]
+        control_row = control_rows[row["seed"]]
         differences = {
             new: sign * (row[name] - control_row[name]) for new, (name, sign) in DIFFERENCES.items() if name in row
         }
-        found.append(row if row is control_row else {**row, **differences})
-    return found
+        compared.append(row if row is control_row else {**row, **differences})
+    return compared
 
 
 def as_plain(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
     """Return the summary as rounded plain values, for JSON."""
     return {
-        arm: {name: rounded(asdict(found)) for name, found in measures.items()} for arm, measures in summary.items()
+        arm: {name: rounded(asdict(value)) for name, value in measures.items()} for arm, measures in summary.items()
     }
 
 

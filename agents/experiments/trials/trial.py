@@ -88,10 +88,10 @@ def _check_settings(trial: Trial) -> None:
     if now.init_mae is not None:
         now = replace(now, mae=before.mae)  # a run records the sizes of the MAE that it starts from
     if other := differing([_portable(before), _portable(now)]):
-        told = ", ".join(f"{name} {values[0]!r}, now {values[1]!r}" for name, values in other.items())
+        changes = ", ".join(f"{name} {values[0]!r}, now {values[1]!r}" for name, values in other.items())
         raise ValueError(
-            f"{trial.folder} holds a run with other settings than are asked for now ({told}); choose another --out, or "
-            "delete it"
+            f"{trial.folder} holds a run with other settings than are asked for now ({changes}); "
+            "choose another --out, or delete it"
         )
 
 
@@ -158,20 +158,20 @@ def latest_run(folder: Path) -> Path:
     Raises:
         FileNotFoundError: If there is none with a checkpoint.
     """
-    found = sorted(folder.glob("*/checkpoints/step-*.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    checkpoints = sorted(folder.glob("*/checkpoints/step-*.pt"), key=lambda path: path.stat().st_mtime)
+    if not checkpoints:
         raise FileNotFoundError(f"{folder} holds no run with a checkpoint")
-    return found[-1].parent.parent
+    return checkpoints[-1].parent.parent
 
 
 def _open(trial: Trial) -> Pretraining:
     try:
-        found = latest_run(trial.folder)
+        run = latest_run(trial.folder)
     except FileNotFoundError:
         shutil.rmtree(trial.folder, ignore_errors=True)  # a run that ended before its first checkpoint
         return Pretraining(replace(trial.config, out=str(trial.folder), quiet=True))
-    here = replace(resolve_settings(trial.config, find_agent(trial.config.agent)), out=str(trial.folder), quiet=True)
-    return resume(found, here)  # on another machine the clips may lie elsewhere
+    asked = replace(resolve_settings(trial.config, find_agent(trial.config.agent)), out=str(trial.folder), quiet=True)
+    return resume(run, asked)  # on another machine the clips may lie elsewhere
 
 
 def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:

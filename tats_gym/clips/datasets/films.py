@@ -25,9 +25,9 @@ def films_of(paths: Sequence[str]) -> dict[str, str]:
     )
     stems = {path: os.path.splitext(os.path.basename(path))[0] for path in paths}
     cut = {
-        path: found[1]
+        path: match[1]
         for path, stem in stems.items()
-        if path.startswith(folders) and (found := SEGMENT.fullmatch(stem))
+        if path.startswith(folders) and (match := SEGMENT.fullmatch(stem))
     }
     films = set(cut.values())
     return {path: stem for path, stem in stems.items() if stem in films} | cut

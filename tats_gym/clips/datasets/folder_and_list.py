@@ -111,8 +111,8 @@ def read_list(tree: Tree, part: Part) -> Listing:
         path = tree.root / name
         if not os.path.exists(path) and (counted := COUNTED.fullmatch(name)):
             path = tree.root / counted[1]
-        found = os.path.exists(split_span(path)[0])  # Path.exists raises on some names
-        entries.append(Entry(name, path if found else None, label))
+        exists = os.path.exists(split_span(path)[0])  # Path.exists raises on some names
+        entries.append(Entry(name, path if exists else None, label))
     if note := contradiction(entries):  # no error: a user's own dataset may have several classes per video
         logger.warning("%s: %s; each line counts as a video", tree.root / LIST_FILES[part.split], note)
     return Listing(tuple(map(str, range(top + 1))), entries)
@@ -162,12 +162,12 @@ def _read_lines(path: Path) -> list[tuple[str, int | None]]:
 
 def _parse(line: str) -> tuple[str, int | None]:
     """Split a line into its path, quoted or not, and its class, None where it has none."""
-    found = QUOTED.fullmatch(line.rstrip())
-    if found:
-        name, label = found[1].replace('""', '"'), found[2]
+    match = QUOTED.fullmatch(line.rstrip())
+    if match:
+        name, label = match[1].replace('""', '"'), match[2]
     else:
-        found = LABELLED.fullmatch(line.rstrip())
-        name, label = (found[1], found[2]) if found else (line, None)
+        match = LABELLED.fullmatch(line.rstrip())
+        name, label = (match[1], match[2]) if match else (line, None)
     return name, None if label is None else int(label)
 
 

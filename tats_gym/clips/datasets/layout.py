@@ -115,19 +115,19 @@ class Tree:
             MissingDataError: If there is none.
         """
         for name in names:
-            found = [path for path in self.paths if os.path.basename(path) == name]
-            if found:
-                return Path(min(found, key=lambda path: (path.count(os.sep), path)))
+            paths = [path for path in self.paths if os.path.basename(path) == name]
+            if paths:
+                return Path(min(paths, key=lambda path: (path.count(os.sep), path)))
         raise missing_data(self.data, self.root, f"there is no {' or '.join(names)}")
 
     def videos(self, key: Callable[[str], str]) -> dict[str, str]:
         """Return the paths of all videos by `key(path without suffix)`; of several with one key, the first in order."""
-        found: dict[str, str] = {}
+        videos_by_name: dict[str, str] = {}
         for path in self.paths:
             stem, suffix = os.path.splitext(path)
             if suffix.lower() in VIDEO_SUFFIXES:
-                found.setdefault(key(stem), path)
-        return found
+                videos_by_name.setdefault(key(stem), path)
+        return videos_by_name
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -154,9 +154,9 @@ def contradiction(entries: Iterable[Entry]) -> str | None:
 
 def refuse_two_classes(path: Path, entries: Iterable[Entry]) -> None:
     """Raise ValueError if the annotations in `path` give a video two classes."""
-    found = contradiction(entries)
-    if found:
-        raise ValueError(f"{path}: {found}; leave one of the two")
+    contradicting = contradiction(entries)
+    if contradicting:
+        raise ValueError(f"{path}: {contradicting}; leave one of the two")
 
 
 def name_hash(name: str, salt: str = "") -> int:

@@ -52,12 +52,12 @@ def list_videos(
     folder = dataset_folder(data, root)
     index_path = find_index(index, folder, data, part)
     if index_path is None:
-        found = _list_folder(data, folder, part, subset, subset_seed)
+        videos = _list_folder(data, folder, part, subset, subset_seed)
     else:
-        found = _list_index(index_path, data, folder, part, subset, subset_seed)
+        videos = _list_index(index_path, data, folder, part, subset, subset_seed)
     if split == "train":
-        _warn_of_empty_classes(data, found)
-    return found
+        _warn_of_empty_classes(data, videos)
+    return videos
 
 
 def _list_folder(data: str, folder: Path, part: Part, subset: float | None, subset_seed: int) -> VideoList:

@@ -96,8 +96,8 @@ def read_k400(tree: Tree, part: Part) -> Listing:
             raise ValueError(f"{path}, line {line}: {brief(label)} is not a class of {train_path}")
         start, end = (_seconds(row[field], f"{path}, line {line}") for field in ("time_start", "time_end"))
         name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
-        found = by_stem.get(name) or by_id.get(row["youtube_id"])
-        entries.append(_entry(name, found, None if label is None else numbers[label]))
+        file = by_stem.get(name) or by_id.get(row["youtube_id"])
+        entries.append(_entry(name, file, None if label is None else numbers[label]))
     refuse_two_classes(path, entries)
     return Listing(tuple(classes), entries)
 
@@ -190,8 +190,8 @@ def read_hmdb51(tree: Tree, part: Part) -> Listing:
     return Listing(classes, entries)
 
 
-def _entry(name: str, found: str | None, label: int | None) -> Entry:
-    return Entry(name, None if found is None else Path(found), label)
+def _entry(name: str, file: str | None, label: int | None) -> Entry:
+    return Entry(name, None if file is None else Path(file), label)
 
 
 def _with_folder(path: str) -> str:

@@ -73,14 +73,14 @@ def with_equal_times(name: str, folder: Path, place: str) -> str:
     Raises:
         ValueError: If it seems to name a segment, but its times are none; the message begins with `place`.
     """
-    found = FRAGMENT.fullmatch(name)
-    if not found or name.lower().endswith(VIDEO_SUFFIXES) or os.path.exists(folder / name):
+    match = FRAGMENT.fullmatch(name)
+    if not match or name.lower().endswith(VIDEO_SUFFIXES) or os.path.exists(folder / name):
         return name
-    times = found[2].split(",")
+    times = match[2].split(",")
     if len(times) != 2:
-        raise ValueError(f"{place}: expected `#t=start,end` after the path, got {brief('#t=' + found[2])}; {WAY_OUT}")
+        raise ValueError(f"{place}: expected `#t=start,end` after the path, got {brief('#t=' + match[2])}; {WAY_OUT}")
     span = TimeSpan(*(_seconds(which, time, place) for which, time in zip(("start", "end"), times, strict=True)))
-    return _checked(found[1], span, place)
+    return _checked(match[1], span, place)
 
 
 def _seconds(which: str, text: str, place: str) -> Decimal:
@@ -111,9 +111,9 @@ def refuse_shared_videos(root: Path, names: Mapping[Split, Iterable[str]], files
     """
     if not any(FRAGMENT.fullmatch(name) for paths in names.values() for name in paths):
         return
-    found = {split: _files(root, paths) for split, paths in names.items()}
-    train, cut_in_train = found.pop("train", (set(), set()))
-    for split, (files_there, cut_there) in found.items():
+    files_by_split = {split: _files(root, paths) for split, paths in names.items()}
+    train, cut_in_train = files_by_split.pop("train", (set(), set()))
+    for split, (files_there, cut_there) in files_by_split.items():
         shared = train & files_there & (cut_in_train | cut_there)
         if shared:
             shown_names = sorted(os.path.relpath(file, os.path.realpath(root)) for file in shared)

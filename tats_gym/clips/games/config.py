@@ -61,16 +61,16 @@ class RecordConfig:
         Raises:
             ValueError: If a word of `make` is neither name=value nor a JSON object.
         """
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for word in self.make:
             name, _, value = word.partition("=")
             if isinstance(_json(word), dict):
-                found |= _json(word)
+                values |= _json(word)
             elif value and name.isidentifier():
-                found[name] = _json(value)
+                values[name] = _json(value)
             else:
                 raise ValueError(f"make takes name=value, or a JSON object, got {brief(word)}")
-        return found
+        return values
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON has them, and the number of videos in each split."""

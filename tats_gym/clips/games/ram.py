@@ -111,10 +111,10 @@ def _game(stream: ClipStream, id_: int) -> str:
     """
     label = stream.videos.videos[id_].label
     name = None if label is None else stream.videos.classes[label]
-    found = re.fullmatch(r"ALE/(\w+)-v\d+", name or "")
-    if found is None:
+    match = re.fullmatch(r"ALE/(\w+)-v\d+", name or "")
+    if match is None:
         raise ValueError(
             f"the class of a clip must be a game such as ALE/Pong-v5, got {brief(name)}; data='atari', or 'ssv2' for a "
             "recording, reads the classes by their names"
         )
-    return found[1]
+    return match[1]

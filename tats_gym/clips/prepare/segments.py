@@ -103,9 +103,11 @@ def claim_folder(out: Path, config: CutConfig) -> None:
     if not note.exists():
         make_folder(out)
         write_whole(note, json.dumps(settings) + "\n")
-    found = parse_json(note.read_bytes(), str(note))
-    if found != settings:
-        raise ValueError(f"{out} holds segments cut with {brief(found)}, not {settings}; choose another folder for out")
+    record = parse_json(note.read_bytes(), str(note))
+    if record != settings:
+        raise ValueError(
+            f"{out} holds segments cut with {brief(record)}, not {settings}; choose another folder for out"
+        )
 
 
 class Segments:
@@ -232,7 +234,7 @@ def _cut_one(segments: Segments, title: str, totals: Totals) -> None:
         for _ in progress_bar(segments, desc=title, unit="segment", leave=False):
             totals.new += 1
     finally:
-        there = sum(path.exists() for path in segments.paths)
-        totals.videos += there > 0
-        totals.segments += there
-        totals.seconds += float(there * frames / segments.fps)
+        existing = sum(path.exists() for path in segments.paths)
+        totals.videos += existing > 0
+        totals.segments += existing
+        totals.seconds += float(existing * frames / segments.fps)

@@ -66,10 +66,10 @@ class FrameTimes(NamedTuple):
         if Fraction(span.end_s) > length_s + frame_s + Fraction(OVERHANG_S):
             raise ValueError(f"it must end by the last frame, which is shown at {float(length_s):.3f} s")
         start, end = (first + ceil(Fraction(time) / self.unit_s) for time in span)
-        found = range(bisect_left(self.shown_at, start), bisect_left(self.shown_at, end))
-        if not found:
+        indices = range(bisect_left(self.shown_at, start), bisect_left(self.shown_at, end))
+        if not indices:
             raise ValueError(f"it must hold a frame; there is one every {float(frame_s):.3f} s")
-        return found
+        return indices
 
 
 @runtime_checkable
@@ -125,7 +125,7 @@ def split_span(path: str | Path) -> tuple[Path, TimeSpan | None]:
 
     A file or folder of that very name is a whole video.
     """
-    found = SPAN.fullmatch(str(path))
-    if not found or os.path.exists(path):
+    match = SPAN.fullmatch(str(path))
+    if not match or os.path.exists(path):
         return Path(path), None
-    return Path(found[1]), TimeSpan(Decimal(found[2]), Decimal(found[3]))
+    return Path(match[1]), TimeSpan(Decimal(match[2]), Decimal(match[3]))

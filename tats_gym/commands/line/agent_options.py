@@ -48,26 +48,28 @@ def options_of(agent: str, start: PretrainConfig, words: Sequence[str], *, named
         TypeError: If `start` has a setting of the agent that it does not have, or one of another type.
         ValueError: If there is no such agent, or the words have settings of an agent that has none.
     """
-    given = _given(words)
-    if not (named or given or start.agent_settings):
+    words_given = _given(words)
+    if not (named or words_given or start.agent_settings):
         return AgentOptions(PretrainConfig, start)
     kind = settings_kind(find_agent(agent))
     if kind is None:
-        if given:
-            raise ValueError(f"--agent {agent} has no settings of its own, got {given[0]}; leave it out")
+        if words_given:
+            raise ValueError(f"--agent {agent} has no settings of its own, got {words_given[0]}; leave it out")
         return AgentOptions(PretrainConfig, start)
-    own = from_plain(kind, start.agent_settings if agent == start.agent else {}, "agent_settings")
+    settings = from_plain(kind, start.agent_settings if agent == start.agent else {}, "agent_settings")
     about = tyro.conf.arg(help=getdoc(kind) or "")
     entry = ("agent_settings", Annotated[kind, about], field(default_factory=kind))
     made = make_dataclass("PretrainConfig", [entry], bases=(PretrainConfig,), frozen=True, kw_only=True)
-    return AgentOptions(made, made(**_values(start) | {"agent_settings": own}))
+    return AgentOptions(made, made(**_values(start) | {"agent_settings": settings}))
 
 
 def plain(config: PretrainConfig) -> PretrainConfig:
     """Return parsed settings of a run as `PretrainConfig` has them, the agent's own as plain values."""
     values = _values(config)
-    own = values["agent_settings"]
-    return PretrainConfig(**values | {"agent_settings": plain_settings(own) if is_dataclass(own) else own})
+    settings = values["agent_settings"]
+    return PretrainConfig(
+        **values | {"agent_settings": plain_settings(settings) if is_dataclass(settings) else settings}
+    )
 
 
 def refuse_agent_options(words: Sequence[str]) -> None:

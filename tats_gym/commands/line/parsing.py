@@ -125,8 +125,8 @@ class CommandLine:
         if self.asks_for_help():
             print(wrapped(self.about), end="\n\n")
         if self.file is not None:
-            own = get_type_hints(kind)
-            left = {name for name in self.first if name != "resume" and (name in self._by_words or name not in own)}
+            hints = get_type_hints(kind)
+            left = {name for name in self.first if name != "resume" and (name in self._by_words or name not in hints)}
             if "env" in self._by_words and isinstance(clips := self.file.values.get("clips"), dict):
                 clips.pop("data", None)  # the id names the dataset
             default = self.file.over(kind, default, without=left)
@@ -167,13 +167,13 @@ def check_mae(
     if config.init_mae is None or not given:
         return
     option = f"--{part.removesuffix('mae')}init-mae"
-    found = begun.mae if begun else MAESource.find(config.init_mae, option, decoder=config.mae).config
-    other = [name for name in given if getattr(config.mae, name) != getattr(found, name)]
+    recorded = begun.mae if begun else MAESource.find(config.init_mae, option, decoder=config.mae).config
+    other = [name for name in given if getattr(config.mae, name) != getattr(recorded, name)]
     if other:
         options = ", ".join(f"--{part}.{name.replace('_', '-')} {getattr(config.mae, name)}" for name in other)
-        own = ", ".join(f"{name} {getattr(found, name)}" for name in other)
+        sizes = ", ".join(f"{name} {getattr(recorded, name)}" for name in other)
         way_out = "leave it out" if begun else f"leave it out, or start from scratch by {option} None"
-        raise ValueError(f"{options} contradicts {option} {config.init_mae}, whose MAE has {own}; {way_out}")
+        raise ValueError(f"{options} contradicts {option} {config.init_mae}, whose MAE has {sizes}; {way_out}")
 
 
 def check_reserved(base: PretrainConfig, preset: PretrainConfig, instead: Mapping[str, str]) -> None:
