@@ -188,7 +188,7 @@ class OnDisk:
         (OnDisk, "OnDisk, must have a default for each field, and be text, numbers"),
     ],
 )
-def test_what_cannot_be_settings_is_refused_where_it_is_declared(kind, message):
+def test_classes_that_cannot_be_settings_are_refused_where_they_are_declared(kind, message):
     with pytest.raises(TypeError, match=message):
         with_settings(kind)
 

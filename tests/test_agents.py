@@ -257,7 +257,7 @@ def test_motion_masks_ask_for_pixels(clips_root):
     env.close()
 
 
-def test_those_built_here_keep_their_rollouts_on_the_device(clips_root):
+def test_agents_of_this_package_keep_their_rollouts_on_the_device(clips_root):
     for name in AGENTS:
         if name in OFF_POLICY | {"frame", "ppo", "a2c", "trpo"}:
             continue

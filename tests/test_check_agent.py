@@ -15,7 +15,7 @@ def _demo(demo_root, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "settings"), [("group", {}), ("sac", {}), ("adamae", {"num_heads": 4})])
-def test_ours_keep_it(name, settings):
+def test_agents_of_this_package_keep_the_contract(name, settings):
     check_agent(name, **settings)
 
 
@@ -86,6 +86,6 @@ def no_algorithm(env, config):
     return 3
 
 
-def test_what_is_no_algorithm_is_refused():
+def test_an_object_that_is_no_algorithm_is_refused():
     with pytest.raises(TypeError, match="no_algorithm must make an SB3 algorithm, got int"):
         check_agent(f"{__name__}:no_algorithm")

@@ -54,7 +54,7 @@ def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path)["step"] == 1
 
 
-def test_of_older_ones_one_of_every_so_many_hours_is_kept(tmp_path):
+def test_one_older_checkpoint_in_so_many_hours_is_kept(tmp_path):
     for step in range(1, 9):
         path = save_checkpoint(tmp_path, step, {"step": step}, keep=2, keep_hours=3)
         os.utime(path, (0, 3600 * step))

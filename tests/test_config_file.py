@@ -91,7 +91,7 @@ def test_the_home_of_a_path_is_the_users_as_in_a_shell(file, tmp_path, monkeypat
     assert (command.clips.root, command.out) == (str(tmp_path / "videos"), tmp_path / "page.json")
 
 
-def test_what_a_command_requires_may_stand_in_the_file_or_among_its_words(file):
+def test_required_settings_may_stand_in_the_file_or_among_the_words(file):
     words = file({"run": "a", "format": "hf"})
     wanted = ExportConfig(run=Path("a"), format="hf", out=Path("c"))
     assert CommandLine([*words, "--out", "c"], "tats-gym", "").settings(ExportConfig) == wanted
@@ -199,7 +199,7 @@ def test_options_that_would_be_without_effect_beside_it_are_refused(clips_root, 
     assert "--preset demo has no effect beside" in _answer(words, capsys)
 
 
-def test_the_parser_takes_what_no_setting_has_as_missing(file):
+def test_a_marker_that_no_setting_has_stands_for_a_missing_value(file):
     made = CommandLine(file({"format": "hf"}), "tats-gym", "").file.over(ExportConfig, None)
     assert made.format == "hf"
     assert made.run is made.out is tyro.MISSING

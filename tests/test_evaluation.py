@@ -37,7 +37,7 @@ def _held_out():
     return _measure_of(NoiseStream(), 48, num_masks=2)
 
 
-def test_another_takes_the_place_of_a_held_out_video_that_cannot_be_read(caplog):
+def test_another_video_takes_the_place_of_a_held_out_one_that_cannot_be_read(caplog):
     stream = NoiseStream()
     assert _measure_of(stream, 3).ids == [0, 32, 63]
     stream.broken_ids = (0, 63)

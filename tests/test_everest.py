@@ -105,7 +105,7 @@ def test_a_still_clip_has_no_change_that_rounding_would_order(agent):
     torch.testing.assert_close(by_tubelet, torch.full((4,), 1 / 4), atol=0.05, rtol=0)
 
 
-def test_what_it_cannot_do_without_is_named():
+def test_missing_requirements_are_named():
     policy = _policy(2, 0.3)
     with pytest.raises(ValueError, match=r"need an MAE: build the agent with find_agent\('everest'\)"):
         policy.ids_keep(CLIPS[:1], 2)

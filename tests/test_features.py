@@ -38,7 +38,7 @@ def kept(config):
     return sorted(path.name for path in module.Path(config.cache).iterdir())
 
 
-def test_they_are_the_mean_over_all_tokens_of_the_centre_views(encoder, clips, config):
+def test_features_are_the_mean_over_all_tokens_of_the_centre_views(encoder, clips, config):
     features = features_of(encoder, clips, config)
     stream = ClipStream(clips, frames=4, size=32, seed=0)
     expected = encoder(stream.centre(range(5)).pixels).mean(1)  # (5, D)
@@ -77,7 +77,7 @@ def test_fixed_views_stand_in_one_order(encoder, clips, config):
         features_of(encoder, clips, config, views=Views(2, 1), passes=1)
 
 
-def test_they_are_computed_once(encoder, clips, config, monkeypatch):
+def test_features_are_computed_once(encoder, clips, config, monkeypatch):
     first = features_of(encoder, clips, config)
     assert kept(config) == [f"list-train-{first.key}.safetensors"]
     monkeypatch.setattr(VideoEncoder, "forward", None)
@@ -185,7 +185,7 @@ def test_a_part_may_be_lost_as_a_whole(encoder, clips, config, tmp_path, monkeyp
     assert features.ids.tolist() == [[each for each in range(5) if each != place]]
 
 
-def test_of_videos_that_are_all_lost_there_are_no_features(encoder, clips, config, tmp_path, monkeypatch):
+def test_a_split_without_a_readable_video_has_no_features(encoder, clips, config, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PART_CLIPS", 2)
     for path in (tmp_path / "data").rglob("*.mp4"):
         path.write_bytes(b"no video")

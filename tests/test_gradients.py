@@ -60,7 +60,7 @@ def _check_gradients(function, parameters, gradients, seed, step=1e-5):
 
 @settings(SAME, max_examples=20)
 @given(st.lists(st.floats(-12, 12), min_size=2, max_size=6), st.data())
-def test_of_log_probabilities_and_entropies(logits, data):
+def test_gradients_of_log_probabilities_and_entropies(logits, data):
     num_visible = data.draw(st.integers(1, len(logits) - 1))
     draw = torch.tensor([data.draw(st.permutations(range(len(logits))))[:num_visible]])
     logits = torch.tensor([logits], dtype=torch.float64, requires_grad=True)
@@ -75,7 +75,7 @@ def test_of_log_probabilities_and_entropies(logits, data):
 
 @FEW
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.booleans(), st.booleans(), SEEDS)
-def test_of_trajectory_attention(frames, space, heads, pool, streams, seed):
+def test_gradients_of_trajectory_attention(frames, space, heads, pool, streams, seed):
     torch.manual_seed(seed)
     module = TrajectoryAttention(2 * heads, heads, frames, pool=pool).double()
     module.streams = streams
@@ -91,7 +91,7 @@ def test_of_trajectory_attention(frames, space, heads, pool, streams, seed):
 @pytest.mark.parametrize("config", [{}, {"pos_embed": "learned"}])
 @settings(SAME, max_examples=3)
 @given(SEEDS)
-def test_of_the_maes_loss(config, seed):
+def test_gradients_of_the_maes_loss(config, seed):
     torch.manual_seed(seed)
     grid = TokenGrid(**GRID)
     sizes = {"embed_dim": 8, "depth": 1, "num_heads": 2}
@@ -123,7 +123,7 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
         log_p = F.log_softmax(distribution.logits[b // groups], 0).tolist()
         hidden = [i for i, is_hidden in enumerate(outcome.predicted[b].tolist()) if is_hidden]
         mean_error = sum(outcome.errors[b, i].item() for i in hidden) / len(hidden)
-        paid = mean_error if credit == "token" else outcome.rewards[b].item()
+        target = mean_error if credit == "token" else outcome.rewards[b].item()
         subtracted = old_values[b].item() if baseline == "value" else 0.0
         scale = 1.0
         if "grpo" in baseline:
@@ -141,8 +141,8 @@ def _objective(policy, kept, *, credit, baseline, c1, c2, c3):
             for token in ids[b].tolist():
                 draws.append(log_p[token] - torch.tensor([log_p[j] for j in left]).logsumexp(0).item())
                 left.remove(token)
-            policy_term = (paid - subtracted) / scale * sum(draws) / (1 if credit == "joint" else len(draws))
-        value_error = (values[b // groups].item() - paid) ** 2
+            policy_term = (target - subtracted) / scale * sum(draws) / (1 if credit == "joint" else len(draws))
+        value_error = (values[b // groups].item() - target) ** 2
         entropy = -sum(torch.tensor(each).exp().item() * each for each in log_p)
         total += -c1 * policy_term + c2 * value_error - c3 * entropy
     return total / len(ids)
@@ -168,8 +168,8 @@ def _marginal_objective(policy, kept, *, baseline, c1, c2, c3):
         mean_expected = statistics.mean(expected(i) for i in range(num_tokens))
         for k, token in enumerate(drawn):
             left = [i for i in range(num_tokens) if i not in drawn[:k]]
-            paid = sum(expected(i) - errors[b][i] for i in left if i % places == token % places)
-            advantage = (paid - mean_expected) / sum(hidden[b])
+            credit = sum(expected(i) - errors[b][i] for i in left if i % places == token % places)
+            advantage = (credit - mean_expected) / sum(hidden[b])
             log_prob = log_p[token] - torch.tensor([log_p[i] for i in left]).logsumexp(0).item()
             total -= c1 * advantage * log_prob / len(drawn)
         total += c3 * sum(torch.tensor(each).exp().item() * each for each in log_p)
@@ -215,7 +215,7 @@ def _update(agent, clips_root, monkeypatch, masks_per_clip=1):
         *product(["draw", "joint"], ["dr_grpo", "grpo"]),
     ],
 )
-def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
+def test_gradients_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
     group = 1 if baseline in ("value", "none") else 2
     sampler = SamplerConfig(head_dim=8, critic="separate")
     policy, kept, gradients = _update(
@@ -237,7 +237,7 @@ def test_of_the_credit_of_tats(clips_root, monkeypatch, credit, baseline):
 
 
 @pytest.mark.usefixtures("float64")
-def test_of_the_loss_of_adamae(clips_root, monkeypatch):
+def test_gradients_of_the_loss_of_adamae(clips_root, monkeypatch):
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
     policy, kept, gradients = _update(
         lambda env: AdaMAE(env, config=AdaMAEConfig(coef=C1), seed=0, device="cpu", policy_kwargs={"sinusoidal": True}),

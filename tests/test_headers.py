@@ -34,7 +34,7 @@ def annex_b(*units, start=b"\0\0\1"):
 FORMS = [length_prefixed, annex_b, lambda *units: annex_b(*units, start=b"\0\0\0\1")]
 
 
-def test_of_vp8_the_fifth_bit_says_whether_a_frame_is_shown():
+def test_the_fifth_bit_of_a_vp8_frame_says_whether_it_is_shown():
     for first in range(256):
         shown = bool(first & 0b10000)  # RFC 6386, 9.1: key_frame, version (3 bits), show_frame, ...
         assert shows_no_frame(Packet([first, first ^ 255]), "vp8") == (not shown)
@@ -82,14 +82,14 @@ SHOWN_FRAMES = obu(FRAME, b"\x10") * 7000
 
 
 @pytest.mark.parametrize("codec", ["av1", "libdav1d"])
-def test_of_av1_frames_and_their_headers_tell(codec):
+def test_av1_frames_and_their_headers_say_whether_they_are_shown(codec):
     for kind in range(16):
         hidden = Packet(obu(kind, b"\x00\xff"))
         assert shows_no_frame(hidden, codec) is (kind in (HEADER, FRAME))
         assert not shows_no_frame(hidden, "vp9")
 
 
-def test_of_av1_two_bits_say_whether_a_frame_is_shown():
+def test_two_bits_of_an_av1_header_say_whether_the_frame_is_shown():
     for first in range(256):
         shown = bool(first & 0b1001_0000)  # 5.9.2: show_existing_frame, frame_type (2 bits), show_frame, ...
         assert shows_no_frame(Packet(obu(FRAME, bytes([first, first ^ 255]))), "av1") == (not shown)

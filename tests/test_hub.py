@@ -121,7 +121,7 @@ def test_masks_that_are_none_are_refused(tmp_path):
         MaskSet.from_pretrained(tmp_path)
 
 
-def test_what_is_pushed_is_the_folder(run, monkeypatch):
+def test_the_folder_is_pushed_as_it_is(run, monkeypatch):
     sent = {}
 
     def upload(self, *, folder_path, repo_id, **_):

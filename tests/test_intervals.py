@@ -36,7 +36,9 @@ def test_values_inside_and_none_pass(interval: str, values: tuple[float, ...]) -
 
 
 @pytest.mark.parametrize(("interval", "values", "rule"), OUTSIDE)
-def test_others_are_named_with_the_rule(interval: str, values: tuple[float, ...], rule: str) -> None:
+def test_values_outside_of_the_interval_are_named_with_the_rule(
+    interval: str, values: tuple[float, ...], rule: str
+) -> None:
     for value in values:
         with pytest.raises(ValueError) as raised:  # noqa: PT011 (the whole message is compared)
             check_intervals(SimpleNamespace(first=None, rate=value), first="[1, inf)", rate=interval)

@@ -89,7 +89,9 @@ class _Spoiler:
         if not (agent in ("adamae", "sac") and "entropy" in quantity)  # they have none
     ],
 )
-def test_such_a_number_ends_the_run_and_changes_no_weight(clips_root, tmp_path, monkeypatch, agent, quantity, bad):
+def test_a_number_that_is_not_finite_ends_the_run_and_changes_no_weight(
+    clips_root, tmp_path, monkeypatch, agent, quantity, bad
+):
     run = _run(clips_root, tmp_path, agent)
     spoiler = _Spoiler(run, monkeypatch, quantity, bad)
     # SAC asks for values and log-probabilities only when it learns.

@@ -160,7 +160,7 @@ def test_a_file_of_a_run_imports_no_mae(clips_root, tmp_path, capsys):
         (["--own-mae", "base"], "own_mae must be module:function, got 'base'"),
     ],
 )
-def test_what_does_not_fit_it_is_refused_with_the_way_out(capsys, words, message):
+def test_settings_that_do_not_fit_are_refused_with_the_way_out(capsys, words, message):
     base = ["--env", "TatsMask-folder-v0", "--own-mae", NAME]
     assert re.search(message, _answer([*base, *words], capsys))
 
@@ -236,7 +236,7 @@ def test_an_environment_builds_it_under_its_seed(clips_root):
     env.close()
 
 
-def test_the_contract_names_what_parameter_groups_lack(demo_root, monkeypatch):
+def test_the_contract_names_the_weights_that_parameter_groups_lack(demo_root, monkeypatch):
     monkeypatch.setenv("TATS_GYM_DATA", str(demo_root.parent))
     contracts.check_mae(Means)
     for groups in (

@@ -82,8 +82,8 @@ def test_an_algorithm_stores_the_steps_of_the_environment(env):
     assert (state["positions"].tolist(), state["seed"]) == ([0, 1, 2, 3, 4, 5], 0)
     pixels = env.vector_env.clip_buffer.stream.again(range(6)).pixels
     with torch.no_grad():
-        paid = -env.vector_env.mae(pixels, state["scores"].topk(8, dim=1).indices).errors.mean(1)
-    torch.testing.assert_close(state["rewards"], paid)
+        rewards = -env.vector_env.mae(pixels, state["scores"].topk(8, dim=1).indices).errors.mean(1)
+    torch.testing.assert_close(state["rewards"], rewards)
 
 
 def test_the_oldest_make_room(env):

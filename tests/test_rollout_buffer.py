@@ -61,7 +61,7 @@ def test_per_mask_credit_pays_the_reward():
     assert (data.predicted.dtype, data.predicted.tolist()) == (torch.bool, [True, True])
 
 
-def test_a_mask_is_paid_by_how_it_compares_with_the_others_of_its_clip():
+def test_the_advantage_of_a_mask_compares_it_with_the_others_of_its_clip():
     token, mask = (
         _keep(_buffer(credit=credit, baseline="group", masks_per_clip=2), log_prob)
         for credit, log_prob in (("token", torch.zeros(2, 3)), ("joint", torch.zeros(2)))

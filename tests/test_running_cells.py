@@ -45,7 +45,7 @@ def test_a_cell_is_the_smallest_that_shows_a_token(visible, side):
     assert cell_side(1568, visible) == side  # of 1,568: 1568 / 9 is 174.2, 1568 / 16 is 98, / 25 is 62.7
 
 
-def test_what_is_left_of_k_lies_at_the_next_place_of_random_cells():
+def test_the_rest_of_k_lies_at_the_next_place_of_random_cells():
     grid = TokenGrid(frames=20, size=96, visible=50)  # 10 x 6 x 6: 3 x 3 cells, four of them, one place each is 40
     shown = _shown(grid, 200)
     cells = shown.unfold(2, 3, 3).unfold(3, 3, 3).flatten(4)  # (B, t, 2, 2, 9)

@@ -39,7 +39,7 @@ def test_counts_by_hand():
     assert accuracy.as_dict(CLASSES)["broken"] == 1
 
 
-def test_of_five_classes_there_is_no_top5():
+def test_five_classes_have_no_top5():
     tally = Tally(5, CPU)
     tally.add(torch.eye(5), torch.arange(5))
     assert tally.accuracy().top1 == 1

@@ -181,7 +181,7 @@ def test_cut_videos_are_split_by_film_and_so_are_their_lists(main, video, tmp_pa
     assert f"val.csv: 1 films have segments in train.csv too ('{min(films(train))}'), which look like" in caplog.text
 
 
-def test_of_a_single_film_some_segments_are_held_out_which_is_said(tmp_path, caplog):
+def test_some_segments_of_a_single_film_are_held_out_and_a_warning_says_so(tmp_path, caplog):
     claim_folder(tmp_path, CutConfig())
     for number in range(40):
         (tmp_path / f"film-{number:04d}.webm").touch()

@@ -40,7 +40,7 @@ def test_the_choice_minds_neither_other_videos_nor_where_they_lie():
     assert [video.name for video in chosen(4, videos=moved)] == [video.name for video in part]
 
 
-def test_another_seed_chooses_others():
+def test_another_seed_chooses_other_videos():
     assert chosen(0.5, seed=1) != chosen(0.5)
     # The choice itself: a change of it would change the content of published subsets.
     assert [video.name for video in chosen(1)] == ["3", "23", "52"]

@@ -24,7 +24,11 @@ BATCH = MaskBatch(
     predicted=torch.ones(5, dtype=torch.bool),
     has_return=torch.ones(5, dtype=torch.bool),
 )
-JUDGED = torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]), OLD + RATIOS.log(), torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0])
+EVALUATED = (
+    torch.tensor([[1.0], [2.0], [0.0], [-1.0], [2.0]]),
+    OLD + RATIOS.log(),
+    torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0]),
+)
 """Values, log-probabilities and entropies under the current weights."""
 
 
@@ -75,7 +79,7 @@ def _loss(env, clip_range, batch, judged, ent_coef=5.0):
 
 
 def test_the_loss_by_hand(env):
-    loss, terms = _loss(env, 0.25, BATCH, JUDGED)
+    loss, terms = _loss(env, 0.25, BATCH, EVALUATED)
     # min(r A, clip(r) A) is 1.25, -1.5, 1, -1.5, 3; (V - return)^2 is 1, 0, 9, 4, 4; entropies have the mean 2.
     # r - 1 - ln r is .094535 at 1.5, .193147 at .5 and 0 at 1.
     expected = {"policy_gradient_loss": -0.45, "value_loss": 3.6, "entropy_loss": -2.0}
@@ -86,8 +90,8 @@ def test_the_loss_by_hand(env):
 
 
 def test_the_inverse_temperature_is_logged_where_the_entropy_counts(env):
-    assert "inverse_temperature" not in _loss(env, 0.25, BATCH, JUDGED, ent_coef=0.0)[1]
-    _, terms = _loss(env, 0.25, BATCH, JUDGED, ent_coef=0.5)
+    assert "inverse_temperature" not in _loss(env, 0.25, BATCH, EVALUATED, ent_coef=0.0)[1]
+    _, terms = _loss(env, 0.25, BATCH, EVALUATED, ent_coef=0.5)
     assert terms["inverse_temperature"] == pytest.approx(2 / 0.5 * 3.44**0.5, rel=1e-5)
 
 
@@ -121,7 +125,7 @@ def test_tokens_without_an_error_have_no_part_in_the_value_loss(env):
 def test_a_ratio_at_the_limit_is_not_clipped(env):
     new = OLD + torch.tensor([0.5, 0.75, 0.5, 0.0, 0.0])
     limit = ((new - OLD).exp() - 1)[0].item()  # the second alone lies beyond
-    assert _loss(env, limit, BATCH, (JUDGED[0], new, JUDGED[2]))[1]["clip_fraction"] == pytest.approx(1 / 5)
+    assert _loss(env, limit, BATCH, (EVALUATED[0], new, EVALUATED[2]))[1]["clip_fraction"] == pytest.approx(1 / 5)
 
 
 def test_settings_that_are_left_out_are_the_papers(env):

@@ -119,7 +119,7 @@ def test_unwanted_frames_are_left_out_but_from_the_beginning(codec, level):
     assert found == [(0, 1), (0, 1), (1, 3)]
 
 
-def test_of_other_codecs_no_frame_is_left_out():
+def test_no_frame_of_other_codecs_is_left_out():
     assert _read([0], {(0, -5): [0, 1]}, [1])[1].levels == [None, None]
 
 

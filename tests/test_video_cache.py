@@ -37,7 +37,7 @@ def test_a_kept_video_gives_the_frames_of_the_file_even_when_that_is_gone(paths,
 
 @pytest.mark.parametrize("reader", ["pyav", "decord"])
 @pytest.mark.parametrize("size_mib", [0, 1, 16])
-def test_of_a_damaged_video_the_same_part_is_read_with_and_without_room(tmp_path, size_mib, reader):
+def test_the_same_part_of_a_damaged_video_is_read_with_and_without_room(tmp_path, size_mib, reader):
     path = write_video(tmp_path / "v.mp4", noise_frames(30), options={"g": "10"})
     with av.open(path) as container:
         first = next(container.demux(video=0))
