@@ -84,7 +84,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(clips_root, tmp_path, te
     loaded = SavedRun.read(result.folder).agent(config.clips, device="cpu")
     assert _same(loaded.mae.state_dict(), whole.mae.state_dict())
     held_out = held_out_for(config, loaded.mae, num_masks=1)
-    assert held_out.errors(held_out.random).mean().item() == pytest.approx(result.metrics.error_random)
+    assert held_out.errors(held_out.random_ids_keep).mean().item() == pytest.approx(result.metrics.error_random)
 
 
 def test_training_lowers_the_error_of_every_target(clips_root, tmp_path, teacher):

@@ -135,18 +135,18 @@ class GumbelTopK(TokenRollouts, A2C):
         tokens, num_visible = to_float32(vector_env.observe()), vector_env.clip_buffer.num_visible
         distribution = policy.score(tokens)[0].repeated(policy.masks_per_clip)
         scores = distribution.perturbed()  # (B, L)
-        ids = scores.detach().topk(num_visible, dim=1).indices  # (B, K)
+        ids_keep = scores.detach().topk(num_visible, dim=1).indices  # (B, K)
         soft = soft_top_k(scores, num_visible, self.settings.temperature)
         with autocast(vector_env.config.precision, vector_env.device):
-            error = gated_error(vector_env.mae, vector_env.clip_buffer.pixels, ids, soft - soft.detach()).mean()
+            error = gated_error(vector_env.mae, vector_env.clip_buffer.pixels, ids_keep, soft - soft.detach()).mean()
         entropy = distribution.entropy().mean()
         loss = self.policy_coef * self.sign * error - self.ent_coef * entropy
         (loss / self.n_steps).backward(inputs=list(policy.parameters()))  # none to the MAE's weights
         self._terms.append(torch.stack((loss, error, entropy)).detach())
         with torch.no_grad():
-            log_prob = distribution.showing(num_visible).log_prob(ids).sum(1)
-        outcome = vector_env.step_tensors(ids)
-        rollout_buffer.add_step(tokens, ids, torch.zeros_like(log_prob), log_prob, outcome)
+            log_prob = distribution.showing(num_visible).log_prob(ids_keep).sum(1)
+        outcome = vector_env.step_tensors(ids_keep)
+        rollout_buffer.add_step(tokens, ids_keep, torch.zeros_like(log_prob), log_prob, outcome)
         return outcome
 
     def update(self) -> None:
