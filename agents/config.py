@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import tyro
 
+from tats_gym.agents.older_settings import present_names
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.tats import TatsConfig
 from tats_gym.clips import ClipConfig
@@ -96,7 +97,7 @@ class PretrainConfig:
     """auto takes CUDA where it is available."""
     precision: Precision = AUTO
     """auto takes bf16 on a GPU that has it."""
-    epoch_clips: int | None = None
+    epoch_masks: int | None = None
     """Masks in an epoch; None takes masks_per_clip for each training clip."""
     out: str = "runs"
     """Folder in which the run's own folder is made."""
@@ -154,7 +155,7 @@ class PretrainConfig:
         object.__setattr__(self, "target", checked_target(self.target))
         if self.clips.data != data_of(self.env):
             raise ValueError(f"{self.env} reads {data_of(self.env)!r}, but clips.data is {self.clips.data!r}")
-        counts = ("num_envs", "masks_per_clip", "epoch_clips", "log_interval", "eval_interval", "eval_clips")
+        counts = ("num_envs", "masks_per_clip", "epoch_masks", "log_interval", "eval_interval", "eval_clips")
         others = ("eval_masks", "online_probe_clips", "checkpoint_interval", "keep_checkpoints")
         check_intervals(self, **dict.fromkeys((*counts, *others), "[1, inf)"))
         check_intervals(self, keep_checkpoint_hours="(0, inf)", decode_ratio="(0, 1]", seed=SEEDS)
@@ -189,7 +190,7 @@ class PretrainConfig:
 
     def steps_per_epoch(self, num_clips: int, ranks: int = 1) -> int:
         """Return the number of environment steps in an epoch; each of `ranks` processes has `num_clips` clips."""
-        epoch = num_clips * (self.masks_per_clip or 1) if self.epoch_clips is None else self.epoch_clips / ranks
+        epoch = num_clips * (self.masks_per_clip or 1) if self.epoch_masks is None else self.epoch_masks / ranks
         return math.ceil(epoch / self.num_envs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -198,13 +199,13 @@ class PretrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build the settings from the values of `as_dict`, as `from_plain` does.
+        """Build the settings from the values of `as_dict`, of this version or an older one, as `from_plain` does.
 
         Raises:
             TypeError: If a setting is unknown, or of another type; the message names it.
             ValueError: If a setting is out of its range.
         """
-        return from_plain(cls, values)
+        return from_plain(cls, present_names(values))
 
 
 def _paper(data: str, epochs: int) -> PretrainConfig:
@@ -228,7 +229,7 @@ _FOLDER = PretrainConfig(
     grid=_grid("folder"),
     mae=MAE_PRESETS[DATASETS["folder"].settings["mae"]],
     mae_optim=MAEOptimConfig(epochs=10, warmup_epochs=1, base_lr=0.016, min_lr=0.0032),
-    sampler=SamplerConfig(width=64, positions="learned", critic="separate"),  # for --agent tats; group has none
+    sampler=SamplerConfig(width=64, pos_embed="learned", critic="separate"),  # for --agent tats; group has none
     tats=TatsConfig(
         learning_rate=2e-3,
         warmup_epochs=6,
@@ -239,7 +240,7 @@ _FOLDER = PretrainConfig(
         ent_coef=0.7,
     ),
     off_policy=OffPolicyConfig(learning_rate=3e-3),
-    epoch_clips=3200,
+    epoch_masks=3200,
     eval_interval=3200,
     log_interval=5,
 )
@@ -252,7 +253,7 @@ _DEMO = replace(
     init_mae="demo",
     mae_optim=MAEOptimConfig(epochs=4, warmup_epochs=1, base_lr=0.0032, min_lr=0.0032),
     tats=replace(_FOLDER.tats, warmup_epochs=0),
-    epoch_clips=1600,
+    epoch_masks=1600,
     eval_interval=1600,
 )
 """A few minutes on two cores: goes on from the shipped MAE, at the learning rate with which its training ended."""

@@ -32,8 +32,9 @@ class SamplerConfig:
     """Width of one attention head; must divide the width."""
     mlp_ratio: float = 0.0
     """Width of an MLP after each attention, in widths; 0 for none."""
-    positions: Literal["tokens", "learned"] = "tokens"
-    """tokens: those already in the tokens, weak beside their content. learned: a norm, then learned embeddings."""
+    pos_embed: Literal["tokens", "learned"] = "tokens"
+    """Position embeddings. tokens: those already in the tokens, weak beside their content. learned: a norm, then
+    learned ones."""
     position_std: float = LEARNED_STD
     """Standard deviation of learned position embeddings at the start, where the content of a token has 1: the smaller,
     the more the scores depend on content."""
@@ -100,7 +101,7 @@ class Trunk(nn.Module):
         self.differ = WithDifferences(grid_shape[0]) if config.differences else nn.Identity()
         input_width = 3 * embed_dim if config.differences else embed_dim
         self.resize = nn.Identity() if width == input_width else nn.Linear(input_width, width)
-        learned = config.positions == "learned"
+        learned = config.pos_embed == "learned"
         self.place = NormAndPosEmbed(grid_shape, width, config.position_std) if learned else nn.Identity()
         self.blocks = nn.Sequential(
             *(

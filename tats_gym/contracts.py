@@ -256,7 +256,7 @@ def _tiny_run(name: str, settings: Mapping[str, Any], out: str) -> PretrainConfi
         agent=name,
         agent_settings=dict(settings),
         num_envs=8,
-        epoch_clips=32,
+        epoch_masks=32,
         eval_clips=2,
         eval_masks=1,
         init_mae=None,

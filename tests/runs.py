@@ -58,7 +58,7 @@ def tiny_config(root, out, **changes) -> PretrainConfig:
         out=str(out),
         device="cpu",
         quiet=True,
-        epoch_clips=8,
+        epoch_masks=8,
         eval_interval=16,
         eval_clips=2,
         eval_masks=1,

@@ -36,7 +36,7 @@ def test_an_agent_of_another_package_trains_by_name_and_by_path(
     monkeypatch.syspath_prepend(installed)
     arguments = (
         f"--env TatsMask-folder-v0 --agent {agent} --root {clips_root} --stride 1 --num-workers 0 --num-envs 4 "
-        f"--epoch-clips 16 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --eval-clips 2 --eval-masks 1 --quiet "
+        f"--epoch-masks 16 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --eval-clips 2 --eval-masks 1 --quiet "
         f"--device cpu --out {tmp_path}"
     )
     own = [] if agent == "detail" else ["--agent-settings.temperature", "0.5"]

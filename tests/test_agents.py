@@ -53,7 +53,7 @@ def _config(name, num_envs=16, **tats):
         agent_settings=OWN.get(name, {}),
         num_envs=num_envs,
         device="cpu",
-        epoch_clips=16 * 60,
+        epoch_masks=16 * 60,
         sampler=SamplerConfig(critic="separate"),
         tats=TatsConfig(learning_rate=3e-3, warmup_epochs=0, policy_coef=1.0, vf_coef=0.5, ent_coef=0.01, **tats),
     )
@@ -283,7 +283,7 @@ def test_the_paper_presets_hold_its_tables():
         assert (optim.base_lr, optim.betas, optim.warmup_epochs) == (1.5e-4, (0.9, 0.95), 40)
         assert (tats.learning_rate, tats.warmup_epochs, tats.n_steps) == (1.5e-6, 10, 1)
         assert (tats.policy_coef, tats.vf_coef, tats.ent_coef) == (1e-4, 1e-4, 1e-4)
-        assert (preset.sampler.temperature, preset.sampler.positions) == (1, "tokens")
+        assert (preset.sampler.temperature, preset.sampler.pos_embed) == (1, "tokens")
         assert preset.mae.pos_embed == "sinusoid"
         assert (preset.mae.embed_dim, preset.mae.depth, preset.mae.decoder_depth) == (768, 12, 4)
     assert PRESETS["paper-ssv2"].mae_optim.epochs == 800

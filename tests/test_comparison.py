@@ -201,13 +201,13 @@ def test_agents_are_named_once():
 def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
     demo, plan = defaults_for("TatsMask-demo-v0")
     base = with_forwards(demo, 16_000)
-    assert (base.grid.num_visible, base.grid.num_tokens, base.epoch_clips) == (48, 512, 1600)  # of 51
+    assert (base.grid.num_visible, base.grid.num_tokens, base.epoch_masks) == (48, 512, 1600)  # of 51
     assert (plan.pool, plan.config.knn.centre) == ("change", True)
     paper = with_forwards(defaults_for("TatsMask-ssv2-v0")[0], 64 * 800 * 10)
     assert paper.grid.num_visible == 80  # of 1568; tubes of 8
     assert with_forwards(replace(demo, grid=replace(demo.grid, visible=17)), 320).grid.num_visible == 17
     assert with_forwards(demo, 1600).log_interval == 5
-    assert with_forwards(demo, 320).epoch_clips == 32
+    assert with_forwards(demo, 320).epoch_masks == 32
     with pytest.raises(ValueError, match=r"epochs \* num_envs = 10 \* 32 = 320, got 400; take 320 or 640"):
         with_forwards(demo, 400)
     with pytest.raises(ValueError, match=r"got 100; take 320$"):
@@ -215,8 +215,8 @@ def test_k_fits_tubes_and_forwards_are_a_whole_number_of_epochs():
 
 
 def test_forwards_that_are_not_named_are_those_of_the_settings(base):
-    config = replace(base, epoch_clips=None)  # eight clips, twice four at a time
-    assert with_forwards(config).epoch_clips == 8
+    config = replace(base, epoch_masks=None)  # eight clips, twice four at a time
+    assert with_forwards(config).epoch_masks == 8
 
 
 def test_the_attentive_probe_is_asked_for_and_kept_results_of_the_others_stay_valid():

@@ -17,7 +17,7 @@ from tests.runs import load_command, tiny_config
 def rows_by_hand(seeds=(0, 1)):
     rows = []
     for seed in seeds:
-        shared = {"seed": seed, "extra_forwards": 0, "cost_s": 1000.0, "clips_per_s": 10.0, "shown": [0.5]}
+        shared = {"seed": seed, "extra_forwards": 0, "cost_s": 1000.0, "masks_per_s": 10.0, "shown": [0.5]}
         rows.append({"agent": "random", "error_random": 0.5 + seed, "error_own": 0.5, "logistic": 0.25, **shared})
         drop = 0.1 * (seed + 1)
         mine = {"error_random": 0.5 + seed - drop, "error_own": 0.3, "logistic": 0.5, "logit_deviation": math.nan}

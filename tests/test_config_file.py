@@ -27,14 +27,14 @@ from tests.runs import load_command, tiny_config
 YAML = """
 agent: tats
 num_envs: 8
-epoch_clips: null
+epoch_masks: null
 train_mae: no
 mae_optim:
   base_lr: 1e-3
   betas: [0.8, 0.9]
 """
 WORDS = [
-    "--agent", "tats", "--num-envs", "8", "--epoch-clips", "None", "--no-train-mae", "--mae-optim.base-lr", "0.001",
+    "--agent", "tats", "--num-envs", "8", "--epoch-masks", "None", "--no-train-mae", "--mae-optim.base-lr", "0.001",
     "--mae-optim.betas", "0.8", "0.9",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ def _file(tmp_path):
 @pytest.mark.parametrize("name", ["settings.yaml", "settings.yml", "settings.json"])
 def test_a_file_is_the_same_as_its_options(file, name):
     as_json = {
-        "agent": "tats", "num_envs": 8, "epoch_clips": None, "train_mae": False,
+        "agent": "tats", "num_envs": 8, "epoch_masks": None, "train_mae": False,
         "mae_optim": {"base_lr": 0.001, "betas": [0.8, 0.9]},
     }  # fmt: skip
     words = file(as_json if name.endswith("json") else YAML, name)

@@ -50,7 +50,7 @@ MAE = (
     "--mae.decoder-embed-dim 32 --mae.decoder-depth 1 --mae.decoder-num-heads 1"
 )
 SMALLER = {
-    "train": f"{CLIP} {MAE} --stride 1 --visible 2 --num-envs 4 --epoch-clips 8 --eval-clips 2 --eval-masks 1 "
+    "train": f"{CLIP} {MAE} --stride 1 --visible 2 --num-envs 4 --epoch-masks 8 --eval-clips 2 --eval-masks 1 "
     "--num-workers 0 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 --tats.warmup-epochs 1 --device cpu --quiet",
     "finetune": f"{CLIP} --batch-size 2 --test-batch-size 2 --optim.epochs 1 --optim.warmup-epochs 0 "
     "--num-workers 0 --device cpu --quiet",

@@ -132,7 +132,7 @@ def test_the_printed_command_trains_with_the_mae_of_the_run(main, capsys, clips_
     assert (program, command) == ("tats-gym", "train")
     small = ["--env", "TatsMask-folder-v0", "--root", str(clips_root), "--frames", "4", "--size", "32", "--patch-size",
              "16", "--visible", "3", "--stride", "1", "--num-workers", "0", "--device", "cpu", "--agent", "random",
-             "--no-train-mae", "--num-envs", "4", "--epoch-clips", "4", "--eval-clips", "2", "--eval-masks", "1",
+             "--no-train-mae", "--num-envs", "4", "--epoch-masks", "4", "--eval-clips", "2", "--eval-masks", "1",
              "--mae-optim.epochs", "1", "--mae-optim.warmup-epochs", "0"]  # fmt: skip
     assert load_command(command).main([*words, *small, "--folder", str(tmp_path / "trained")]) == 0
     trained = load_checkpoint(tmp_path / "trained")["mae"]

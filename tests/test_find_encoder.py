@@ -50,7 +50,7 @@ def test_a_run_is_found_with_its_record(mae, tokens, tmp_path):
     assert commit is None or len(commit.partition("-")[0]) == 40
     assert source.origin == {
         "path": str(path), "kind": "run", "run": "run-1", "data": "ssv2", "agent": "tats", "mask_ratio": 0.5,
-        "epochs": 7, "clips_seen": 50, "seed": 3,
+        "epochs": 7, "masks_seen": 50, "seed": 3,
     }  # fmt: skip
 
 

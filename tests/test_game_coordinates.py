@@ -109,7 +109,7 @@ def _study(pong, tmp_path):
     config = tiny_config(pong, tmp_path)
     clips = replace(config.clips, data="atari")
     arms = {name: STUDIES["games-05"].arms[name] for name in ("random", "expected error", "untrained")}
-    arms["untrained"] = {**arms["untrained"], "epoch_clips": 4}
+    arms["untrained"] = {**arms["untrained"], "epoch_masks": 4}
     return Study(
         about="Nothing.",
         start=None,

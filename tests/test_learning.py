@@ -54,7 +54,7 @@ def test_a_refusal_names_the_flags_and_its_advice_makes_a_run_that_learns(clips_
     main = load_command("train").main
     command = [
         "--env", "TatsMask-folder-v0", "--root", str(clips_root), "--out", str(tmp_path), "--frames", "4", "--size",
-        "32", "--visible", "3", "--num-envs", "4", "--epoch-clips", "8", "--eval-clips", "2", "--num-workers", "0",
+        "32", "--visible", "3", "--num-envs", "4", "--epoch-masks", "8", "--eval-clips", "2", "--num-workers", "0",
         "--device", "cpu", "--quiet", "--mae-optim.epochs", "5",
     ]  # fmt: skip
     assert main(command) == 1

@@ -131,7 +131,7 @@ def test_a_list_without_labels_is_an_error(main, labelled, run_folder, tmp_path,
 
 def test_a_study_pairs_each_seed_with_its_own_start_and_goes_on(tmp_path, monkeypatch):
     demo = make_demo_data(tmp_path / "data", train=48, validation=24)
-    study = demo_probe_study(demo, epochs=1, epoch_clips=32, points=1)
+    study = demo_probe_study(demo, epochs=1, epoch_masks=32, points=1)
     base = replace(study.base, device="cpu", eval_clips=2, eval_masks=1, clips=replace(study.base.clips, cache_mib=64))
     study = replace(study, base=base, norms=("encoder",), methods=("knn",))
     rows = run_probe_study(study, tmp_path / "runs", [3], jobs=1)
@@ -143,4 +143,4 @@ def test_a_study_pairs_each_seed_with_its_own_start_and_goes_on(tmp_path, monkey
     monkeypatch.setattr("tats_gym.agents.experiments.probe.study.evaluate", None)
     assert run_probe_study(study, tmp_path / "runs", [3], jobs=1) == rows
     with pytest.raises(ValueError, match="epochs must be a multiple of points, got 3 and 2"):
-        demo_probe_study(demo, epochs=3, epoch_clips=32, points=2)
+        demo_probe_study(demo, epochs=3, epoch_masks=32, points=2)

@@ -174,7 +174,7 @@ def test_masks_go_from_random_to_hard_over_the_training(clips_root, monkeypatch,
 
 def test_hidden_hard_tokens_make_the_task_harder(clips_root):
     config = PretrainConfig(
-        agent="loss_predictor", num_envs=16, device="cpu", epoch_clips=16 * 60, agent_settings={"end": 1.0},
+        agent="loss_predictor", num_envs=16, device="cpu", epoch_masks=16 * 60, agent_settings={"end": 1.0},
         sampler=SamplerConfig(), mae_optim=MAEOptimConfig(epochs=1, warmup_epochs=0, base_lr=0.05, min_lr=0.05),
     )  # fmt: skip
     env = toy_env(clips_root)

@@ -147,7 +147,7 @@ def test_an_actor_that_was_asked_with_a_graph_can_be_copied():
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_can_be_saved_by_itself(policy, tmp_path):
-    one = _policy(policy, sampler=SamplerConfig(width=128, positions="learned"), n_critics=1)
+    one = _policy(policy, sampler=SamplerConfig(width=128, pos_embed="learned"), n_critics=1)
     one.save(tmp_path / "policy.pt")
     two = policy.load(tmp_path / "policy.pt")
     tokens = np.random.default_rng(0).normal(size=(2, 36, 64)).astype(np.float32)
@@ -195,10 +195,10 @@ def test_stock_agents_learn_to_show_the_hard_tokens(clips_root, name, worse):
 
 def test_no_weight_changes_before_learning_starts(clips_root):
     env = toy_env(clips_root, num_envs=4, action="scores")
-    config = PretrainConfig(num_envs=4, epoch_clips=8, tats=TatsConfig(warmup_epochs=2), off_policy=OffPolicyConfig())
+    config = PretrainConfig(num_envs=4, epoch_masks=8, tats=TatsConfig(warmup_epochs=2), off_policy=OffPolicyConfig())
     agent = find_agent("sac")(env, config)
     assert agent.learning_starts == 1000
-    config = PretrainConfig(num_envs=4, epoch_clips=6, tats=TatsConfig(warmup_epochs=3),
+    config = PretrainConfig(num_envs=4, epoch_masks=6, tats=TatsConfig(warmup_epochs=3),
                             off_policy=OffPolicyConfig(learning_starts=8))  # fmt: skip
     agent = find_agent("sac")(env, config)
     assert agent.learning_starts == 24  # three epochs of two steps of four clips

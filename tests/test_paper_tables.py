@@ -34,16 +34,16 @@ def test_every_trial_can_be_made_and_has_the_papers_figures_beside_it(name, tmp_
         assert trial.config.seed == seed
         assert trial.config.agent == sweep.agents[column]
         assert trial.config.grid.num_visible % 8 == 0
-        assert trial.config.epoch_clips * trial.config.mae_optim.epochs == 32_000
+        assert trial.config.epoch_masks * trial.config.mae_optim.epochs == 32_000
         assert all(published[row][column] for published in sweep.published.values())
 
 
 def test_without_a_budget_a_run_is_as_long_as_its_preset_in_whole_rollouts_of_every_row(clips_root, tmp_path):
-    base = with_changes(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_clips": 1616})
+    base = with_changes(PRESETS["folder"], {"clips.root": str(clips_root), "epoch_masks": 1616})
     lengths = {}
     for table in ("table2", "table3"):
         trials = sweep_trials(SWEEPS[table], base, tmp_path, [0], budget=None)
-        (lengths[table],) = {trial.config.epoch_clips * 125 for trial in trials.values()}
+        (lengths[table],) = {trial.config.epoch_masks * 125 for trial in trials.values()}
     assert lengths == {"table2": 208_000, "table3": 204_000}  # 202,000 rounded up to multiples of 8,000 and 4,000
 
 
@@ -184,7 +184,7 @@ def test_the_script_prints_and_writes_the_table(script, clips_root, tmp_path, mo
     sweep = SWEEPS["table2"]
     rows = {name: sweep.rows[name] for name in ("(0, 1)", "(1, 1)")}
     monkeypatch.setitem(SWEEPS, "table2", replace(sweep, rows=rows, epochs=2))
-    tiny = with_changes(tiny_config(clips_root, tmp_path), {"epoch_clips": None, "grid.visible": 2, "seed": 0})
+    tiny = with_changes(tiny_config(clips_root, tmp_path), {"epoch_masks": None, "grid.visible": 2, "seed": 0})
     monkeypatch.setattr(script, "defaults_for", lambda env, preset: (tiny, ProbePlan()))
     monkeypatch.setattr(sweep_module, "with_demo_set", lambda *_: pytest.fail("this table has no probes"))
     arguments = ["table2", "--env", "TatsMask-folder-v0", "--budget", "16", "--seeds", "3", "--jobs", "2",

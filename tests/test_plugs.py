@@ -19,7 +19,7 @@ from tests.packages import FILES, install
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = (
-    "--stride 1 --num-workers 0 --num-envs 4 --epoch-clips 8 --mae-optim.epochs 1 --mae-optim.warmup-epochs 0 "
+    "--stride 1 --num-workers 0 --num-envs 4 --epoch-masks 8 --mae-optim.epochs 1 --mae-optim.warmup-epochs 0 "
     "--tats.warmup-epochs 0 --eval-clips 2 --eval-masks 1 --quiet --device cpu --preset folder --agent random"
 )
 

@@ -17,15 +17,15 @@ def _policy(credit="position", **sampler):
     return policy
 
 
-@pytest.mark.parametrize(("positions", "apart"), [("tokens", False), ("learned", True)])
-def test_tokens_of_one_content_are_told_apart_by_learned_positions(positions, apart):
-    logits = _policy(positions=positions).get_distribution(torch.ones(2, 36, 64)).distribution.logits
+@pytest.mark.parametrize(("pos_embed", "apart"), [("tokens", False), ("learned", True)])
+def test_tokens_of_one_content_are_told_apart_by_learned_positions(pos_embed, apart):
+    logits = _policy(pos_embed=pos_embed).get_distribution(torch.ones(2, 36, 64)).distribution.logits
     assert (logits.std(1) > 0.1).all() == apart
     assert (logits.std(1) < 1e-4).all() != apart
 
 
 def test_learned_positions_count_at_any_scale_of_the_content():
-    policy = _policy(positions="learned")
+    policy = _policy(pos_embed="learned")
     tokens = torch.randn(2, 36, 64)
     one, other = (policy.get_distribution(scale * tokens).distribution.logits for scale in (1, 1000))
     torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
@@ -33,7 +33,7 @@ def test_learned_positions_count_at_any_scale_of_the_content():
 
 def test_unknown_positions_are_refused():
     with pytest.raises(ValueError, match="positions must be one of tokens, learned; got 'sincos'"):
-        SamplerConfig(positions="sincos")
+        SamplerConfig(pos_embed="sincos")
 
 
 @pytest.mark.parametrize("critic", ["separate", "pooled", "shared"])
@@ -88,7 +88,7 @@ def test_values_of_a_distribution_can_be_differentiated_twice(frames):
 
 def test_without_gradients_matrices_shrink_by_their_decay_and_vectors_stay():
     """AdamW: w (1 - lr * decay). Vectors here, by name: biases, and the weights of norms."""
-    policy = _policy(critic="pooled", mlp_ratio=2.0, positions="learned")
+    policy = _policy(critic="pooled", mlp_ratio=2.0, pos_embed="learned")
     policy.optimizer_kwargs = {"weight_decay": 0.05}
     policy.make_optimizer(lambda _: 0.1)
     before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
@@ -146,7 +146,7 @@ def test_a_sampler_that_sees_differences_scores_still_and_moving_tokens_apart():
 
 
 def test_the_deviation_of_learned_positions_is_as_set():
-    trunk = Trunk(SamplerConfig(positions="learned", position_std=0.1), 64, (8, 14, 14))
+    trunk = Trunk(SamplerConfig(pos_embed="learned", position_std=0.1), 64, (8, 14, 14))
     assert trunk.place.positions.place.std().item() == pytest.approx(0.1, rel=0.05)
     with pytest.raises(ValueError, match="position_std must be positive, got 0"):
         SamplerConfig(position_std=0)

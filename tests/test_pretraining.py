@@ -42,7 +42,7 @@ def test_a_run_leaves_everything_behind(clips_root, tmp_path):
     assert [row["step"] for row in logged if "held_out/gain" in row] == [0, 16, 32]
     wanted = {
         "mae/loss", "mae/learning_rate", "mae/grad_norm", "mae/skipped_steps", "sampler/skipped_steps",
-        "rollout/reward", "time/clips_per_s", "time/data_wait_share",
+        "rollout/reward", "time/masks_per_s", "time/data_wait_share",
         "time/peak_memory_mib", "held_out/error_own", "held_out/error_random", "held_out/gain", "sampler/entropy_share",
         "sampler/logit_deviation", "sampler/never_chosen", "sampler/value_error", "train/approx_kl",
         "train/clip_fraction", "train/inverse_temperature", "train/learning_rate",

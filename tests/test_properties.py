@@ -114,7 +114,7 @@ def test_masks_of_every_agent_are_k_distinct_tokens(clips_root, agent, data):
         agent=agent,
         num_envs=4,
         device="cpu",
-        epoch_clips=4,
+        epoch_masks=4,
         grid=TokenGrid(**shape, visible=grid.num_visible),
         sampler=SamplerConfig(head_dim=8),
         tats=TatsConfig(warmup_epochs=0),

@@ -54,7 +54,7 @@ TRAIN = (
     "--env TatsMask-mine-v0 --agent newest --reward neg_worst --target colour --frames 4 --size 32 --visible 3 "
     "--mae.embed-dim 64 --mae.depth 1 --mae.num-heads 1 --mae.decoder-embed-dim 32 --mae.decoder-depth 1 "
     "--mae.decoder-num-heads 1 "
-    "--stride 1 --num-workers 0 --num-envs 2 --epoch-clips 4 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 "
+    "--stride 1 --num-workers 0 --num-envs 2 --epoch-masks 4 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 "
     "--eval-clips 2 --eval-masks 1 --device cpu --quiet"
 )
 

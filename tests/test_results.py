@@ -26,8 +26,8 @@ def test_results_go_to_the_records_of_a_checkout_or_beside_the_reader(tmp_path, 
 
 
 def test_a_command_asks_for_the_numbers_and_not_for_where_they_lie():
-    probes = ProbeDemo(agents=("random", "tats"), epoch_clips=32, jobs=7, out=Path("x"), results=Path("y"))
-    assert command_of("tats-gym probe-demo", probes) == ("tats-gym probe-demo --agents random tats --epoch-clips 32")
+    probes = ProbeDemo(agents=("random", "tats"), epoch_masks=32, jobs=7, out=Path("x"), results=Path("y"))
+    assert command_of("tats-gym probe-demo", probes) == ("tats-gym probe-demo --agents random tats --epoch-masks 32")
     assert command_of("tats-gym finetune-demo", FinetuneDemo()) == "tats-gym finetune-demo"
     assert command_of("tats-gym finetune-demo", FinetuneDemo(agent="my agents:build", seed=3)) == (
         "tats-gym finetune-demo --agent 'my agents:build' --seed 3"

@@ -47,7 +47,7 @@ def test_results_settings_and_commands_of_every_run_are_there(runs, page):
     text = page.read_text()
     last = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) for run in runs]
     assert _cells(text, GAIN) == [f"{row['held_out/gain']:.4f}" for row in last]  # of one clip, so no interval
-    assert _cells(text, "clips masked") == ["32", "32"]
+    assert _cells(text, "masks") == ["32", "32"]
     assert _cells(text, "tokens that are never chosen")[1] == ""
     assert _cells(text, "agent") == ["tats", "random"]
     (differing,) = re.findall(r'<table id="differing">.*?</table>', text, re.DOTALL)
@@ -82,7 +82,7 @@ def test_no_file_is_fetched_from_elsewhere(page):
     assert len(sources) > 12
     assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for source in sources)
     curves = [base64.b64decode(each.partition(",")[2]).decode() for each in sources if "image/svg" in each[:20]]
-    assert all("<script" not in curve and "clips masked" in curve for curve in curves)
+    assert all("<script" not in curve and "masks" in curve for curve in curves)
     losses = [re.search(rf'd="M [^"]*" [^>]*stroke: {colour}', curves[0]) for colour in ("#1f77b4", "#ff7f0e")]
     assert all(line[0].count("L ") >= 3 for line in losses)  # four epochs, a line a run
 
@@ -90,12 +90,12 @@ def test_no_file_is_fetched_from_elsewhere(page):
 def test_a_curve_of_one_point_is_drawn_as_a_mark(runs, tmp_path):
     shutil.copytree(runs[0], tmp_path / "run")
     rows = [{"step": 8, "mae/loss": 0.9}, {"step": 8, "held_out/gain": 0.05, "held_out/gain_interval": 0.01},
-            *({"step": step, "time/clips_per_s": 3.0, "time/peak_memory_mib": 1.0} for step in (8, 16))]  # fmt: skip
+            *({"step": step, "time/masks_per_s": 3.0, "time/peak_memory_mib": 1.0} for step in (8, 16))]  # fmt: skip
     (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     sources = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', report([tmp_path / "run"]))
     curves = [base64.b64decode(each).decode() for each in sources]
     marks = [len(re.findall(r"<use [^>]*fill: #1f77b4|<use [^>]*stroke: #1f77b4", each)) for each in curves]
-    assert [count > 0 for count in marks] == [True, True, False, False]  # loss and gain; clips/s and memory are lines
+    assert [count > 0 for count in marks] == [True, True, False, False]  # loss and gain; masks/s and memory are lines
 
 
 def test_the_first_the_middle_and_the_last_picture_are_shown(runs, page):

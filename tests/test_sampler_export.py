@@ -16,7 +16,7 @@ from tests.runs import tiny_config
 
 CONFIGS = {
     "shared": SamplerConfig(critic="shared"),
-    "wide": SamplerConfig(width=128, depth=2, mlp_ratio=2.0, positions="learned", temperature=0.5),
+    "wide": SamplerConfig(width=128, depth=2, mlp_ratio=2.0, pos_embed="learned", temperature=0.5),
 }
 
 

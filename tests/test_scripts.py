@@ -18,7 +18,7 @@ from tests.runs import load_command, rows
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.long
 TINY = [
-    "--frames", "4", "--stride", "1", "--size", "32", "--visible", "3", "--num-envs", "4", "--epoch-clips", "8",
+    "--frames", "4", "--stride", "1", "--size", "32", "--visible", "3", "--num-envs", "4", "--epoch-masks", "8",
     "--eval-clips", "2", "--num-workers", "0", "--mae-optim.epochs", "2", "--mae-optim.warmup-epochs", "1",
     "--tats.warmup-epochs", "1", "--tats.n-steps", "1", "--device", "cpu",
 ]  # fmt: skip
@@ -84,7 +84,7 @@ def test_a_folder_trains_and_goes_on_from_another_place(main, monkeypatch, capsy
     assert main(["--env", "TatsMask-folder-v0", "--root", root, "--out", str(tmp_path / "out"), *TINY]) == 0
     shown = capsys.readouterr()
     assert "under the agent's masks" in shown.out
-    assert "clips/s" in shown.err
+    assert "masks/s" in shown.err
     folder = next((tmp_path / "out").iterdir())
     assert rows(folder)[-1]["step"] == 16
     monkeypatch.chdir(ROOT)

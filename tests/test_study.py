@@ -44,9 +44,9 @@ def test_a_study_runs_every_trial_once(study, tmp_path):
     assert [row["extra_forwards"] for row in rows] == [0, 32, 0, 32]
     (run,) = (folder / "uniform" / "seed0").glob("*/metrics.jsonl")
     logged = [json.loads(line) for line in run.read_text().splitlines()]
-    rates = [line["time/clips_per_s"] for line in logged if "time/clips_per_s" in line]
+    rates = [line["time/masks_per_s"] for line in logged if "time/masks_per_s" in line]
     assert len(rates) == 8
-    assert rows[0]["clips_per_s"] == pytest.approx(8 / sum(1 / rate for rate in rates))
+    assert rows[0]["masks_per_s"] == pytest.approx(8 / sum(1 / rate for rate in rates))
     assert rows[0]["peak_memory_mib"] == logged[-2]["time/peak_memory_mib"] > 100
     assert np.load(folder / "uniform" / "seed0" / MASKS_FILE).shape == (8, 1, 3)
     assert all(sum(row["shown"]) == pytest.approx(3, abs=1e-3) for row in rows)
@@ -181,7 +181,7 @@ def test_a_trial_that_was_stopped_goes_on_to_the_same_end(study, tmp_path, monke
     assert not (trial.folder / ROW).exists()
     resumed = run_trial(trial)
     # The cost differs, and the curve has one more measurement: that of the stop.
-    apart = {"cost_s": 0, "clips_per_s": 0, "peak_memory_mib": 0, "curve": []}
+    apart = {"cost_s": 0, "masks_per_s": 0, "peak_memory_mib": 0, "curve": []}
     assert json.dumps(resumed | apart) == json.dumps(whole | apart)
     assert np.array_equal(np.load(trial.folder / MASKS_FILE), np.load(tmp_path / "whole" / MASKS_FILE))
     assert json.dumps(resumed["curve"][-1]) == json.dumps(whole["curve"][-1])

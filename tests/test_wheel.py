@@ -41,7 +41,7 @@ PROJECT = {
         for name in names:
             config = replace(
                 preset, agent=name, num_envs=4, device="cpu", quiet=True, out=out,
-                epoch_clips=8, eval_clips=2, eval_masks=1,
+                epoch_masks=8, eval_clips=2, eval_masks=1,
                 clips=replace(preset.clips, root=clips, stride=1, num_workers=0),
                 grid=TokenGrid(frames=4, size=32, visible=round(8 * (1 - envs.MASK_RATIO))),
                 mae_optim=replace(preset.mae_optim, epochs=3, warmup_epochs=1),
@@ -104,7 +104,7 @@ def test_it_trains_reports_and_exports_from_an_empty_folder(wheel, demo_root, tm
 
     shown = tats_gym(
         "train", "--env", "TatsMask-demo-v0", "--root", demo_root, "--num-workers", "1", "--device", "cpu",
-        "--num-envs", "8", "--epoch-clips", "16", "--mae-optim.epochs", "2", "--eval-clips", "2", "--eval-masks", "1",
+        "--num-envs", "8", "--epoch-masks", "16", "--mae-optim.epochs", "2", "--eval-clips", "2", "--eval-masks", "1",
     )  # fmt: skip
     assert "run folder: runs/demo-group-seed0-1\n" in shown
     record = json.loads((here / "runs" / "demo-group-seed0-1" / "config.json").read_text())

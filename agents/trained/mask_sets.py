@@ -43,7 +43,7 @@ def mask_set(run: SavedRun, clips: ClipConfig, *, seed: int = 0, device: str = A
         "pixel_aspect": clips.pixel_aspect,
         "seed": seed,
     }
-    record = {"agent": run.config.agent, "clips_seen": run.state.get("step"), "view": "centre"}
+    record = {"agent": run.config.agent, "masks_seen": run.state.get("step"), "view": "centre"}
     return MaskSet(names, torch.cat([ids_keep for _, ids_keep in masked]), grid, {**origin, **record})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tats_gym.agents.older_settings import present_sampler_names
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, Trunk
 from tats_gym.encoders.checksums import write_checksums
@@ -97,7 +98,7 @@ def export_sampler(run: Path, out: Path) -> list[Path]:
     embedding = {name: value for name, value in source.weights.items() if name.startswith(EMBEDDING)}
     weights = {f"embedding.{name}": value for name, value in embedding.items()}
     weights |= {name: value for name, value in policy.items() if name.startswith(("actor.", "actor_head."))}
-    config = from_plain(SamplerConfig, state["config"]["sampler"], "sampler")
+    config = from_plain(SamplerConfig, present_sampler_names(state["config"]["sampler"]), "sampler")
     with torch.random.fork_rng(devices=[]):
         sampler = TokenSampler(source.config, source.grid, config, source.shared_origin)
     sampler.load_state_dict(weights)
@@ -131,7 +132,7 @@ def load_sampler(path: str | Path) -> TokenSampler:
     try:
         mae = from_plain(MAEConfig, file.description["mae"], "mae")
         grid = check_num_tokens(from_plain(TokenGrid, file.description["grid"], "grid"))
-        config = from_plain(SamplerConfig, file.description["sampler"], "sampler")
+        config = from_plain(SamplerConfig, present_sampler_names(file.description["sampler"]), "sampler")
         _check_sizes(mae, grid, config, file.weights)
         with torch.random.fork_rng(devices=[]):
             sampler = TokenSampler(mae, grid, config, file.description.get("origin"))

@@ -16,7 +16,7 @@ from tats_gym.train.memory import peak_memory_mib
 
 
 class Progress(BaseCallback):
-    """A progress bar with loss, gain, clips/s and the share of time spent waiting for clips; logs the speed too.
+    """A progress bar with loss, gain, masks/s and the share of time spent waiting for clips; logs the speed too.
 
     Time in `paused` blocks, such as evaluations, is left out of both.
 
@@ -49,7 +49,7 @@ class Progress(BaseCallback):
         self.bar = progress_bar(
             total=self.total_timesteps,
             initial=self.num_timesteps,
-            unit="clip",
+            unit="mask",
             name=self.name or "",
             quiet=self.quiet,
             disable=self.name is None,
@@ -70,7 +70,7 @@ class Progress(BaseCallback):
         self._since = (self._training_s(), self.num_timesteps, self.joint.env.vector_env.clip_buffer.stream.wait_s)
 
     def _speed(self) -> tuple[float, float]:
-        """Return clips/s, and the share of time spent waiting for clips, since the last mark."""
+        """Return masks/s, and the share of time spent waiting for clips, since the last mark."""
         started, steps, waited = self._since
         seconds = max(self._training_s() - started, 1e-9)
         waited = self.joint.env.vector_env.clip_buffer.stream.wait_s - waited
@@ -78,9 +78,9 @@ class Progress(BaseCallback):
 
     def _on_step(self) -> bool:
         gain = "" if self.metrics is None else f", gain {self.metrics.gain:+.4f}"
-        clips_per_s, wait_share = self._speed()
+        masks_per_s, wait_share = self._speed()
         self.bar.set_description_str(f"loss {self.joint.last_loss:.4f}{gain}", refresh=False)
-        self.bar.set_postfix_str(f"{clips_per_s:.1f} clips/s, data wait {wait_share:.0%}", refresh=False)
+        self.bar.set_postfix_str(f"{masks_per_s:.1f} masks/s, data wait {wait_share:.0%}", refresh=False)
         self.bar.update(self.num_timesteps - self.bar.n)
         return True
 
@@ -89,9 +89,9 @@ class Progress(BaseCallback):
         if self._rollouts % self.log_interval:
             return
         vector_env = self.joint.env.vector_env
-        clips_per_s, wait_share = self._speed()
+        masks_per_s, wait_share = self._speed()
         self._mark()
-        self.logger.record("time/clips_per_s", clips_per_s)
+        self.logger.record("time/masks_per_s", masks_per_s)
         self.logger.record("time/data_wait_share", wait_share)
         self.logger.record("time/peak_memory_mib", peak_memory_mib(vector_env.device))
         broken = torch.tensor(sum(vector_env.clip_buffer.stream.broken.values()), device=vector_env.device)

@@ -12,7 +12,7 @@ INSTEAD = {
     "agent": "the table's",
     "seed": "--seeds",
     "out": "--out",
-    "epoch_clips": "--budget",
+    "epoch_masks": "--budget",
     "own_mae": "tats-gym train",
 }
 

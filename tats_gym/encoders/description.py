@@ -84,7 +84,7 @@ def run_origin(path: Path, state: Mapping[str, Any], grid: TokenGrid) -> dict[st
         "agent": settings.get("agent"),
         "mask_ratio": grid.mask_ratio if grid.visible is None else round(grid.num_hidden / grid.num_tokens, 4),
         "epochs": read_mapping(settings, "mae_optim").get("epochs"),
-        "clips_seen": state.get("step"),
+        "masks_seen": state.get("step"),
         "seed": settings.get("seed"),
         "commit": record.get("commit"),
     }

@@ -61,7 +61,7 @@ class EncoderSource:
     """float32, under the names of `VideoEncoder`; those of the last norm may be missing."""
     origin: dict[str, Any]
     """`path` and `kind` (run, hf, file or preset), and as far as known `run`, `data`, `agent`, `mask_ratio`, `epochs`
-    (as set for the run), `clips_seen`, `seed`, `commit`."""
+    (as set for the run), `masks_seen`, `seed`, `commit`."""
     decoder: DecoderSource | None = None
     """The decoder that the encoder was trained with, if the source has it."""
     head: Head | None = None

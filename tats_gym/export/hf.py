@@ -21,7 +21,8 @@ ORIGIN_TITLES = {
     "agent": "Agent that chose the visible tokens",
     "mask_ratio": "Mask ratio",
     "epochs": "Epochs that the run was set to",
-    "clips_seen": "Clips seen",
+    "masks_seen": "Masks seen",
+    "clips_seen": "Masks seen",  # in exports of older versions
     "seed": "Seed",
     "run": "Run",
     "commit": "Commit",

@@ -10,6 +10,9 @@ from tats_gym.files.text import parse_json
 
 METRICS = "metrics.jsonl"
 
+RENAMED = {"time/clips_per_s": "time/masks_per_s"}
+"""Older to present names of numbers that a pre-training logs."""
+
 Row = Mapping[str, Any]
 """Names to numbers; "step" counts masks (SB3's timesteps) in a pre-training, optimiser steps in a fine-tuning."""
 
@@ -46,15 +49,20 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return lines
 
 
+def pretraining_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Read the rows of a pre-training, of this version or an older one."""
+    return [{RENAMED.get(name, name): value for name, value in row.items()} for row in read_metrics(folder)]
+
+
 def speed(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the mean speed in clips per second, each row being as many clips, and the peak memory in MiB.
+    """Return the mean speed in masks per second, each row being as many masks, and the peak memory in MiB.
 
     Empty for a run that was too short for a row.
     """
-    timed = [row for row in rows if "time/clips_per_s" in row]
+    timed = [row for row in rows if "time/masks_per_s" in row]
     if not timed:
         return {}
     return {
-        "clips_per_s": harmonic_mean([row["time/clips_per_s"] for row in timed]),
+        "masks_per_s": harmonic_mean([row["time/masks_per_s"] for row in timed]),
         "peak_memory_mib": max(row["time/peak_memory_mib"] for row in timed),
     }

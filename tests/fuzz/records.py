@@ -45,7 +45,7 @@ def check_journal(root: Path, file: Path) -> str:
 
 def make_metrics(root: Path) -> None:
     """Write the metrics of a run."""
-    rows = [{"step": 10 * i, "mae/loss": 0.5, "time/clips_per_s": 3.0} for i in range(8)]
+    rows = [{"step": 10 * i, "mae/loss": 0.5, "time/masks_per_s": 3.0} for i in range(8)]
     (root / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

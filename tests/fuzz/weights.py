@@ -27,7 +27,7 @@ GRID = TokenGrid(frames=2, size=16, patch_size=8, visible=2)
 CONFIG = MAEConfig(
     embed_dim=16, depth=1, num_heads=2, decoder_embed_dim=8, decoder_depth=1, decoder_num_heads=2, mlp_ratio=1.0
 )
-SAMPLER = SamplerConfig(width=8, head_dim=4, mlp_ratio=1.0, positions="learned")
+SAMPLER = SamplerConfig(width=8, head_dim=4, mlp_ratio=1.0, pos_embed="learned")
 HF_CONFIG = {"model_type": "videomae", "num_frames": 2, "image_size": 16, "num_attention_heads": 2, "qkv_bias": True}
 
 

@@ -147,7 +147,7 @@ class Killing:
             "agent": self._config.agent, "num-envs": 4,
             "mae.embed-dim": 64, "mae.depth": 1, "mae.num-heads": 1, "mae.decoder-embed-dim": 32,
             "mae.decoder-depth": 1, "mae.decoder-num-heads": 1, "mae-optim.epochs": 20, "tats.warmup-epochs": 4,
-            "epoch-clips": 8, "eval-interval": 80, "eval-clips": 2, "eval-masks": 1, "log-interval": 1,
+            "epoch-masks": 8, "eval-interval": 80, "eval-clips": 2, "eval-masks": 1, "log-interval": 1,
             "checkpoint-interval": 16, "off-policy.learning-starts": 40,
         }  # fmt: skip
         with (self._folder / f"{name}.log").open("a") as log:

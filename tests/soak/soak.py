@@ -116,7 +116,7 @@ def _command(config: SoakConfig, videos: Path, run: Path) -> list[str]:
     settings = {
         "env": "TatsMask-folder-v0", "root": videos, "folder": run, "seed": config.seed, "num-workers": 2,
         "time-limit-s": 5, "cache-mib": 0, "mae-optim.epochs": 1_000_000, "mae-optim.base-lr": 0.004,
-        "tats.warmup-epochs": 1, "epoch-clips": 800, "eval-interval": 3200, "eval-clips": 16,
+        "tats.warmup-epochs": 1, "epoch-masks": 800, "eval-interval": 3200, "eval-clips": 16,
         "checkpoint-interval": 800,
     }  # fmt: skip
     return [
@@ -187,11 +187,11 @@ def _trained(run: Path, failures: list[str]) -> dict[str, Any]:
         failures.append("a loss was not finite")
     journal = run / REPLACED
     replaced = journal.read_text().splitlines() if journal.exists() else []  # none, where the run met no broken video
-    speeds = [row["time/clips_per_s"] for row in rows if "time/clips_per_s" in row]
+    speeds = [row["time/masks_per_s"] for row in rows if "time/masks_per_s" in row]
     return {
         "clips": state["step"],
         "replaced": len(replaced),
         "loss": losses[:1] + losses[-1:],
-        "clips_per_s": [round(float(np.median(part)), 1) for part in np.array_split(np.array(speeds), 6) if len(part)],
+        "masks_per_s": [round(float(np.median(part)), 1) for part in np.array_split(np.array(speeds), 6) if len(part)],
         "checkpoints": sorted(path.name for path in (run / "checkpoints").iterdir()),
     }

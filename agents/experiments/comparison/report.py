@@ -63,7 +63,7 @@ TABLES: Mapping[str, Mapping[str, Measure]] = {
         "never_chosen": Measure("tokens never chosen, share", "neither", 2),
     },
     "The cost": {
-        "clips_per_s": Measure("training forwards/s", "higher", 1),
+        "masks_per_s": Measure("training forwards/s", "higher", 1),
         "cost_s": Measure("seconds a run", "lower", 0),
         "peak_memory_mib": Measure("peak memory, MiB", "lower", 0),
         "extra_forwards": Measure("extra forwards", "lower", 0),

@@ -67,7 +67,7 @@ def demo_finetune_study(root: Path, *, pretrain_epochs: int, epochs: int, agent:
         mae=replace(preset.mae, depth=4),
         mae_optim=replace(preset.mae_optim, epochs=pretrain_epochs, warmup_epochs=_warm_up(pretrain_epochs)),
         tats=replace(preset.tats, warmup_epochs=min(preset.tats.warmup_epochs, pretrain_epochs - 1)),
-        epoch_clips=None,
+        epoch_masks=None,
         eval_interval=None,
     )
     recipe = finetune_preset(DEFAULT_ENV, "")

@@ -54,25 +54,25 @@ class ProbeStudy:
     probe: ProbeConfig
 
 
-def demo_probe_study(root: Path, *, epochs: int, epoch_clips: int, points: int) -> ProbeStudy:
+def demo_probe_study(root: Path, *, epochs: int, epoch_masks: int, points: int) -> ProbeStudy:
     """Return the study of the preset `folder` on demo clips, probed at the start and at evenly spaced steps.
 
     Args:
         root: Folder of a demo set.
         epochs: Epochs of pre-training; a multiple of `points`.
-        epoch_clips: Clips in an epoch.
+        epoch_masks: Masks in an epoch.
         points: Number of probed steps after the start.
     """
     if points < 1 or epochs % points:
         raise ValueError(f"epochs must be a multiple of points, got {epochs} and {points}")
-    interval = epochs // points * epoch_clips
+    interval = epochs // points * epoch_masks
     preset = preset_for(DEFAULT_ENV, "folder")
     base = replace(
         preset,
         clips=replace(preset.clips, root=str(root), cache_mib=3072),
         mae_optim=replace(preset.mae_optim, epochs=epochs, warmup_epochs=min(1, epochs - 1)),
         tats=replace(preset.tats, warmup_epochs=min(4, epochs - 1)),
-        epoch_clips=epoch_clips,
+        epoch_masks=epoch_masks,
         eval_interval=interval,
         checkpoint_interval=interval,
         keep_checkpoints=points,
@@ -166,8 +166,8 @@ class ProbeDemo:
     """Agents of the pre-training, e.g. random tats."""
     epochs: int = 40
     """Epochs of pre-training; a multiple of points."""
-    epoch_clips: int = 2400
-    """Clips in an epoch."""
+    epoch_masks: int = 2400
+    """Masks in an epoch."""
     points: int = 5
     """Number of probed steps after the start."""
     train: int = DEMO_TRAIN
@@ -183,7 +183,7 @@ class ProbeDemo:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        for name in ("seeds", "epochs", "epoch_clips", "points", "train", "test", "jobs"):
+        for name in ("seeds", "epochs", "epoch_masks", "points", "train", "test", "jobs"):
             check_intervals(self, **{name: "[1, inf)"})
 
 
@@ -196,7 +196,7 @@ def probe_demo(config: ProbeDemo) -> Iterator[str]:
     """
     make_folder(config.results)  # before hours of work
     data = demo_data_of(config.train, config.test)
-    study = demo_probe_study(data, epochs=config.epochs, epoch_clips=config.epoch_clips, points=config.points)
+    study = demo_probe_study(data, epochs=config.epochs, epoch_masks=config.epoch_masks, points=config.points)
     study = replace(study, agents=config.agents)
     rows = run_probe_study(study, config.out, range(config.seeds), jobs=config.jobs)
     effects = pretraining_effects(rows)

@@ -21,7 +21,7 @@ from tats_gym.agents.training.learning import NOT_UPDATED
 from tats_gym.clips.readable import evenly_spaced
 from tats_gym.runs.folder import names_apart, read_config, read_record
 from tats_gym.runs.kinds import PRETRAINING
-from tats_gym.runs.metrics import read_metrics, speed
+from tats_gym.runs.metrics import pretraining_metrics, speed
 from tats_gym.statistics import of_clips, with_interval
 
 PICTURES = 3
@@ -60,7 +60,7 @@ PANELS = (
     Panel("tokens that are never chosen", ("sampler/never_chosen",), chance=0.0),
     Panel("deviation of the logits", ("sampler/logit_deviation",), chance=0.0),
     Panel("reward", ("rollout/reward",)),
-    Panel("clips/s", ("time/clips_per_s",)),
+    Panel("masks/s", ("time/masks_per_s",)),
     Panel("share of the time spent waiting for clips", ("time/data_wait_share",)),
     Panel("peak memory, MiB", ("time/peak_memory_mib",)),
 )
@@ -108,7 +108,7 @@ class ReportedRun:
             config = PretrainConfig.from_dict(settings)
         except (KeyError, TypeError, ValueError) as err:
             raise ValueError(f"{folder} holds no pre-training that this version reads: {err!r}") from err
-        return cls(folder, record, config, read_metrics(folder), name)
+        return cls(folder, record, config, pretraining_metrics(folder), name)
 
     def series(self, metric: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values."""
@@ -116,13 +116,13 @@ class ReportedRun:
         return [step for step, _ in points], [value for _, value in points]
 
     @property
-    def clips(self) -> int:
-        """Clips that were masked."""
+    def masks(self) -> int:
+        """Masks so far."""
         return max((row["step"] for row in self.metrics), default=0)
 
     def results(self) -> dict[str, str]:
         """Return the run's last measurements, by their titles in the table."""
-        results = {"clips masked": f"{self.clips:,}"}
+        results = {"masks": f"{self.masks:,}"}
         for metric, name in RESULTS.items():
             if values := self.series(metric)[1]:
                 half_width = (self.series(f"{metric}_interval")[1] or [math.nan])[-1]
@@ -134,7 +134,7 @@ class ReportedRun:
                     results[name] += f", {NOT_UPDATED}"
         rates = speed(self.metrics)
         if rates:
-            results["clips/s"] = f"{rates['clips_per_s']:.1f}"
+            results["masks/s"] = f"{rates['masks_per_s']:.1f}"
             results["peak memory, MiB"] = f"{rates['peak_memory_mib']:.0f}"
         if broken := self.series("time/broken_videos")[1]:
             results["videos that could not be read"] = f"{broken[-1]:.0f}"
@@ -208,7 +208,7 @@ def _curves(panel: Panel, runs: Sequence[ReportedRun], colours: Sequence[str]) -
                         axis.fill_between(steps, values - half, values + half, color=colour, alpha=0.15, lw=edge)
         if panel.chance is not None:
             axis.axhline(panel.chance, color="0.6", lw=0.8)
-        axis.set_xlabel("clips masked")
+        axis.set_xlabel("masks")
         axis.grid(alpha=0.25)
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None})

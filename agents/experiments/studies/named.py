@@ -36,12 +36,12 @@ _SCRATCH = replace(preset_for(DEFAULT_ENV, "folder"), eval_clips=96, **_SHORT)
 def _uniform(clips: int) -> PretrainConfig:
     """Return the settings that train an MAE from scratch under uniform masks, measured half way and at the end."""
     optim = replace(_SCRATCH.mae_optim, epochs=10)
-    return replace(_SCRATCH, agent="random", epoch_clips=clips // 10, eval_interval=clips // 2, mae_optim=optim)
+    return replace(_SCRATCH, agent="random", epoch_masks=clips // 10, eval_interval=clips // 2, mae_optim=optim)
 
 
 _START = _uniform(32_000)
 _FROM_SHIPPED = replace(
-    PRESETS["demo"], train_mae=False, eval_clips=96, epoch_clips=800, eval_interval=800, **{**_SHORT, "eval_masks": 1}
+    PRESETS["demo"], train_mae=False, eval_clips=96, epoch_masks=800, eval_interval=800, **{**_SHORT, "eval_masks": 1}
 )
 _UNIFORM: Changes = {"agent": "random"}
 _WARMER: Changes = {"tats.ent_coef": 1.4}
@@ -61,7 +61,7 @@ def _games(visible: int) -> Study:
     base = replace(
         _GAMES,
         grid=replace(_GAMES.grid, visible=visible),
-        epoch_clips=GAMES_MASKS // epochs,
+        epoch_masks=GAMES_MASKS // epochs,
         eval_interval=GAMES_MASKS // 2,
         **_SHORT,
     )
@@ -79,7 +79,7 @@ def _games(visible: int) -> Study:
             "tats, token": {"agent": "tats", **_TOKEN},
             "group, marginal": {},
             "group, joint": {"tats.credit": "joint", **_BY_MASK},
-            "untrained": {**_UNIFORM, "train_mae": False, "epoch_clips": base.num_envs, "log_interval": 1},
+            "untrained": {**_UNIFORM, "train_mae": False, "epoch_masks": base.num_envs, "log_interval": 1},
         },
         control="random",
         measures=("decoded_positions",),

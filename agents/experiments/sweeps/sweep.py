@@ -104,7 +104,7 @@ def sweep_trials(
             )
         for column, agent in sweep.agents.items():
             config = with_agent(common, agent)
-            config = replace(config, eval_interval=(config.epoch_clips or 1) * config.mae_optim.epochs)
+            config = replace(config, eval_interval=(config.epoch_masks or 1) * config.mae_optim.epochs)
             for seed in seeds:
                 name = f"{agent} {row}".replace("/", "-")
                 trials[row, column, seed] = Trial(replace(config, seed=seed), folder / name / f"seed{seed}")
@@ -125,7 +125,7 @@ def _fitting(base: PretrainConfig, rows: Sequence[PretrainConfig], budget: int |
     epochs = base.mae_optim.epochs
     unit = base.num_envs * math.lcm(epochs, *(row.tats.n_steps for row in rows))
     if budget is None:
-        return -(-(with_forwards(base).epoch_clips or 0) * epochs // unit) * unit
+        return -(-(with_forwards(base).epoch_masks or 0) * epochs // unit) * unit
     if budget < unit or budget % unit:
         raise ValueError(
             f"--budget must be a multiple of {unit}, {epochs} epochs of {base.num_envs} masks a step and whole "

@@ -32,7 +32,7 @@ from tats_gym.envs.rewards import find_reward
 from tats_gym.files.atomic import write_whole
 from tats_gym.jobs.work_queue import name_of, share_out
 from tats_gym.provenance import commit
-from tats_gym.runs.metrics import read_metrics, speed
+from tats_gym.runs.metrics import pretraining_metrics, speed
 from tats_gym.train.signals import StoppedError
 
 logger = logging.getLogger(__name__)
@@ -149,6 +149,8 @@ def _cost_counter(path: Path, started: float) -> Iterator[Callable[[], float]]:
 def read_row(folder: Path) -> dict[str, Any]:
     """Read the row that `run_trial` wrote."""
     row: dict[str, Any] = json.loads((folder / ROW).read_text())
+    if "clips_per_s" in row:  # of an older version
+        row["masks_per_s"] = row.pop("clips_per_s")
     return row
 
 
@@ -181,7 +183,7 @@ def _row(run: Pretraining) -> tuple[dict[str, Any], NDArray[np.int64]]:
     metrics, state = held_out.measure(run.agent.policy)
     ids_keep = held_out.ids_keep(run.agent.policy)
     visible = visible_share(ids_keep, config.grid.num_tokens)
-    logged = read_metrics(run.folder)
+    logged = pretraining_metrics(run.folder)
     row = {
         "seed": config.seed,
         "commit": commit(),

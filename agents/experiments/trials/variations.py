@@ -64,8 +64,8 @@ def with_forwards(base: PretrainConfig, forwards: int | None = None) -> Pretrain
     return replace(
         base,
         grid=grid,
-        epoch_clips=forwards // epochs,
-        log_interval=max(1, min(base.log_interval, rollouts)),  # clips/s is read from the log
+        epoch_masks=forwards // epochs,
+        log_interval=max(1, min(base.log_interval, rollouts)),  # masks/s is read from the log
     )
 
 
