@@ -16,8 +16,8 @@ from tats_gym.encoders.shipped import MAE_NAMES
 from tats_gym.envs.rewards import REWARDS, check_reward_name
 from tats_gym.envs.settings import EnvConfig
 from tats_gym.messages import check_choice
+from tats_gym.model.optim import MAEOptimConfig
 from tats_gym.model.target import PIXELS
-from tats_gym.model.training import MAEOptimConfig
 from tats_gym.model.videomae import MAE_PRESETS, MAEConfig
 from tats_gym.registration import DEFAULT_ENV, check_env_id, data_of
 from tats_gym.runs.trackers import TrackerName

@@ -17,7 +17,7 @@ from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
 from tats_gym.messages import check_choice
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 from tats_gym.train.precision import AUTO, Precision
 
 Credit = Literal["token", "draw", "position", "joint", "marginal"]
@@ -169,7 +169,7 @@ class SubsetPolicy(ActorCriticPolicy):
     def make_optimizer(self, lr_schedule: Schedule) -> None:
         """Make the optimiser of all parameters, without weight decay for vectors (biases, norms).
 
-        Learned position embeddings decay, as in AdaMAE's sampler; an MAE's do not, see `tats_gym.model.training`.
+        Learned position embeddings decay, as in AdaMAE's sampler; an MAE's do not, see `tats_gym.model.optim`.
         """
         parameters = list(self.parameters())
         order = sorted(range(len(parameters)), key=lambda index: parameters[index].ndim < 2)

@@ -18,7 +18,7 @@ from tats_gym.clips import ClipBatch, ClipConfig
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
-from tats_gym.model.training import mae_optimizer
+from tats_gym.model.optim import mae_optimizer
 from tats_gym.targets.table import build_target
 
 

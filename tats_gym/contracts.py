@@ -26,9 +26,9 @@ from tats_gym.envs.rewards import find_reward
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.masks import random_ids
 from tats_gym.messages import listed
+from tats_gym.model.optim import parameter_groups
 from tats_gym.model.protocol import MaskedModel
 from tats_gym.model.target import PIXELS, Distance, Pixels
-from tats_gym.model.training import parameter_groups
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.registration import data_of, env_ids, import_env
 from tats_gym.runs.checkpoint import latest_checkpoint

@@ -12,7 +12,7 @@ from typing import Any
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.training.pretraining import Pretraining, PretrainingResult
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 from tats_gym.model.videomae import MAEConfig
 from tats_gym.tokens import TokenGrid
 

@@ -19,7 +19,7 @@ from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.predict import choose
 from tats_gym.envs.spaces import first_invalid_index
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 from tests.toy import BEST_ERROR, UNIFORM_ERROR, toy_env
 
 pytestmark = pytest.mark.long

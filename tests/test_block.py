@@ -11,7 +11,7 @@ from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from tats_gym.model.block import Block
-from tats_gym.model.training import decay_groups
+from tats_gym.model.optim import decay_groups
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 

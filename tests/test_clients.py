@@ -17,7 +17,7 @@ import tats_gym
 from tats_gym.agents.stock.replay import ClipReplayBuffer
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
-from tats_gym.model.training import MAEOptimConfig, mae_optimizer
+from tats_gym.model.optim import MAEOptimConfig, mae_optimizer
 from tests.layouts import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ import pytest
 
 from tats_gym.agents.config import PretrainConfig, TatsConfig
 from tats_gym.agents.training.collapse import symptoms
-from tats_gym.agents.training.evaluation import SamplerState
+from tats_gym.agents.training.measures.evaluation import SamplerState
 from tats_gym.agents.training.pretraining import Pretraining
 from tests.runs import tiny_config
 

@@ -10,8 +10,8 @@ from stable_baselines3.common.policies import BasePolicy
 
 from tats_gym.agents import SamplerConfig, TatsPolicy
 from tats_gym.agents.peers.fixed import MotionPolicy, RandomPolicy
-from tats_gym.agents.training import evaluation
-from tats_gym.agents.training.evaluation import HeldOut, held_out_for
+from tats_gym.agents.training.measures import evaluation
+from tats_gym.agents.training.measures.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.predict import choose
 from tats_gym.clips import VideoReadError
 from tats_gym.envs.rewards import REWARDS, Reward

@@ -12,7 +12,7 @@ from tats_gym.encoders.find import EncoderSource
 from tats_gym.finetune.best import BEST
 from tats_gym.finetune.config import FinetuneOptimConfig
 from tats_gym.finetune.resume import resume
-from tats_gym.finetune.training import Finetuning
+from tats_gym.finetune.run import Finetuning
 from tats_gym.probe.scoring import Accuracy
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.train.optimizer import ScheduledAdamW

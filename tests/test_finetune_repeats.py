@@ -8,7 +8,7 @@ import torch
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.finetune.config import FinetuneOptimConfig
 from tats_gym.finetune.resume import resume, run_config
-from tats_gym.finetune.training import Finetuning
+from tats_gym.finetune.run import Finetuning
 from tats_gym.runs.checkpoint import CheckpointError, load_checkpoint
 from tests.test_finetuning import ALONE, _config, _train, _weights
 

@@ -7,7 +7,7 @@ import pytest
 from tats_gym.agents.experiments.finetune.report import finetune_figure
 from tats_gym.agents.experiments.finetune.study import demo_finetune_study, run_finetune_study
 from tats_gym.clips.demo.files import make_demo_data
-from tats_gym.finetune.training import Finetuning
+from tats_gym.finetune.run import Finetuning
 from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 
 

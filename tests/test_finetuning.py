@@ -15,7 +15,7 @@ from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.finetune.config import FinetuneOptimConfig, finetune_preset
 from tats_gym.finetune.resume import begin_or_resume, resume, run_config
-from tats_gym.finetune.training import Finetuning
+from tats_gym.finetune.run import Finetuning
 from tats_gym.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from tats_gym.train.distributed import Ranks
 from tats_gym.train.nonfinite import NonFiniteError
@@ -143,7 +143,7 @@ def test_a_signal_that_comes_while_processes_agree_is_not_forgotten(root, tmp_pa
         run._request_stop(PREEMPTED)  # after the code was read
         return code
 
-    monkeypatch.setattr("tats_gym.finetune.training.maximum", agree)
+    monkeypatch.setattr("tats_gym.finetune.run.maximum", agree)
     stopped = run.run()
     assert stopped.accuracy is None
     assert load_checkpoint(stopped.folder)["step"] == 2

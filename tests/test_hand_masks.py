@@ -7,7 +7,7 @@ import torch
 
 from tats_gym.agents.experiments.studies import hand_masks
 from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search_masks
-from tats_gym.agents.training.evaluation import HeldOut
+from tats_gym.agents.training.measures.evaluation import HeldOut
 from tats_gym.model.errors import expected_errors
 from tests.toy import BEST_ERROR, NoiseStream, ToyMAE
 

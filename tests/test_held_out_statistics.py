@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.training.evaluation import _clip_statistics, _evenly_spaced, as_metrics
-from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, visible_share
+from tats_gym.agents.training.measures.evaluation import _clip_statistics, _evenly_spaced, as_metrics
+from tats_gym.agents.training.measures.mask_statistics import deviation_within, mean_lift, overlap, visible_share
 
 
 def test_overlap_by_hand():

@@ -19,7 +19,7 @@ from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.envs.spaces import Subset, TokenBox
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 from tests.runs import rows, tiny_config, train
 from tests.toy import UNIFORM_ERROR, toy_env
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from tats_gym.agents.config import PRESETS
-from tats_gym.agents.training.evaluation import held_out_for
+from tats_gym.agents.training.measures.evaluation import held_out_for
 from tats_gym.encoders.find import EncoderSource
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.encoders.shipped import SHIPPED

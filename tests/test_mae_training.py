@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tats_gym.masks import random_ids
-from tats_gym.model.training import MAEOptimConfig, mae_optimizer
+from tats_gym.model.optim import MAEOptimConfig, mae_optimizer
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder
 from tats_gym.tokens import TokenGrid
 

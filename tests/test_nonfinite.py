@@ -146,7 +146,7 @@ def test_a_state_of_before_steps_were_counted_is_taken():
 TWO_PROCESSES = """
 import torch
 from tats_gym.train.distributed import gather, process_group, parallel
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 from tats_gym.train.optimizer import ScheduledAdamW
 torch.set_num_threads(1)
 with process_group("cpu") as ranks:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tats_gym.agents.training.online_probe import OnlineProbe
+from tats_gym.agents.training.measures.online_probe import OnlineProbe
 from tats_gym.agents.training.plan import plan_run
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume

@@ -16,7 +16,7 @@ from tats_gym.agents.config import PRESETS
 from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.agents.trained.pictures import PictureConfig, draw
 from tats_gym.agents.training.command_line import command_for
-from tats_gym.agents.training.evaluation import held_out_for
+from tats_gym.agents.training.measures.evaluation import held_out_for
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.commands.compare import main as compare

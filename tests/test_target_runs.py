@@ -11,7 +11,7 @@ from tats_gym.agents.experiments.comparison.measures import reference_mae
 from tats_gym.agents.trained.load_run import SavedRun
 from tats_gym.agents.trained.pictures import PictureConfig, draw
 from tats_gym.agents.training.command_line import command_for, without_paths
-from tats_gym.agents.training.evaluation import held_out_for
+from tats_gym.agents.training.measures.evaluation import held_out_for
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.commands.export import main as export

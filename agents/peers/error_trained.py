@@ -11,7 +11,7 @@ from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.settings import EnvConfig
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 
 
 class ErrorTrained(TokenRollouts, A2C):

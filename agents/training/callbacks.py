@@ -7,9 +7,9 @@ import matplotlib.image
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 
-from tats_gym.agents.training.evaluation import HeldOut, HeldOutMetrics, SamplerState, as_metrics
 from tats_gym.agents.training.learning import updates
-from tats_gym.agents.training.online_probe import OnlineProbe
+from tats_gym.agents.training.measures.evaluation import HeldOut, HeldOutMetrics, SamplerState, as_metrics
+from tats_gym.agents.training.measures.online_probe import OnlineProbe
 from tats_gym.agents.training.progress import Progress
 from tats_gym.figures.masks import choice_figure, mask_figure
 from tats_gym.train.distributed import maximum

@@ -8,7 +8,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.registry import AGENTS, Agent
 from tats_gym.agents.training.callbacks import Evaluation
-from tats_gym.agents.training.evaluation import SamplerState
+from tats_gym.agents.training.measures.evaluation import SamplerState
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from tats_gym.agents.nonfinite import step_label
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
-from tats_gym.model.training import statistics, tell_step
+from tats_gym.model.optim import statistics, tell_step
 from tats_gym.train.distributed import mean
 from tats_gym.train.nonfinite import check_finite
 from tats_gym.train.optimizer import ScheduledAdamW

@@ -11,9 +11,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.rollouts import TokenRollouts
-from tats_gym.agents.training.evaluation import HeldOut
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import rollout_steps, unlearned_masks
+from tats_gym.agents.training.measures.evaluation import HeldOut
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.train.memory import peak_memory_mib
 

@@ -20,17 +20,17 @@ from tats_gym.agents.training.agent_state import agent_state, restore_agent
 from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, StopRequestedError
 from tats_gym.agents.training.collapse import CollapseWatch
 from tats_gym.agents.training.command_line import flat
-from tats_gym.agents.training.evaluation import HeldOutMetrics, held_out_for
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.agents.training.learning import check_learns, updates
-from tats_gym.agents.training.online_probe import online_probe_for
+from tats_gym.agents.training.measures.evaluation import HeldOutMetrics, held_out_for
+from tats_gym.agents.training.measures.online_probe import online_probe_for
 from tats_gym.agents.training.progress import Progress
 from tats_gym.agents.training.run_parts import mae_description, make_environment, make_mae
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.messages import first_line
+from tats_gym.model.optim import mae_optimizer
 from tats_gym.model.protocol import as_module
-from tats_gym.model.training import mae_optimizer
 from tats_gym.runs.checkpoint import CheckpointError, save_checkpoint
 from tats_gym.runs.folder import REPLACED, describe_changes
 from tats_gym.runs.lock import RunLock, claim_run

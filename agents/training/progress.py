@@ -8,8 +8,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from tats_gym.agents.training.evaluation import HeldOutMetrics
 from tats_gym.agents.training.joint_training import JointTraining
+from tats_gym.agents.training.measures.evaluation import HeldOutMetrics
 from tats_gym.runs.progress import progress_bar
 from tats_gym.train.distributed import summed
 from tats_gym.train.memory import peak_memory_mib

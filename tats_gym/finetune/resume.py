@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tats_gym.finetune.config import FinetuneConfig
-from tats_gym.finetune.training import Finetuning
+from tats_gym.finetune.run import Finetuning
 from tats_gym.runs.folder import read_config
 from tats_gym.runs.kinds import FINETUNING
 from tats_gym.runs.resume import begin_or_resume_run, resume_run

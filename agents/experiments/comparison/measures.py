@@ -15,7 +15,7 @@ import torch
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.experiments.trials.stored_results import read_result, store_result
 from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, MASKS_FILE, PROBES, Trial, latest_run
-from tats_gym.agents.training.evaluation import held_out_for
+from tats_gym.agents.training.measures.evaluation import held_out_for
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.jobs.work_queue import name_of, share_out

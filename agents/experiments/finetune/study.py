@@ -18,7 +18,7 @@ from tats_gym.clips.demo.scenes import DEMO_CLASSES
 from tats_gym.files.atomic import make_folder
 from tats_gym.finetune.config import FinetuneConfig, finetune_preset
 from tats_gym.finetune.resume import resume, run_config
-from tats_gym.finetune.training import Finetuning
+from tats_gym.finetune.run import Finetuning
 from tats_gym.jobs.parallel import default_jobs, side_by_side
 from tats_gym.provenance import origin
 from tats_gym.registration import DEFAULT_ENV

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tats_gym.agents.training.evaluation import HeldOut
+from tats_gym.agents.training.measures.evaluation import HeldOut
 from tats_gym.masks import every_place, weighted_ids
 
 ROUNDS = 200

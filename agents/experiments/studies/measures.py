@@ -15,7 +15,7 @@ from tats_gym.agents.experiments.studies.hand_masks import masks_by_hand, search
 from tats_gym.agents.experiments.studies.study import Study, run_starts
 from tats_gym.agents.experiments.trials.trial import FINAL_MASKS, latest_run, object_lifts
 from tats_gym.agents.experiments.trials.variations import with_changes
-from tats_gym.agents.training.evaluation import HeldOut, held_out_for
+from tats_gym.agents.training.measures.evaluation import HeldOut, held_out_for
 from tats_gym.encoders.mae import MAESource, build_mae
 from tats_gym.jobs.parallel import side_by_side
 from tats_gym.model.errors import expected_errors

@@ -22,9 +22,9 @@ from tats_gym.agents.peers.fixed import FixedPolicy
 from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.training.command_line import differing, run_config
-from tats_gym.agents.training.evaluation import HeldOut, held_out_for
 from tats_gym.agents.training.learning import NOT_UPDATED, updates
-from tats_gym.agents.training.mask_statistics import mean_lift, visible_share
+from tats_gym.agents.training.measures.evaluation import HeldOut, held_out_for
+from tats_gym.agents.training.measures.mask_statistics import mean_lift, visible_share
 from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.agents.training.resume import resume
 from tats_gym.encoders.shipped import MAE_NAMES

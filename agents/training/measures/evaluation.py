@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.agents.training.mask_statistics import deviation_within, mean_lift, overlap, visible_share
+from tats_gym.agents.training.measures.mask_statistics import deviation_within, mean_lift, overlap, visible_share
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.clips.readable import evenly_spaced, readable_clips
