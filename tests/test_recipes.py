@@ -102,7 +102,7 @@ def _used(checkout, tmp_path_factory):
 def test_each_recipe_is_a_file_or_function_and_a_line():
     found = [block[:3] for block in BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text())]
     assert found == [
-        ("agents/newest.py", "", ""),
+        ("agents/peers/newest.py", "", ""),
         ("agents/registry.py", "in", "AGENTS"),
         ("tats_gym/clips/datasets/mine.py", "", ""),
         ("tats_gym/datasets.py", "in", "DATASETS"),

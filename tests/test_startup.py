@@ -88,7 +88,7 @@ print(" ".join(sys.modules))
 
 
 def test_a_training_does_without_timm_and_torchvision():
-    program = 'import sys, tats_gym.agents.training.train, tats_gym.agents.builders\nprint(" ".join(sys.modules))'
+    program = 'import sys, tats_gym.agents.training.train, tats_gym.agents.peers.adamae\nprint(" ".join(sys.modules))'
     done, modules = _modules(program)
     assert done.returncode == 0, done.stderr
     assert {"tats_gym.agents.training.pretraining", "tats_gym.agents.peers.adamae", "matplotlib"} <= modules

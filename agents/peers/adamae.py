@@ -7,9 +7,12 @@ import torch
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.error_trained import ErrorTrained
 from tats_gym.agents.plackett_luce import PlackettLuce
+from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import MaskBatch
+from tats_gym.agents.schedule import mae_rate
 from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
@@ -113,3 +116,18 @@ class AdaMAE(ErrorTrained):
         _, log_prob, _ = self.policy.evaluate_output(output, batch.actions.long())  # (B, M)
         policy_loss = -(batch.advantages * log_prob * batch.predicted).sum() / batch.predicted.sum()
         return self.config.coef * policy_loss, {"policy_loss": policy_loss}
+
+
+@with_settings(AdaMAEConfig)
+def build_adamae(env: TokenSelectionVecEnv, config: PretrainConfig, settings: AdaMAEConfig) -> AdaMAE:
+    """Make AdaMAE, whose sampler has the learning rate of the MAE at every step."""
+    sinusoidal = config.own_mae is None and config.mae.pos_embed == "sinusoid"
+    return AdaMAE(
+        env,
+        mae_rate(env, config),
+        config=settings,
+        policy_kwargs={"precision": config.precision, "sinusoidal": sinusoidal},
+        masks_per_clip=env.vector_env.config.masks_per_clip,
+        seed=config.seed,
+        device=env.vector_env.device,
+    )

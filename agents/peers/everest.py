@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tats_gym.agents.peers.fixed import FixedPolicy
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.peers.fixed import FixedMasks, FixedPolicy, fixed_masks
+from tats_gym.agents.requirements import with_settings
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
+from tats_gym.train.precision import autocast
 
 ROUNDING = 1e-5
 """Distances of embeddings that rounding alone makes; tokens that differ by less than this are ordered at random."""
@@ -80,3 +84,19 @@ class EverestPolicy(FixedPolicy):
         pool = (change + ROUNDING * noise[0]).topk(pool_size, dim=1)
         drawn = noise[1].gather(1, pool.indices).topk(num_visible, dim=1)
         return pool.indices.gather(1, drawn.indices)
+
+
+@with_settings(EverestConfig)
+def build_everest(env: TokenSelectionVecEnv, config: PretrainConfig, settings: EverestConfig) -> FixedMasks:
+    """Make EVEREST's masks, by the embedding of the environment's MAE."""
+
+    def embed(clips: Tensor) -> Tensor:
+        mae = env.vector_env.mae
+        with autocast("fp32", env.vector_env.device):  # in bf16, rounding would pass for change
+            # The embedding of a black clip holds the positions and biases that all clips share.
+            return mae.embed(clips) - mae.embed(torch.zeros_like(clips[:1]))
+
+    agent = fixed_masks(EverestPolicy, env, config, settings)
+    assert isinstance(agent.policy, EverestPolicy)
+    agent.policy.embed = embed
+    return agent

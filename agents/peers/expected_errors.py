@@ -5,9 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tats_gym.agents.peers.fixed import FixedPolicy
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.peers.fixed import FixedMasks, FixedPolicy, fixed_masks
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.masks import uniform_ids, weighted_ids
-from tats_gym.model.errors import expected_errors
+from tats_gym.model.errors import errors_under, expected_errors
+from tats_gym.train.precision import autocast
 
 
 class ExpectedErrorPolicy(FixedPolicy):
@@ -32,3 +35,16 @@ class ExpectedErrorPolicy(FixedPolicy):
         masks = [uniform_ids(self.grid_shape, num_visible, len(clips)) for _ in range(self.forwards)]
         expected = expected_errors(self.errors(clips, torch.stack(masks).to(clips.device)))
         return weighted_ids(expected + expected.mean(1, keepdim=True), num_visible)
+
+
+def build_expected_error(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
+    """Make masks by the tokens' expected errors under the environment's MAE."""
+
+    def errors(clips: Tensor, ids_keep: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(config.precision, env.vector_env.device):
+            return errors_under(env.vector_env.mae, clips, ids_keep)[1]
+
+    agent = fixed_masks(ExpectedErrorPolicy, env, config)
+    assert isinstance(agent.policy, ExpectedErrorPolicy)
+    agent.policy.errors = errors
+    return agent

@@ -10,6 +10,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -204,3 +205,17 @@ class FixedMasks(TokenRollouts):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
+
+
+def fixed_masks(
+    policy: type[FixedPolicy], env: TokenSelectionVecEnv, config: PretrainConfig, settings: Any = None
+) -> FixedMasks:
+    """Make a fixed policy, with settings of its own if it has some."""
+    return FixedMasks(
+        policy,
+        env,
+        n_steps=config.tats.n_steps,
+        seed=config.seed,
+        device=env.vector_env.device,
+        policy_kwargs=None if settings is None else {"config": settings},
+    )

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tats_gym.agents.peers.fixed import BlindPolicy
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.peers.fixed import BlindPolicy, FixedMasks, fixed_masks
+from tats_gym.agents.requirements import with_settings
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 from tats_gym.tokens import GridShape
@@ -78,3 +81,9 @@ class Green3DPolicy(BlindPolicy):
         """Draw visible tokens (B, K) of `batch_size` clips."""
         noise = green_noise(grid_shape, batch_size, generator, self.config)
         return noise.flatten(1).topk(num_visible, dim=1).indices
+
+
+@with_settings(Green3DConfig)
+def build_green3d(env: TokenSelectionVecEnv, config: PretrainConfig, settings: Green3DConfig) -> FixedMasks:
+    """Make masks of green noise."""
+    return fixed_masks(Green3DPolicy, env, config, settings)

@@ -1,15 +1,18 @@
 """Masks by backpropagation: Gumbel top-k draws, with a straight-through gradient of the MAE's error."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from stable_baselines3 import A2C
 from torch import Tensor
 
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.policy import SamplerConfig, TatsPolicy
+from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import TokenRolloutBuffer
 from tats_gym.agents.rollouts import TokenRollouts
+from tats_gym.agents.schedule import warmup_timesteps
 from tats_gym.agents.subset_policy import ADAMW, SubsetPolicy
 from tats_gym.agents.tats import TatsConfig
 from tats_gym.envs.outcome import Outcome
@@ -161,3 +164,19 @@ class GumbelTopK(TokenRollouts, A2C):
             self.logger.record(f"train/{name}", value)
         self._n_updates += 1
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+
+@with_settings(GumbelConfig)
+def build_gumbel(env: TokenSelectionVecEnv, config: PretrainConfig, settings: GumbelConfig) -> GumbelTopK:
+    """Make the sampler that follows the gradient of the MAE's error, with the network and the rates of TATS."""
+    return GumbelTopK(
+        env,
+        config.tats,
+        sampler=replace(config.sampler, critic="none"),
+        settings=settings,
+        masks_per_clip=env.vector_env.config.masks_per_clip,
+        warmup_timesteps=warmup_timesteps(env, config),
+        policy_kwargs={"precision": config.precision},
+        seed=config.seed,
+        device=env.vector_env.device,
+    )

@@ -6,7 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tats_gym.agents.peers.fixed import BlindPolicy
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.peers.fixed import BlindPolicy, FixedMasks, fixed_masks
+from tats_gym.agents.requirements import with_settings
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.settings.config_io import check_plain
 from tats_gym.tokens import GridShape
 
@@ -92,3 +95,9 @@ class JEPAPolicy(BlindPolicy):
             counts.append(times_covered(height, width, batch_size, generator, number=number, scale=scale))
         chosen = torch.randint(len(counts), (batch_size, 1), generator=generator)
         return torch.stack(counts).gather(0, chosen.expand(1, -1, height * width)).squeeze(0)
+
+
+@with_settings(JEPAConfig)
+def build_jepa(env: TokenSelectionVecEnv, config: PretrainConfig, settings: JEPAConfig) -> FixedMasks:
+    """Make V-JEPA's masks."""
+    return fixed_masks(JEPAPolicy, env, config, settings)

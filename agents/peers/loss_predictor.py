@@ -12,10 +12,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.error_trained import ErrorTrained
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.policy import SamplerConfig, Trunk
+from tats_gym.agents.requirements import with_settings
 from tats_gym.agents.rollout_buffer import MaskBatch
+from tats_gym.agents.schedule import mae_rate
 from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.envs.spaces import TokenBox
@@ -203,3 +206,19 @@ class LossPredictor(ErrorTrained):
         compared = by_mask.gather(1, hidden), batch.advantages, batch.predicted
         loss, accuracy = pairwise_loss(*compared, self.config.pairs)
         return loss, {"pair_accuracy": accuracy, "mined_share": self.policy.share}
+
+
+@with_settings(LossPredictorConfig)
+def build_loss_predictor(
+    env: TokenSelectionVecEnv, config: PretrainConfig, settings: LossPredictorConfig
+) -> LossPredictor:
+    """Make Hard Patches Mining, whose predictor has the learning rate of the MAE at every step, as published."""
+    return LossPredictor(
+        env,
+        mae_rate(env, config),
+        config=settings,
+        policy_kwargs={"precision": config.precision, "sampler": config.sampler},
+        masks_per_clip=env.vector_env.config.masks_per_clip,
+        seed=config.seed,
+        device=env.vector_env.device,
+    )

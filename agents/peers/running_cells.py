@@ -5,7 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from tats_gym.agents.peers.fixed import BlindPolicy
+from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.peers.fixed import BlindPolicy, FixedMasks, fixed_masks
+from tats_gym.envs.sb3 import TokenSelectionVecEnv
 from tats_gym.tokens import GridShape
 
 
@@ -41,3 +43,8 @@ class CellPolicy(BlindPolicy):
     """
 
     rule = staticmethod(cell_ids)
+
+
+def build_cell(env: TokenSelectionVecEnv, config: PretrainConfig) -> FixedMasks:
+    """Make running cells."""
+    return fixed_masks(CellPolicy, env, config)
