@@ -39,7 +39,7 @@ def build_grpo(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
 
 
 def build_dr_grpo(env: TokenSelectionVecEnv, config: PretrainConfig) -> TATS:
-    """Make Dr. GRPO, whose advantages are not divided by their deviation, with the departures of `build_grpo`."""
+    """Make Dr. GRPO, whose advantages are not divided by their std, with the departures of `build_grpo`."""
     return _compared(env, config, "dr_grpo", credit="draw")
 
 

@@ -49,10 +49,10 @@ class OffPolicyConfig:
     """SAC's and TQC's temperature at the start, for one token: the worth of a nat of a token's score, in rewards that
     change with that token alone. It is learned."""
     target_entropy: float = -1.0
-    """Entropy of a token's score in [-1, 1], in nats, that the learned temperature aims at; -1 is SB3's (deviation
+    """Entropy of a token's score in [-1, 1], in nats, that the learned temperature aims at; -1 is SB3's (std
     0.09), ln 2 = 0.69 would be uniform."""
     action_noise: float = 0.1
-    """Deviation of TD3's noise on scores in [-1, 1]."""
+    """Std of TD3's noise on scores in [-1, 1]."""
 
     def __post_init__(self) -> None:
         check_plain(self)

@@ -52,7 +52,7 @@ class TokenRolloutBuffer(RolloutBuffer):
 
     Three baselines compare a mask with the clip's others. "group": the mean of the others, as RLOO (arXiv 2402.14740).
     "dr_grpo": the mean of all, as Dr. GRPO (arXiv 2503.20783), which is (G - 1) / G of it. "grpo": that too, divided by
-    the deviation of the G rewards, as GRPO (arXiv 2402.03300), so that each clip counts alike, however much its masks
+    the std of the G rewards, as GRPO (arXiv 2402.03300), so that each clip counts alike, however much its masks
     differ.
 
     Args:
@@ -62,7 +62,7 @@ class TokenRolloutBuffer(RolloutBuffer):
         masks_per_clip: G, consecutive masks of the same clip.
         reach: Of credit "marginal", see `neighbourhood`.
         far_weight: Likewise.
-        normalize_advantage: Whether a rollout's advantages are brought to mean 0 and deviation 1. Without it, c1 / c3
+        normalize_advantage: Whether a rollout's advantages are brought to mean 0 and std 1. Without it, c1 / c3
             times the advantage is the sampler's inverse temperature.
         kwargs: As SB3 passes them: n_envs is B; gamma and gae_lambda are unused, since an episode is one step.
 
@@ -142,8 +142,8 @@ class TokenRolloutBuffer(RolloutBuffer):
         rewards, all_true = outcome.rewards, torch.ones_like(outcome.rewards, dtype=torch.bool)
         advantages = rewards - self._baseline(values, rewards, all_true)
         if self.baseline == "grpo":
-            deviations = rewards.unflatten(0, (-1, self.masks_per_clip)).std(1) + 1e-8
-            advantages = advantages / deviations.repeat_interleave(self.masks_per_clip)
+            stds = rewards.unflatten(0, (-1, self.masks_per_clip)).std(1) + 1e-8
+            advantages = advantages / stds.repeat_interleave(self.masks_per_clip)
         if self.credit == "draw":
             return (
                 advantages[:, None].expand(ids_keep.shape),
@@ -185,10 +185,10 @@ class TokenRolloutBuffer(RolloutBuffer):
 
     def _normalize(self) -> None:
         advantages = torch.cat([step.advantages[step.predicted] for step in self._steps])
-        if len(advantages) < 2:  # has no deviation
+        if len(advantages) < 2:  # has no std
             return
-        mean, deviation = advantages.mean(), advantages.std() + 1e-8
-        self._steps = [step._replace(advantages=(step.advantages - mean) / deviation) for step in self._steps]
+        mean, std = advantages.mean(), advantages.std() + 1e-8
+        self._steps = [step._replace(advantages=(step.advantages - mean) / std) for step in self._steps]
 
     def get(self, batch_size: int | None = None) -> Iterator[MaskBatch]:  # type: ignore[override]
         """Yield shuffled minibatches of the rollout, or the whole rollout, uncopied, if it fits in one.

@@ -13,7 +13,7 @@ def steps_per_epoch(env: TokenSelectionVecEnv, config: PretrainConfig) -> int:
 
 
 def batch_size(env: TokenSelectionVecEnv) -> int:
-    """Return the number of masks in an environment step, over all processes."""
+    """Return the number of masks in an environment step, over all ranks."""
     return env.num_envs * env.vector_env.config.shard[1]
 
 

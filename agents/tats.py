@@ -42,8 +42,8 @@ class TatsConfig:
     far_weight: float = 0.0
     """Weight of the errors outside of the neighbourhood, in [0, 1]; their noise is large."""
     normalize_advantage: bool = False
-    """Bring the advantages of a rollout to mean 0 and deviation 1, as PPO does, so that c1 / c3 is in units of their
-    deviation; the paper does not."""
+    """Bring the advantages of a rollout to mean 0 and std 1, as PPO does, so that c1 / c3 is in units of their
+    std; the paper does not."""
     baseline: Literal["value", "none"] = "value"
     """Baseline of the advantage: the value or none; the agents `group`, `dr_grpo` and `grpo` compare a
     clip's masks."""
@@ -160,8 +160,8 @@ class TATS(TokenRollouts, PPO):
             terms["clip_fraction"] = ((ratio - 1).abs() > epsilon).float().mean()
             terms["approx_kl"] = (ratio - 1 - (log_prob - batch.old_log_prob)).mean()
             if self.ent_coef > 0:
-                deviation = batch.advantages[batch.predicted].std(correction=0)
-                terms["inverse_temperature"] = self.policy_coef * deviation / self.ent_coef
+                std = batch.advantages[batch.predicted].std(correction=0)
+                terms["inverse_temperature"] = self.policy_coef * std / self.ent_coef
         # In this order, whose rounding seeded runs repeat.
         return self.policy_coef * policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, terms
 

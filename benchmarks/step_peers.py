@@ -30,8 +30,8 @@ def published_target(videos: Tensor, grid: TokenGrid) -> Tensor:
         p1=grid.patch_size,
         p2=grid.patch_size,
     )
-    deviation = tokens.var(dim=-2, unbiased=True, keepdim=True).sqrt()
-    return ((tokens - tokens.mean(dim=-2, keepdim=True)) / (deviation + 1e-6)).flatten(2)
+    std = tokens.var(dim=-2, unbiased=True, keepdim=True).sqrt()
+    return ((tokens - tokens.mean(dim=-2, keepdim=True)) / (std + 1e-6)).flatten(2)
 
 
 class PeerStep(ABC):

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.training.measures.evaluation import _clip_statistics, _evenly_spaced, as_metrics
-from tats_gym.agents.training.measures.mask_statistics import deviation_within, mean_lift, overlap, visible_share
+from tats_gym.agents.training.measures.evaluation import _clip_statistics, as_metrics
+from tats_gym.agents.training.measures.mask_statistics import mean_lift, overlap, std_within, visible_share
+from tats_gym.clips.readable import evenly_spaced
 
 
 def test_overlap_by_hand():
@@ -38,7 +39,7 @@ def test_the_lift_is_a_mean_over_clips_that_move_and_draws():
 
 def test_the_deviation_of_errors_is_that_within_clips():
     errors = torch.tensor([[1.0, 3.0, math.nan, 5.0], [10.0, 10.0, 10.0, 10.0]])  # 3 +- 2, and 0
-    assert deviation_within(errors) == pytest.approx(1.0)
+    assert std_within(errors) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_the_deviation_of_errors_is_that_within_clips():
         ([], 2, []),
     ],
 )
-def test_clips_are_evenly_spaced(ids, count, expected):
-    assert _evenly_spaced(ids, count) == expected
+def test_clips_areevenly_spaced(ids, count, expected):
+    assert evenly_spaced(ids, count) == expected
 
 
 def test_fields_are_logged_by_their_names():

@@ -15,7 +15,7 @@ from tats_gym.export import export_encoder
 from tats_gym.model.target import Pixels, Target, take
 from tats_gym.model.videomae import MAEConfig, MaskedAutoencoder, Reconstruction
 from tats_gym.runs.checkpoint import CheckpointError
-from tats_gym.targets.features import deviation_between
+from tats_gym.targets.features import std_between
 from tats_gym.targets.hog import Hog, HogConfig, histograms
 from tats_gym.targets.table import TARGETS, build_target, checked_target
 from tats_gym.targets.teacher import Teacher
@@ -149,10 +149,10 @@ def test_a_teacher_of_other_tokens_is_refused_with_the_clips_that_it_takes(tmp_p
         build_target(f"teacher:{tmp_path / 'broken.pth'}", GRID, CONFIG)
 
 
-def test_the_deviation_between_tokens_by_hand():
+def test_the_std_between_tokens_by_hand():
     one = torch.tensor([[[1.0, 2.0], [3.0, 2.0]], [[1.0, 5.0], [3.0, -1.0]]])  # variances 1 and (0 + 0 + 9 + 9) / 4
-    assert deviation_between(one).item() == pytest.approx(math.sqrt((1 + 4.5) / 2))
-    assert deviation_between(torch.ones(2, 3, 4)) == 0
+    assert std_between(one).item() == pytest.approx(math.sqrt((1 + 4.5) / 2))
+    assert std_between(torch.ones(2, 3, 4)) == 0
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ def build_sac(env: TokenSelectionVecEnv, config: PretrainConfig) -> SAC:
 
 def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
     """Make SB3's TD3, which explores by Gaussian noise on its scores."""
-    deviation = np.full(env.vector_env.grid.num_tokens, config.off_policy.action_noise)
-    noise = NormalActionNoise(np.zeros_like(deviation), deviation)
+    std = np.full(env.vector_env.grid.num_tokens, config.off_policy.action_noise)
+    noise = NormalActionNoise(np.zeros_like(std), std)
     return with_replay(TD3(TokenTD3Policy, env, action_noise=noise, **off_policy_settings(env, config)), env)
 
 

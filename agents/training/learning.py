@@ -42,7 +42,7 @@ def check_learns(agent: BaseAlgorithm, config: PretrainConfig, *, total_timestep
         agent: The algorithm of the run.
         config: The run's settings.
         total_timesteps: Masks of the run.
-        step_timesteps: Masks in an environment step, over all processes.
+        step_timesteps: Masks in an environment step, over all ranks.
 
     Raises:
         TypeError: If it is no SB3 algorithm.

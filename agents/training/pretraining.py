@@ -51,7 +51,7 @@ class PretrainingResult:
     folder: Path
     """The run's folder."""
     metrics: HeldOutMetrics
-    """The last measurement on held-out clips, by the first process."""
+    """The last measurement on held-out clips, by rank 0."""
     picture: Path | None
     """The last picture of masks."""
     exit_code: int
@@ -72,7 +72,7 @@ class Pretraining:
         config: The settings.
         folder: The run's folder; None makes a new, numbered one.
         ranks: This process among those of the training; None is a single process.
-        lock: The first process's lock on the folder, if it holds one already; `close` releases it.
+        lock: Rank 0's lock on the folder, if it holds one already; `close` releases it.
         state: Content of a checkpoint to resume from; `init_mae` is then not read and may be gone.
 
     Raises:
@@ -122,7 +122,7 @@ class Pretraining:
 
     @property
     def step(self) -> int:
-        """Masks so far (SB3's timesteps), over all processes."""
+        """Masks so far (SB3's timesteps), over all ranks."""
         return self.agent.num_timesteps
 
     @property
@@ -144,7 +144,7 @@ class Pretraining:
         set_random_seed(rank_seed(config.seed, ranks.rank), using_cuda=ranks.device.type == "cuda")
 
     def _claim_folder(self, folder: Path | None, lock: RunLock | None) -> tuple[Path, RunLock | None]:
-        """Have the first process lock the run's folder; return the folder to all, the lock to the first."""
+        """Have rank 0 lock the run's folder; return the folder in all ranks, the lock in rank 0."""
         config = self.config
         if self.ranks.first:
             name = f"{config.env.removeprefix('TatsMask-').removesuffix('-v0')}-{config.agent.replace(':', '.')}"
@@ -167,7 +167,7 @@ class Pretraining:
             **agent_state(self.agent),
             "agent_finite": self.finite.state_dict(),
             "clips_position": self._clips_position * self.ranks.world_size,
-            "random": gather(self._random_state()),  # of each process
+            "random": gather(self._random_state()),  # of each rank
         }
 
     @property
@@ -183,7 +183,7 @@ class Pretraining:
         }
 
     def save(self) -> None:
-        """Write a checkpoint into the run's folder; all processes must call this, the first writes.
+        """Write a checkpoint into the run's folder; all ranks must call this, rank 0 writes.
 
         Raises:
             NonFiniteError: If a weight of the MAE or the agent is NaN or infinite; no file is written.
@@ -256,7 +256,7 @@ class Pretraining:
         return PretrainingResult(config, self.folder, metrics, picture, exit_code, updates(self.agent))
 
     def _evaluation(self, progress: Progress) -> Evaluation | None:
-        """Make the callback that measures on held-out clips; None in all processes but the first."""
+        """Make the callback that measures on held-out clips; None in all ranks but 0."""
         if self.held_out is None:
             return None
         interval = self.config.eval_interval or self.epoch_timesteps

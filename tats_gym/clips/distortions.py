@@ -101,7 +101,7 @@ def erase(clip: Tensor, rng: np.random.Generator) -> None:
     """Fill the same random box of every frame of a clip (C, T, H, W), uint8, with noise, in place.
 
     Random erasing (https://arxiv.org/abs/1708.04896) as in VideoMAE: each pixel is drawn from a normal distribution
-    with ImageNet's mean and standard deviation and clipped to [0, 255]. If none of 10 boxes fits, the clip stays
+    with ImageNet's mean and std and clipped to [0, 255]. If none of 10 boxes fits, the clip stays
     unchanged.
     """
     height, width = clip.shape[-2:]
@@ -109,7 +109,7 @@ def erase(clip: Tensor, rng: np.random.Generator) -> None:
     if box is None:
         return
     top, left, tall, wide = box
-    for channel, mean, deviation in zip(clip, IMAGENET_MEAN, IMAGENET_STD, strict=True):
-        noise = 255 * (mean + deviation * rng.standard_normal((len(channel), tall, wide), dtype=np.float32))
+    for channel, mean, std in zip(clip, IMAGENET_MEAN, IMAGENET_STD, strict=True):
+        noise = 255 * (mean + std * rng.standard_normal((len(channel), tall, wide), dtype=np.float32))
         pixels = noise.round().clip(0, 255).astype(np.uint8)  # (T, h, w)
         channel[:, top : top + tall, left : left + wide] = torch.from_numpy(pixels)

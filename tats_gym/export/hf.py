@@ -100,7 +100,7 @@ def _classes(head: Head) -> dict[str, Any]:
 
 
 def _preprocessing(source: EncoderSource) -> dict[str, Any]:
-    """Return the preprocessing from frames to pixels; transformers' default mean and deviation are .5."""
+    """Return the preprocessing from frames to pixels; transformers' default mean and std are .5."""
     size = source.grid.size
     return {
         "num_frames": source.grid.frames,
@@ -150,7 +150,7 @@ Position embeddings are the fixed sinusoid.
 ## How to load it
 
 {loading}
-Frames are normalised by ImageNet's mean and deviation, as preprocessor_config.json says; clips are [B, T, C, H, W].
+Frames are normalised by ImageNet's mean and std, as preprocessor_config.json says; clips are [B, T, C, H, W].
 Biases are written under both names that releases of transformers know, so some releases report the others as
 unexpected, or a `key.bias` as missing, which has no effect.
 """

@@ -47,7 +47,7 @@ logits = VideoMAEForVideoClassification.from_pretrained({out!r})(pixel_values).l
 RAW = "clips (B, C, T, H, W) are uint8 in [0, 255]"
 INPUTS: dict[Format, str] = {
     "hf": "pixel_values (B, T, C, H, W) are normalised as preprocessor_config.json says",
-    "timm": "normalised (B, C, T, H, W) are clips normalised by ImageNet's mean and deviation",
+    "timm": "normalised (B, C, T, H, W) are clips normalised by ImageNet's mean and std",
 }
 """Inputs of formats that do not take `RAW`."""
 

@@ -30,7 +30,7 @@ class TubeletEmbed(nn.Module):
         self.proj = nn.Conv3d(CHANNELS, embed_dim, kernel_size=kernel, stride=kernel)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Embed clips (B, C, T, H, W), normalised by ImageNet's mean and deviation, to (B, L, D)."""
+        """Embed clips (B, C, T, H, W), normalised by ImageNet's mean and std, to (B, L, D)."""
         embedded: Tensor = self.proj(clips)
         return embedded.flatten(2).transpose(1, 2)
 

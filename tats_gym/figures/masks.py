@@ -169,7 +169,7 @@ def mask_figure(
 ) -> NDArray[np.uint8]:
     """Draw one clip of a batch, time from left to right, a column for each tubelet, eight at most.
 
-    Rows: frames; reconstruction of the hidden tokens, with the true mean and deviation of each patch (which the MAE
+    Rows: frames; reconstruction of the hidden tokens, with the true mean and std of each patch (which the MAE
     does not predict), beside the visible ones, if the MAE predicts pixels; error of each hidden token; sampling
     probability relative to uniform, if given; the visible tokens. For each further agent: error and visible tokens.
 
@@ -282,9 +282,9 @@ def _repaint(grid: TokenGrid, clip: Tensor, reconstruction: Reconstruction, row:
         return clip
     tokens = grid.cut(clip)[0]  # (L, P)
     true = tokens[ids].unflatten(-1, (CHANNELS, -1)).float()  # (M, C, P / C)
-    deviation, mean = torch.std_mean(true, dim=-1, keepdim=True)
+    std, mean = torch.std_mean(true, dim=-1, keepdim=True)
     pred = reconstruction.pred[row].detach().float().cpu().unflatten(-1, (-1, CHANNELS)).transpose(-1, -2)
-    painted = (pred * (deviation + 1e-6 * 255) + mean).round().clamp(0, 255).to(torch.uint8)
+    painted = (pred * (std + 1e-6 * 255) + mean).round().clamp(0, 255).to(torch.uint8)
     tokens[ids] = painted.flatten(-2)
     return grid.join(tokens[None])
 

@@ -71,13 +71,13 @@ class Pixels(Target):
 def normalise(patches: Tensor) -> Tensor:
     """Normalise patches (B, M, P) in uint8 per patch and channel; values then ordered (frame row column, channel).
 
-    (x - mean) / (unbiased deviation + 1e-6) on pixels in [0, 1], as in VideoMAE; here on [0, 255].
+    (x - mean) / (unbiased std + 1e-6) on pixels in [0, 1], as in VideoMAE; here on [0, 255].
     """
     pixels = patches.unflatten(-1, (CHANNELS, -1)).float()
     centred = pixels - pixels.mean(-1, keepdim=True)
     # torch.std is not vectorised on CPUs: 10 times slower.
-    deviation = (centred.square().sum(-1, keepdim=True) / (pixels.shape[-1] - 1)).sqrt()
-    normalised: Tensor = centred / (deviation + 255e-6)
+    std = (centred.square().sum(-1, keepdim=True) / (pixels.shape[-1] - 1)).sqrt()
+    normalised: Tensor = centred / (std + 255e-6)
     return normalised.transpose(-1, -2).flatten(-2)
 
 

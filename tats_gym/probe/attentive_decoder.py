@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tats_gym.probe.adamw import train_by_adamw
-from tats_gym.probe.standardise import mean_and_deviation
+from tats_gym.probe.standardise import mean_and_std
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
@@ -73,16 +73,16 @@ class AttentiveDecoder:
 
     network: CrossAttention
     tokens: tuple[Tensor, Tensor]
-    """Mean and deviation (n, D) of the training tokens; to standardise each place removes the still background."""
+    """Mean and std (n, D) of the training tokens; to standardise each place removes the still background."""
     targets: tuple[Tensor, Tensor]
-    """Mean and deviation of the training targets (targets,)."""
+    """Mean and std of the training targets (targets,)."""
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Return predictions (E, targets) for tokens (E, n, D)."""
-        mean, deviation = self.targets
+        mean, std = self.targets
         with torch.no_grad():
             parts = [self.network(_scaled(part, self.tokens)) for part in tokens.split(256)]
-        return torch.cat(parts).double() * deviation + mean
+        return torch.cat(parts).double() * std + mean
 
 
 def fit_attentive_decoder(
@@ -92,7 +92,7 @@ def fit_attentive_decoder(
 
     Both are standardised. The global random state is left alone.
     """
-    of_tokens, of_targets = mean_and_deviation(tokens), mean_and_deviation(targets)
+    of_tokens, of_targets = mean_and_std(tokens), mean_and_std(targets)
     x, y = _scaled(tokens, of_tokens), _scaled(targets, of_targets)
     count, num_tokens, width = tokens.shape
     with torch.random.fork_rng(devices=[]):
@@ -115,5 +115,5 @@ def fit_attentive_decoder(
 
 
 def _scaled(values: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:
-    mean, deviation = by
-    return ((values.double() - mean) / deviation).float()
+    mean, std = by
+    return ((values.double() - mean) / std).float()

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
-from tats_gym.probe.standardise import mean_and_deviation
+from tats_gym.probe.standardise import mean_and_std
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
@@ -40,11 +40,11 @@ class LogisticConfig:
 
 @dataclass(frozen=True)
 class Logistic:
-    """A classifier in float64: softmax((x - mean) / deviation @ weight + bias)."""
+    """A classifier in float64: softmax((x - mean) / std @ weight + bias)."""
 
     mean: Tensor
     """(D,)"""
-    deviation: Tensor
+    std: Tensor
     """(D,); infinite for constant features, which removes them."""
     weight: Tensor
     """(D, classes)"""
@@ -57,7 +57,7 @@ class Logistic:
 
     def probabilities(self, values: Tensor) -> Tensor:
         """Return class probabilities (E, classes) for features (E, D)."""
-        logits = (values.double() - self.mean) / self.deviation @ self.weight + self.bias
+        logits = (values.double() - self.mean) / self.std @ self.weight + self.bias
         return logits.softmax(1)
 
 
@@ -127,8 +127,8 @@ def fit(
         config: Stopping rule.
         start: Initial weights and biases (D + 1, classes); zeros where None.
     """
-    mean, deviation = mean_and_deviation(values)
-    x = (values.double() - mean) / deviation  # (E, D)
+    mean, std = mean_and_std(values)
+    x = (values.double() - mean) / std  # (E, D)
     targets = F.one_hot(labels, num_classes).double()
     shape = (x.shape[1] + 1, num_classes)
     first = torch.zeros(shape, dtype=torch.float64) if start is None else start.cpu()
@@ -144,7 +144,7 @@ def fit(
     if not converged:
         logger.warning("logistic regression with l2 %g stopped after %d steps: %s", l2, solution.nit, solution.message)
     theta = torch.from_numpy(solution.x).to(x.device).view(shape)
-    return Logistic(mean, deviation, theta[:-1], theta[-1], l2, converged)
+    return Logistic(mean, std, theta[:-1], theta[-1], l2, converged)
 
 
 def _loss_and_gradient(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tats_gym.probe.logistic import held_out_videos
-from tats_gym.probe.standardise import mean_and_deviation
+from tats_gym.probe.standardise import mean_and_std
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
@@ -29,11 +29,11 @@ class RidgeConfig:
 
 @dataclass(frozen=True)
 class Ridge:
-    """A decoder of numbers in float64: (x - mean) / deviation @ weight + bias."""
+    """A decoder of numbers in float64: (x - mean) / std @ weight + bias."""
 
     mean: Tensor
     """(D,)"""
-    deviation: Tensor
+    std: Tensor
     """(D,); infinite for constant features, which removes them."""
     weight: Tensor
     """(D, targets)"""
@@ -44,7 +44,7 @@ class Ridge:
 
     def predict(self, values: Tensor) -> Tensor:
         """Return predictions (E, targets) for features (E, D)."""
-        return (values.double() - self.mean) / self.deviation @ self.weight + self.bias
+        return (values.double() - self.mean) / self.std @ self.weight + self.bias
 
 
 def fit_ridge(values: Tensor, targets: Tensor, ids: Tensor, config: RidgeConfig, *, seed: int = 0) -> Ridge:
@@ -61,8 +61,8 @@ def fit_ridge(values: Tensor, targets: Tensor, ids: Tensor, config: RidgeConfig,
         config: Candidates.
         seed: Seed of the held-out part.
     """
-    mean, deviation = mean_and_deviation(values)
-    x, y = (values.double() - mean) / deviation, targets.double()  # (E, D), (E, targets)
+    mean, std = mean_and_std(values)
+    x, y = (values.double() - mean) / std, targets.double()  # (E, D), (E, targets)
     products = x @ x.T  # (E, E)
     held = held_out_videos(torch.zeros_like(ids), ids, config.held_out, seed=seed)
     errors = []
@@ -76,7 +76,7 @@ def fit_ridge(values: Tensor, targets: Tensor, ids: Tensor, config: RidgeConfig,
     for strength in best.unique():
         chosen = best == strength
         dual[:, chosen] = _dual(products, y[:, chosen] - bias[chosen], strength.item())
-    return Ridge(mean, deviation, x.T @ dual, bias, best)
+    return Ridge(mean, std, x.T @ dual, bias, best)
 
 
 def _dual(products: Tensor, y: Tensor, l2: float) -> Tensor:

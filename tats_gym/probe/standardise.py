@@ -1,4 +1,4 @@
-"""Standardises features by the training samples' mean and deviation."""
+"""Standardises features by the training samples' mean and std."""
 
 import math
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 
-def mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each feature's mean and deviation over samples (E, ...), in float64: (...).
+def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each feature's mean and std over samples (E, ...), in float64: (...).
 
-    The deviation of a constant feature is infinite: to divide by it removes the feature.
+    The std of a constant feature is infinite: to divide by it removes the feature.
     """
-    deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
-    return mean, torch.where(deviation > 1e-12 * (1 + mean.abs()), deviation, math.inf)
+    std, mean = torch.std_mean(values.double(), dim=0, correction=0)
+    return mean, torch.where(std > 1e-12 * (1 + mean.abs()), std, math.inf)

@@ -32,7 +32,7 @@ class Features(Target):
         features = to_float32(self.video.encoder(tokens))  # (B, L, D)
         normed = F.layer_norm(features, features.shape[-1:])
         if self.training:
-            self.deviation = deviation_between(normed)
+            self.deviation = std_between(normed)
         return take(normed, ids_hidden)
 
     def train(self, mode: bool = True) -> "Features":
@@ -62,7 +62,7 @@ def freeze(module: nn.Module, *, saved: bool) -> None:
             part.register_buffer(name, value.detach(), persistent=saved)
 
 
-def deviation_between(features: Tensor) -> Tensor:
+def std_between(features: Tensor) -> Tensor:
     """Return the deviation (0-dim) of features (B, L, D) over clips and tokens, its square averaged over the width."""
     flat = features.flatten(0, 1)
     return (flat - flat.mean(0)).square().mean().sqrt()

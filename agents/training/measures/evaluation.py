@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.subset_policy import SubsetPolicy
-from tats_gym.agents.training.measures.mask_statistics import deviation_within, mean_lift, overlap, visible_share
+from tats_gym.agents.training.measures.mask_statistics import mean_lift, overlap, std_within, visible_share
 from tats_gym.agents.training.predict import choose, predict_masks
 from tats_gym.clips import ClipStream, VideoReadError
 from tats_gym.clips.readable import evenly_spaced, readable_clips
@@ -141,7 +141,7 @@ class HeldOut:
             content_gain=content_gain.mean,
             content_gain_interval=content_gain.half_width,
             num_clips=len(self.ids),
-            error_deviation=deviation_within(by_token),
+            error_deviation=std_within(by_token),
             overlap=overlap(ids_keep, self.mae.grid.num_tokens),
             motion_lift=math.nan if self.motion is None else mean_lift(self.motion, ids_keep),
         )

@@ -19,7 +19,7 @@ def overlap(ids_keep: Tensor, num_tokens: int) -> float:
     return ((every - same) / (clips * (clips - 1) * num_visible)).item()
 
 
-def deviation_within(errors: Tensor) -> float:
+def std_within(errors: Tensor) -> float:
     """Return the standard deviation of errors (B, L) over the tokens of a clip, without NaN; the mean over clips."""
     deviations = [clip[~clip.isnan()].std() for clip in errors]
     return torch.stack(deviations).mean().item()
