@@ -71,6 +71,15 @@ def test_the_probabilities_are_the_mean_over_the_views_of_the_runs_test(main, ca
         assert {row["class"]: row["probability"] for row in each["top"]} == pytest.approx(expected, abs=1e-5)
 
 
+def test_hidden_files_and_those_of_hidden_folders_are_not_predicted(main, capsys, run, videos):
+    folder = videos[0].parent
+    for hidden in (folder / ".cache" / "c.mkv", folder / "deep" / ".d.mkv"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_bytes(videos[0].read_bytes())
+    assert main([str(folder), "--classifier", str(run[0]), "--json", "--device", "cpu"]) == 0
+    assert [each["video"] for each in _json_lines(capsys.readouterr().out)] == list(map(str, videos))
+
+
 @pytest.mark.parametrize("format", ["hf", "videomae", "safetensors"])
 def test_an_export_predicts_as_its_run(main, capsys, run, videos, tmp_path, format):
     folder, _ = run
