@@ -199,7 +199,10 @@ class TokenRolloutBuffer(RolloutBuffer):
             RuntimeError: If the rollout is incomplete.
         """
         if not self.full:
-            raise RuntimeError(f"the rollout holds {self.pos} of {self.buffer_size} steps")
+            raise RuntimeError(
+                f"a rollout must be complete to be learned from, it holds {self.pos} of {self.buffer_size} steps; "
+                "add the others first"
+            )
         size = self.buffer_size * self.n_envs
         if len(self._steps) > 1:
             self._steps = [MaskBatch(*(torch.cat(field) for field in zip(*self._steps, strict=True)))]

@@ -32,7 +32,10 @@ class TokenSelectionVecEnv(VecEnv):
         if not isinstance(env, TokenSelectionVectorEnv):
             raise TypeError(f"expected a TokenSelectionVectorEnv, got {type(env).__name__}; make it with make_vec")
         if env.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
-            raise ValueError("SB3 resets by itself: make the environment with autoreset_mode='same_step'")
+            raise ValueError(
+                f"SB3 resets by itself: autoreset_mode must be 'same_step', got {env.config.autoreset_mode!r}; "
+                "make the environment with autoreset_mode='same_step'"
+            )
         self.vector_env = env
         self.render_mode = env.render_mode
         self.as_tensors = False

@@ -133,7 +133,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
     assert "holds no run" in capsys.readouterr().err
     assert script.main([]) == 1
-    assert "name at least one run's folder" in capsys.readouterr().err
+    assert "runs must name at least one run's folder, got none" in capsys.readouterr().err
     (tmp_path / "config.json").write_text('{"config": {"encoder": "base"}}')
     assert script.main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
     assert "is a fine-tuning run, not a pre-training run: " in capsys.readouterr().err

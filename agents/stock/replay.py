@@ -121,7 +121,9 @@ class ClipReplayBuffer(ReplayBuffer):
         if env is not None:
             raise ValueError("ClipReplayBuffer does not normalise: take the environment out of its VecNormalize")
         if not self.size():
-            raise RuntimeError("the replay buffer is empty")
+            raise RuntimeError(
+                "the replay buffer is empty: collect at least one step before sampling (learning_starts)"
+            )
         self._stream_seed()
         assert self.vector_env is not None
         rows = self._oldest_first()[torch.randint(self.size(), (batch_size,))]

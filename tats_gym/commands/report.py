@@ -34,7 +34,9 @@ def main(words: list[str], program: str = "tats-gym report") -> int:
 def _write(words: list[str], program: str) -> None:
     config = CommandLine(words, program, __doc__).settings(ReportConfig)
     if not config.runs:
-        raise ValueError("name at least one run's folder")
+        raise ValueError(
+            "runs must name at least one run's folder, got none; e.g. tats-gym report runs/demo-tats-seed0-1"
+        )
     refuse_to_replace(config.out, "--out", b"<!DOCTYPE html>")
     page = report(config.runs)
     make_folder(config.out.parent)
