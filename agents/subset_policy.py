@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tats_gym.agents.plackett_luce import PlackettLuce
+from tats_gym.envs.settings import EnvConfig
 from tats_gym.envs.spaces import Subset, TokenBox
 from tats_gym.masks import hidden_by
 from tats_gym.messages import check_choice
@@ -128,7 +129,7 @@ class SubsetPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         credit: Credit = "position",
-        masks_per_clip: int = 1,
+        masks_per_clip: int = EnvConfig.masks_per_clip,
         precision: Precision = AUTO,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,

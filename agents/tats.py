@@ -13,6 +13,7 @@ from tats_gym.agents.policy import TatsPolicy
 from tats_gym.agents.rollout_buffer import Baseline, MaskBatch, TokenRolloutBuffer
 from tats_gym.agents.rollouts import TokenRollouts
 from tats_gym.agents.subset_policy import ADAMW, Credit, PolicyOutput, SubsetPolicy
+from tats_gym.envs.settings import EnvConfig
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
@@ -93,7 +94,7 @@ class TATS(TokenRollouts, PPO):
         config: TatsConfig | None = None,
         *,
         baseline: Baseline | None = None,
-        masks_per_clip: int = 1,
+        masks_per_clip: int = EnvConfig.masks_per_clip,
         warmup_timesteps: int = 0,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,

@@ -17,6 +17,7 @@ from tats_gym.agents.subset_policy import ADAMW, SubsetPolicy
 from tats_gym.agents.tats import TatsConfig
 from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
+from tats_gym.envs.settings import EnvConfig
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.model.errors import gated_error
 from tats_gym.settings.config_io import check_plain
@@ -102,7 +103,7 @@ class GumbelTopK(TokenRollouts, A2C):
         *,
         sampler: SamplerConfig | None = None,
         settings: GumbelConfig | None = None,
-        masks_per_clip: int = 1,
+        masks_per_clip: int = EnvConfig.masks_per_clip,
         warmup_timesteps: int = 0,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,

@@ -59,7 +59,7 @@ TABLES: Mapping[str, Mapping[str, Measure]] = {
     },
     "The sampler's distribution": {
         "entropy_share": Measure("entropy, share of uniform", "neither"),
-        "logit_deviation": Measure("deviation of the logits", "neither", 2),
+        "logit_deviation": Measure("std of the logits", "neither", 2),
         "never_chosen": Measure("tokens never chosen, share", "neither", 2),
     },
     "The cost": {

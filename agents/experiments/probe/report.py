@@ -72,7 +72,7 @@ def effect_table(effects: Mapping[ProbeKind, PretrainingEffect], chance: float) 
 
 
 def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
-    """Draw top-1 over clips seen: a column for each method, a row for each pool, a line for each seed.
+    """Draw top-1 over masks so far: a column for each method, a row for each pool, a line for each seed.
 
     The thick line is the mean over seeds; chance is dotted.
 
@@ -92,7 +92,7 @@ def probe_figure(rows: Sequence[Row], title: str) -> NDArray[np.uint8]:
             axis.set_title(f"{method}, pool {pool}", fontsize=9)
         across[0].set_ylabel("top-1, per cent", fontsize=8)
     for axis in axes[-1]:
-        axis.set_xlabel("clips of pre-training", fontsize=8)
+        axis.set_xlabel("masks of pre-training", fontsize=8)
     axes[0, 0].legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     return pixels_of(figure)

@@ -30,7 +30,7 @@ PICTURES = 3
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot over the clips seen."""
+    """One plot over the masks so far."""
 
     title: str
     """Title of the plot."""
@@ -58,7 +58,7 @@ PANELS = (
     Panel("effective rank of the encoder's features", ("held_out/rankme",)),
     Panel("entropy of the first draw over uniform", ("sampler/entropy_share",), chance=1.0),
     Panel("tokens that are never chosen", ("sampler/never_chosen",), chance=0.0),
-    Panel("deviation of the logits", ("sampler/logit_deviation",), chance=0.0),
+    Panel("std of the logits", ("sampler/logit_deviation",), chance=0.0),
     Panel("reward", ("rollout/reward",)),
     Panel("masks/s", ("time/masks_per_s",)),
     Panel("share of the time spent waiting for clips", ("time/data_wait_share",)),
@@ -69,7 +69,7 @@ RESULTS = {
     "held_out/error_random": "held-out error, random masks",
     "held_out/gain": "gain over random masks (95 % over clips)",
     "held_out/content_gain": "gain by fitting the clip (95 % over clips)",
-    "held_out/error_deviation": "deviation of the errors of a clip's tokens",
+    "held_out/error_deviation": "std of the errors of a clip's tokens",
     "train/inverse_temperature": "inverse temperature of the sampler",
     "held_out/motion_lift": "motion of chosen tokens over that of all",
     "held_out/overlap": "tokens that masks of two clips share",

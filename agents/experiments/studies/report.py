@@ -79,7 +79,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
         places.set(xticks=[], yticks=[])
     _share_y(axes[:, 0])
     for axis, name in zip(
-        axes[0], ("gain by clips seen", "deviation of the logits", "share of masks that show a token"), strict=True
+        axes[0], ("gain by masks", "std of the logits", "share of masks that show a token"), strict=True
     ):
         axis.set_title(name, fontsize=9)
     bar = figure.colorbar(drawn, ax=axes[:, 2], shrink=0.5)
