@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tats_gym.clips.augment import Sampling
+from tats_gym.clips.datasets.layout import FIRST_PART
 from tats_gym.clips.datasets.listing import check_source
 from tats_gym.clips.readers import Reader
 from tats_gym.datasets import DATASETS, Dataset, Split
@@ -29,9 +30,9 @@ class ClipConfig:
     root: str | None = None
     """The dataset's folder, kept as an absolute path, as are all paths here; None looks below $TATS_GYM_DATA, then in
     the user's cache."""
-    split: Split = "train"
+    split: Split = FIRST_PART.split
     """Part of the dataset."""
-    fold: int = 1
+    fold: int = FIRST_PART.fold
     """One of the three official divisions of UCF101 and HMDB51."""
     subset: float | None = None
     """Only this share of every class, in (0, 1), or this many clips of every class; None takes all."""

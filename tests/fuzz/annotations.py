@@ -142,7 +142,7 @@ def make_index(root: Path) -> None:
             data="ucf101", split=split, fold=1, subset=None, subset_seed=0, classes=FOLDERS, annotated=8, missing=2,
             videos=len(rows), frames=16, stride=2,
         )  # fmt: skip
-        write_index(root / index_name("ucf101", Part(split)), header, rows)
+        write_index(root / index_name("ucf101", Part(split, 1)), header, rows)
 
 
 def check_index(root: Path, file: Path) -> str:

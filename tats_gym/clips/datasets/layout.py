@@ -18,10 +18,14 @@ from tats_gym.messages import brief
 class Part(NamedTuple):
     """A part of a dataset."""
 
-    split: Split = "train"
+    split: Split
     """Training, validation or test."""
-    fold: int = 1
+    fold: int
     """Number of the official division into train and validation, from 1 on."""
+
+
+FIRST_PART = Part("train", 1)
+"""The part of a dataset that is taken where none is named."""
 
 
 class Entry(NamedTuple):

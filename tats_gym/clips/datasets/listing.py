@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from tats_gym.clips.datasets.index import find_index, read_index
-from tats_gym.clips.datasets.layout import Listing, Part, Tree, Video, VideoList
+from tats_gym.clips.datasets.layout import FIRST_PART, Listing, Part, Tree, Video, VideoList
 from tats_gym.clips.datasets.subsets import check_subset, choose_subset
 from tats_gym.clips.paths import data_root, missing_data
 from tats_gym.datasets import DATASETS, Split
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 def list_videos(
     data: str,
     root: str | Path | None = None,
-    split: Split = "train",
+    split: Split = FIRST_PART.split,
     *,
-    fold: int = 1,
+    fold: int = FIRST_PART.fold,
     subset: float | None = None,
     subset_seed: int = 0,
     index: str | Path | None = None,
@@ -142,7 +142,7 @@ def dataset_folder(data: str, root: str | Path | None = None) -> Path:
     return make(None if root is None else data_root(data, root))
 
 
-def check_source(data: str, split: str, *, fold: int = 1, subset: float | None = None, subset_seed: int = 0) -> None:
+def check_source(data: str, split: str, *, fold: int, subset: float | None, subset_seed: int) -> None:
     """Raise ValueError if the dataset, its part or its subset does not exist."""
     check_choice("data", data, tuple(DATASETS))
     dataset = DATASETS[data]
