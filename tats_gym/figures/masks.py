@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tats_gym.clips.readable import evenly_spaced
 from tats_gym.figures.canvas import pixels_of
 from tats_gym.figures.titles import title_lines, with_target, write_title
 from tats_gym.model.target import PIXELS
@@ -227,7 +228,7 @@ def choice_figure(grid: TokenGrid, visible_share: Tensor, *, title: str = "") ->
 
 def _compose(rows: Sequence[Row], title: str, tubelet_size: int, dpi: float) -> NDArray[np.uint8]:
     steps = len(rows[0].images)
-    shown = np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int)
+    shown = evenly_spaced(range(steps), COLUMNS)
     width = len(shown) + 1.9
     head = 0.35 + 0.15 * len(title_lines(title, width))
     figure = Figure(figsize=(COLUMN_INCHES * width, COLUMN_INCHES * len(rows) + head), dpi=dpi)
