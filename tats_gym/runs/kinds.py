@@ -45,7 +45,7 @@ ENCODER = Kind(
     f"{_ENCODERS} take it, tats-gym train with --init-mae, tats-gym predict with --classifier if fine-tuned",
 )
 MAE = Kind("an exported MAE", f"tats-gym train takes it with --init-mae, {_ENCODERS} for its encoder")
-SAMPLER = Kind("an exported sampler", "tats_gym.agents.trained.sampler_export.load_sampler takes it")
+SAMPLER = Kind("an exported sampler", "see docs/export.md for the function that loads it")
 SERVING_GRAPH = Kind(
     "a graph for serving",
     "ONNX runtimes or torch.export.load take it; export the run as safetensors for the commands of this package",
