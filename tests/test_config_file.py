@@ -199,7 +199,7 @@ def test_options_that_would_be_without_effect_beside_it_are_refused(clips_root, 
     assert "--preset demo has no effect beside" in _answer(words, capsys)
 
 
-def test_a_marker_that_no_setting_has_stands_for_a_missing_value(file):
+def test_required_settings_that_the_file_lacks_stay_missing_for_the_parser(file):
     made = CommandLine(file({"format": "hf"}), "tats-gym", "").file.over(ExportConfig, None)
     assert made.format == "hf"
     assert made.run is made.out is tyro.MISSING
