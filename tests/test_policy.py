@@ -32,7 +32,7 @@ def test_learned_positions_count_at_any_scale_of_the_content():
 
 
 def test_unknown_positions_are_refused():
-    with pytest.raises(ValueError, match="positions must be one of tokens, learned; got 'sincos'"):
+    with pytest.raises(ValueError, match="pos_embed must be one of tokens, learned; got 'sincos'"):
         SamplerConfig(pos_embed="sincos")
 
 
