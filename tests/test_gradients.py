@@ -106,7 +106,7 @@ def test_gradients_of_the_maes_loss(config, seed):
     parameters = [each for each in mae.parameters() if each.requires_grad]
     gradients = torch.autograd.grad(loss(), parameters)
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
-    _check_gradients(loss, parameters, gradients, seed)
+    _check_gradients(loss, parameters, gradients, seed, step=1e-6)  # curved: at 1e-5 some slopes are off by 3e-5
 
 
 # --- The objectives of the samplers: the effect of an update, against the documentation's words ----------------------
