@@ -92,11 +92,23 @@ class EpochOrder:
     def __getitem__(self, number: int) -> Draw:
         """Return the draw at this place, counted from the start of the training."""
         epoch, place = divmod(number, len(self))
+        return Draw(self.seed, epoch, int(self._of(epoch)[place]))
+
+    def videos(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the videos (n,) of the draws at these places (n,), all at once."""
+        epochs, places = np.divmod(numbers, len(self))
+        ids = np.empty_like(numbers)
+        for epoch in np.unique(epochs):
+            within = epochs == epoch
+            ids[within] = self._of(int(epoch))[places[within]]
+        return ids
+
+    def _of(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             order = np.random.default_rng([ORDER_SEED, self.seed, epoch]).permutation(self._length)
             rank, ranks = self._shard
             self._epoch, self._order = epoch, np.resize(order, len(self) * ranks)[rank::ranks]
-        return Draw(self.seed, epoch, int(self._order[place]))
+        return self._order
 
 
 class ClipDecoder:

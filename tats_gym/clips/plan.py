@@ -3,6 +3,9 @@
 import logging
 from collections import Counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tats_gym.clips.decoder import ClipDecoder, EpochOrder
 from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.readers import VideoReadError
@@ -51,6 +54,10 @@ class Plan:
         replacements = self._pending.get(number)
         attempt = replacements[-1].attempt + 1 if replacements else self._attempts.get(number, 0)
         return TrainCut(self._order[number], attempt, count or self._decoder.config.repeats)
+
+    def videos(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the videos (n,) that are drawn at these places (n,), before any is replaced."""
+        return self._order.videos(numbers)
 
     def replace(self, number: int, cut: TrainCut, cause: str) -> TrainCut:
         """Record an unreadable video, and return the cut that replaces it.

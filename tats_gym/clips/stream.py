@@ -205,10 +205,13 @@ class ClipStream:
         self._eval_clips.close()
 
     def _views(self, ids: Sequence[int], temporal: int, spatial: int) -> Views:
+        self._check_ids(ids)
+        return Views(temporal, spatial)
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
         for id_ in ids:
             if not 0 <= id_ < len(self.videos):
                 raise IndexError(f"ids must lie in [0, {len(self.videos)}), got {id_}")
-        return Views(temporal, spatial)
 
     def _make_train_loader(self, count: int) -> InlineTrainLoader | PrefetchTrainLoader:
         config = self.config
