@@ -29,7 +29,7 @@ class SamplerConfig:
     depth: int = 1
     """Trajectory-attention blocks."""
     head_dim: int = 64
-    """Width of one attention head; must divide the width."""
+    """Width of one attention head; must divide the width. A sampler that is narrower has one head."""
     mlp_ratio: float = 0.0
     """Width of an MLP after each attention, in widths; 0 for none."""
     pos_embed: Literal["tokens", "learned"] = "tokens"
@@ -96,8 +96,9 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         width = config.width or embed_dim
-        if width % config.head_dim:
-            raise ValueError(f"head_dim must divide the sampler's width, got {config.head_dim} and {width}")
+        head_dim = min(config.head_dim, width)
+        if width % head_dim:
+            raise ValueError(f"head_dim must divide the sampler's width, got {head_dim} and {width}")
         self.differ = WithDifferences(grid_shape[0]) if config.differences else nn.Identity()
         input_width = 3 * embed_dim if config.differences else embed_dim
         self.resize = nn.Identity() if width == input_width else nn.Linear(input_width, width)
@@ -107,7 +108,7 @@ class Trunk(nn.Module):
             *(
                 TrajectoryBlock(
                     width,
-                    width // config.head_dim,
+                    width // head_dim,
                     grid_shape[0],
                     config.mlp_ratio,
                     pool=pool and block == config.depth,

@@ -36,6 +36,22 @@ def test_unknown_positions_are_refused():
         SamplerConfig(pos_embed="sincos")
 
 
+def test_a_sampler_narrower_than_a_head_has_one_head_of_its_width():
+    tokens, space = torch.randn(2, 8, 48), (TokenBox((8, 48), (2, 2, 2)), Subset(8, 3))
+    narrow, own = (
+        TatsPolicy(*space, lambda _: 1e-3, sampler=each) for each in (SamplerConfig(), SamplerConfig(head_dim=48))
+    )
+    own.load_state_dict(narrow.state_dict())
+    for policy in (narrow, own):
+        torch.manual_seed(1)
+        torch.nn.init.normal_(policy.actor_head.weight)
+    logits = [policy.get_distribution(tokens).distribution.logits for policy in (narrow, own)]
+    assert torch.equal(*logits)
+    assert logits[0].std() > 0.1
+    with pytest.raises(ValueError, match="head_dim must divide the sampler's width, got 64 and 96"):
+        TatsPolicy(*space, lambda _: 1e-3, sampler=SamplerConfig(width=96))
+
+
 @pytest.mark.parametrize("critic", ["separate", "pooled", "shared"])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_every_critic_learns_the_worth_of_clips(critic, depth):
