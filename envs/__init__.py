@@ -1,5 +1,6 @@
 """The masking problem as Gymnasium environments, and as a VecEnv for Stable-Baselines3."""
 
+from tats_gym.envs.frozen import FrozenTokenSelectionEnv, FrozenTokenSelectionVectorEnv
 from tats_gym.envs.outcome import Outcome
 from tats_gym.envs.rewards import REWARDS
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -11,6 +12,8 @@ from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 __all__ = [
     "REWARDS",
     "EnvConfig",
+    "FrozenTokenSelectionEnv",
+    "FrozenTokenSelectionVectorEnv",
     "Outcome",
     "ScoreBox",
     "Subset",

@@ -19,9 +19,12 @@ class TokenSelectionEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012 (Gymnasium's own form)
 
+    vector_kind = TokenSelectionVectorEnv
+    """The environment of batches that steps the clip."""
+
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         settings["autoreset_mode"] = "disabled"
-        self.vector_env = TokenSelectionVectorEnv(num_envs=1, render_mode=render_mode, **settings)
+        self.vector_env = self.vector_kind(num_envs=1, render_mode=render_mode, **settings)
         self.render_mode = render_mode
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space

@@ -65,6 +65,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
     v0: first version.
     """
 
+    stream_kind = ClipStream
+    """The source of the clips."""
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, **settings: Any) -> None:
         self.num_envs = checks.check_num_envs(num_envs)
         self._truncated = checks.check_episode_limit(max_episode_steps) == 1
@@ -82,13 +85,9 @@ class TokenSelectionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArr
         self._mae = own_model(self.config.mae, self.grid, seed=seed) if own else None
         self._mae_source = None if own else MAESource.find(self.config.mae)
         self._with_gradients: nn.Module | None = None
-        stream = ClipStream(
-            self.clip_config,
-            frames=self.grid.frames,
-            size=self.grid.size,
-            seed=0,
-            shard=self.config.shard,
-            pin_memory=self.device.type == "cuda",
+        shard, pinned = self.config.shard, self.device.type == "cuda"
+        stream = self.stream_kind(
+            self.clip_config, frames=self.grid.frames, size=self.grid.size, seed=0, shard=shard, pin_memory=pinned
         )
         visible = VisibleCount(self.grid, self.config.visible_spread)
         self.clip_buffer = ClipBuffer(stream, num_envs, self.config.masks_per_clip, visible, self.device)

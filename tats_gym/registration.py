@@ -2,6 +2,7 @@
 
 import warnings
 from importlib.metadata import entry_points
+from typing import Any
 
 import gymnasium
 
@@ -14,6 +15,15 @@ ENTRY_POINTS = "tats_gym.datasets"
 
 DEFAULT_ENV = "TatsMask-demo-v0"
 """The id of commands and settings that name none: it needs no data."""
+
+FROZEN_ENV = "TatsMask-frozen-v0"
+"""The id of the environment whose clips and MAE stay as they are; `env_ids` leaves it out, since no dataset is its own
+and `tats-gym train` trains an MAE."""
+FROZEN_SETTINGS = {
+    **{"data": "demo", "stride": 2, "frames": 8, "size": 24, "patch_size": 4, "tubelet_size": 4, "visible": 8},
+    "mae": "frozen",
+}
+"""Its settings: clips of 2 x 6 x 6 tokens, for which the MAE "frozen" is shipped."""
 
 
 def env_ids() -> tuple[str, ...]:
@@ -32,13 +42,20 @@ def data_of(env_id: str) -> str:
 
 
 def check_env_id(name: str, env_id: str) -> None:
-    """Raise ValueError with the most similar id if there is no such id; it may follow a module, see `import_env`.
+    """Raise ValueError with the most similar id if no dataset has this id; it may follow a module, see `import_env`.
+
+    The frozen environment's id is refused too: its error names the way to learn there.
 
     Args:
         name: The setting or option that gave it, for the message.
         env_id: The id.
     """
     module, _, bare = env_id.rpartition(":")
+    if bare in (FROZEN_ENV, scores_id(FROZEN_ENV)):
+        raise ValueError(
+            f"{name} names {bare}, whose MAE stays as it is: agents learn there by Stable-Baselines3's `learn` "
+            f"(docs/frozen.md); to train an MAE give --env {DEFAULT_ENV}"
+        )
     if module and bare not in env_ids():
         raise ValueError(
             f"{name} names {bare}, which is not registered: import {module}, which registers its dataset, or give "
@@ -64,21 +81,29 @@ def register_dataset(name: str, dataset: Dataset) -> None:
     Raises:
         ValueError: If the name is no word of an id, or is taken by another dataset.
     """
-    add_dataset(name, dataset)
     env_id = f"TatsMask-{name}-v0"
+    if env_id == FROZEN_ENV:
+        raise ValueError(f"the id {FROZEN_ENV} is taken; choose another name than {name!r} for the dataset")
+    add_dataset(name, dataset)
     settings = {"data": name, "stride": dataset.stride, **dataset.settings}
+    _register(env_id, settings, "single:TokenSelectionEnv", "token_selection:TokenSelectionVectorEnv")
+
+
+def _register(env_id: str, settings: dict[str, Any], single: str, vector: str) -> None:
+    """Register an id, and that with scores, unless they are known; `single` and `vector` name classes of `envs`."""
     for each, action in ((env_id, {}), (scores_id(env_id), {"action": "scores"})):
         if each not in gymnasium.registry:
             gymnasium.register(
                 each,
-                entry_point="tats_gym.envs.single:TokenSelectionEnv",
-                vector_entry_point="tats_gym.envs.token_selection:TokenSelectionVectorEnv",
+                entry_point=f"tats_gym.envs.{single}",
+                vector_entry_point=f"tats_gym.envs.{vector}",
                 kwargs={**settings, **action},
             )
 
 
 def register_envs() -> None:
-    """Register the ids of all datasets, built in and of installed packages; one that fails is named in a warning."""
+    """Register all ids; a dataset of an installed package that fails is named in a warning."""
+    _register(FROZEN_ENV, FROZEN_SETTINGS, "frozen:FrozenTokenSelectionEnv", "frozen:FrozenTokenSelectionVectorEnv")
     for name, dataset in tuple(DATASETS.items()):
         register_dataset(name, dataset)
     for point in entry_points(group=ENTRY_POINTS):

@@ -18,6 +18,7 @@ from tats_gym.agents.stock.replay import ClipReplayBuffer
 from tats_gym.agents.training.joint_training import JointTraining
 from tats_gym.envs import TokenSelectionVecEnv, TokenSelectionVectorEnv
 from tats_gym.model.optim import MAEOptimConfig, mae_optimizer
+from tats_gym.registration import FROZEN_ENV
 from tests.layouts import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,7 @@ def _scores_env(settings):
 
 
 def test_ids_with_scores_are_the_same_environments():
-    for env_id in tats_gym.env_ids():
+    for env_id in (*tats_gym.env_ids(), FROZEN_ENV):
         plain, scores = gymnasium.spec(env_id), gymnasium.spec(env_id.replace("TatsMask-", "TatsMaskScores-"))
         assert scores.kwargs == {**plain.kwargs, "action": "scores"}
         assert (scores.entry_point, scores.vector_entry_point) == (plain.entry_point, plain.vector_entry_point)

@@ -46,7 +46,7 @@ def test_it_trains_tests_and_goes_on_to_more_epochs(main, tmp_path, capsys):
         ([], "error: --encoder must name a run, an export"),
         (
             ["--encoder", "runs/none"],
-            "error: encoder must be one of tiny, small, base, large, demo, or a path that exists",
+            "error: encoder must be one of tiny, small, base, large, demo, frozen, or a path that exists",
         ),
         (["--encoder", "tiny", "--env", "TatsMask-folder-v0"], "error: TatsMask-folder-v0 has no labels to learn"),
         (["--resume", "runs/none"], "error: runs/none holds no run"),

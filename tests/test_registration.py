@@ -8,6 +8,7 @@ import gymnasium
 import pytest
 
 import tats_gym
+from tats_gym.registration import FROZEN_ENV
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 def test_importing_registers_them_all():
     names = ("ssv2", "k400", "ucf101", "hmdb51", "list", "demo", "folder", "atari", "images", "frames")
     assert {f"TatsMask-{data}-v0" for data in names} == set(tats_gym.env_ids())
-    for env_id in tats_gym.env_ids():
+    for env_id in (*tats_gym.env_ids(), FROZEN_ENV):
         spec = gymnasium.spec(env_id)
         assert spec.max_episode_steps is None
         assert gymnasium.envs.registration.EnvSpec.from_json(spec.to_json()).kwargs == spec.kwargs

@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import tats_gym
 from tats_gym.envs import TokenSelectionEnv, TokenSelectionVectorEnv
 from tats_gym.model.videomae import MAE_PRESETS, MaskedAutoencoder
+from tats_gym.registration import FROZEN_ENV, data_of
 from tats_gym.tokens import TokenGrid
 from tests.layouts import SMALL, write_layout
 
@@ -27,14 +28,16 @@ def _roots(tmp_path_factory):
     }
 
 
-@pytest.fixture(params=tats_gym.env_ids(), name="env_id")
+@pytest.fixture(params=[*tats_gym.env_ids(), FROZEN_ENV], name="env_id")
 def _env_id(request):
     return request.param
 
 
 @pytest.fixture(name="settings")
 def _settings(env_id, roots, demo_root):
-    data = env_id.split("-")[1]
+    data = data_of(env_id)
+    if env_id == FROZEN_ENV:
+        return {**SMALL, "data": "folder", "root": str(roots["folder"])}
     return {**SMALL, "root": str(demo_root if data == "demo" else roots[data])}
 
 

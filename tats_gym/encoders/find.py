@@ -81,8 +81,8 @@ class EncoderSource:
         """Look `name` up among presets and shipped MAEs, then on disk.
 
         Args:
-            name: A preset; "demo" (shipped); a run's folder or checkpoint; an export; a Hugging Face VideoMAE folder;
-                or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
+            name: A preset; "demo" or "frozen" (shipped); a run's folder or checkpoint; an export; a Hugging Face
+                VideoMAE folder; or a published VideoMAE or AdaMAE file, pre-trained or fine-tuned.
             grid: Geometry of the clips that it will encode; None takes the source's.
             interpolate: Interpolate the position embeddings where `grid` has other frames or another size.
             seed: Seed of a preset's weights.

@@ -51,7 +51,7 @@ class MAESource:
         """Look `name` up among presets and shipped MAEs, then on disk.
 
         Args:
-            name: A preset; "demo" for the MAE of the demo clips that is shipped; or a path that `EncoderSource.find`
+            name: A preset; "demo" or "frozen" for a shipped MAE of the demo clips; or a path that `EncoderSource.find`
                 takes: a run, an export, a Hugging Face VideoMAE folder, a published VideoMAE or AdaMAE file. Where the
                 source has no decoder, a new one is drawn when the MAE is built.
             setting: The setting that gave the name, for messages.

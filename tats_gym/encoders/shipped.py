@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tats_gym.model.videomae import MAE_PRESETS
 
-SHIPPED = {"demo": Path(__file__).with_name("demo_mae.safetensors")}
-"""Trained MAEs that come with the package, by name; docs/data.md has the commands that made them."""
+SHIPPED = {name: Path(__file__).with_name(f"{name}_mae.safetensors") for name in ("demo", "frozen")}
+"""Trained MAEs of the package, by name; the commands that made them are in docs/data.md and docs/frozen.md."""
 MAE_NAMES = (*MAE_PRESETS, *SHIPPED)
 """Names that `MAESource.find` and `EncoderSource.find` take before paths."""
