@@ -87,7 +87,8 @@ def test_a_command_names_itself_in_its_help(capsys):
 
 
 ALL = [[name] for name in COMMANDS if name not in ("prepare", "benchmark")] + [
-    ["prepare", "verify"], ["prepare", "list"], *(["benchmark", name] for name in ("data", "step", "growth", "startup"))
+    ["prepare", "verify"], ["prepare", "list"],
+    *(["benchmark", name] for name in ("data", "step", "growth", "frozen", "startup")),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Measure this project's speed beside that of its peers: tats-gym benchmark step, data, growth or startup."""
+"""Measure this project's speed beside that of its peers: tats-gym benchmark NAME."""
 
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -16,6 +16,7 @@ COMMANDS = {
     "data": "readers, our loader and a loader like the published VideoMAE's, in clips a second",
     "step": "seconds a clip of our joint step, its parts and the peers' steps",
     "growth": "time and memory of the joint step as batch, frames and size grow",
+    "frozen": "masks a CPU second of the environment without video, beside its MAE's forward and the plain one",
     "startup": "CPU seconds until `tats-gym train` answers, beside those of importing Stable-Baselines3",
 }
 """Name of a benchmark, which is that of its module, to its line of the help."""
