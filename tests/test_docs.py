@@ -63,6 +63,7 @@ SMALLER = {
     "prepare": "--num-workers 0",
     "record": "--videos 4 --held-out 2 --frames 16 --size 64",
     "visualize": "--device cpu",
+    "frozen_curves.py": "--masks 8 --num-envs 4 --measurements 1 --seeds 1",
     "ppo_tensors.py": "--updates 1 --num-envs 4 --device cpu",
 }
 """Options added to a command, or to a program of the pages."""
