@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tats_gym.files.atomic import write_whole
+from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.provenance import origin
 
 
@@ -57,13 +57,14 @@ def command_of(command: str, config: Any, *, without: Collection[str] = ("jobs",
 
 
 def write_results(path: Path, record: Mapping[str, Any], picture: NDArray[np.uint8] | None = None) -> str:
-    """Write a record and a picture, and return the lines with their paths.
+    """Write a record and a picture into a folder, made if it is missing, and return the lines with their paths.
 
     Args:
         path: Path of the files, without their suffixes.
         record: Plain values, written as `path`.json.
         picture: (height, width, 3), written as `path`.png.
     """
+    make_folder(path.parent)
     numbers = f"{path}.json"
     write_whole(Path(numbers), json.dumps(record, indent=1) + "\n")
     if picture is None:

@@ -16,7 +16,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with process_group("cpu") as ranks:
         for agent in agents:
-            config = tiny_config(clips, out, agent=agent, epoch_clips=16, eval_interval=10_000)
+            config = tiny_config(clips, out, agent=agent, epoch_masks=16, eval_interval=10_000)
             run = Pretraining(config, Path(out) / agent, ranks)
             before = weights_of(run)
             run.run()
