@@ -194,7 +194,7 @@ def test_an_agent_that_is_built_by_hand_learns(held_out, demo_root, algorithm):
     masks_per_clip = 4 if algorithm == "tats" else 1
     settings = {"root": str(demo_root), "reward": "gain", "masks_per_clip": masks_per_clip, "device": "cpu"}
     env = TokenSelectionVecEnv(gymnasium.make_vec(FROZEN_ENV, num_envs=128, **settings))
-    sampler = SamplerConfig(width=64, positions="learned", critic="none" if algorithm == "tats" else "shared")
+    sampler = SamplerConfig(width=64, pos_embed="learned", critic="none" if algorithm == "tats" else "shared")
     shared = {"policy_kwargs": {"sampler": sampler}, "seed": 0, "device": "cpu"}
     if algorithm == "tats":
         agent = TATS("TatsPolicy", env, GROUP, baseline="group", masks_per_clip=masks_per_clip, **shared)

@@ -29,7 +29,7 @@ from tats_gym.clips import list_videos
 from tats_gym.envs import TokenSelectionVecEnv
 from tats_gym.figures.canvas import pixels_of
 from tats_gym.files.atomic import make_folder
-from tats_gym.model.training import MAEOptimConfig
+from tats_gym.model.optim import MAEOptimConfig
 from tats_gym.provenance import origin
 from tats_gym.results import aligned, command_of, results_folder, write_results
 from tats_gym.statistics import estimate
@@ -124,9 +124,9 @@ def config_of(agent: str, changes: Mapping[str, Any], seed: int, settings: Setti
         agent=agent,
         seed=seed,
         num_envs=settings.num_envs,
-        epoch_clips=settings.masks,
+        epoch_masks=settings.masks,
         mae_optim=MAEOptimConfig(epochs=1, warmup_epochs=0, base_lr=2e-3 * 256 / settings.num_envs),  # AdaMAE's rate
-        sampler=SamplerConfig(width=64, positions="learned", critic="shared"),
+        sampler=SamplerConfig(width=64, pos_embed="learned", critic="shared"),
         tats=TatsConfig(warmup_epochs=0, **{**SETTINGS, **changes}),
     )
 
