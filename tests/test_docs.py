@@ -23,8 +23,8 @@ from tats_gym.agents.experiments.comparison import compare
 from tats_gym.agents.experiments.finetune import study as finetune_study
 from tats_gym.agents.experiments.probe import study as probe_study
 from tats_gym.agents.experiments.studies import study
-from tats_gym.agents.experiments.sweeps import plan as sweep_plan
 from tats_gym.agents.experiments.sweeps import sweep
+from tats_gym.agents.experiments.trials import plan
 from tats_gym.clips.games.atari import atari_config, make_atari_data
 from tats_gym.datasets import DATASETS
 from tests.layouts import moving_frames, write_layout
@@ -149,7 +149,7 @@ def test_a_page_runs_from_top_to_bottom(page, place, demo_root, tmp_path, monkey
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for module in (compare, study, sweep):
         monkeypatch.setattr(module, "run_trials", _begin)
-    monkeypatch.setattr(sweep_plan, "plan_run", _begin)
+    monkeypatch.setattr(plan, "plan_run", _begin)
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):
         if language == "python" and not FILE.match(text):

@@ -7,6 +7,7 @@ import pytest
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
 from tats_gym.agents.experiments.sweeps import plan as sweep_plan
 from tats_gym.agents.experiments.sweeps.sweep import SweepCommand
+from tats_gym.agents.experiments.trials import plan as trials_plan
 from tats_gym.agents.training import plan as plan_module
 from tats_gym.agents.training.plan import Phase, RunPlan, plan_run
 from tats_gym.agents.training.pretraining import Pretraining
@@ -63,7 +64,12 @@ def test_a_plan_adds_its_parts_up():
     config = replace(tiny_config("clips", "runs"), keep_checkpoints=3, keep_checkpoint_hours=2.0)
     phases = tuple(Phase(name=name, masks=3600 * 40, masks_per_s=20.0, wait_share=0.25) for name in ("first", "then"))
     plan = RunPlan(
-        config=config, phases=phases, measurements=9, measurement_s=400.0, peak_memory_mib=512.0, checkpoint_bytes=2**28
+        config=config,
+        phases=phases,
+        measurements=9,
+        measurement_s=400.0,
+        peak_memory_mib=512.0,
+        checkpoint_bytes=2**28,
     )
     assert plan.hours == 2 + 2 + 1
     assert plan.checkpoints == 3 + 2
@@ -84,7 +90,7 @@ def test_a_sweep_s_plan_adds_up_its_runs_over_seeds(clips_root, tmp_path, monkey
             peak_memory_mib=0.0, checkpoint_bytes=2**29,
         )  # fmt: skip
 
-    monkeypatch.setattr(sweep_plan, "plan_run", plan_in_hours)
+    monkeypatch.setattr(trials_plan, "plan_run", plan_in_hours)
     base = replace(tiny_config(clips_root, tmp_path), grid=TokenGrid(frames=4, size=128))
     command = SweepCommand(table="table6", seeds=(3, 4), out=tmp_path, base=base, probing=ProbePlan())
     *_, table, total = sweep_plan.plan_sweep(command)
