@@ -1,7 +1,7 @@
 """Compares agents that train the same MAE from the same seeds, with the same number of forwards."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,26 @@ class Comparison:
     """A run or checkpoint whose MAE measures all masks; None takes, for each seed, the run of the agent `random`."""
     probe: ProbePlan | None = None
     """None skips the probes."""
+    forwards: Mapping[str, int] = field(default_factory=dict)
+    """Agent to its training forwards, where they are others than those of `base`."""
 
     def __post_init__(self) -> None:
         if not self.agents or len(set(self.agents)) < len(self.agents):
             raise ValueError(f"agents must be at least one, each named once, got {self.agents}")
+
+    def config_of(self, agent: str) -> PretrainConfig:
+        """Return the settings of an agent's runs, of any seed."""
+        base = with_forwards(self.base, self.forwards[agent]) if agent in self.forwards else self.base
+        return with_agent(base, agent)
+
+    def trial_of(self, agent: str, seed: int, folder: Path) -> Trial:
+        """Return an agent's run with a seed; `folder` holds a folder for each agent and seed."""
+        return Trial(replace(self.config_of(agent), seed=seed), folder / file_name(agent) / f"seed{seed}")
+
+
+def file_name(agent: str) -> str:
+    """Return an agent's name as files and folders bear it."""
+    return agent.replace(":", ".")
 
 
 @dataclass(frozen=True)
@@ -148,13 +164,7 @@ def run_comparison(
     """
     check(comparison)
     probed, notes = _left_out(comparison)
-    trials = {
-        (agent, seed): Trial(
-            with_agent(replace(comparison.base, seed=seed), agent), folder / agent.replace(":", ".") / f"seed{seed}"
-        )
-        for seed in seeds
-        for agent in comparison.agents
-    }
+    trials = {(agent, seed): comparison.trial_of(agent, seed, folder) for seed in seeds for agent in comparison.agents}
     run_trials(list(trials.values()), jobs=jobs, own_process=own_process)
     rows = {key: {"agent": key[0], **read_row(trial.folder)} for key, trial in trials.items()}
     if comparison.reference or CONTROL in comparison.agents:
@@ -192,7 +202,7 @@ def check(comparison: Comparison) -> None:
         find_agent(agent)
     if comparison.reference:
         reference_mae(comparison.reference, comparison.base)
-    check_builds({agent: with_agent(comparison.base, agent) for agent in comparison.agents})
+    check_builds({agent: comparison.config_of(agent) for agent in comparison.agents})
 
 
 def _left_out(comparison: Comparison) -> tuple[bool, list[str]]:
