@@ -48,6 +48,7 @@ def test_a_plan_agrees_with_its_run(clips_root, tmp_path, monkeypatch):
     assert [(phase.masks, phase.masks_per_s) for phase in plan.phases] == [(8, 2.0), (24, 2.0)]  # 4 masks in 2 s
     assert plan.measurements == len(measured)
     assert plan.measurement_s == 7.0
+    assert (plan.masks_per_s, plan.rollout_masks) == (2.0, 4)
     assert plan.hours == pytest.approx((32 / 2 + 3 * 7) / 3600)
     assert plan.checkpoints == len(kept)
     assert plan.checkpoint_bytes == pytest.approx(kept[-1].stat().st_size, rel=0.02)
@@ -70,6 +71,7 @@ def test_a_plan_adds_its_parts_up():
         measurement_s=400.0,
         peak_memory_mib=512.0,
         checkpoint_bytes=2**28,
+        rollout_masks=32,
     )
     assert plan.hours == 2 + 2 + 1
     assert plan.checkpoints == 3 + 2
@@ -87,7 +89,7 @@ def test_a_sweep_s_plan_adds_up_its_runs_over_seeds(clips_root, tmp_path, monkey
         phase = Phase(name="the whole run", masks=7200, masks_per_s=1.0 + (config.agent == "tube"), wait_share=0.0)
         return RunPlan(
             config=replace(config, keep_checkpoints=1), phases=(phase,), measurements=0, measurement_s=0.0,
-            peak_memory_mib=0.0, checkpoint_bytes=2**29,
+            peak_memory_mib=0.0, checkpoint_bytes=2**29, rollout_masks=32,
         )  # fmt: skip
 
     monkeypatch.setattr(trials_plan, "plan_run", plan_in_hours)

@@ -58,6 +58,13 @@ class RunPlan:
     """Peak so far, of the GPU on a GPU, else of this process."""
     checkpoint_bytes: int
     """Size of one checkpoint."""
+    rollout_masks: int
+    """Masks in a rollout of the agent."""
+
+    @property
+    def masks_per_s(self) -> float:
+        """Speed of the whole training, without measurements."""
+        return sum(phase.masks for phase in self.phases) / sum(phase.hours * 3600 for phase in self.phases)
 
     @property
     def hours(self) -> float:
@@ -139,6 +146,7 @@ def plan_run(config: PretrainConfig) -> RunPlan:
             measurement_s=measurement_s,
             peak_memory_mib=peak_memory_mib(run.vector_env.device),
             checkpoint_bytes=checkpoint_bytes,
+            rollout_masks=rollout_steps(run.agent) * config.num_envs,
         )
 
 
