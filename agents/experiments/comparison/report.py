@@ -148,7 +148,7 @@ def _tables(summary: Summary) -> Iterator[str]:
             for name in names:
                 line.append(as_text(estimates[name], measures[name]) if name in estimates else "")
                 if measures[name].deciding:
-                    line.append(_number(estimates[name].detectable, measures[name]) if name in estimates else "")
+                    line.append(as_number(estimates[name].detectable, measures[name]) if name in estimates else "")
             lines.append(line)
         yield "\n".join([title, *aligned(lines)])
 
@@ -156,11 +156,12 @@ def _tables(summary: Summary) -> Iterator[str]:
 def as_text(estimate: Estimate, measure: Measure) -> str:
     """Return an estimate's mean and, if the seeds differ, its interval as text."""
     sign = "+" if measure.deciding else ""
-    mean, low, high = (_number(value, measure, sign) for value in (estimate.mean, estimate.low, estimate.high))
+    mean, low, high = (as_number(value, measure, sign) for value in (estimate.mean, estimate.low, estimate.high))
     return f"{mean} [{low}, {high}]" if estimate.low < estimate.high else mean  # with one seed they are NaN
 
 
-def _number(value: float, measure: Measure, sign: str = "") -> str:
+def as_number(value: float, measure: Measure, sign: str = "") -> str:
+    """Return a value as text in the measure's unit, "" for NaN."""
     return "" if math.isnan(value) else f"{measure.scale * value:{sign},.{measure.digits}f}"
 
 

@@ -14,16 +14,19 @@ from tats_gym.results import aligned
 from tats_gym.statistics import Estimate
 
 
-def with_headroom_share(rows: Sequence[Row], searched: Mapping[int, float]) -> list[dict[str, Any]]:
-    """Return rows with their share of the headroom, where the MAE was not trained: `headroom_share`.
+def with_headroom_share(rows: Sequence[Row], searched: Mapping[int, float], gain: str = "gain") -> list[dict[str, Any]]:
+    """Return rows with their share of the headroom, `headroom_share`; of "gain" only where the MAE was not trained.
 
     Args:
         rows: One a trial, as `run_study` returns them.
         searched: The gain of each clip's own searched mask under the MAE of a seed; of one seed if they share the MAE.
+        gain: Name of the gain under that MAE.
     """
     shared = next(iter(searched.values()))
     return [
-        {**row, **({} if row["mae_steps"] else {"headroom_share": row["gain"] / searched.get(row["seed"], shared)})}
+        dict(row)
+        if gain == "gain" and row["mae_steps"]
+        else {**row, "headroom_share": row[gain] / searched.get(row["seed"], shared)}
         for row in rows
     ]
 

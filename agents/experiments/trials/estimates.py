@@ -11,6 +11,9 @@ Row = Mapping[str, Any]
 
 DIFFERENCES = {
     "error_random_drop": ("error_random", -1),
+    "reference_gain_rise": ("reference_gain", 1),
+    "reference_content_gain_rise": ("reference_content_gain", 1),
+    "headroom_share_rise": ("headroom_share", 1),
     "logistic_rise": ("logistic", 1),
     "attentive_rise": ("attentive", 1),
     "knn_rise": ("knn", 1),
@@ -18,6 +21,8 @@ DIFFERENCES = {
     "r2_ridge_small_rise": ("r2_ridge_small", 1),
     "r2_attentive_rise": ("r2_attentive", 1),
     "r2_attentive_small_rise": ("r2_attentive_small", 1),
+    "clips_per_s_rise": ("clips_per_s", 1),
+    "peak_memory_mib_drop": ("peak_memory_mib", -1),
 }
 """Name of a difference to the control: its measure, and the sign with which better is above zero."""
 
