@@ -16,7 +16,8 @@ WORD = re.compile(r"(?<!\S)\S{1,32}(?!\S)")
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the records and their notes below benchmarks/."""
-    for path in [MEASURED / "NOTES.md", *sorted((MEASURED / "results").iterdir())]:
+    entries = sorted((MEASURED / "leaderboard").glob("*/*.json"))
+    for path in [MEASURED / "NOTES.md", *sorted((MEASURED / "results").iterdir()), *entries]:
         files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
 
 

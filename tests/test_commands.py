@@ -32,7 +32,7 @@ def test_every_command_is_a_module_and_every_script_runs_one():
         assert import_module(f"tats_gym.commands.{name.replace('-', '_')}").__doc__
     run = [re.search(r'run\("([\w-]+)", sys\.argv\[1:\], program="(\w+\.py)"\)', path.read_text())
            for path in (ROOT / "scripts").glob("*.py")]  # fmt: skip
-    assert len(run) == 16
+    assert len(run) == 17
     assert {each[1] for each in run} <= COMMANDS.keys()
     assert {each[2] for each in run} == {path.name for path in (ROOT / "scripts").glob("*.py")}
 

@@ -193,7 +193,7 @@ def test_rollouts_that_would_train_an_mae_for_longer_are_refused(base, tmp_path)
 
 def test_an_agent_can_have_a_budget_of_its_own(base):
     comparison = Comparison(base=base, agents=("random", "tats"), forwards={"tats": 16})
-    lengths = [comparison.config_of(agent).epoch_clips for agent in comparison.agents]
+    lengths = [comparison.config_of(agent).epoch_masks for agent in comparison.agents]
     assert lengths == [8, 4]  # 32 and 16 forwards in 4 epochs
 
 

@@ -67,7 +67,7 @@ SMALLER = {
     "ppo_tensors.py": "--updates 1 --num-envs 4 --device cpu",
 }
 """Options added to a command, or to a program of the pages."""
-LONG = ("compare", "study", "sweep")
+LONG = ("bench", "compare", "study", "sweep")
 
 
 class BegunError(BaseException):

@@ -1,5 +1,6 @@
-"""The recipes of CONTRIBUTING.md for agents, datasets, rewards and targets, followed in a copy of this checkout."""
+"""The recipes of CONTRIBUTING.md, followed to the letter in a copy of this checkout."""
 
+import json
 import os
 import re
 import shutil
@@ -57,6 +58,25 @@ TRAIN = (
     "--stride 1 --num-workers 0 --num-envs 2 --epoch-masks 4 --mae-optim.epochs 2 --mae-optim.warmup-epochs 1 "
     "--eval-clips 2 --eval-masks 1 --device cpu --quiet"
 )
+ENTER = """
+import shlex
+import sys
+from functools import partial
+from tats_gym.agents.experiments.bench import bench
+from tats_gym.agents.experiments.bench.tasks import TASKS, Task
+from tats_gym.agents.experiments.comparison.compare import run_comparison
+from tats_gym.commands import main
+from tests.runs import tiny_config
+
+videos, *commands = sys.argv[1:]
+base = tiny_config(videos, "unused")
+TASKS["demo-10"] = Task(about="a few clips", base=base, forwards=32, ranked_by="reference_gain")
+bench.run_comparison = partial(run_comparison, own_process=False)
+for command in commands:
+    program, *words = shlex.split(command)
+    print(program, main([*words, "--jobs", "1"]))
+"""
+"""Runs the commands of the recipe for the leaderboard on a small task."""
 
 
 @pytest.fixture(name="checkout", scope="module")
@@ -81,7 +101,7 @@ def _checkout(tmp_path_factory):
 
 
 def _python(checkout, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{checkout}:{ROOT}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, check=False
     )
@@ -134,3 +154,15 @@ def test_the_agent_trains_on_the_dataset_with_the_reward_and_the_target(used):
     named = [settings[part] for part in ("env", "agent", "reward", "target")]
     assert named == ["TatsMask-mine-v0", "newest", "neg_worst", "colour"]
     assert load_checkpoint(used[1])["mae"]["decoder.head.bias"].shape == (3,)
+
+
+def test_an_entry_of_the_leaderboard_is_made_by_its_commands(checkout, clips_root):
+    (checkout / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "index.md", checkout / "docs")
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+    told = _python(checkout, "-c", ENTER, clips_root, *block.splitlines())
+    assert [line for line in told.splitlines() if line.startswith("tats-gym")] == ["tats-gym 0", "tats-gym 0"]
+    entry = json.loads((checkout / "benchmarks" / "leaderboard" / "demo-10" / "newest.json").read_text())
+    assert (entry["method"], entry["seeds"], len(entry["rows"])) == ("newest", [0, 1, 2, 3, 4], 5)
+    page = (checkout / "docs" / "leaderboard.md").read_text()
+    assert "| `newest` | 5 |" in page.split("## demo-10, version 1")[1].split("## games-05")[0]

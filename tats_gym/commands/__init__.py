@@ -17,6 +17,7 @@ COMMANDS = {
     "visualize": "draw masks and reconstructions of any video",
     "report": "write one HTML page about runs",
     "compare": "compare agents over seeds, at equal cost",
+    "bench": "compare masks on fixed tasks, for the leaderboard",
     "study": "compare settings of TATS over seeds",
     "sweep": "run the supplement's tables 2, 3 and 6, beside the paper's figures",
     "prepare": "verify a dataset, or write its list",

@@ -21,7 +21,7 @@ DIFFERENCES = {
     "r2_ridge_small_rise": ("r2_ridge_small", 1),
     "r2_attentive_rise": ("r2_attentive", 1),
     "r2_attentive_small_rise": ("r2_attentive_small", 1),
-    "clips_per_s_rise": ("clips_per_s", 1),
+    "masks_per_s_rise": ("masks_per_s", 1),
     "peak_memory_mib_drop": ("peak_memory_mib", -1),
 }
 """Name of a difference to the control: its measure, and the sign with which better is above zero."""
