@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from tats_gym.messages import check_choice
+from tats_gym.tokens import GridShape
 
 Reach = Literal["token", "place", "neighbours", "clip"]
 
 
-def neighbourhood(grid_shape: tuple[int, int, int], reach: Reach, far_weight: float) -> Tensor:
+def neighbourhood(grid_shape: GridShape, reach: Reach, far_weight: float) -> Tensor:
     """Return the weight (L, L) with which the error of token j counts in the credit of token i, in row i.
 
     Args:

@@ -10,6 +10,8 @@ from gymnasium.vector.utils import batch_differing_spaces, batch_space
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from tats_gym.tokens import GridShape
+
 SCORE_LIMIT = 5.0
 """Bound of a score, rarely reached at unit standard deviation; at a bound of 1 many scores would tie."""
 
@@ -57,7 +59,7 @@ class TokenBox(RebuiltSpace, spaces.Box):
     def __init__(
         self,
         shape: tuple[int, ...],
-        grid_shape: tuple[int, int, int],
+        grid_shape: GridShape,
         low: float = -np.inf,
         high: float = np.inf,
         seed: int | np.random.Generator | None = None,

@@ -74,7 +74,7 @@ class AdaMAEPolicy(SubsetPolicy):
         self.apply(initialise)
         self.make_optimizer(lr_schedule)
 
-    def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:
+    def score(self, tokens: Tensor) -> PolicyOutput:
         """Return the distribution over masks for tokens (B, L, D), and values (B, 1) of zero."""
         with autocast(self.precision, self.device):
             logits = self.head(self.block(tokens - self.offset + self.pos_embed)).squeeze(-1)  # (B, L)

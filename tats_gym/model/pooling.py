@@ -7,8 +7,10 @@ from typing import Literal
 from einops import rearrange, reduce
 from torch import Tensor
 
+from tats_gym.tokens import GridShape
+
 Pool = Literal["mean", "change", "frames", "tokens"]
-POOLS: Mapping[Pool, Callable[[Tensor, tuple[int, int, int]], Tensor]] = MappingProxyType(
+POOLS: Mapping[Pool, Callable[[Tensor, GridShape], Tensor]] = MappingProxyType(
     {
         "mean": lambda tokens, _: tokens.mean(1),
         "change": lambda tokens, grid: (

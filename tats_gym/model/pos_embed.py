@@ -8,7 +8,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GridShape = tuple[int, int, int]
+from tats_gym.tokens import GridShape
+
 PosEmbedKind = Literal["sinusoid", "learned", "table"]
 
 

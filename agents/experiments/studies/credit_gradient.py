@@ -25,6 +25,7 @@ from tats_gym.agents.marginal_credit import Reach, marginal_advantage, mean_by_t
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.masks import random_ids
 from tats_gym.model.protocol import MaskedModel
+from tats_gym.tokens import GridShape
 
 STEEPEST = "mask, neg_error, value per clip"
 """The credit whose mean gradient is 1 / K of the steepest descent of the expected error, with the least noise."""
@@ -141,7 +142,7 @@ def _draw(mae: MaskedModel, clips: Tensor, logits: Tensor, num_visible: int, bat
     return _Drawn(*(torch.cat(rows).unflatten(0, shape) for rows in ([ids_keep], masks, errors, random)))
 
 
-def _moments(logits: Tensor, drawn: _Drawn, grid_shape: tuple[int, int, int]) -> dict[str, _Moments]:
+def _moments(logits: Tensor, drawn: _Drawn, grid_shape: GridShape) -> dict[str, _Moments]:
     """Differentiate each credit's objective with respect to logits (S, B, L), draw by draw."""
     with torch.enable_grad():
         logits = logits.clone().requires_grad_()
@@ -174,9 +175,7 @@ def _objectives(distribution: PlackettLuce, drawn: _Drawn) -> dict[str, Tensor]:
     }
 
 
-def _marginal_objectives(
-    distribution: PlackettLuce, drawn: _Drawn, grid_shape: tuple[int, int, int]
-) -> dict[str, Tensor]:
+def _marginal_objectives(distribution: PlackettLuce, drawn: _Drawn, grid_shape: GridShape) -> dict[str, Tensor]:
     """Return the objective (S, B) of marginal credit for each reach, by name."""
     total, times = (each.sum(0) - each for each in (drawn.errors, drawn.mask.float()))  # (S, B, L), of other draws
     expected = mean_by_token(total, times).flatten(0, 1)  # (S * B, L)

@@ -12,6 +12,7 @@ from tats_gym.agents.experiments.trials.estimates import DECIDING, FROM_ZERO, TA
 from tats_gym.figures.canvas import pixels_of
 from tats_gym.results import aligned
 from tats_gym.statistics import Estimate
+from tats_gym.tokens import GridShape
 
 
 def with_headroom_share(rows: Sequence[Row], searched: Mapping[int, float], gain: str = "gain") -> list[dict[str, Any]]:
@@ -54,7 +55,7 @@ def study_table(summary: Mapping[str, Mapping[str, Estimate]]) -> str:
     return "\n".join(aligned(lines))
 
 
-def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: str) -> NDArray[np.uint8]:
+def study_figure(rows: Sequence[Row], grid_shape: GridShape, title: str) -> NDArray[np.uint8]:
     """Draw gain and logit deviation of each arm over the training, a line for each seed, and its chosen tokens.
 
     Args:
@@ -92,7 +93,7 @@ def study_figure(rows: Sequence[Row], grid_shape: tuple[int, int, int], title: s
     return pixels_of(figure)
 
 
-def _in_a_row(values: NDArray[Any], grid_shape: tuple[int, int, int]) -> NDArray[Any]:
+def _in_a_row(values: NDArray[Any], grid_shape: GridShape) -> NDArray[Any]:
     """Lay values (L,) out as the grid's frames side by side, with a gap between them: (h, t * (w + 1) - 1)."""
     frames = np.asarray(values).reshape(grid_shape)
     return (
