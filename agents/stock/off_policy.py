@@ -8,6 +8,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from tats_gym.agents.config import PretrainConfig
+from tats_gym.agents.schedule import warmup_timesteps
 from tats_gym.agents.stock.policies import TokenSACPolicy, TokenTD3Policy
 from tats_gym.agents.stock.replay import ClipReplayBuffer
 from tats_gym.envs.sb3 import TokenSelectionVecEnv
@@ -31,12 +32,11 @@ def build_td3(env: TokenSelectionVecEnv, config: PretrainConfig) -> TD3:
 def off_policy_settings(env: TokenSelectionVecEnv, config: PretrainConfig) -> dict[str, Any]:
     """Return the arguments common to the off-policy algorithms."""
     off_policy = config.off_policy
-    warmup_steps = config.tats.warmup_epochs * config.steps_per_epoch(len(env.vector_env.clip_buffer.stream))
     return {
         "learning_rate": off_policy.learning_rate,
         "buffer_size": off_policy.buffer_size,
         "batch_size": off_policy.batch_size,
-        "learning_starts": max(off_policy.learning_starts, warmup_steps * config.num_envs),
+        "learning_starts": max(off_policy.learning_starts, warmup_timesteps(env, config)),
         "train_freq": off_policy.train_freq,
         "gradient_steps": off_policy.gradient_steps,
         "replay_buffer_class": ClipReplayBuffer,

@@ -16,6 +16,7 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.nonfinite import FiniteWatch
 from tats_gym.agents.requirements import resolve_settings
 from tats_gym.agents.rollouts import TokenRollouts
+from tats_gym.agents.schedule import batch_size, steps_per_epoch
 from tats_gym.agents.training.agent_state import agent_state, restore_agent
 from tats_gym.agents.training.callbacks import Checkpoints, Evaluation, StopRequestedError
 from tats_gym.agents.training.collapse import CollapseWatch
@@ -101,17 +102,16 @@ class Pretraining:
         wrapped = parallel(as_module(mae).to(ranks.device))
         self.vector_env.attach(mae, wrapped)
         self.env = TokenSelectionVecEnv(vector_env)
-        steps_per_epoch = config.steps_per_epoch(len(self.vector_env.clip_buffer.stream), ranks.world_size)
-        batch_size = config.num_envs * ranks.world_size
-        self.epoch_timesteps = steps_per_epoch * batch_size
+        epoch_steps, masks_per_step = steps_per_epoch(self.env, config), batch_size(self.env)
+        self.epoch_timesteps = epoch_steps * masks_per_step
         self.total_timesteps = config.mae_optim.epochs * self.epoch_timesteps
         self.optimizer = mae_optimizer(
-            as_module(mae), config.mae_optim, num_envs=batch_size, steps_per_epoch=steps_per_epoch, module=wrapped
+            as_module(mae), config.mae_optim, num_envs=masks_per_step, steps_per_epoch=epoch_steps, module=wrapped
         )
         self.held_out = held_out_for(config, self.mae, num_masks=config.eval_masks) if ranks.first else None
         self.online_probe = online_probe_for(config, self.mae) if ranks.first else None
         self.agent: BaseAlgorithm = build_agent(self.env, config)
-        check_learns(self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=batch_size)
+        check_learns(self.agent, config, total_timesteps=self.total_timesteps, step_timesteps=masks_per_step)
         self.env.seed(config.seed)  # for agents that were built without a seed
         self.finite = FiniteWatch(self.agent)
         self._join_agents()
