@@ -5,7 +5,7 @@ from typing import Any
 
 RENAMED = {"epoch_clips": "epoch_masks"}
 """Older to present names in `PretrainConfig`."""
-RENAMED_IN_SAMPLER = {"positions": "pos_embed"}
+RENAMED_IN_SAMPLER = {"positions": "pos_embed", "position_std": "pos_embed_std"}
 """The same in `SamplerConfig`."""
 
 

@@ -8,13 +8,14 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from tats_gym.agents.plackett_luce import PlackettLuce
-from tats_gym.agents.subset_policy import SubsetPolicy
+from tats_gym.agents.subset_policy import PolicyOutput, SubsetPolicy
 from tats_gym.agents.trajectory_attention import TrajectoryBlock
 from tats_gym.envs.spaces import TokenBox
 from tats_gym.model.pos_embed import LEARNED_STD, LearnedPosEmbed
 from tats_gym.model.videomae import initialise
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
+from tats_gym.tokens import GridShape
 from tats_gym.train.precision import autocast, to_float32
 
 Critic = Literal["separate", "pooled", "shared", "none"]
@@ -35,7 +36,7 @@ class SamplerConfig:
     pos_embed: Literal["tokens", "learned"] = "tokens"
     """Position embeddings. tokens: those already in the tokens, weak beside their content. learned: a norm, then
     learned ones."""
-    position_std: float = LEARNED_STD
+    pos_embed_std: float = LEARNED_STD
     """Standard deviation of learned position embeddings at the start, where the content of a token has 1: the smaller,
     the more the scores depend on content."""
     differences: bool = False
@@ -49,7 +50,7 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         check_plain(self)
         check_intervals(self, depth="[1, inf)", head_dim="[1, inf)", width="[1, inf)", mlp_ratio="[0, inf)")
-        check_intervals(self, position_std="(0, inf)", temperature="(0, inf)")
+        check_intervals(self, pos_embed_std="(0, inf)", temperature="(0, inf)")
 
 
 class NormAndPosEmbed(nn.Module):
@@ -59,7 +60,7 @@ class NormAndPosEmbed(nn.Module):
     apart.
     """
 
-    def __init__(self, grid_shape: tuple[int, int, int], width: int, std: float) -> None:
+    def __init__(self, grid_shape: GridShape, width: int, std: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.positions = LearnedPosEmbed(grid_shape, width, std=std)
@@ -91,9 +92,7 @@ class Trunk(nn.Module):
     With `pool`, the last block returns one token for each frame.
     """
 
-    def __init__(
-        self, config: SamplerConfig, embed_dim: int, grid_shape: tuple[int, int, int], *, pool: bool = False
-    ) -> None:
+    def __init__(self, config: SamplerConfig, embed_dim: int, grid_shape: GridShape, *, pool: bool = False) -> None:
         super().__init__()
         width = config.width or embed_dim
         head_dim = min(config.head_dim, width)
@@ -103,7 +102,7 @@ class Trunk(nn.Module):
         input_width = 3 * embed_dim if config.differences else embed_dim
         self.resize = nn.Identity() if width == input_width else nn.Linear(input_width, width)
         learned = config.pos_embed == "learned"
-        self.place = NormAndPosEmbed(grid_shape, width, config.position_std) if learned else nn.Identity()
+        self.place = NormAndPosEmbed(grid_shape, width, config.pos_embed_std) if learned else nn.Identity()
         self.blocks = nn.Sequential(
             *(
                 TrajectoryBlock(
@@ -162,7 +161,7 @@ class TatsPolicy(SubsetPolicy):
                 nn.init.zeros_(head.weight)
         self.make_optimizer(lr_schedule)
 
-    def score(self, tokens: Tensor) -> tuple[PlackettLuce, Tensor]:
+    def score(self, tokens: Tensor) -> PolicyOutput:
         """Return the distribution over masks for tokens (B, L, D), and the values, in one forward pass.
 
         Values are (B, 1), or (B, L) with credit "marginal"; zero without a value network.

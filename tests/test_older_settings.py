@@ -14,6 +14,7 @@ def test_settings_of_an_older_form_are_those_of_the_present_one():
     values = preset.as_dict()
     values["epoch_clips"] = values.pop("epoch_masks")
     values["sampler"]["positions"] = values["sampler"].pop("pos_embed")
+    values["sampler"]["position_std"] = values["sampler"].pop("pos_embed_std")
     older = json.loads(json.dumps(values))
     assert (older["epoch_clips"], older["sampler"]["positions"]) == (1600, "learned")
     assert PretrainConfig.from_dict(older) == preset

@@ -162,10 +162,10 @@ def test_a_sampler_that_sees_differences_scores_still_and_moving_tokens_apart():
 
 
 def test_the_deviation_of_learned_positions_is_as_set():
-    trunk = Trunk(SamplerConfig(pos_embed="learned", position_std=0.1), 64, (8, 14, 14))
+    trunk = Trunk(SamplerConfig(pos_embed="learned", pos_embed_std=0.1), 64, (8, 14, 14))
     assert trunk.place.positions.place.std().item() == pytest.approx(0.1, rel=0.05)
-    with pytest.raises(ValueError, match="position_std must be positive, got 0"):
-        SamplerConfig(position_std=0)
+    with pytest.raises(ValueError, match="pos_embed_std must be positive, got 0"):
+        SamplerConfig(pos_embed_std=0)
 
 
 def test_settings_that_make_no_sampler_are_refused():

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from tats_gym.agents.config import PretrainConfig, preset_for
 from tats_gym.agents.experiments.comparison.compare import defaults_for
 from tats_gym.agents.experiments.comparison.measures import ProbePlan
-from tats_gym.agents.experiments.trials.variations import with_forwards
+from tats_gym.agents.experiments.trials.variations import SHORT_RUN, SHORT_RUN_FORWARDS, with_forwards
 from tats_gym.registration import DEFAULT_ENV
 
 SEEDS = (0, 1, 2, 3, 4)
 """The seeds of every entry of the leaderboard, so that none are picked."""
-FORWARDS = 22_400
-"""Training forwards of the MAE in a run. Twenty-odd agents with five seeds then take a night on two CPU cores, a task
-each: a core does 30 to 90 a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +24,9 @@ class Task:
     """Part of every result. Results of another version are not shown beside those of this one."""
     base: PretrainConfig
     """Data, grid with K, MAE, recipe and held-out clips; agent and seed are set for each run."""
-    forwards: int = FORWARDS
-    """Training forwards of the MAE in a run, clips times masks."""
+    forwards: int = SHORT_RUN_FORWARDS
+    """Training forwards of the MAE in a run, clips times masks. With the default, twenty agents with five seeds take
+    a night on two CPU cores, a task each."""
     reference: str | None = None
     """The MAE that measures the masks of all methods; None takes, for each seed, that of the control's run."""
     probe: ProbePlan | None = None
@@ -58,7 +56,7 @@ class Task:
 def _showing(config: PretrainConfig, share: float) -> PretrainConfig:
     """Return short runs from scratch in which this share of the tokens is visible."""
     grid = replace(config.grid, mask_ratio=1 - share, visible=None)
-    return replace(config, grid=grid, eval_clips=96, eval_masks=1, log_interval=10, keep_checkpoints=1)
+    return replace(config, grid=grid, eval_clips=96, eval_masks=1, **SHORT_RUN)
 
 
 def _demo(share: float) -> Task:

@@ -19,7 +19,7 @@ from tats_gym.agents.experiments.studies.report import (
 )
 from tats_gym.agents.experiments.studies.study import Study, run_study
 from tats_gym.agents.experiments.trials.estimates import as_plain, rounded, summarise
-from tats_gym.agents.experiments.trials.variations import Changes
+from tats_gym.agents.experiments.trials.variations import SHORT_RUN, SHORT_RUN_FORWARDS, Changes
 from tats_gym.files.atomic import make_folder
 from tats_gym.jobs.parallel import default_jobs
 from tats_gym.messages import check_choice
@@ -28,8 +28,7 @@ from tats_gym.results import origin_of, results_folder, write_results
 from tats_gym.settings.config_io import check_plain
 from tats_gym.settings.intervals import check_intervals
 
-_SHORT: dict[str, Any] = {"eval_masks": 2, "log_interval": 10, "keep_checkpoints": 1}
-"""Settings of runs that are short and many."""
+_SHORT: dict[str, Any] = {"eval_masks": 2, **SHORT_RUN}
 _SCRATCH = replace(preset_for(DEFAULT_ENV, "folder"), eval_clips=96, **_SHORT)
 
 
@@ -51,8 +50,6 @@ _TOKEN_COLDER: Changes = {**_TOKEN, "tats.ent_coef": 0.5}
 _BY_MASK: Changes = {"tats.normalize_advantage": False, "tats.ent_coef": 1e-3}
 """For one advantage a mask, which its K draws share: it is K times as strong as those of single draws, and smaller."""
 _GAMES = preset_for("TatsMask-atari-v0")
-GAMES_MASKS = 22_400
-"""Masks of a run on games, ten minutes of a core; also the forwards with gradients."""
 
 
 def _games(visible: int) -> Study:
@@ -61,8 +58,8 @@ def _games(visible: int) -> Study:
     base = replace(
         _GAMES,
         grid=replace(_GAMES.grid, visible=visible),
-        epoch_masks=GAMES_MASKS // epochs,
-        eval_interval=GAMES_MASKS // 2,
+        epoch_masks=SHORT_RUN_FORWARDS // epochs,
+        eval_interval=SHORT_RUN_FORWARDS // 2,
         **_SHORT,
     )
     return Study(
@@ -98,8 +95,8 @@ STUDIES: Mapping[str, Study] = {
             "marginal, clip": {"tats.reach": "clip"},
             "warmer": _WARMER,
             "colder": {"tats.ent_coef": 0.35},
-            "positions of deviation 2": {"sampler.position_std": 2.0},
-            "positions of deviation .1": {"sampler.position_std": 0.1},
+            "positions of deviation 2": {"sampler.pos_embed_std": 2.0},
+            "positions of deviation .1": {"sampler.pos_embed_std": 0.1},
             "differences": {"sampler.differences": True},
             "value network": {"agent": "tats"},
             "token": _TOKEN,
