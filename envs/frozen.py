@@ -18,12 +18,12 @@ CLIPS_AT_ONCE = 256
 
 
 class TokenCache(NamedTuple):
-    """An MAE's embeddings and targets of all tokens of N clips, which no mask changes."""
+    """An MAE's embeddings and targets of all tokens of V clips, which no mask changes."""
 
     tokens: Tensor
-    """(N, L, D), embedded, positions added."""
+    """(V, L, D), embedded, position embeddings added."""
     targets: Tensor
-    """(N, L, P) the values that the MAE predicts where a token is hidden."""
+    """(V, L, P) the values that the MAE predicts where a token is hidden."""
 
 
 class FrozenTokenSelectionVectorEnv(TokenSelectionVectorEnv):
@@ -86,7 +86,7 @@ class FrozenTokenSelectionVectorEnv(TokenSelectionVectorEnv):
         ids = self.clip_buffer.clips[:: self.clip_buffer.masks_per_clip]
         return self.cache.tokens.index_select(0, ids.to(self.device))
 
-    def _reconstruct(self, pixels: Tensor, ids: Tensor, *, keep_graph: bool) -> tuple[Reconstruction, Tensor]:
+    def _reconstruct(self, pixels: Tensor, ids_keep: Tensor, *, keep_graph: bool) -> tuple[Reconstruction, Tensor]:
         if keep_graph:
             raise error.Error(
                 "keep_graph needs an MAE that is trained, but this environment's stays as it is; train one in the "
@@ -95,9 +95,9 @@ class FrozenTokenSelectionVectorEnv(TokenSelectionVectorEnv):
         mae, cache = self.mae, self.cache
         first = (self.clip_buffer.clips * self.grid.num_tokens).to(self.device)[:, None]  # of each clip's tokens
         with torch.no_grad(), autocast(self.config.precision, self.device):
-            mask, hidden = mae.hide(ids, self.config.decode_ratio)
-            latent = mae.encoder(_rows(cache.tokens, first + ids))  # (B, K, D)
-            pred = mae.decode(latent, ids, hidden)  # (B, M, P)
+            mask, hidden = mae.hide(ids_keep, self.config.decode_ratio)
+            latent = mae.encoder(_rows(cache.tokens, first + ids_keep))  # (B, K, D)
+            pred = mae.decode(latent, ids_keep, hidden)  # (B, M, P)
             target = _rows(cache.targets, first + hidden)  # (B, M, P)
             reconstruction = Reconstruction(pred, target, hidden, mask, mae.target.distance, mae.target.name)
             return reconstruction, reconstruction.errors
@@ -116,6 +116,6 @@ def _cached(mae: MaskedAutoencoder, clips: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(table: Tensor, places: Tensor) -> Tensor:
-    """Pick rows of a table (N, L, ...) by their places (B, n) in its N * L rows: (B, n, ...)."""
+    """Pick rows of a table (V, L, ...) by their places (B, n) in its V * L rows: (B, n, ...)."""
     rows: Tensor = table.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
     return rows

@@ -17,8 +17,8 @@ DEFAULT_ENV = "TatsMask-demo-v0"
 """The id of commands and settings that name none: it needs no data."""
 
 FROZEN_ENV = "TatsMask-frozen-v0"
-"""The id of the environment whose clips and MAE stay as they are; `env_ids` leaves it out, since no dataset is its own
-and `tats-gym train` trains an MAE."""
+"""The id of the environment whose clips and MAE stay as they are. `env_ids` leaves it out: it reads the demo's dataset,
+and `tats-gym train` cannot train its MAE."""
 FROZEN_SETTINGS = {
     **{"data": "demo", "stride": 2, "frames": 8, "size": 24, "patch_size": 4, "tubelet_size": 4, "visible": 8},
     "mae": "frozen",

@@ -18,7 +18,7 @@ from tats_gym.agents.training.pretraining import Pretraining
 from tats_gym.train.memory import peak_memory_mib
 
 ROLLOUTS = 3
-"""Rollouts that are timed in each phase of a run, after one that is not."""
+"""Rollouts that are timed in each phase of a run, after one to warm up."""
 EVAL_CLIPS = 16
 """Most held-out clips that are measured; the seconds are scaled to the run's `eval_clips`."""
 

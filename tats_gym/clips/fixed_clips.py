@@ -43,7 +43,7 @@ class FixedClips(ClipStream):
 
     @cached_property
     def pixels(self) -> Tensor:
-        """The clips (N, C, T, H, W) of all N videos, uint8, by their id.
+        """The clips (V, C, T, H, W) of all V videos, uint8, by their id.
 
         Raises:
             VideoReadError: If a video cannot be read.

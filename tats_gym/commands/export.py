@@ -24,6 +24,7 @@ from tats_gym.export import Format, export_encoder
 from tats_gym.export.loading import loading
 from tats_gym.export.mae import MAEFormat, export_mae, mae_loading
 from tats_gym.files.atomic import folder_written_whole
+from tats_gym.settings.config_io import check_plain
 from tats_gym.targets.table import own_target
 
 
@@ -58,6 +59,7 @@ class ExportConfig:
     """Targets of your own, likewise."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         kinds = {
             "half": "mae",
             "split": "masks",

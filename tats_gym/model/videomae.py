@@ -158,10 +158,10 @@ class Encoder(Transformer):
         for name, constant in constants.items():
             self.register_buffer(name, constant, persistent=False)
 
-    def embed(self, patches: Tensor, positions: Tensor) -> Tensor:
+    def embed(self, patches: Tensor, pos_embed: Tensor) -> Tensor:
         """Normalise and embed patches (..., P) in [0, 255], as `TokenGrid.cut` orders them, to (..., D)."""
         embedded: Tensor = self.patch_embed((patches - self.mean) / self.std)
-        return embedded + positions
+        return embedded + pos_embed
 
 
 class Decoder(Transformer):
@@ -243,9 +243,9 @@ class MaskedAutoencoder(nn.Module):
 
     def decode(self, latent: Tensor, ids_keep: Tensor, ids_hidden: Tensor) -> Tensor:
         """Predict the hidden tokens' values (B, M, P) from the visible ones' features (B, K, D)."""
-        positions = self.decoder_pos_embed()  # (L, decoder_embed_dim)
-        visible = self.encoder_to_decoder(latent) + F.embedding(ids_keep, positions)
-        hidden = (self.mask_token + F.embedding(ids_hidden, positions)).to(visible.dtype)
+        pos_embed = self.decoder_pos_embed()  # (L, decoder_embed_dim)
+        visible = self.encoder_to_decoder(latent) + F.embedding(ids_keep, pos_embed)
+        hidden = (self.mask_token + F.embedding(ids_hidden, pos_embed)).to(visible.dtype)
         decoded = self.decoder(torch.cat((visible, hidden), dim=1), last=ids_hidden.shape[1])
         pred: Tensor = self.decoder.head(decoded)
         return pred

@@ -29,6 +29,7 @@ from tats_gym.probe.sgd import SgdConfig
 from tats_gym.provenance import origin
 from tats_gym.registration import DEFAULT_ENV, check_env_id
 from tats_gym.runs.kinds import kind_hint, refuse_to_replace
+from tats_gym.settings.config_io import check_plain
 from tats_gym.tokens import TokenGrid
 
 
@@ -99,6 +100,7 @@ class ProbeCommand:
     attentive: AttentiveProbeConfig = field(default_factory=AttentiveProbeConfig)
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_env_id("--env", self.env)
         for name in ("encoder", "method", "norm", "seeds"):
             if not getattr(self, name):

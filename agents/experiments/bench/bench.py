@@ -39,7 +39,7 @@ from tats_gym.files.atomic import make_folder, write_whole
 from tats_gym.jobs.parallel import default_jobs
 from tats_gym.messages import check_choice
 from tats_gym.results import origin_of, results_folder
-from tats_gym.settings.config_io import from_plain
+from tats_gym.settings.config_io import check_plain, from_plain
 from tats_gym.settings.intervals import check_intervals
 
 OWN_CLIPS = "clips"
@@ -72,11 +72,12 @@ class BenchCommand:
     out: Path = Path("runs/bench")
     """Folder of the runs; stopped ones resume there, and several machines can share it."""
     results: Path = field(default_factory=leaderboard_folder)
-    """Folder of the results, TASK/METHOD.json; another one than the leaderboard's for what is not entered there."""
+    """Folder of the results, TASK/METHOD.json. Results that are no entries of the leaderboard need another folder."""
     page: bool = False
     """Write the leaderboard's page from its files, and run nothing."""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         check_intervals(self, jobs="[1, inf)", forwards="[1, inf)", seconds="(0, inf)")
         if self.page == bool(self.methods):
             raise ValueError(f"name methods to run, or give --page alone, got {self.methods} and page {self.page}")
@@ -121,8 +122,8 @@ class BenchCommand:
             Budget(comparison.config_of(agent), self.seconds, folder / file_name(agent) / "budget")
             for agent in self.agents
         ]
-        found = forwards_within(budgets, jobs=self.jobs)
-        return replace(comparison, forwards=dict(zip(self.agents, found, strict=True)))
+        forwards = forwards_within(budgets, jobs=self.jobs)
+        return replace(comparison, forwards=dict(zip(self.agents, forwards, strict=True)))
 
     def words(self, method: str, task: str) -> str:
         """Return the command line that makes one result."""

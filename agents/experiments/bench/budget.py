@@ -40,8 +40,8 @@ def forwards_within(budgets: Sequence[Budget], *, jobs: int) -> list[int]:
     """
     for _ in share_out(_measure, budgets, _measured, jobs=jobs, own_process=jobs > 1):
         pass
-    found = [read_result(each.folder / BUDGET, _inputs(each)) for each in budgets]
-    return [each["forwards"] for each in found if each is not None]
+    results = [read_result(each.folder / BUDGET, _inputs(each)) for each in budgets]
+    return [each["forwards"] for each in results if each is not None]
 
 
 def _inputs(budget: Budget) -> dict[str, float]:

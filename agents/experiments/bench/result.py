@@ -19,12 +19,12 @@ from tats_gym.settings.config_io import from_plain
 from tats_gym.statistics import Estimate
 
 ROUNDING = 2e-5
-"""Most by which an estimate may differ from that of the rounded values beside it."""
+"""Largest difference allowed between an estimate and the one that its rounded values give."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A method on a task: every seed's values, their estimates, and how they came about."""
+    """A method on a task: every seed's values, their estimates, and their provenance."""
 
     method: str
     """Name of the agent, or `module:function`."""
@@ -69,7 +69,11 @@ class Result:
         for name in ("rows", "control"):
             rows = getattr(self, name)
             if not rows or tuple(row.get("seed") for row in rows) != self.seeds or len({*self.seeds}) < len(rows):
-                raise ValueError(f"{name} must have a row for each of the seeds {self.seeds}, in their order")
+                found = [row.get("seed") for row in rows]
+                raise ValueError(
+                    f"{name} must have a row for each of the seeds {self.seeds}, in their order, got {found}; run the "
+                    "benchmark again"
+                )
             _check_values(name, rows)
         if any(row.keys() != self.control[0].keys() for row in (*self.rows, *self.control)):
             raise ValueError("rows and control must have the same measures in all seeds")

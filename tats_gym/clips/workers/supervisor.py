@@ -21,7 +21,8 @@ from tats_gym.clips.workers.forkserver import DONE, FAILED, RAISED, REAP_TIMEOUT
 TASKS_PER_WORKER = 2
 """Most tasks assigned to a worker: the running one and the next, so that it never idles between them."""
 MAX_STARTS = 3
-"""Starts of a worker without a started task, and of the forkserver without a finished one, before the pool gives up."""
+"""Most starts of a worker that then begins no task, and of a forkserver under which none is finished. After these the
+pool gives up."""
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
 """One thread each, and large pages for large tensors: every clip is allocated anew, else page by page."""
