@@ -2,7 +2,7 @@
 
 import pytest
 
-from tats_gym.clips.journal import Journal, Replacement
+from tats_gym.clips.streaming.journal import Journal, Replacement
 
 FIRST, SECOND, THIRD = (Replacement(0, 0, draw, draw % 2, f"{draw}.mp4", "it does not decode") for draw in (3, 5, 8))
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.stream import ClipStream
+from tats_gym.clips.streaming.stream import ClipStream
 
 logger = logging.getLogger(__name__)
 

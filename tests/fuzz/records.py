@@ -7,9 +7,9 @@ from pathlib import Path
 from tats_gym.agents.config import PretrainConfig
 from tats_gym.clips.datasets.films import SETTINGS_FILE
 from tats_gym.clips.demo.files import make_demo_data
-from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.prepare.segments import CutConfig, claim_folder
 from tats_gym.clips.prepare.verify import Verification, VerifyConfig
+from tats_gym.clips.streaming.journal import Journal, Replacement
 from tats_gym.runs.folder import REPLACED, read_config
 from tats_gym.runs.kinds import PRETRAINING
 from tats_gym.runs.metrics import METRICS, read_metrics

@@ -12,7 +12,7 @@ from torch import Tensor
 from tats_gym.clips.augment import Sampling, centre_crop_box, crop_and_resize, view_windows
 from tats_gym.clips.demo.files import FIRST_ID
 from tats_gym.clips.demo.scenes import render_demo_clip
-from tats_gym.clips.stream import ClipStream
+from tats_gym.clips.streaming.stream import ClipStream
 from tats_gym.tokens import TokenGrid
 
 

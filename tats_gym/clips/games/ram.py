@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.clips.augment import view_windows
-from tats_gym.clips.stream import ClipStream
+from tats_gym.clips.streaming.stream import ClipStream
 from tats_gym.messages import brief, check_choice, listed
 
 RAM: Mapping[str, Mapping[str, int]] = MappingProxyType(

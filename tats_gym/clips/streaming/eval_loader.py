@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tats_gym.clips.decoder import ClipDecoder, empty_views
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import Cut, start_workers
+from tats_gym.clips.streaming.tasks import Cut, start_workers
 from tats_gym.clips.workers.pool import WorkerPool
 from tats_gym.clips.workers.shared_memory import SharedBuffer
 from tats_gym.clips.workers.supervisor import TASKS_PER_WORKER, TaskFailure

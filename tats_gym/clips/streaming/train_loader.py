@@ -6,9 +6,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tats_gym.clips.decoder import ClipDecoder
-from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import TrainCut, start_workers
+from tats_gym.clips.streaming.plan import Plan
+from tats_gym.clips.streaming.tasks import TrainCut, start_workers
 from tats_gym.clips.workers.shared_memory import SharedBuffer
 from tats_gym.clips.workers.supervisor import TaskFailure
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.decoder import ClipDecoder, Views, empty_views
-from tats_gym.clips.eval_loader import InlineEvalLoader, PrefetchEvalLoader
-from tats_gym.clips.plan import Plan
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import EvalCut
+from tats_gym.clips.streaming.eval_loader import InlineEvalLoader, PrefetchEvalLoader
+from tats_gym.clips.streaming.plan import Plan
+from tats_gym.clips.streaming.tasks import EvalCut
 from tats_gym.clips.workers.supervisor import TaskFailure
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
-from tats_gym.clips.stream import ClipStream
+from tats_gym.clips.streaming.stream import ClipStream
 
 VARYING = ("crop", "crop_scale", "flip", "randaug", "erase", "repeats")
 """Settings that draw other views of a video from epoch to epoch."""

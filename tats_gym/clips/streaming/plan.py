@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tats_gym.clips.decoder import ClipDecoder, EpochOrder
-from tats_gym.clips.journal import Journal, Replacement
 from tats_gym.clips.readers import VideoReadError
-from tats_gym.clips.tasks import TrainCut
+from tats_gym.clips.streaming.journal import Journal, Replacement
+from tats_gym.clips.streaming.tasks import TrainCut
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from tats_gym.clips.batch import ClipBatch
 from tats_gym.clips.config import ClipConfig
 from tats_gym.clips.datasets.listing import list_videos
 from tats_gym.clips.decoder import ClipDecoder, Views, empty_views
-from tats_gym.clips.eval_clips import EvalClips
-from tats_gym.clips.plan import Plan
-from tats_gym.clips.train_loader import InlineTrainLoader, PrefetchTrainLoader
+from tats_gym.clips.streaming.eval_clips import EvalClips
+from tats_gym.clips.streaming.plan import Plan
+from tats_gym.clips.streaming.train_loader import InlineTrainLoader, PrefetchTrainLoader
 
 PREFETCHED_BATCHES = 2
 """Batches decoded ahead."""
