@@ -11,9 +11,14 @@ from typing import Any
 from tats_gym.messages import check_choice
 
 
-@cache
 def installed(group: str) -> dict[str, str]:
     """Return the parts of installed packages under a group of entry points: name to `module:object`."""
+    return _installed(group, tuple(sys.path))
+
+
+@cache
+def _installed(group: str, places: tuple[str, ...]) -> dict[str, str]:
+    """Read the entry points of the packages in these places, of which a program may add some while it runs."""
     return {point.name: point.value for point in entry_points(group=group)}
 
 

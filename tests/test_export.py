@@ -142,7 +142,7 @@ def test_the_model_card_names_the_known_facts(source, finetuned, tmp_path):
     export_encoder(source, "hf", tmp_path / "a")
     card = (tmp_path / "a" / "README.md").read_text()
     for wanted in ("| Data | ssv2 |", "| Agent that chose the visible tokens | tats |", "| Mask ratio | 0.5 |",
-                   "| Epochs that the run was set to | 7 |", "| Clips seen | 50 |",
+                   "| Epochs that the run was set to | 7 |", "| Masks seen | 50 |",
                    "2 blocks of width 128 with 4 heads", "4 frames of 32 x 32 pixels",
                    "use_mean_pooling=False"):  # fmt: skip
         assert wanted in card, wanted

@@ -38,9 +38,9 @@ def _installed(monkeypatch):
     """Stand in for the metadata of installed packages: one has a reward in the group that docs/plugs.md names."""
     groups = {"tats_gym.rewards": [EntryPoint("neg_worst", f"{__name__}:_neg_worst", "tats_gym.rewards")]}
     monkeypatch.setattr(plugs, "entry_points", lambda *, group: groups.get(group, []))
-    plugs.installed.cache_clear()
+    plugs._installed.cache_clear()
     yield
-    plugs.installed.cache_clear()
+    plugs._installed.cache_clear()
 
 
 @pytest.mark.usefixtures("installed")
