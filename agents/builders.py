@@ -1,6 +1,5 @@
 """Builders of TATS, of its baselines without a value network, and of masks by rules without settings."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,8 +8,6 @@ from tats_gym.agents.config import PretrainConfig
 from tats_gym.agents.peers.fixed import (
     BlockPolicy,
     ConstantPolicy,
-    FixedMasks,
-    FixedPolicy,
     FramePolicy,
     MotionPolicy,
     RandomPolicy,
@@ -63,14 +60,10 @@ def _tats(env: TokenSelectionVecEnv, config: PretrainConfig, baseline: Baseline 
     )
 
 
-def _fixed(policy: type[FixedPolicy]) -> Callable[[TokenSelectionVecEnv, PretrainConfig], FixedMasks]:
-    return partial(fixed_masks, policy)
-
-
-build_random = _fixed(RandomPolicy)
-build_random_ratio = _fixed(RandomPolicy)
-build_tube = _fixed(TubePolicy)
-build_frame = _fixed(FramePolicy)
-build_block = _fixed(BlockPolicy)
-build_motion = _fixed(MotionPolicy)
-build_constant = _fixed(ConstantPolicy)
+build_random = partial(fixed_masks, RandomPolicy)
+build_random_ratio = partial(fixed_masks, RandomPolicy)
+build_tube = partial(fixed_masks, TubePolicy)
+build_frame = partial(fixed_masks, FramePolicy)
+build_block = partial(fixed_masks, BlockPolicy)
+build_motion = partial(fixed_masks, MotionPolicy)
+build_constant = partial(fixed_masks, ConstantPolicy)

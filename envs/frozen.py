@@ -10,6 +10,7 @@ from tats_gym.clips import FixedClips
 from tats_gym.envs.single import TokenSelectionEnv
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.model.protocol import MaskedModel
+from tats_gym.model.target import pick
 from tats_gym.model.videomae import MaskedAutoencoder, Reconstruction
 from tats_gym.train.precision import autocast
 
@@ -96,9 +97,9 @@ class FrozenTokenSelectionVectorEnv(TokenSelectionVectorEnv):
         first = (self.clip_buffer.clips * self.grid.num_tokens).to(self.device)[:, None]  # of each clip's tokens
         with torch.no_grad(), autocast(self.config.precision, self.device):
             mask, hidden = mae.hide(ids_keep, self.config.decode_ratio)
-            latent = mae.encoder(_rows(cache.tokens, first + ids_keep))  # (B, K, D)
+            latent = mae.encoder(pick(cache.tokens, first + ids_keep))  # (B, K, D)
             pred = mae.decode(latent, ids_keep, hidden)  # (B, M, P)
-            target = _rows(cache.targets, first + hidden)  # (B, M, P)
+            target = pick(cache.targets, first + hidden)  # (B, M, P)
             reconstruction = Reconstruction(pred, target, hidden, mask, mae.target.distance, mae.target.name)
             return reconstruction, reconstruction.errors
 
@@ -113,9 +114,3 @@ def _cached(mae: MaskedAutoencoder, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Return the tokens (n, L, D) and the targets (n, L, P) of clips (n, C, T, H, W)."""
     every = torch.arange(mae.grid.num_tokens, device=clips.device).expand(len(clips), -1)
     return mae.embed(clips), mae.target(mae.grid.cut(clips), every)
-
-
-def _rows(table: Tensor, places: Tensor) -> Tensor:
-    """Pick rows of a table (V, L, ...) by their places (B, n) in its V * L rows: (B, n, ...)."""
-    rows: Tensor = table.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
-    return rows

@@ -82,8 +82,15 @@ def normalise(patches: Tensor) -> Tensor:
 
 
 def take(tokens: Tensor, ids: Tensor) -> Tensor:
-    """Pick rows of tokens (B, L, P) by ids (B * G, K): whole rows at once, where a gather would go value by value."""
+    """Pick tokens (B, L, P) by ids (B * G, K) of G masks for each clip, one clip's after another's: (B * G, K, P)."""
     clips = torch.arange(len(ids), device=ids.device) // (len(ids) // len(tokens))
-    first = clips[:, None] * tokens.shape[1]
-    taken: Tensor = tokens.flatten(0, 1).index_select(0, (first + ids).flatten()).unflatten(0, ids.shape)
-    return taken
+    return pick(tokens, clips[:, None] * tokens.shape[1] + ids)
+
+
+def pick(table: Tensor, places: Tensor) -> Tensor:
+    """Pick rows of a table (V, L, ...) by their places (B, n) in its V * L rows: (B, n, ...).
+
+    Whole rows are copied at once, where a gather would go value by value.
+    """
+    rows: Tensor = table.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
+    return rows
