@@ -12,8 +12,10 @@ from typing import Any
 from tats_gym.agents.config import OffPolicyConfig, PretrainConfig, TatsConfig, preset_for
 from tats_gym.agents.policy import SamplerConfig
 from tats_gym.agents.training.pretraining import Pretraining, PretrainingResult
+from tats_gym.agents.training.resume import resume
 from tats_gym.model.optim import MAEOptimConfig
 from tats_gym.model.videomae import MAEConfig
+from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.tokens import TokenGrid
 
 
@@ -40,6 +42,18 @@ def train(config: PretrainConfig) -> tuple[Pretraining, PretrainingResult]:
     result = run.run()
     run.close()
     return run, result
+
+
+def states_of_a_resume(config: PretrainConfig) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Train to the end, then again from the checkpoint before; return the run's folder, and the state at both ends."""
+    _, whole = train(config)
+    expected = load_checkpoint(whole.folder)
+    latest_checkpoint(whole.folder).unlink()
+    again = resume(whole.folder)
+    assert not again.finished
+    again.run()
+    again.close()
+    return whole.folder, expected, load_checkpoint(whole.folder)
 
 
 def rows(folder: Path) -> list[dict[str, float]]:

@@ -11,13 +11,12 @@ import torch
 from tats_gym.agents.training.measures.online_probe import OnlineProbe
 from tats_gym.agents.training.plan import plan_run
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.agents.training.resume import resume
 from tats_gym.clips import ClipConfig, ClipStream
 from tats_gym.clips.demo.files import make_demo_data
 from tats_gym.model.encoder import VideoEncoder, encoder_weights, load_encoder_weights
 from tats_gym.model.videomae import MaskedAutoencoder
-from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
-from tests.runs import rows, tiny_config, train
+from tats_gym.runs.checkpoint import load_checkpoint
+from tests.runs import rows, states_of_a_resume, tiny_config, train
 
 MEASURED = {"held_out/knn_top1", "held_out/knn_chance", "held_out/knn_clips", "held_out/rankme"}
 LINEAR = "held_out/logistic_top1"
@@ -63,16 +62,9 @@ def test_a_run_with_the_probe_trains_the_very_same_weights(root, tmp_path, metho
 
 
 def test_a_resumed_run_with_the_probe_ends_with_the_very_same_weights(root, tmp_path):
-    _, whole = train(_config(root, tmp_path, online_probe="knn"))
-    expected = load_checkpoint(whole.folder)
-    latest_checkpoint(whole.folder).unlink()
-    again = resume(whole.folder)
-    assert again.step < 32
-    again.run()
-    again.close()
-    state = load_checkpoint(whole.folder)
+    folder, expected, state = states_of_a_resume(_config(root, tmp_path, online_probe="knn"))
     assert all(_same(state[part], expected[part]) for part in expected.keys() - {"config"})
-    measured = [row["step"] for row in rows(whole.folder) if "held_out/knn_top1" in row]
+    measured = [row["step"] for row in rows(folder) if "held_out/knn_top1" in row]
     assert measured[-1] == 32
 
 

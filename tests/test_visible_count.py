@@ -10,13 +10,11 @@ import torch
 
 from tats_gym.agents.plackett_luce import PlackettLuce
 from tats_gym.agents.training.pretraining import Pretraining
-from tats_gym.agents.training.resume import resume
 from tats_gym.envs.token_selection import TokenSelectionVectorEnv
 from tats_gym.envs.visible_count import VisibleCount
-from tats_gym.runs.checkpoint import latest_checkpoint, load_checkpoint
 from tats_gym.tokens import TokenGrid
 from tests.layouts import SMALL
-from tests.runs import rows, tiny_config, train
+from tests.runs import rows, states_of_a_resume, tiny_config
 
 
 def test_every_number_of_the_interval_is_drawn_equally_often_and_again():
@@ -100,17 +98,10 @@ def _config(root, out, **changes):
 
 @pytest.mark.parametrize("agent", ["tats", "group", "adamae", "ppo", "random_ratio", "motion", "constant", "sac"])
 def test_agents_train_measure_and_resume_with_it(clips_root, tmp_path, agent):
-    _, whole = train(_config(clips_root, tmp_path, agent=agent))
-    expected = load_checkpoint(whole.folder)
-    latest_checkpoint(whole.folder).unlink()
-    again = resume(whole.folder)
-    assert again.step < 32
-    again.run()
-    again.close()
-    state = load_checkpoint(whole.folder)
+    folder, expected, state = states_of_a_resume(_config(clips_root, tmp_path, agent=agent))
     assert state["mae"].keys() == expected["mae"].keys()
     assert all(torch.equal(state["mae"][name], expected["mae"][name]) for name in expected["mae"])
-    assert sum("held_out/gain" in row for row in rows(whole.folder)) >= 3
+    assert sum("held_out/gain" in row for row in rows(folder)) >= 3
 
 
 def test_the_agent_of_random_ratios_needs_no_further_setting(clips_root, tmp_path):
